@@ -1,0 +1,1 @@
+"""Everything that touches the chain: clients, transactions, events, a local node."""
