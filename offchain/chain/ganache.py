@@ -1,0 +1,171 @@
+"""A local chain for tests, the demo and `offchain chain up`: Ganache as a child process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from eth_account import Account
+
+CHAIN_ID = 1337
+HARDFORK = "shanghai"  # the newest that Ganache 7.9.2 knows
+BLOCK_GAS = 30_000_000
+MNEMONIC = "test test test test test test test test test test test junk"  # public, worthless
+START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 10.0  # seconds
+
+
+class GanacheError(RuntimeError):
+    """Ganache is not installed, or did not come up."""
+
+
+def find_command() -> list[str]:
+    """The command that starts Ganache: from the project's node_modules, else from PATH.
+
+    Raises:
+        GanacheError: neither has it, or there is no node to run it.
+    """
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    node = shutil.which("node", path=search)
+    here = Path(__file__).resolve()
+    for folder in (*here.parents, Path.cwd(), *Path.cwd().parents):
+        script = folder / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
+        if node and script.is_file():
+            return [node, str(script)]
+    if command := shutil.which("ganache", path=search):
+        return [command]
+    missing = "Ganache" if node else "node"
+    raise GanacheError(
+        f"{missing} is not installed: run `make setup` in the project, or `npm i -g ganache@7.9.2`"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Ganache:
+    """Starts on entering the context and stops on leaving it.
+
+    Args:
+        port: 0 picks a free one.
+        accounts: how many funded accounts, from MNEMONIC.
+        balance: of each account, in ether.
+        block_time: seconds between blocks; 0 mines each transaction at once.
+        database: folder that keeps the chain between runs; without one it is gone when Ganache stops.
+        log: file for Ganache's output; without one it is shown only when the start fails.
+    """
+
+    port: int = 0
+    accounts_count: int = 20
+    balance: int = 1_000_000
+    block_time: float = 0
+    database: Path | None = None
+    log: Path | None = None
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def accounts(self) -> list[str]:
+        """The private keys of the funded accounts, as 0x-prefixed hex."""
+        Account.enable_unaudited_hdwallet_features()
+        path = "m/44'/60'/0'/0/{}"
+        numbers = range(self.accounts_count)
+        made = (Account.from_mnemonic(MNEMONIC, account_path=path.format(i)) for i in numbers)
+        return ["0x" + bytes(account.key).hex() for account in made]
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Returns once the chain answers.
+
+        Raises:
+            GanacheError: it cannot be started, or does not answer within START_TIMEOUT.
+        """
+        self.port = self.port or free_port()
+        with self._open_log() as output:
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            deadline = time.monotonic() + START_TIMEOUT
+            while not self._answers():
+                if not self.running or time.monotonic() > deadline:
+                    self.stop()
+                    output.seek(0)
+                    said = output.read().decode(errors="replace").strip()
+                    raise GanacheError(f"Ganache did not come up on port {self.port}:\n{said[-2000:]}")
+                time.sleep(0.05)
+        return self
+
+    def stop(self) -> None:
+        """Ends the process; does nothing when it has ended."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.send_signal(signal.SIGINT)  # lets it close its database
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _open_log(self) -> IO[bytes]:
+        return self.log.open("w+b") if self.log else tempfile.TemporaryFile()
+
+    def _command(self) -> list[str]:
+        options = {
+            "server.host": "127.0.0.1",
+            "server.port": self.port,
+            "chain.chainId": CHAIN_ID,
+            "chain.networkId": CHAIN_ID,
+            "chain.hardfork": HARDFORK,
+            "miner.blockGasLimit": BLOCK_GAS,
+            "miner.callGasLimit": 2**53 - 1,
+            "wallet.mnemonic": MNEMONIC,
+            "wallet.totalAccounts": self.accounts_count,
+            "wallet.defaultBalance": self.balance,
+        }
+        if self.block_time:
+            options["miner.blockTime"] = self.block_time
+        if self.database:
+            options["database.dbPath"] = self.database
+        return [*find_command(), *(f"--{name}={value}" for name, value in options.items())]
+
+    def _answers(self) -> bool:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}).encode()
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=2) as response:
+                return bool(json.load(response)["result"] == hex(CHAIN_ID))
+        except (OSError, ValueError, KeyError):
+            return False

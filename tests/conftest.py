@@ -1,0 +1,111 @@
+"""Fixtures that every kind of test shares: a chain, compiled contracts, and a way to deploy them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import hypothesis
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+from web3.contract import Contract
+
+from offchain.chain.ganache import Ganache
+
+ROOT = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+class Deploy(Protocol):
+    def __call__(self, name: str, *args: Any) -> Contract: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only",
+        action="append",
+        type=Path,
+        metavar="SOURCE",
+        help="compile just this contract source and its imports, not all of contracts/ (repeatable)",
+    )
+
+
+@pytest.fixture(scope="session")
+def compiler() -> ModuleType:
+    """scripts/compile.py as a module."""
+    spec = importlib.util.spec_from_file_location("compile_contracts", ROOT / "scripts" / "compile.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def artifacts(compiler: ModuleType, request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """Every compiled contract by name, harnesses included: {"abi", "bytecode", "contractName"}."""
+    try:
+        compiler.build(only=request.config.getoption("--only"))
+    except compiler.CompileError as error:
+        pytest.fail(f"the contracts do not compile:\n{error}", pytrace=False)
+    files = [*compiler.ARTIFACTS.glob("*.json"), *compiler.TEST_ARTIFACTS.glob("*.json")]
+    return {file.stem: json.loads(file.read_text()) for file in files}
+
+
+@pytest.fixture(scope="session")
+def ganache() -> Iterator[Ganache]:
+    """A fresh chain on a free port, for the whole test session."""
+    with Ganache() as chain:
+        yield chain
+
+
+@pytest.fixture(scope="session")
+def w3(ganache: Ganache) -> Web3:
+    """Connected; transactions are sent by the first account unless they name another."""
+    web3 = Web3(Web3.HTTPProvider(ganache.url, request_kwargs={"timeout": 120}))
+    web3.eth.default_account = web3.eth.accounts[0]
+    return web3
+
+
+@pytest.fixture(scope="session")
+def keys(ganache: Ganache) -> list[LocalAccount]:
+    """The funded accounts with their private keys, in the order of `w3.eth.accounts`."""
+    return [Account.from_key(key) for key in ganache.accounts]
+
+
+@pytest.fixture(scope="session")
+def deployer(w3: Web3) -> str:
+    """Address of the account that deploys."""
+    return w3.eth.accounts[0]
+
+
+@pytest.fixture(scope="session")
+def deploy(w3: Web3, deployer: str, artifacts: dict[str, dict[str, Any]]) -> Deploy:
+    """`deploy("Name", *constructor_arguments)` gives the deployed contract."""
+
+    def run(name: str, *args: Any) -> Contract:
+        factory = w3.eth.contract(abi=artifacts[name]["abi"], bytecode=artifacts[name]["bytecode"])
+        receipt = w3.eth.wait_for_transaction_receipt(factory.constructor(*args).transact({"from": deployer}))
+        assert receipt["status"] == 1, f"{name} did not deploy"
+        return w3.eth.contract(address=receipt["contractAddress"], abi=artifacts[name]["abi"])
+
+    return run
+
+
+@pytest.fixture
+def snapshot(w3: Web3) -> Iterator[None]:
+    """Undoes whatever the test does to the chain, its clock included."""
+    taken = w3.provider.make_request("evm_snapshot", [])["result"]
+    yield
+    w3.provider.make_request("evm_revert", [taken])
