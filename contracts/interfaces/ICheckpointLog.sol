@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {ITaskMarket} from "./ITaskMarket.sol";
+
+/// @title The state roots that a solver commits, one per interval
+interface ICheckpointLog {
+    struct Checkpoint {
+        bytes32 root; // state root at the end of the interval
+        uint64 committedAt; // block timestamp, seconds
+        uint32 holds; // open disputes about it
+        uint64 challengeableUntil; // committedAt + challenge window
+    }
+
+    event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
+    event Held(uint256 indexed taskId, uint32 indexed index, uint32 holds);
+    event Unheld(uint256 indexed taskId, uint32 indexed index, uint32 holds);
+
+    error NotDeployer(address caller);
+    error AlreadyConnected();
+    error ZeroAddress();
+    error NotGame(address caller);
+    error NotTraining(uint256 taskId, ITaskMarket.Status actual);
+    error NotSolver(address solver, address caller);
+    error AllCommitted(uint256 taskId, uint32 intervals);
+    error WrongIndex(uint32 expected, uint32 sent);
+    error DeadlineMissed(uint64 deadline, uint64 current);
+    error ZeroRoot();
+    error UriTooLong(uint256 allowed, uint256 sent);
+    error UnknownCheckpoint(uint256 taskId, uint32 index);
+    error WindowClosed(uint64 until, uint64 current);
+    error NotHeld(uint256 taskId, uint32 index);
+
+    /// @notice Commit checkpoint `index` (0-based, in order, by the task's solver, up to and including its deadline).
+    /// @param uri where the state can be fetched (content is verified against the root), at most 512 bytes
+    function commit(uint256 taskId, uint32 index, bytes32 root, string calldata uri) external;
+
+    /// @notice Only the dispute game: one more open dispute about a checkpoint, while it can be challenged.
+    function hold(uint256 taskId, uint32 index) external;
+
+    /// @notice Only the dispute game: one fewer open dispute. After a conviction, only once the market has slashed.
+    function unhold(uint256 taskId, uint32 index) external;
+
+    /// @notice Only the deployer, once: the dispute game, for ever.
+    function connect(address game) external;
+
+    function count(uint256 taskId) external view returns (uint32);
+    function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory);
+
+    /// @notice Last timestamp at which checkpoint `index` may be disputed.
+    function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64);
+
+    /// @notice Window closed and no open dispute. Says nothing of earlier checkpoints.
+    function isFinal(uint256 taskId, uint32 index) external view returns (bool);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+/// @title The till: the only contract that moves tokens
+/// @dev balance of the token = Σ free + Σ pending withdrawals + Σ pots. A pot belongs to the module that made it.
+interface IStakeVault {
+    event Connected(address[] modules);
+    event Deposited(address indexed account, uint256 amount);
+    event WithdrawalRequested(address indexed account, uint256 amount, uint64 readyAt);
+    event Withdrawn(address indexed account, uint256 amount);
+    event Locked(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
+    event Paid(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
+    event Burned(address indexed module, bytes32 indexed pot, uint256 amount);
+
+    error NotDeployer(address caller);
+    error AlreadyConnected();
+    error ZeroAddress();
+    error ZeroAmount();
+    error NotModule(address caller);
+    error InsufficientFree(address account, uint256 required, uint256 free);
+    error InsufficientPot(address module, bytes32 pot, uint256 required, uint256 held);
+    error NothingToWithdraw(address account);
+    error WithdrawalNotReady(uint64 readyAt, uint64 current);
+    /// The token took more or less from the vault than it was told to send.
+    error UnexpectedTransfer(uint256 expected, uint256 actual);
+
+    /// @notice Move tokens in; what arrives becomes the sender's free balance.
+    function deposit(uint256 amount) external;
+
+    /// @notice Free balance leaves after a delay. A second request joins the first and starts the delay again.
+    function requestWithdrawal(uint256 amount) external;
+
+    /// @notice Send the whole pending withdrawal of the sender, once its delay is over.
+    function withdraw() external;
+
+    /// @notice Only a module: free balance of `account` -> pot of the calling module.
+    function lock(bytes32 pot, address account, uint256 amount) external;
+
+    /// @notice Only a module: its pot -> free balance of `account` (release, pay, reward, refund).
+    function pay(bytes32 pot, address account, uint256 amount) external;
+
+    /// @notice Only a module: its pot -> nobody.
+    function burn(bytes32 pot, uint256 amount) external;
+
+    /// @notice Only the deployer, once: the contracts that may lock, pay and burn, for ever.
+    function connect(address[] calldata modules) external;
+
+    function freeOf(address account) external view returns (uint256);
+    function pendingOf(address account) external view returns (uint256 amount, uint64 readyAt);
+    function potOf(address module, bytes32 pot) external view returns (uint256);
+}

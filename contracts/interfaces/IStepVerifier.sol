@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+/// @title One element of one node
+/// @notice The seam between the dispute game and the numerics: the game walks hashes, this judges words.
+/// @dev Stateless. Encodings and meanings: docs/protocol.md.
+interface IStepVerifier {
+    /// How a dispute about one element of a node ends.
+    enum Ending {
+        Compute, // map, gather: the contract computes the element
+        Extremum, // max, exponent: a counter-example or a witness
+        Sum // dot, sum, scatter_add: one term of an exact sum
+    }
+
+    /// The trees that a node's inputs are opened against.
+    struct Roots {
+        bytes32 nodesTree; // outputs of this step's nodes, as the solver claims them
+        bytes32 stateTree; // state before the step
+        bytes32 graphTree; // leaves of the graph
+        uint32 nodes;
+        uint32 constants;
+        uint32 slots;
+        uint32 datasets;
+    }
+
+    /// Proof that one element of an input stands in its committed tensor.
+    struct Opening {
+        bytes32[] refProof; // tensor root -> tree of its source
+        bytes32[] chunkProof; // chunk leaf -> chunk tree of the tensor
+        bytes chunk; // 4,096 bytes
+    }
+
+    /// A node at one element (and one k, where its kind has that axis) with the inputs it reads there.
+    struct Evidence {
+        Roots roots;
+        uint32 node; // index of the node; inputs of source `node` must be earlier
+        uint32 step; // t
+        uint64 element;
+        uint32 k;
+        bytes encoding;
+        Opening[] openings;
+    }
+
+    error OpeningMismatch(uint256 input, bytes32 expected, bytes32 actual);
+    error OpeningCount(uint256 expected, uint256 actual);
+    error ElementOutOfRange(uint64 element, uint64 length);
+    error ExtentOutOfRange(uint32 k, uint32 extent);
+    error InputNotEarlier(uint32 node, uint32 input);
+    error MalformedNode(uint256 position);
+    error WrongEnding(Ending expected, Ending actual);
+
+    /// @notice What the game must know of a node.
+    /// @return ending how a dispute about an element ends
+    /// @return dtype 1 for f32, 2 for i32
+    /// @return length number of output elements
+    /// @return extent K, 0 for map
+    function describe(bytes calldata encoding)
+        external
+        pure
+        returns (Ending ending, uint8 dtype, uint64 length, uint32 extent);
+
+    /// @notice The element of a `map` or `gather`. All inputs are opened.
+    function compute(Evidence calldata evidence) external view returns (uint32 word);
+
+    /// @notice Order of the value at k against a claimed extremum: −1 smaller, 0 equal, 1 greater. X is opened at k.
+    function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order);
+
+    /// @notice What a total S rounds to. The exponents are opened, in input order (EA, EB or EX); k is ignored.
+    function rounded(Evidence calldata evidence, int256 total) external view returns (uint32 word);
+
+    /// @notice The integer that index k adds to the sum. Every input is opened, in input order.
+    function term(Evidence calldata evidence) external view returns (int256 value);
+}
