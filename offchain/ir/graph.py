@@ -1,0 +1,218 @@
+"""The step graph: nodes over views, and the slots that carry state from one step to the next.
+
+A graph is data, made once by the requester (`offchain.lower`), checked by everybody (`offchain.ir.legality`)
+and executed by workers (`offchain.exec`). All tensors are flat; shapes matter only to views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+from typing import Final
+
+from offchain.ir.primitives import TABLE, DType, Program
+
+CHUNK: Final = 1024  # elements of a Merkle leaf
+LOG_SLOT: Final = "log"
+
+
+class Kind(IntEnum):
+    """Node kinds, as encoded."""
+
+    MAP = 1
+    EXPONENT = 2
+    DOT = 3
+    SUM = 4
+    SCATTER_ADD = 5
+    MAX = 6
+    GATHER = 7
+
+
+class Source(IntEnum):
+    """Where an input's tensor lives, as encoded."""
+
+    NODE = 1
+    STATE = 2
+    DATA = 3
+    CONST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a view: coordinates in [lo, hi) are read at `stride` apart, others read 0."""
+
+    stride: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A strided window onto a flat tensor, one axis per output dimension (and one for k where the kind has it)."""
+
+    offset: int
+    axes: tuple[Axis, ...]
+
+    @classmethod
+    def contiguous(cls, shape: tuple[int, ...]) -> View:
+        """The row-major view of a whole tensor."""
+        return cls.strided(shape, row_major(shape))
+
+    @classmethod
+    def strided(cls, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> View:
+        """A view whose every coordinate is valid."""
+        return cls(offset, tuple(Axis(stride, 0, size) for stride, size in zip(strides, shape, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor that a node reads, and how. `length` repeats the source's number of elements."""
+
+    source: Source
+    index: int
+    dtype: DType
+    length: int
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation with one output tensor of `shape`.
+
+    `extent` is K for kinds that have the axis k (0 for map), `bits` is p for dot, sum, scatter_add (else 0).
+    """
+
+    kind: Kind
+    dtype: DType
+    shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
+    extent: int = 0
+    bits: int = 0
+    program: Program = ()
+
+    @property
+    def length(self) -> int:
+        """Number of output elements."""
+        return prod(self.shape)
+
+    def view_shape(self, position: int) -> tuple[int, ...]:
+        """Iteration space of the view of input `position`: the output's, with K where that input has the axis k."""
+        return (*self.shape, self.extent) if has_k(self.kind, position) else self.shape
+
+
+_INPUTS_WITH_K: Final = {
+    Kind.MAP: (),
+    Kind.EXPONENT: (0,),
+    Kind.DOT: (0, 1),
+    Kind.SUM: (0,),
+    Kind.SCATTER_ADD: (0, 1),
+    Kind.MAX: (0,),
+    Kind.GATHER: (0,),
+}
+
+
+def has_k(kind: Kind, position: int) -> bool:
+    """Whether the view of that input has the extra axis k."""
+    return position in _INPUTS_WITH_K[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, type and shape of a tensor that the graph does not compute."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A named tensor of the state, and what it holds after a step: a node's output, or a slot from before."""
+
+    spec: TensorSpec
+    source: Source
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A step: `state[t+1] = F(state[t], t)`.
+
+    `constants` and `datasets` are described here; `constant_roots` and `dataset_roots` (32 bytes each) bind their content.
+    The last slot is `log`, of shape (interval, len(metrics)).
+    """
+
+    nodes: tuple[Node, ...]
+    slots: tuple[Slot, ...]
+    constants: tuple[TensorSpec, ...]
+    constant_roots: tuple[bytes, ...]
+    datasets: tuple[TensorSpec, ...]
+    dataset_roots: tuple[bytes, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def interval(self) -> int:
+        """c, the steps between two checkpoints."""
+        return self.slots[-1].spec.shape[0]
+
+    def spec_of(self, source: Source, index: int) -> tuple[DType, int]:
+        """dtype and length of a tensor that a node may read."""
+        if source is Source.NODE:
+            return self.nodes[index].dtype, self.nodes[index].length
+        spec = {
+            Source.STATE: [slot.spec for slot in self.slots],
+            Source.DATA: self.datasets,
+            Source.CONST: self.constants,
+        }[source][index]
+        return spec.dtype, spec.length
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor of that shape."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def coordinates(element: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major coordinates of a flat index."""
+    out = []
+    for size in reversed(shape):
+        element, rest = divmod(element, size)
+        out.append(rest)
+    return tuple(reversed(out))
+
+
+def address(view: View, coords: tuple[int, ...]) -> int | None:
+    """Flat index that a view reads at these coordinates; None where it reads 0."""
+    if any(not axis.lo <= x < axis.hi for axis, x in zip(view.axes, coords, strict=True)):
+        return None
+    return view.offset + sum(axis.stride * x for axis, x in zip(view.axes, coords, strict=True))
+
+
+def work_units(graph: Graph) -> int:
+    """Cost of one step: multiply-accumulates and element operations, from the table."""
+    return sum(_node_cost(node) for node in graph.nodes)
+
+
+def _node_cost(node: Node) -> int:
+    per_element = sum(TABLE[i.op].cost for i in node.program) if node.kind is Kind.MAP else node.extent
+    if node.kind in (Kind.GATHER, Kind.SCATTER_ADD):
+        per_element = 1
+    return node.length * max(per_element, 1)
+
+
+def readers(graph: Graph, source: Source, index: int) -> Iterator[tuple[int, int]]:
+    """(node, input position) of every reader of a tensor."""
+    for n, node in enumerate(graph.nodes):
+        for position, item in enumerate(node.inputs):
+            if item.source is source and item.index == index:
+                yield n, position

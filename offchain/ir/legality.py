@@ -1,0 +1,279 @@
+"""Which graphs are legal: a table of rules, one line of refusal each.
+
+A worker checks every graph before it bids. What passes here has a defined value for every element (views stay
+inside their source, programs are well typed, sums are exact) and can be judged by the contract within its gas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Final
+
+from offchain.errors import IllegalGraph
+from offchain.ir.graph import LOG_SLOT, Graph, Input, Kind, Node, Source, row_major
+from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
+
+MAX_INPUTS: Final = 16
+MAX_LENGTH: Final = 1 << 34
+MAX_EXTENT: Final = 1 << 30
+EXACT_BITS: Final = 53  # integers that a float64 holds
+
+_F, _I = DType.F32, DType.I32
+_SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; None: any
+    Kind.EXPONENT: (_F,),
+    Kind.DOT: (_F, _F, _I, _I),
+    Kind.SUM: (_F, _I),
+    Kind.SCATTER_ADD: (_F, _I, _I),
+    Kind.MAX: (None,),
+    Kind.GATHER: (None, _I),
+}
+_MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
+_SCALED: Final = {  # input -> input that holds its exponents
+    Kind.DOT: ((0, 2), (1, 3)),
+    Kind.SUM: ((0, 1),),
+    Kind.SCATTER_ADD: ((0, 2),),
+}
+
+
+def check(graph: Graph) -> None:
+    """Raise IllegalGraph naming the first node, slot or field that breaks a rule."""
+    _check_tensors(graph)
+    for index, node in enumerate(graph.nodes):
+        for rule in NODE_RULES:
+            for reason in rule(graph, index, node):
+                raise IllegalGraph(f"node {index} ({node.kind.name.lower()}): {reason}")
+    _check_slots(graph)
+
+
+def exact(kind: Kind, bits: int, extent: int) -> bool:
+    """Whether a sum of `extent` terms at `bits` fits the 53 bits of exact float64 arithmetic."""
+    terms = (extent - 1).bit_length()
+    return (2 * (bits - 1) if kind is Kind.DOT else bits - 1) + terms <= EXACT_BITS
+
+
+def result_dtype(node: Node) -> DType:
+    """The dtype that a node's kind and inputs imply (for map: of its last instruction)."""
+    if node.kind is Kind.MAP:
+        return program_types(node)[-1]
+    if node.kind is Kind.EXPONENT:
+        return _I
+    return node.inputs[0].dtype if node.kind in (Kind.MAX, Kind.GATHER) else _F
+
+
+def program_types(node: Node) -> list[DType]:
+    """The dtype of every value of a program. Raises IllegalGraph for an ill-typed or malformed instruction."""
+    types: list[DType] = []
+    for n, instr in enumerate(node.program):
+        reason = _instruction_fault(node, n, instr, types)
+        if reason:
+            raise IllegalGraph(f"instruction {n} ({instr.op.name.lower()}): {reason}")
+        types.append(_instruction_type(node, instr, types))
+    return types
+
+
+def _instruction_fault(node: Node, n: int, instr: Instr, types: list[DType]) -> str | None:
+    if instr.op is Op.INPUT and instr.a >= len(node.inputs):
+        return f"no input {instr.a}"
+    if instr.op is Op.INDEX and instr.a >= len(node.shape):
+        return f"no dimension {instr.a}"
+    if instr.op is Op.CONST_F32 and instr.word & 0x7FFFFFFF > 0x7F800000 and instr.word != CANONICAL_NAN:
+        return "a NaN constant that is not canonical"
+    if any(arg >= n for arg in instr.args):
+        return "reads a later value"
+    return _operand_fault(instr, types) or _unused_fault(instr)
+
+
+def _operand_fault(instr: Instr, types: list[DType]) -> str | None:
+    wanted = TABLE[instr.op].operands
+    got = [types[arg] for arg in instr.args]
+    if any(want is not None and want is not have for want, have in zip(wanted, got, strict=True)):
+        return f"operands are {[t.name for t in got]}"
+    if instr.op is Op.SELECT and got[1] is not got[2]:
+        return "branches differ in type"
+    return None
+
+
+def _unused_fault(instr: Instr) -> str | None:
+    used = {Op.INPUT: 1, Op.INDEX: 1, Op.CONST_F32: 3, Op.CONST_I32: 3}.get(instr.op, len(instr.args))
+    constant_a = instr.a if instr.op in (Op.CONST_F32, Op.CONST_I32) else 0
+    return "unused operands are not 0" if constant_a or any((instr.a, instr.b, instr.c)[used:]) else None
+
+
+def _instruction_type(node: Node, instr: Instr, types: list[DType]) -> DType:
+    if instr.op is Op.INPUT:
+        return node.inputs[instr.a].dtype
+    return TABLE[instr.op].result or types[instr.b]
+
+
+def _shape(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if len(node.shape) > 8 or any(size < 1 for size in node.shape):
+        yield f"shape {node.shape} needs at most 8 dimensions of at least 1"
+    elif node.length > MAX_LENGTH:
+        yield f"{node.length} elements are above {MAX_LENGTH}"
+    if (node.extent == 0) != (node.kind is Kind.MAP) or node.extent > MAX_EXTENT:
+        yield f"extent {node.extent} is not allowed here"
+
+
+def _arity(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if node.kind is Kind.MAP:
+        if len(node.inputs) > MAX_INPUTS:
+            yield f"{len(node.inputs)} inputs are above {MAX_INPUTS}"
+        return
+    wanted = _SIGNATURES[node.kind]
+    if len(wanted) != len(node.inputs):
+        yield f"takes {len(wanted)} inputs, has {len(node.inputs)}"
+    for position, (want, item) in enumerate(zip(wanted, node.inputs, strict=False)):
+        if want is not None and want is not item.dtype:
+            yield f"input {position} is {item.dtype.name}, must be {want.name}"
+
+
+def _sources(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    counts = {
+        Source.NODE: index,
+        Source.STATE: len(graph.slots),
+        Source.DATA: len(graph.datasets),
+        Source.CONST: len(graph.constants),
+    }
+    for position, item in enumerate(node.inputs):
+        if item.index >= counts[item.source]:
+            yield f"input {position} reads {item.source.name.lower()} {item.index}, which does not exist before it"
+        elif graph.spec_of(item.source, item.index) != (item.dtype, item.length):
+            yield f"input {position} misstates dtype or length of its source"
+
+
+def _views(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    for position, item in enumerate(node.inputs):
+        shape = node.view_shape(position)
+        if len(item.view.axes) != len(shape):
+            yield f"input {position} has {len(item.view.axes)} axes, must have {len(shape)}"
+        elif any(not 0 <= a.lo <= a.hi <= size for a, size in zip(item.view.axes, shape, strict=True)):
+            yield f"input {position} has a valid range outside the node's shape"
+        elif not _inside(item):
+            yield f"input {position} reads outside its source of {item.length} elements"
+
+
+def _inside(item: Input) -> bool:
+    if any(axis.lo == axis.hi for axis in item.view.axes):
+        return True  # reads nothing
+    ends = [(axis.stride * axis.lo, axis.stride * (axis.hi - 1)) for axis in item.view.axes]
+    low = item.view.offset + sum(min(pair) for pair in ends)
+    high = item.view.offset + sum(max(pair) for pair in ends)
+    return 0 <= low and high < item.length
+
+
+def _program(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if node.kind is not Kind.MAP:
+        if node.program:
+            yield "only a map has a program"
+    elif not 1 <= len(node.program) <= MAX_PROGRAM:
+        yield f"program of {len(node.program)} instructions, must be 1 to {MAX_PROGRAM}"
+    else:
+        try:
+            program_types(node)
+        except IllegalGraph as error:
+            yield str(error)
+
+
+def _dtype(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if result_dtype(node) is not node.dtype:
+        yield f"result is {result_dtype(node).name}, declared {node.dtype.name}"
+
+
+def _bits(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if node.kind not in _MAX_BITS:
+        if node.bits:
+            yield "only sums have bits"
+    elif not 2 <= node.bits <= _MAX_BITS[node.kind]:
+        yield f"{node.bits} bits, must be 2 to {_MAX_BITS[node.kind]}"
+    elif not exact(node.kind, node.bits, node.extent):
+        yield f"a sum of {node.extent} terms is not exact at {node.bits} bits"
+
+
+def _exponents(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    for operand, scale in _SCALED.get(node.kind, ()):
+        source = node.inputs[scale]
+        if source.source is not Source.NODE or graph.nodes[source.index].kind is not Kind.EXPONENT:
+            yield f"input {scale} must come from an exponent node"
+        elif not _matches(node, node.inputs[operand], source, graph.nodes[source.index]):
+            yield f"input {scale} is not the exponents of input {operand} over the same view"
+
+
+def _matches(node: Node, operand: Input, scale: Input, exponent: Node) -> bool:
+    """Whether reading `exponent` through `scale` gives, for each d, the exponent of what `operand` reads along k.
+
+    Axis by axis: an output axis either steps along one axis of the exponent node (then both views step alike), or
+    both stand still.
+    """
+    read = exponent.inputs[0]
+    same = (read.source, read.index, exponent.extent) == (operand.source, operand.index, node.extent)
+    if not same or scale.view.offset or read.view.offset != operand.view.offset:
+        return False
+    if read.view.axes[-1] != operand.view.axes[-1]:
+        return False
+    own = {stride: axis for axis, stride in enumerate(row_major(exponent.shape)) if exponent.shape[axis] > 1}
+    used = set()
+    for d, size in enumerate(node.shape):
+        through, direct = scale.view.axes[d], operand.view.axes[d]
+        if (through.lo, through.hi) != (0, size):
+            return False
+        if size == 1 or through.stride == 0:
+            if (direct.stride and size > 1) or (direct.lo, direct.hi) != (0, size):
+                return False
+            continue
+        axis = own.get(through.stride)
+        if axis is None or axis in used or exponent.shape[axis] != size or read.view.axes[axis] != direct:
+            return False
+        used.add(axis)
+    return used == set(own.values())
+
+
+def _scatter(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    if node.kind is not Kind.SCATTER_ADD:
+        return
+    if not node.shape:
+        yield "needs at least one dimension"
+    elif node.inputs[0].view.axes[0].stride or any(a.stride for a in node.inputs[1].view.axes[:-1]):
+        yield "the values may not depend on the row, the index only on k"
+
+
+NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
+    _shape,
+    _arity,
+    _sources,
+    _views,
+    _program,
+    _dtype,
+    _bits,
+    _exponents,
+    _scatter,
+)
+
+
+def _check_tensors(graph: Graph) -> None:
+    if not graph.nodes or not graph.slots:
+        raise IllegalGraph("graph: needs at least one node and one slot")
+    for what, specs in (("constant", graph.constants), ("dataset", graph.datasets)):
+        for spec in specs:
+            if not 1 <= spec.length <= MAX_LENGTH or len(spec.shape) > 8:
+                raise IllegalGraph(f"{what} {spec.name}: shape {spec.shape} is empty or too large")
+    names = [slot.spec.name for slot in graph.slots]
+    if len(set(names)) != len(names):
+        raise IllegalGraph("graph: two slots have the same name")
+
+
+def _check_slots(graph: Graph) -> None:
+    for number, slot in enumerate(graph.slots):
+        where = f"slot {number} ({slot.spec.name})"
+        if prod(slot.spec.shape) < 1:
+            raise IllegalGraph(f"{where}: empty")
+        if slot.source not in (Source.NODE, Source.STATE):
+            raise IllegalGraph(f"{where}: must repeat a node or a slot")
+        limit = len(graph.nodes) if slot.source is Source.NODE else len(graph.slots)
+        if slot.index >= limit:
+            raise IllegalGraph(f"{where}: repeats {slot.source.name.lower()} {slot.index}, which does not exist")
+        if graph.spec_of(slot.source, slot.index) != (slot.spec.dtype, slot.spec.length):
+            raise IllegalGraph(f"{where}: differs in dtype or length from what it repeats")
+    log = graph.slots[-1].spec
+    if log.name != LOG_SLOT or log.dtype is not _F or len(log.shape) != 2 or log.shape[1] != len(graph.metrics):
+        raise IllegalGraph(f"the last slot must be {LOG_SLOT!r}, f32 of shape (interval, metrics)")
