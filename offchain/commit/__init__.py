@@ -1,0 +1,1 @@
+"""Commitments: Merkle trees over tensors, states, traces and graphs (docs/protocol.md, section 3)."""

@@ -1,0 +1,133 @@
+"""16-ary SHA-256 trees: roots, the children that a solver reveals, the proofs that a challenger gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+ARITY: Final = 16
+REVEAL_LEVELS: Final = 2  # levels that one reveal opens: up to 256 children
+
+LEAF: Final = b"\x00"
+INNER: Final = b"\x01"
+
+
+def leaf_hash(data: bytes | memoryview) -> bytes:
+    """Hash of a leaf's bytes (a chunk, or the encoding of a node or slot)."""
+    digest = sha256(LEAF)
+    digest.update(data)
+    return digest.digest()
+
+
+def depth(leaves: int) -> int:
+    """Levels above the leaves of a tree over that many."""
+    levels = 0
+    while leaves > 1:
+        leaves = -(-leaves // ARITY)
+        levels += 1
+    return levels
+
+
+def fold(hashes: Sequence[bytes]) -> list[bytes]:
+    """One level up: the parents of consecutive groups of 16."""
+    return [sha256(INNER + b"".join(hashes[i : i + ARITY])).digest() for i in range(0, len(hashes), ARITY)]
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Root of the tree over at least one leaf; of a single leaf, that leaf."""
+    level = list(leaves)
+    while len(level) > 1:
+        level = fold(level)
+    return level[0]
+
+
+def climb(value: bytes, index: int, count: int, levels: int, proof: Sequence[bytes]) -> bytes:
+    """Fold a proof: the hash `levels` above `value`, which stands at `index` of `count` at its level.
+
+    Raises ValueError if the proof has another length than the shape of the tree says.
+    """
+    rest = list(proof)
+    for _ in range(levels):
+        group = min(ARITY, count - index // ARITY * ARITY)
+        siblings, rest = rest[: group - 1], rest[group - 1 :]
+        at = index % ARITY
+        if len(siblings) != group - 1 or index >= count:
+            raise ValueError("proof is too short")
+        value = sha256(INNER + b"".join([*siblings[:at], value, *siblings[at:]])).digest()
+        index, count = index // ARITY, -(-count // ARITY)
+    if rest:
+        raise ValueError("proof is too long")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A hash within a tree of `leaves`: level 0 holds the leaves."""
+
+    leaves: int
+    level: int
+    index: int
+
+    @classmethod
+    def top(cls, leaves: int) -> Position:
+        return cls(leaves, depth(leaves), 0)
+
+    @property
+    def child_level(self) -> int:
+        """Level of the children that a reveal below this position opens."""
+        return max(self.level - REVEAL_LEVELS, 0)
+
+    def children(self) -> range:
+        """Indices, at `child_level`, of the children of this position."""
+        width = ARITY ** (self.level - self.child_level)
+        return range(
+            self.index * width, min((self.index + 1) * width, width_at(self.leaves, self.child_level))
+        )
+
+    def child(self, index: int) -> Position:
+        return Position(self.leaves, self.child_level, index)
+
+
+def width_at(leaves: int, level: int) -> int:
+    """Number of hashes at a level of a tree."""
+    for _ in range(level):
+        leaves = -(-leaves // ARITY)
+    return leaves
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All levels of a tree; `levels[0]` are the leaves."""
+
+    leaves: Sequence[bytes]
+    levels: list[list[bytes]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        levels = [list(self.leaves)]
+        while len(levels[-1]) > 1:
+            levels.append(fold(levels[-1]))
+        object.__setattr__(self, "levels", levels)
+
+    @property
+    def root(self) -> bytes:
+        return self.levels[-1][0]
+
+    def hash_at(self, position: Position) -> bytes:
+        return self.levels[position.level][position.index]
+
+    def reveal(self, position: Position) -> list[bytes]:
+        """The hashes that a reveal below `position` opens."""
+        children = position.children()
+        return self.levels[position.child_level][children.start : children.stop]
+
+    def proof(self, index: int, level: int = 0, levels: int | None = None) -> list[bytes]:
+        """Siblings of the hash at `index` of `level`, for `levels` upwards (to the root by default)."""
+        out: list[bytes] = []
+        top = len(self.levels) - 1 if levels is None else level + levels
+        for at in range(level, top):
+            start = index // ARITY * ARITY
+            out += [h for i, h in enumerate(self.levels[at][start : start + ARITY], start) if i != index]
+            index //= ARITY
+        return out
