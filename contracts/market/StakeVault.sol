@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+
+import {IStakeVault} from "../interfaces/IStakeVault.sol";
+
+/// @title StakeVault
+/// @notice The till: holds every token, and knows only accounts, modules and pots.
+/// @dev What a pot means is the module's business. A token that refuses transfers to the burn address, or that can be
+/// paused, could stop a conviction: whoever deploys chooses a token that does neither.
+contract StakeVault is IStakeVault, ReentrancyGuard {
+    using SafeERC20 for IERC20;
+
+    struct Withdrawal {
+        uint256 amount;
+        uint64 readyAt;
+    }
+
+    /// @notice Where burned tokens go: many tokens refuse the zero address, and nobody has the key of this one.
+    address public constant BURN_ADDRESS = 0x000000000000000000000000000000000000dEaD;
+
+    IERC20 public immutable token;
+
+    /// @notice Seconds between the request and the withdrawal.
+    uint32 public immutable withdrawalDelay;
+
+    address private immutable _deployer;
+    bool private _connected;
+
+    mapping(address account => bool) public isModule;
+    mapping(address account => uint256) private _free;
+    mapping(address account => Withdrawal) private _pending;
+    mapping(address module => mapping(bytes32 pot => uint256)) private _pots;
+
+    modifier onlyModule() {
+        if (!isModule[msg.sender]) revert NotModule(msg.sender);
+        _;
+    }
+
+    constructor(IERC20 token_, uint32 withdrawalDelay_) {
+        if (address(token_) == address(0)) revert ZeroAddress();
+        token = token_;
+        withdrawalDelay = withdrawalDelay_;
+        _deployer = msg.sender;
+    }
+
+    /// @inheritdoc IStakeVault
+    function connect(address[] calldata modules) external {
+        if (msg.sender != _deployer) revert NotDeployer(msg.sender);
+        if (_connected) revert AlreadyConnected();
+        _connected = true;
+        for (uint256 i = 0; i < modules.length; ++i) {
+            if (modules[i] == address(0)) revert ZeroAddress();
+            isModule[modules[i]] = true;
+        }
+        emit Connected(modules);
+    }
+
+    /// @inheritdoc IStakeVault
+    function deposit(uint256 amount) external nonReentrant {
+        uint256 before = token.balanceOf(address(this));
+        token.safeTransferFrom(msg.sender, address(this), amount);
+        // A token with a fee delivers less than it was asked for; only what has come may be spent.
+        uint256 arrived = token.balanceOf(address(this)) - before;
+        if (arrived == 0) revert ZeroAmount();
+        _free[msg.sender] += arrived;
+        emit Deposited(msg.sender, arrived);
+    }
+
+    /// @inheritdoc IStakeVault
+    function requestWithdrawal(uint256 amount) external {
+        if (amount == 0) revert ZeroAmount();
+        _takeFree(msg.sender, amount);
+        Withdrawal storage pending = _pending[msg.sender];
+        uint64 readyAt = uint64(block.timestamp) + withdrawalDelay;
+        pending.amount += amount;
+        pending.readyAt = readyAt;
+        emit WithdrawalRequested(msg.sender, amount, readyAt);
+    }
+
+    /// @inheritdoc IStakeVault
+    function withdraw() external nonReentrant {
+        Withdrawal memory pending = _pending[msg.sender];
+        if (pending.amount == 0) revert NothingToWithdraw(msg.sender);
+        if (block.timestamp < pending.readyAt) revert WithdrawalNotReady(pending.readyAt, uint64(block.timestamp));
+        delete _pending[msg.sender];
+        emit Withdrawn(msg.sender, pending.amount);
+        _send(msg.sender, pending.amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function lock(bytes32 pot, address account, uint256 amount) external onlyModule {
+        _takeFree(account, amount);
+        _pots[msg.sender][pot] += amount;
+        emit Locked(msg.sender, pot, account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function pay(bytes32 pot, address account, uint256 amount) external onlyModule {
+        _takePot(pot, amount);
+        _free[account] += amount;
+        emit Paid(msg.sender, pot, account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function burn(bytes32 pot, uint256 amount) external onlyModule nonReentrant {
+        _takePot(pot, amount);
+        emit Burned(msg.sender, pot, amount);
+        if (amount != 0) _send(BURN_ADDRESS, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function freeOf(address account) external view returns (uint256) {
+        return _free[account];
+    }
+
+    /// @inheritdoc IStakeVault
+    function pendingOf(address account) external view returns (uint256 amount, uint64 readyAt) {
+        Withdrawal memory pending = _pending[account];
+        return (pending.amount, pending.readyAt);
+    }
+
+    /// @inheritdoc IStakeVault
+    function potOf(address module, bytes32 pot) external view returns (uint256) {
+        return _pots[module][pot];
+    }
+
+    function _takeFree(address account, uint256 amount) private {
+        uint256 free = _free[account];
+        if (free < amount) revert InsufficientFree(account, amount, free);
+        _free[account] = free - amount;
+    }
+
+    function _takePot(bytes32 pot, uint256 amount) private {
+        uint256 held = _pots[msg.sender][pot];
+        if (held < amount) revert InsufficientPot(msg.sender, pot, amount, held);
+        _pots[msg.sender][pot] = held - amount;
+    }
+
+    /// A token that took a fee from the sender on top would eat other people's money.
+    function _send(address to, uint256 amount) private {
+        uint256 before = token.balanceOf(address(this));
+        token.safeTransfer(to, amount);
+        uint256 sent = before - token.balanceOf(address(this));
+        if (sent != amount) revert UnexpectedTransfer(amount, sent);
+    }
+}

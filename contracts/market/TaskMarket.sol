@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
+import {IStakeVault} from "../interfaces/IStakeVault.sol";
+import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
+
+/// @title TaskMarket
+/// @notice Whose money waits for what. Tokens stay in the vault; this decides when they change owner.
+contract TaskMarket is ITaskMarket {
+    uint256 public constant BPS = 10_000;
+
+    /// @notice Part of a convicted solver's stake that nobody gets. Only this part deters: the rest may go to a
+    /// challenger who is the solver under another name.
+    uint256 public constant BURN_BPS = 5_000;
+
+    /// @notice Part of a stalled solver's stake that nobody gets.
+    uint256 public constant STALL_BURN_BPS = 1_000;
+
+    /// @notice By how much the expected loss must exceed the expected gain.
+    uint256 public constant MARGIN_BPS = 12_000;
+
+    /// @notice Intervals that one call pays at most: an unbounded loop could outgrow the block and stop a conviction.
+    uint32 public constant MAX_PAID_PER_CALL = 64;
+
+    uint256 public constant MAX_URI = 512;
+    uint32 private constant MAX_STEPS = 2 ** 31 - 1; // the step number is an int32 of the step graph
+    uint8 private constant SOLVER = 1;
+
+    IStakeVault public immutable vault;
+    IWorkerRegistry public immutable registry;
+    address private immutable _deployer;
+
+    ICheckpointLog public log;
+
+    /// @notice The dispute game.
+    address public game;
+
+    /// @inheritdoc ITaskMarket
+    uint256 public taskCount;
+
+    Limits private _limits;
+    mapping(uint256 taskId => Terms) private _terms;
+    mapping(uint256 taskId => Task) private _tasks;
+
+    constructor(IStakeVault vault_, IWorkerRegistry registry_, Limits memory limits_) {
+        if (address(vault_) == address(0) || address(registry_) == address(0)) revert ZeroAddress();
+        // Certainty would make stakes unnecessary, and nobody can promise it.
+        if (limits_.detectionBps == 0 || limits_.detectionBps >= BPS) revert InvalidDetection(limits_.detectionBps);
+        vault = vault_;
+        registry = registry_;
+        _limits = limits_;
+        _deployer = msg.sender;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function connect(ICheckpointLog log_, address game_) external {
+        if (msg.sender != _deployer) revert NotDeployer(msg.sender);
+        if (game != address(0)) revert AlreadyConnected();
+        if (address(log_) == address(0) || game_ == address(0)) revert ZeroAddress();
+        log = log_;
+        game = game_;
+        emit Connected(log_, game_);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function post(Terms calldata asked) external returns (uint256 taskId) {
+        _checkWork(asked);
+        _checkLimits(asked);
+        taskId = taskCount++;
+        _terms[taskId] = asked;
+        Task storage t = _tasks[taskId];
+        t.requester = msg.sender;
+        t.status = Status.Bidding;
+        t.biddingEnds = uint64(block.timestamp) + asked.biddingTime;
+        emit Posted(taskId, msg.sender, asked.graphRoot, asked.uri);
+        vault.lock(escrowPot(taskId), msg.sender, asked.maxPrice);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function bid(uint256 taskId, uint128 price) external {
+        Task storage t = _require(taskId, Status.Bidding);
+        if (block.timestamp >= t.biddingEnds) revert BiddingOver(t.biddingEnds, uint64(block.timestamp));
+        if (msg.sender == t.requester) revert OwnTask(msg.sender);
+        if (!registry.hasRoles(msg.sender, SOLVER)) revert NotASolver(msg.sender);
+        address outbid = t.solver;
+        if (outbid == address(0)) {
+            uint128 allowed = _terms[taskId].maxPrice;
+            if (price > allowed) revert PriceTooHigh(allowed, price);
+        } else if (price >= t.price) {
+            revert PriceTooHigh(t.price == 0 ? 0 : t.price - 1, price);
+        }
+        t.solver = msg.sender;
+        t.price = price;
+        emit Bid(taskId, msg.sender, price);
+        uint128 stake = _terms[taskId].stake;
+        // First out, then in: a bidder who lowers its own bid needs only one stake.
+        if (outbid != address(0)) vault.pay(stakePot(taskId), outbid, stake);
+        vault.lock(stakePot(taskId), msg.sender, stake);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function award(uint256 taskId) external {
+        Task storage t = _require(taskId, Status.Bidding);
+        if (block.timestamp < t.biddingEnds) revert BiddingOpen(t.biddingEnds, uint64(block.timestamp));
+        uint256 surplus = _terms[taskId].maxPrice - t.price; // without a bid the price is 0
+        if (t.solver == address(0)) {
+            t.status = Status.Cancelled;
+            emit Cancelled(taskId);
+        } else {
+            t.status = Status.Training;
+            t.awardedAt = uint64(block.timestamp);
+            emit Awarded(taskId, t.solver, t.price);
+        }
+        if (surplus != 0) vault.pay(escrowPot(taskId), t.requester, surplus);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function collect(uint256 taskId) external {
+        Task storage t = _require(taskId, Status.Training);
+        uint32 total = intervals(taskId);
+        if (_payFinal(taskId, t, total) == 0) revert NothingFinal(taskId, t.paid);
+        if (t.paid == total) {
+            t.status = Status.Completed;
+            emit Completed(taskId);
+            vault.pay(stakePot(taskId), t.solver, _terms[taskId].stake);
+        }
+    }
+
+    /// @inheritdoc ITaskMarket
+    function stall(uint256 taskId) external {
+        Task storage t = _require(taskId, Status.Training);
+        uint32 total = intervals(taskId);
+        uint32 next = log.count(taskId);
+        if (next == total) revert NothingDue(taskId);
+        uint64 due = deadline(taskId, next);
+        if (block.timestamp <= due) revert NotStalled(due, uint64(block.timestamp));
+        _payFinal(taskId, t, total);
+        // While a commitment can still be disputed, the whole stake must stay at risk for it.
+        if (t.paid != next) revert CheckpointPending(taskId, t.paid);
+
+        t.status = Status.Stalled;
+        uint256 stake = _terms[taskId].stake;
+        uint256 burned = _shareUp(stake, STALL_BURN_BPS);
+        uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
+        emit Stalled(taskId, refunded, burned);
+        vault.pay(escrowPot(taskId), t.requester, refunded);
+        vault.pay(stakePot(taskId), t.solver, stake - burned);
+        vault.burn(stakePot(taskId), burned);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function slash(uint256 taskId, address challenger) external {
+        if (msg.sender != game) revert NotGame(msg.sender);
+        Task storage t = _tasks[taskId];
+        if (t.status > Status.Training) return;
+        _require(taskId, Status.Training);
+        uint32 total = intervals(taskId);
+        _payFinal(taskId, t, total);
+
+        t.status = Status.Slashed;
+        uint256 stake = _terms[taskId].stake;
+        uint256 burned = _shareUp(stake, BURN_BPS);
+        uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
+        emit Slashed(taskId, t.solver, challenger, stake, stake - burned, burned, refunded);
+        vault.pay(escrowPot(taskId), t.requester, refunded);
+        vault.pay(stakePot(taskId), challenger, stake - burned);
+        vault.burn(stakePot(taskId), burned);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function terms(uint256 taskId) external view returns (Terms memory) {
+        return _terms[taskId];
+    }
+
+    /// @inheritdoc ITaskMarket
+    function task(uint256 taskId) external view returns (Task memory) {
+        return _tasks[taskId];
+    }
+
+    /// @inheritdoc ITaskMarket
+    function schedule(uint256 taskId) external view returns (Schedule memory) {
+        Task storage t = _tasks[taskId];
+        Terms storage asked = _terms[taskId];
+        return Schedule(
+            t.solver, t.status, t.awardedAt, intervals(taskId), asked.intervalTime, asked.challengeWindow
+        );
+    }
+
+    /// @inheritdoc ITaskMarket
+    function limits() external view returns (Limits memory) {
+        return _limits;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function intervals(uint256 taskId) public view returns (uint32) {
+        if (taskId >= taskCount) revert UnknownTask(taskId);
+        Terms storage asked = _terms[taskId];
+        return (asked.steps - 1) / asked.interval + 1;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function deadline(uint256 taskId, uint32 index) public view returns (uint64) {
+        return _tasks[taskId].awardedAt + (uint64(index) + 1) * _terms[taskId].intervalTime;
+    }
+
+    /// @inheritdoc ITaskMarket
+    /// @dev burned part · q ≥ (1−q) · gain · margin, with gain = 2·maxPrice: what is paid, plus as much in work saved.
+    function requiredStake(uint128 maxPrice) public view returns (uint256) {
+        uint256 q = _limits.detectionBps;
+        return Math.ceilDiv((BPS - q) * 2 * maxPrice * MARGIN_BPS, q * BURN_BPS);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function escrowPot(uint256 taskId) public pure returns (bytes32) {
+        return bytes32(taskId << 1);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function stakePot(uint256 taskId) public pure returns (bytes32) {
+        return bytes32(taskId << 1 | 1);
+    }
+
+    /// Pays the final intervals that come next, one transfer for all; returns how many.
+    function _payFinal(uint256 taskId, Task storage t, uint32 total) private returns (uint32 number) {
+        (uint32 first, uint128 price, address solver) = (t.paid, t.price, t.solver);
+        uint32 index = first;
+        uint256 before = _earnedDown(price, first, total);
+        uint256 earned = before;
+        while (index < total && index - first < MAX_PAID_PER_CALL && log.isFinal(taskId, index)) {
+            uint256 upTo = _earnedDown(price, index + 1, total);
+            emit Paid(taskId, index, solver, upTo - earned);
+            earned = upTo;
+            ++index;
+        }
+        number = index - first;
+        if (number == 0) return 0;
+        t.paid = index;
+        vault.pay(escrowPot(taskId), solver, earned - before);
+    }
+
+    function _require(uint256 taskId, Status expected) private view returns (Task storage t) {
+        t = _tasks[taskId];
+        if (t.status != expected) revert WrongStatus(taskId, expected, t.status);
+    }
+
+    function _checkWork(Terms calldata asked) private pure {
+        if (asked.graphRoot == 0) revert TermMissing("graphRoot");
+        if (asked.stateRoot == 0) revert TermMissing("stateRoot");
+        if (asked.steps == 0) revert TermTooSmall("steps", 1, 0);
+        if (asked.steps > MAX_STEPS) revert TermTooLarge("steps", MAX_STEPS, asked.steps);
+        if (asked.interval == 0) revert TermTooSmall("interval", 1, 0);
+        if (asked.interval > asked.steps) revert TermTooLarge("interval", asked.steps, asked.interval);
+        if (bytes(asked.uri).length > MAX_URI) revert TermTooLarge("uri", MAX_URI, bytes(asked.uri).length);
+    }
+
+    function _checkLimits(Terms calldata asked) private view {
+        Limits memory least = _limits;
+        _atLeast("biddingTime", least.biddingTime, asked.biddingTime);
+        _atLeast("intervalTime", least.intervalTime, asked.intervalTime);
+        _atLeast("challengeWindow", least.challengeWindow, asked.challengeWindow);
+        _atLeast("clock", least.clock, asked.clock);
+        _atLeast("bond", least.bond, asked.bond);
+        uint256 required = requiredStake(asked.maxPrice);
+        if (asked.stake < required) revert StakeTooSmall(required, asked.stake);
+    }
+
+    function _atLeast(string memory term, uint256 required, uint256 sent) private pure {
+        if (sent < required) revert TermTooSmall(term, required, sent);
+    }
+
+    /// What the first `paid` of `total` intervals earn; the last one takes the remainder.
+    function _earnedDown(uint128 price, uint32 paid, uint32 total) private pure returns (uint256) {
+        return paid == total ? price : uint256(price / total) * paid;
+    }
+
+    function _shareUp(uint256 amount, uint256 bps) private pure returns (uint256) {
+        return Math.ceilDiv(amount * bps, BPS);
+    }
+}
