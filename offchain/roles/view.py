@@ -1,0 +1,170 @@
+"""What a role sees: frozen snapshots of the chain, made by `offchain.chain.reader` at one block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from offchain.commit.merkle import Position
+
+Address = str  # checksummed
+
+
+class Status(IntEnum):
+    """ITaskMarket.Status."""
+
+    NONE = 0
+    BIDDING = 1
+    TRAINING = 2
+    COMPLETED = 3
+    SLASHED = 4
+    STALLED = 5
+    CANCELLED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """ITaskMarket.Terms: money in the token's smallest unit, durations in seconds."""
+
+    graph_root: bytes
+    state_root: bytes
+    steps: int
+    interval: int
+    max_price: int
+    stake: int
+    bond: int
+    bidding_time: int
+    interval_time: int
+    challenge_window: int
+    clock: int
+    uri: str
+
+    @property
+    def intervals(self) -> int:
+        return -(-self.steps // self.interval)
+
+    def steps_of(self, checkpoint: int) -> tuple[int, int]:
+        """[lo, hi): the steps that lead to a checkpoint."""
+        return checkpoint * self.interval, min((checkpoint + 1) * self.interval, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointView:
+    root: bytes
+    committed_at: int
+    holds: int
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    id: int
+    terms: Terms
+    requester: Address
+    solver: Address  # best bidder while bidding
+    status: Status
+    bidding_ends: int
+    awarded_at: int
+    price: int
+    paid: int
+    checkpoints: tuple[CheckpointView, ...]
+
+    def root_before(self, checkpoint: int) -> bytes:
+        """State root that checkpoint starts from."""
+        return self.checkpoints[checkpoint - 1].root if checkpoint else self.terms.state_root
+
+    def deadline(self, checkpoint: int) -> int:
+        """Last timestamp at which that checkpoint may be committed."""
+        return self.awarded_at + (checkpoint + 1) * self.terms.interval_time
+
+    def challengeable(self, checkpoint: int, now: int) -> bool:
+        return now <= self.checkpoints[checkpoint].committed_at + self.terms.challenge_window
+
+    def final(self, checkpoint: int, now: int) -> bool:
+        point = self.checkpoints[checkpoint]
+        return not point.holds and not self.challengeable(checkpoint, now)
+
+
+class Phase(IntEnum):
+    """IDisputeGame.Phase."""
+
+    NONE = 0
+    REVEAL_STEPS = 1
+    NAME_STEP = 2
+    REVEAL_TRACE = 3
+    NAME_TRACE = 4
+    REVEAL_CHILDREN = 5
+    NAME_CHILD = 6
+    REVEAL_CHUNKS = 7
+    REVEAL_CHUNK = 8
+    NAME_ELEMENT = 9
+    REVEAL_WITNESS = 10
+    REVEAL_SUMS = 11
+    NAME_SUM = 12
+    CONVICTED = 13
+    RESOLVED = 14
+
+    @property
+    def running(self) -> bool:
+        return Phase.NONE < self < Phase.CONVICTED
+
+
+class TreeName(IntEnum):
+    """IDisputeGame.Tree."""
+
+    NODES = 0
+    SLOTS = 1
+    CHUNKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Hashes that the solver revealed below a position of one of the trees."""
+
+    tree: TreeName
+    position: Position
+    children: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeView:
+    """IDisputeGame.Dispute, with what its events revealed so far (of the latest step, in order)."""
+
+    id: int
+    task_id: int
+    checkpoint: int
+    challenger: Address
+    solver: Address
+    phase: Phase
+    tree: TreeName
+    lo: int
+    hi: int
+    conceded: bytes
+    claimed: bytes
+    position: Position
+    node: int
+    element: int
+    word: int
+    segment: tuple[int, int]
+    mover: Address
+    deadline: int  # of the mover, timestamp
+    step_roots: tuple[bytes, ...] = ()  # last StepsRevealed
+    reveals: tuple[Reveal, ...] = ()
+    chunk_index: int = 0
+    chunk: bytes = b""
+    sums: tuple[int, ...] = ()  # last SumsRevealed
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """Everything a role may look at, at one block."""
+
+    me: Address
+    now: int  # timestamp of the block
+    free: int  # my free balance in the vault
+    registered: bool
+    tasks: tuple[TaskView, ...]
+    disputes: tuple[DisputeView, ...]  # running ones
+
+    def task(self, task_id: int) -> TaskView:
+        return next(task for task in self.tasks if task.id == task_id)
