@@ -43,11 +43,14 @@ interface IStepVerifier {
 
     error OpeningMismatch(uint256 input, bytes32 expected, bytes32 actual);
     error OpeningCount(uint256 expected, uint256 actual);
+    error ChunkLength(uint256 input, uint256 actual);
     error ElementOutOfRange(uint64 element, uint64 length);
     error ExtentOutOfRange(uint32 k, uint32 extent);
     error InputNotEarlier(uint32 node, uint32 input);
     error MalformedNode(uint256 position);
     error WrongEnding(Ending expected, Ending actual);
+    /// No sum of a node that decodes comes near 2^127.
+    error TotalOutOfRange(int256 total);
 
     /// @notice What the game must know of a node.
     /// @return ending how a dispute about an element ends
