@@ -7,39 +7,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from offchain.commit.merkle import LEAF, Tree, leaf_hash, root
+from offchain.ir.arrays import Array as Array
+from offchain.ir.arrays import canonical as canonical
+from offchain.ir.arrays import dtype_of as dtype_of
+from offchain.ir.arrays import numpy_dtype as numpy_dtype
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Graph
-from offchain.ir.primitives import CANONICAL_NAN, DType
+from offchain.ir.primitives import DType
 
-Array = npt.NDArray[Any]
 CHUNK_BYTES: Final = 4 * CHUNK
-_PARALLEL: Final = 64  # chunks from which threads pay
-_NUMPY: Final = {DType.F32: np.dtype("<f4"), DType.I32: np.dtype("<i4")}
-
-
-def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """The little-endian NumPy dtype of a tensor."""
-    return _NUMPY[dtype]
-
-
-def dtype_of(array: Array) -> DType:
-    """DType of a NumPy array of float32 or int32. Raises KeyError for others."""
-    return {np.dtype("<f4"): DType.F32, np.dtype("<i4"): DType.I32}[array.dtype]
-
-
-def canonical(array: Array) -> Array:
-    """The same float32 values with every NaN as 0x7FC00000 (other dtypes unchanged)."""
-    if array.dtype.kind != "f" or not np.isnan(array).any():
-        return array
-    words = array.view(np.uint32).copy()
-    words[np.isnan(array)] = CANONICAL_NAN
-    return words.view(array.dtype)
+PARALLEL_CHUNKS: Final = 64  # chunks from which threads pay
 
 
 def chunk(array: Array, index: int) -> bytes:
@@ -50,7 +32,7 @@ def chunk(array: Array, index: int) -> bytes:
 
 def chunk_hashes(array: Array) -> list[bytes]:
     """Leaf hashes of a flat tensor's chunks. Threads help: hashing releases the interpreter lock."""
-    data = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+    data = np.ascontiguousarray(array).reshape(-1).data.cast("B")
     whole = len(data) // CHUNK_BYTES
 
     def hashes(start: int, stop: int) -> list[bytes]:
@@ -61,24 +43,25 @@ def chunk_hashes(array: Array) -> list[bytes]:
             out.append(digest.digest())
         return out
 
-    threads = _threads() if whole >= _PARALLEL else 1
-    if threads == 1:
+    workers = threads() if whole >= PARALLEL_CHUNKS else 1
+    if workers == 1:
         out = hashes(0, whole)
     else:
-        bounds = [whole * i // threads for i in range(threads + 1)]
+        bounds = [whole * i // workers for i in range(workers + 1)]
         out = [h for part in _pool().map(hashes, bounds[:-1], bounds[1:]) for h in part]
     if len(data) % CHUNK_BYTES:
         out.append(leaf_hash(chunk(array, whole)))
     return out
 
 
-def _threads() -> int:
+def threads() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_threads(), thread_name_prefix="hash")
+    return ThreadPoolExecutor(threads(), thread_name_prefix="hash")
 
 
 def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:

@@ -1,0 +1,108 @@
+"""What every executor promises, and what all of them share: checked inputs, liveness, the next state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import numpy as np
+
+from offchain.errors import BadBlob, BadInput
+from offchain.ir.arrays import Array, is_canonical, numpy_dtype
+from offchain.ir.graph import Graph, Source, TensorSpec
+from offchain.ir.legality import check
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
+    "reference": ("offchain.exec.reference", "ReferenceExecutor"),
+    "torch": ("offchain.exec.torch_", "TorchExecutor"),
+}
+
+
+class Executor(Protocol[S]):
+    """Runs the steps of one graph. `S` is the executor's own form of a state; all executors give the same bits."""
+
+    graph: Graph
+
+    def load(self, state: Sequence[Array]) -> S:
+        """A state from flat or shaped float32 and int32 arrays in slot order.
+
+        Raises BadBlob where an array's dtype or length is not its slot's, or a NaN is not canonical.
+        """
+
+    def dump(self, state: S) -> list[Array]:
+        """Flat arrays in slot order, NaN canonical; the caller owns them."""
+
+    def step(self, state: S, t: int) -> S:
+        """`state[t+1] = F(state[t], t)`. Leaves its argument as it was."""
+
+    def outputs(self, state: S, t: int) -> Iterator[Array]:
+        """Outputs of all nodes in execution order, flat, NaN canonical, one at a time."""
+
+    def trace(self, state: S, t: int) -> list[Array]:
+        """All of `outputs`."""
+
+
+def make_executor(
+    name: str, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], device: str = "cpu"
+) -> Executor[Any]:
+    """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name."""
+    if name not in EXECUTORS:
+        raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
+    module, attribute = EXECUTORS[name]
+    options = {} if name == "reference" else {"device": device}
+    make = getattr(import_module(module), attribute)
+    return cast("Executor[Any]", make(graph, constants, datasets, **options))
+
+
+class Tensors:
+    """A legal graph with its constants and datasets, checked against what the graph says of them."""
+
+    def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> None:
+        check(graph)
+        self.graph = graph
+        self.constants = flat_arrays("constant", graph.constants, constants)
+        self.datasets = flat_arrays("dataset", graph.datasets, datasets)
+
+    def state(self, state: Sequence[Array]) -> list[Array]:
+        """Flat arrays of a state. Raises BadBlob."""
+        return flat_arrays("slot", [slot.spec for slot in self.graph.slots], state)
+
+
+def flat_arrays(what: str, specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> list[Array]:
+    """The arrays, flat, if they are what their specs say. Raises BadBlob naming the first that is not.
+
+    A NaN that is not canonical is refused, not repaired: its root binds the bits that it has.
+    """
+    if len(specs) != len(arrays):
+        raise BadBlob(f"{len(arrays)} arrays for {len(specs)} of kind {what}")
+    for spec, array in zip(specs, arrays, strict=True):
+        if array.dtype != numpy_dtype(spec.dtype) or array.size != spec.length:
+            have = f"{array.dtype} of {array.size} elements"
+            raise BadBlob(f"{what} {spec.name}: {have}, must be {spec.dtype.name} of {spec.length}")
+        if not is_canonical(array):
+            raise BadBlob(f"{what} {spec.name}: holds a NaN that is not 0x7fc00000")
+    return [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+
+
+def state_after(graph: Graph, state: Sequence[T], outputs: Sequence[T]) -> list[T]:
+    """The next state: each slot repeats a node's output, or a slot of the state before."""
+    return [(outputs if slot.source is Source.NODE else state)[slot.index] for slot in graph.slots]
+
+
+def last_readers(graph: Graph) -> list[tuple[int, ...]]:
+    """For each node, the nodes whose outputs nothing reads any more once it has run (itself, where unread)."""
+    last = list(range(len(graph.nodes)))
+    for n, node in enumerate(graph.nodes):
+        for item in node.inputs:
+            if item.source is Source.NODE:
+                last[item.index] = n
+    kept = {slot.index for slot in graph.slots if slot.source is Source.NODE}
+    dead: list[list[int]] = [[] for _ in graph.nodes]
+    for n, reader in enumerate(last):
+        if n not in kept:
+            dead[reader].append(n)
+    return [tuple(nodes) for nodes in dead]

@@ -1,0 +1,252 @@
+"""The torch executor: whole-tensor operations on any device, equal to the reference bit for bit.
+
+Every tensor stays flat, contiguous and on the device. Sums run in floating point only where every partial sum, in any
+order, is an integer that the type holds: float64 up to 2^53, float32 up to 2^24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+import torch
+
+from offchain.exec.base import Tensors, last_readers, state_after
+from offchain.exec.torch_program import run_program
+from offchain.exec.torch_views import Plane, read, read_rows, steps
+from offchain.exec.torch_words import (
+    NO_NUMBER,
+    canonical,
+    exponent_of_magnitude,
+    magnitude,
+    order_key,
+    order_unkey,
+    quantise,
+    scaled,
+)
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Axis, Graph, Kind, Node, Source, View
+from offchain.ir.primitives import DType
+
+Tensor = torch.Tensor
+State = list[Tensor]
+
+_SINGLE_BITS: Final = 8  # up to here a float32 GEMM over slices of K is exact and faster
+_SLICE: Final = 1 << 24  # elements that a reduction reads at once
+
+
+class TorchExecutor:
+    """A state is a list of flat tensors on `device`, in slot order, which nobody writes to.
+
+    `parts` cuts every reduction into that many slices of K, as machines that share a batch would: maxima of
+    exponents, then sums of integer partial sums.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        constants: Sequence[Array],
+        datasets: Sequence[Array],
+        device: str = "cpu",
+        parts: int = 1,
+    ) -> None:
+        self.graph = graph
+        self.device = torch.device(device)
+        self.parts = parts
+        self._tensors = Tensors(graph, constants, datasets)
+        self._constants = [self._upload(array) for array in self._tensors.constants]
+        self._datasets = [self._upload(array) for array in self._tensors.datasets]
+        self._dead = last_readers(graph)
+
+    def load(self, state: Sequence[Array]) -> State:
+        return [self._upload(array) for array in self._tensors.state(state)]
+
+    def dump(self, state: State) -> list[Array]:
+        return [_download(tensor) for tensor in state]
+
+    def step(self, state: State, t: int) -> State:
+        outputs: list[Tensor | None] = []
+        for _ in self._run(state, t, outputs):
+            pass
+        return [tensor for tensor in state_after(self.graph, state, outputs) if tensor is not None]
+
+    def outputs(self, state: State, t: int) -> Iterator[Array]:
+        for tensor in self._run(state, t, []):
+            yield _download(tensor)
+
+    def trace(self, state: State, t: int) -> list[Array]:
+        return list(self.outputs(state, t))
+
+    def _run(self, state: State, t: int, outputs: list[Tensor | None]) -> Iterator[Tensor]:
+        """Runs the nodes in order into `outputs`, each forgotten after its last reader."""
+        tensors: dict[Source, Sequence[Tensor | None]] = {
+            Source.NODE: outputs,
+            Source.STATE: state,
+            Source.DATA: self._datasets,
+            Source.CONST: self._constants,
+        }
+        for node, dead in zip(self.graph.nodes, self._dead, strict=True):
+            sources = [tensors[item.source][item.index] for item in node.inputs]
+            live = [tensor for tensor in sources if tensor is not None]
+            result = self._node(node, live, t)
+            outputs.append(result)
+            del sources, live
+            yield result
+            del result
+            for n in dead:
+                outputs[n] = None
+
+    @torch.no_grad()
+    def _node(self, node: Node, sources: list[Tensor], t: int) -> Tensor:
+        out = (
+            run_program(node, sources, t, self.device)
+            if node.kind is Kind.MAP
+            else _KINDS[node.kind](node, sources, self.parts)
+        )
+        flat = out.expand(node.shape).reshape(-1)
+        # a view would keep all of its source alive, and a state may outlive many steps
+        return flat.clone() if flat.untyped_storage().nbytes() > 4 * flat.numel() else flat
+
+    def _upload(self, array: Array) -> Tensor:
+        return torch.tensor(array, device=self.device)
+
+
+def _download(tensor: Tensor) -> Array:
+    array: Array = canonical(tensor).cpu().clone().numpy()
+    return array
+
+
+def _slices(node: Node, parts: int, terms: int) -> Iterator[tuple[int, int]]:
+    """[lo, hi) of the slices of K: `parts` of them, or more to keep the memory of `terms` terms bounded."""
+    count = min(node.extent, max(parts, -(-terms // _SLICE)))
+    bounds = [node.extent * i // count for i in range(count + 1)]
+    yield from pairwise(bounds)
+
+
+def _within(view: View, lo: int, hi: int) -> View:
+    """The view whose k runs over [lo, hi) only, from 0."""
+    *axes, k = view.axes
+    ends = (min(max(end - lo, 0), hi - lo) for end in (k.lo, k.hi))
+    return View(view.offset + k.stride * lo, (*axes, Axis(k.stride, *ends)))
+
+
+def _terms(node: Node) -> int:
+    view = node.inputs[0].view
+    size = node.extent
+    for axis, n in zip(view.axes, node.shape, strict=False):
+        size *= n if steps(axis, n) else 1
+    return size
+
+
+def _read_k(node: Node, position: int, sources: list[Tensor], lo: int, hi: int) -> Tensor:
+    """Input `position` at k in [lo, hi): one dimension per axis, of size 1 where the view stands still."""
+    view = _within(node.inputs[position].view, lo, hi)
+    return read(sources[position], view, (*node.shape, hi - lo), keep_last=True)
+
+
+def _read(node: Node, position: int, sources: list[Tensor]) -> Tensor:
+    return read(sources[position], node.inputs[position].view, node.shape)
+
+
+def _maximum(node: Node, sources: list[Tensor], parts: int, order: Callable[[Tensor], Tensor]) -> Tensor:
+    best: Tensor | None = None
+    for lo, hi in _slices(node, parts, _terms(node)):
+        part = order(_read_k(node, 0, sources, lo, hi)).amax(dim=-1)
+        best = part if best is None else torch.maximum(best, part)
+    assert best is not None
+    return best
+
+
+def _exponent(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    return exponent_of_magnitude(_maximum(node, sources, parts, magnitude))
+
+
+def _max(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    if node.dtype is DType.I32:
+        return _maximum(node, sources, parts, lambda x: x)
+    return order_unkey(_maximum(node, sources, parts, order_key))
+
+
+def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
+    shift, missing = exponents[0] - (node.bits - 1), exponents[0] >= NO_NUMBER
+    for e in exponents[1:]:
+        shift, missing = shift + e - (node.bits - 1), missing | (e >= NO_NUMBER)
+    return torch.where(missing, torch.nan, scaled(total, shift))
+
+
+def _sum(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    e = _read(node, 1, sources)
+    total: Tensor | None = None
+    for lo, hi in _slices(node, parts, _terms(node)):
+        q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
+        part = q.sum(dim=-1)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return _rounded(node, total, e)
+
+
+def _dot(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    """A batch of matrix products of integers, in the narrowest type that sums them exactly."""
+    single = node.bits <= _SINGLE_BITS and torch.get_float32_matmul_precision() == "highest"
+    dtype = torch.float32 if single else torch.float64
+    longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
+    ea, eb = (_read(node, position, sources) for position in (2, 3))
+    plane = Plane.of(node, ea, eb)
+    total: Tensor | None = None
+    for lo, hi in _slices(node, max(parts, -(-node.extent // longest)), plane.terms(node.extent)):
+        qa = quantise(_read_k(node, 0, sources, lo, hi), ea.unsqueeze(-1), node.bits, dtype)
+        qb = quantise(_read_k(node, 1, sources, lo, hi), eb.unsqueeze(-1), node.bits, dtype)
+        part = plane.product(qa, qb).double()
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return _rounded(node, total, ea, eb)
+
+
+def _scatter_add(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    """Rows of x go to row I of the result; I outside the result goes to one more row, which is dropped."""
+    e = _read(node, 2, sources)
+    values, index = node.inputs[0].view.axes, node.inputs[1].view.axes[:-1]
+    sizes = node.shape
+    if steps(values[0], sizes[0]) or any(map(steps, index, sizes)) or e.shape[0] != 1:
+        return _scatter_by_mask(node, sources, parts, e)
+    total: Tensor | None = None
+    for lo, hi in _slices(node, parts, _terms(node)):
+        q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
+        rows = _read_k(node, 1, sources, lo, hi).reshape(-1).long()
+        rows = torch.where((rows >= 0) & (rows < sizes[0]), rows, sizes[0])
+        if total is None:
+            total = q.new_zeros((sizes[0] + 1, *q.shape[1:-1]))
+        total.index_add_(0, rows, q.squeeze(0).movedim(-1, 0))
+    assert total is not None
+    return _rounded(node, total[: sizes[0]], e)
+
+
+def _scatter_by_mask(node: Node, sources: list[Tensor], parts: int, e: Tensor) -> Tensor:
+    """For views that cut rows off, where a row's terms are not the same for all rows."""
+    row = torch.arange(node.shape[0], device=e.device).reshape(-1, *[1] * len(node.shape))
+    total: Tensor | None = None
+    for lo, hi in _slices(node, parts, node.length * node.extent):
+        q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
+        hit = _read_k(node, 1, sources, lo, hi) == row
+        part = torch.where(hit, q, 0.0).sum(dim=-1)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return _rounded(node, total, e)
+
+
+def _gather(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+    index = _read(node, 1, sources).long()
+    inside = (index >= 0) & (index < node.extent)
+    found = read_rows(sources[0], node, index.clamp(0, node.extent - 1))
+    return torch.where(inside, found, torch.zeros((), dtype=found.dtype, device=found.device))
+
+
+_KINDS: Final[dict[Kind, Callable[[Node, list[Tensor], int], Tensor]]] = {
+    Kind.EXPONENT: _exponent,
+    Kind.DOT: _dot,
+    Kind.SUM: _sum,
+    Kind.SCATTER_ADD: _scatter_add,
+    Kind.MAX: _max,
+    Kind.GATHER: _gather,
+}
