@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# node is on PATH, or set-up put it beside Python
+WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 
-.PHONY: setup test demo compile lint format clean
+.PHONY: setup test demo compile lint brownie format clean
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup
@@ -21,9 +23,16 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" node node_modules/solhint/solhint.js --quiet 'contracts/**/*.sol'
+	$(WITH_NODE) node node_modules/solhint/solhint.js --noPoster --disc 'contracts/**/*.sol'
+	$(BIN)/python scripts/compile.py --check
+	mkdir -p build && $(BIN)/python scripts/compile.py --input > build/solc-input.json
+	$(WITH_NODE) $(BIN)/slither build/solc-input.json
 
-format:
+# Brownie's own tests; it starts and stops its Ganache itself.
+brownie: setup
+	$(BIN)/brownie test --network offchain-local $(ARGS)
+
+format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

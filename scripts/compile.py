@@ -90,11 +90,14 @@ def find_node() -> str:
     return node
 
 
+def solc_input(sources: dict[str, dict[str, str]]) -> dict[str, Any]:
+    return {"language": "Solidity", "sources": sources, "settings": SETTINGS}
+
+
 def run_solc(sources: dict[str, dict[str, str]]) -> dict[str, Any]:
-    request = {"language": "Solidity", "sources": sources, "settings": SETTINGS}
     done = subprocess.run(
         [find_node(), str(SHIM), "--standard-json"],
-        input=json.dumps(request),
+        input=json.dumps(solc_input(sources)),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -137,9 +140,7 @@ def compile_all(sources: dict[str, dict[str, str]]) -> Result:
             continue
         for name, contract in sorted(contracts.items()):
             if name in seen:
-                fatal.append(
-                    f"{source}: {seen[name]} has the name {name} already; Brownie needs unique names"
-                )
+                fatal.append(f"{source}: {seen[name]} has the name {name} already; Brownie needs unique names")
             seen[name] = source
             size = len(contract["evm"]["deployedBytecode"]["object"]) // 2
             if size > SIZE_LIMIT and not source.startswith("contracts/test/"):
@@ -221,7 +222,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="compile even when no source has changed")
     parser.add_argument("--sizes", action="store_true", help="print the size of every contract (compiles)")
     parser.add_argument("only", nargs="*", type=Path, help="compile just these sources and their imports")
+    parser.add_argument("--input", action="store_true", help="print the compiler's input and stop (for Slither)")
     options = parser.parse_args(argv)
+    if options.input:
+        whole = {"*": {"*": ["abi", "devdoc", "evm.bytecode", "evm.deployedBytecode", "userdoc"], "": ["ast"]}}
+        request = solc_input(read_sources(options.only))
+        print(json.dumps(request | {"settings": SETTINGS | {"outputSelection": whole}}))
+        return 0
     try:
         if options.check:
             paths = drifted()
