@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -82,9 +82,7 @@ class Position:
     def children(self) -> range:
         """Indices, at `child_level`, of the children of this position."""
         width = ARITY ** (self.level - self.child_level)
-        return range(
-            self.index * width, min((self.index + 1) * width, width_at(self.leaves, self.child_level))
-        )
+        return range(self.index * width, min((self.index + 1) * width, width_at(self.leaves, self.child_level)))
 
     def child(self, index: int) -> Position:
         return Position(self.leaves, self.child_level, index)
@@ -97,18 +95,30 @@ def width_at(leaves: int, level: int) -> int:
     return leaves
 
 
-@dataclass(frozen=True)
 class Tree:
-    """All levels of a tree; `levels[0]` are the leaves."""
+    """All levels of a tree; `levels[0]` are the leaves. Never changed once made."""
 
-    leaves: Sequence[bytes]
-    levels: list[list[bytes]] = field(init=False)
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.levels: list[list[bytes]] = [list(leaves)]
+        while len(self.levels[-1]) > 1:
+            self.levels.append(fold(self.levels[-1]))
 
-    def __post_init__(self) -> None:
-        levels = [list(self.leaves)]
-        while len(levels[-1]) > 1:
-            levels.append(fold(levels[-1]))
-        object.__setattr__(self, "levels", levels)
+    @property
+    def leaves(self) -> list[bytes]:
+        return self.levels[0]
+
+    def revealed(self, position: Position, children: Sequence[bytes]) -> Tree:
+        """This tree with somebody else's hashes below `position`: what a challenger knows of the solver's tree.
+
+        Hashes above `position` stay as they are, so the levels need not fold into each other there.
+        """
+        other = Tree.__new__(Tree)
+        other.levels = [list(level) for level in self.levels]
+        start, hashes = position.children().start, list(children)
+        for level in range(position.child_level, position.level + 1):
+            other.levels[level][start : start + len(hashes)] = hashes
+            start, hashes = start // ARITY, fold(hashes)
+        return other
 
     @property
     def root(self) -> bytes:

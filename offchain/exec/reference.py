@@ -171,11 +171,11 @@ def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: i
     return words.astype(np.int32).view(numpy_dtype(node.dtype))
 
 
-_EXPONENT_INPUTS: Final = {Kind.DOT: (2, 3), Kind.SUM: (1,), Kind.SCATTER_ADD: (2,)}
+EXPONENT_INPUTS: Final = {Kind.DOT: (2, 3), Kind.SUM: (1,), Kind.SCATTER_ADD: (2,)}
 
 
 def _exponents(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> list[Array]:
-    return [read(sources[i], node.inputs[i].view, coords) for i in _EXPONENT_INPUTS[node.kind]]
+    return [read(sources[i], node.inputs[i].view, coords) for i in EXPONENT_INPUTS[node.kind]]
 
 
 def _terms(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> Ints:

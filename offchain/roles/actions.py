@@ -87,7 +87,9 @@ class Dismiss:
     dispute_id: int
 
 
-Action = Fetch | Bid | Award | Train | Commit | Collect | Stall | Audit | OpenDispute | Defend | Attack | Timeout | Dismiss
+Action = (
+    Fetch | Bid | Award | Train | Commit | Collect | Stall | Audit | OpenDispute | Defend | Attack | Timeout | Dismiss
+)
 
 
 @dataclass(frozen=True, slots=True)

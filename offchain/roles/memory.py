@@ -13,6 +13,7 @@ class TaskMemory:
     fit: bool | None = None
     trained: Mapping[int, bytes] = field(default_factory=dict)  # checkpoint -> root, by me
     audited: Mapping[int, bool] = field(default_factory=dict)  # checkpoint -> was it right
+    disputed: frozenset[int] = frozenset()  # checkpoints that I opened a dispute about
     failures: int = 0  # of Fetch
 
 

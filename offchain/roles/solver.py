@@ -1,0 +1,62 @@
+"""The solver: bids, trains, commits, collects, and defends what it committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from offchain.roles.actions import Action, Award, Bid, Collect, Commit, Defend, Fetch, Timeout, Train
+from offchain.roles.memory import Memory, TaskMemory
+from offchain.roles.policy import Policy
+from offchain.roles.view import ChainView, DisputeView, Status, TaskView
+
+NOBODY = "0x" + "0" * 40
+
+
+def decide(view: ChainView, memory: Memory, policy: Policy) -> list[Action]:
+    """What a solver does at this block: disputes first, because there a clock runs."""
+    actions = [a for dispute in view.disputes if dispute.solver == view.me for a in _in_dispute(view, dispute)]
+    for task in view.tasks:
+        known = memory.get(task.id, TaskMemory())
+        if task.status is Status.BIDDING:
+            actions += _bidding(view, task, known, policy)
+        elif task.status is Status.TRAINING and task.solver == view.me:
+            actions += _training(view, task, known)
+    return actions
+
+
+def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
+    if view.task(dispute.task_id).status is not Status.TRAINING:
+        return  # lost already; the bond is its challenger's to take back
+    if dispute.mover == view.me and view.now <= dispute.deadline:
+        yield Defend(dispute.id)
+    elif dispute.mover != view.me and view.now > dispute.deadline:
+        yield Timeout(dispute.id)
+
+
+def _bidding(view: ChainView, task: TaskView, known: TaskMemory, policy: Policy) -> Iterator[Action]:
+    if view.now > task.bidding_ends:
+        if task.solver == view.me:
+            yield Award(task.id)
+        return
+    if task.requester == view.me or task.solver == view.me or policy.refusal(task.terms) or not view.registered:
+        return
+    if known.fit is None:
+        yield Fetch(task.id)
+    elif known.fit and view.free >= task.terms.stake:
+        price = policy.bid(task.terms, None if task.solver == NOBODY else task.price)
+        if price is not None:
+            yield Bid(task.id, price)
+
+
+def _training(view: ChainView, task: TaskView, known: TaskMemory) -> Iterator[Action]:
+    if task.paid < len(task.checkpoints) and task.final(task.paid, view.now):
+        yield Collect(task.id)
+    following = len(task.checkpoints)
+    if following == task.terms.intervals:
+        return
+    if known.fit is None:
+        yield Fetch(task.id)  # a restart with a lost database
+    elif following not in known.trained:
+        yield Train(task.id, following)
+    elif view.now <= task.deadline(following):
+        yield Commit(task.id, following, known.trained[following])

@@ -1,0 +1,50 @@
+"""The verifier: replays intervals that nobody can predict, and challenges what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+from offchain.roles.actions import Action, Attack, Audit, Dismiss, Fetch, OpenDispute, Timeout
+from offchain.roles.memory import Memory, TaskMemory
+from offchain.roles.policy import Policy
+from offchain.roles.view import ChainView, DisputeView, Status, TaskView
+
+
+def decide(view: ChainView, memory: Memory, policy: Policy, secret: bytes) -> list[Action]:
+    """What a verifier does at this block. `secret` (never shown to anybody) decides which intervals it audits."""
+    actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
+    for task in view.tasks:
+        if task.status is Status.TRAINING and task.solver != view.me:
+            actions += _auditing(view, task, memory.get(task.id, TaskMemory()), policy, secret)
+    return actions
+
+
+def drawn(secret: bytes, task: TaskView, checkpoint: int, share: float) -> bool:
+    """Whether the lottery picks a checkpoint: after its root is known, and only by who knows the secret."""
+    ticket = sha256(secret + task.id.to_bytes(32, "big") + checkpoint.to_bytes(4, "big"))
+    ticket.update(task.checkpoints[checkpoint].root)
+    return int.from_bytes(ticket.digest()[:8], "big") < share * 2**64
+
+
+def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
+    if view.task(dispute.task_id).status is not Status.TRAINING:
+        yield Dismiss(dispute.id)
+    elif dispute.mover == view.me and view.now <= dispute.deadline:
+        yield Attack(dispute.id)
+    elif dispute.mover != view.me and view.now > dispute.deadline:
+        yield Timeout(dispute.id)
+
+
+def _auditing(view: ChainView, task: TaskView, known: TaskMemory, policy: Policy, secret: bytes) -> Iterator[Action]:
+    for checkpoint in range(task.paid, len(task.checkpoints)):
+        if not task.challengeable(checkpoint, view.now):
+            continue
+        right = known.audited.get(checkpoint)
+        if right is None and drawn(secret, task, checkpoint, policy.audit_share):
+            yield Fetch(task.id) if known.fit is None else Audit(task.id, checkpoint)
+            return
+        if right is False:
+            if checkpoint not in known.disputed and view.free >= task.terms.bond:
+                yield OpenDispute(task.id, checkpoint)
+            return  # what follows a wrong checkpoint is not worth a replay
