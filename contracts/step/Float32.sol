@@ -149,21 +149,27 @@ library Float32 {
     // ---------------------------------------------------------------- comparison
 
     /// @notice a == b; the zeros are equal, NaN equals nothing.
-    function eq(uint32 a, uint32 b) internal pure returns (bool) {
-        if (_isNan(a) || _isNan(b)) return false;
-        return a == b || (a | b) & MAGNITUDE == 0;
+    function eq(uint32 a, uint32 b) internal pure returns (bool r) {
+        (int256 x, int256 y, bool ordered) = _compare(a, b);
+        assembly ("memory-safe") {
+            r := and(ordered, eq(x, y))
+        }
     }
 
     /// @notice a < b; the zeros are equal, with NaN it is false.
-    function lt(uint32 a, uint32 b) internal pure returns (bool) {
-        if (_isNan(a) || _isNan(b)) return false;
-        return _signed(a) < _signed(b);
+    function lt(uint32 a, uint32 b) internal pure returns (bool r) {
+        (int256 x, int256 y, bool ordered) = _compare(a, b);
+        assembly ("memory-safe") {
+            r := and(ordered, slt(x, y))
+        }
     }
 
     /// @notice a <= b; the zeros are equal, with NaN it is false.
-    function le(uint32 a, uint32 b) internal pure returns (bool) {
-        if (_isNan(a) || _isNan(b)) return false;
-        return _signed(a) <= _signed(b);
+    function le(uint32 a, uint32 b) internal pure returns (bool r) {
+        (int256 x, int256 y, bool ordered) = _compare(a, b);
+        assembly ("memory-safe") {
+            r := and(ordered, iszero(sgt(x, y)))
+        }
     }
 
     /// @notice A key whose order is total: -infinity, ..., -0, +0, ..., +infinity, NaN. Equal keys
@@ -295,11 +301,15 @@ library Float32 {
         }
     }
 
-    /// @dev A float that is no NaN as an integer of the same order; both zeros are 0.
-    function _signed(uint32 a) private pure returns (int256) {
-        unchecked {
-            int256 x = int256(a & MAGNITUDE);
-            return a & SIGN == 0 ? x : -x;
+    /// @dev The operands as integers of the same order, both zeros being 0, and whether no NaN is
+    /// among them.
+    function _compare(uint32 a, uint32 b) private pure returns (int256 x, int256 y, bool ordered) {
+        assembly ("memory-safe") {
+            x := and(a, 0x7FFFFFFF)
+            y := and(b, 0x7FFFFFFF)
+            ordered := iszero(or(gt(x, 0x7F800000), gt(y, 0x7F800000)))
+            x := mul(x, sub(1, shl(1, shr(31, and(a, 0xFFFFFFFF)))))
+            y := mul(y, sub(1, shl(1, shr(31, and(b, 0xFFFFFFFF)))))
         }
     }
 
