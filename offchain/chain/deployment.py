@@ -1,0 +1,278 @@
+"""Which contracts there are, how they are wired together, and where a deployment's addresses are kept.
+
+The plan is data: the order in which contracts are created and the ones that are connected afterwards. An argument
+is found by its name in the contract's own ABI, so no order of arguments is written twice. `deploy` carries the plan
+out through web3, `scripts/deploy.py` through Brownie.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from eth_typing import ChecksumAddress
+from web3 import Web3
+from web3.contract import Contract
+
+from offchain.errors import BadInput, ChainError
+
+FORMAT = 1
+
+# part of a deployment -> contract, in the order of creation
+PARTS: dict[str, str] = {
+    "token": "OffchainToken",
+    "vault": "StakeVault",
+    "registry": "WorkerRegistry",
+    "market": "TaskMarket",
+    "log": "CheckpointLog",
+    "verifier": "StepVerifier",
+    "game": "DisputeGame",
+}
+# the parts that may move money between accounts
+MODULES = ("market", "game")
+# the parts that learn, once and for ever, of parts created after them
+CONNECTED = ("vault", "market", "log")
+
+Abi = Sequence[Mapping[str, Any]]
+
+
+class DeploymentError(ChainError):
+    """A contract could not be created, or a deployment is not on this chain."""
+
+
+class BadDeploymentFile(BadInput):
+    """A deployment file that is missing or malformed."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a deployment fixes for ever. Durations in seconds, money in the token's smallest unit.
+
+    Attributes:
+        withdrawal_delay: between asking for free balance and getting it.
+        detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
+        bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name.
+    """
+
+    withdrawal_delay: int
+    detection_bps: int
+    bidding_time: int
+    interval_time: int
+    challenge_window: int
+    clock: int
+    bond: int
+
+    def by_name(self) -> dict[str, Any]:
+        """The values under the names that constructors use."""
+        limits = {_camel(name): value for name, value in asdict(self).items() if name != "withdrawal_delay"}
+        return {"withdrawalDelay": self.withdrawal_delay, "limits": limits}
+
+
+HOUR = 3_600
+DAY = 24 * HOUR
+COIN = 10**18
+
+PRESETS: dict[str, Parameters] = {
+    # short enough to watch, on a chain of one's own
+    "local": Parameters(
+        withdrawal_delay=10,
+        detection_bps=5_000,
+        bidding_time=2,
+        interval_time=1,
+        challenge_window=5,
+        clock=10,
+        bond=COIN,
+    ),
+    # long enough for people to notice, fetch and replay
+    "public": Parameters(
+        withdrawal_delay=7 * DAY,
+        detection_bps=5_000,
+        bidding_time=HOUR,
+        interval_time=60,
+        challenge_window=6 * HOUR,
+        clock=HOUR,
+        bond=100 * COIN,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Addresses of one wired set of contracts on one chain.
+
+    Attributes:
+        chain_id: of the chain.
+        block: number of a block before the first contract's; events need not be looked for earlier.
+    """
+
+    chain_id: int
+    block: int
+    token: ChecksumAddress
+    vault: ChecksumAddress
+    registry: ChecksumAddress
+    market: ChecksumAddress
+    log: ChecksumAddress
+    verifier: ChecksumAddress
+    game: ChecksumAddress
+
+    @classmethod
+    def of(cls, chain_id: int, block: int, addresses: Mapping[str, str]) -> Deployment:
+        """Raises ValueError if a part is missing or an address is none."""
+        parts = {field.name for field in fields(cls)} - {"chain_id", "block"}
+        if set(addresses) != parts:
+            raise ValueError(f"parts {sorted(addresses)} should be {sorted(parts)}")
+        checked = {part: Web3.to_checksum_address(address) for part, address in addresses.items()}
+        return cls(chain_id=chain_id, block=block, **checked)
+
+    @property
+    def addresses(self) -> dict[str, ChecksumAddress]:
+        return {part: getattr(self, part) for part in PARTS}
+
+    def contract(self, w3: Web3, part: str) -> Contract:
+        """The contract that plays `part` ("vault", "market", ...)."""
+        factory: type[Contract] = w3.eth.contract(abi=load_artifact(PARTS[part])["abi"])
+        return factory(address=getattr(self, part))
+
+    def require_on(self, w3: Web3) -> None:
+        """Raises DeploymentError unless `w3` is the chain that the contracts are on."""
+        if w3.eth.chain_id != self.chain_id:
+            raise DeploymentError(f"the deployment is on chain {self.chain_id}, not {w3.eth.chain_id}")
+        for part, address in self.addresses.items():
+            if not w3.eth.get_code(address):
+                raise DeploymentError(f"no contract at {address} ({part}); was the chain started anew?")
+
+    def write(self, path: Path) -> None:
+        """Replaces the file in one go, so that a reader never sees half of it."""
+        body = {
+            "format": FORMAT,
+            "chainId": self.chain_id,
+            "block": self.block,
+            "addresses": self.addresses,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        partial.write_text(json.dumps(body, indent=2) + "\n")
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Deployment:
+        """Raises BadDeploymentFile."""
+        try:
+            body = json.loads(path.read_text())
+            if body["format"] != FORMAT:
+                raise ValueError(f"format {body['format']} is not {FORMAT}")
+            return cls.of(int(body["chainId"]), int(body["block"]), body["addresses"])
+        except OSError as error:
+            raise BadDeploymentFile(f"{path}: {error.strerror}; run `offchain deploy` first") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadDeploymentFile(f"{path} is not a deployment file: {error}") from error
+
+
+class Builder(Protocol):
+    """Creates and calls contracts; the seam between the plan and a tool that sends transactions."""
+
+    def abi(self, contract: str) -> Abi: ...
+    def create(self, contract: str, arguments: Sequence[Any]) -> str: ...
+    def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None: ...
+
+
+def build(builder: Builder, parameters: Parameters, existing: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Create all parts and wire them; returns the address of each.
+
+    Args:
+        existing: parts that are there already (a token with a value, say) and are not created.
+
+    Raises:
+        DeploymentError: `existing` names an unknown part, or one that would have to be connected again.
+    """
+    addresses = dict(existing or {})
+    if wrong := (set(addresses) - set(PARTS)) | (set(addresses) & set(CONNECTED)):
+        raise DeploymentError(f"{', '.join(sorted(wrong))}: not a part that can be there already")
+    values = parameters.by_name()
+    for part, contract in PARTS.items():
+        if part not in addresses:
+            inputs = _inputs(builder.abi(contract), "constructor")
+            addresses[part] = builder.create(contract, _arguments(inputs, values | addresses))
+    values |= addresses | {"modules": [addresses[part] for part in MODULES]}
+    for part in CONNECTED:
+        inputs = _inputs(builder.abi(PARTS[part]), "function", "connect")
+        builder.connect(PARTS[part], addresses[part], _arguments(inputs, values))
+    return addresses
+
+
+def deploy(
+    w3: Web3, sender: ChecksumAddress, parameters: Parameters, existing: Mapping[str, str] | None = None
+) -> Deployment:
+    """Deploy and wire everything from `sender`, whose transactions `w3` must be able to sign.
+
+    Raises:
+        DeploymentError: see build; or a transaction failed.
+    """
+    block = w3.eth.block_number
+    addresses = build(_Web3Builder(w3, sender), parameters, existing)
+    return Deployment.of(w3.eth.chain_id, block, addresses)
+
+
+@cache
+def load_artifact(contract: str) -> dict[str, Any]:
+    """`{"abi", "bytecode", "contractName"}` of a production contract, from the package's own data.
+
+    Raises:
+        DeploymentError: there is none.
+    """
+    resource = files("offchain.chain").joinpath("artifacts", f"{contract}.json")
+    if not resource.is_file():
+        raise DeploymentError(f"no compiled {contract}: run `make compile` in the project")
+    artifact: dict[str, Any] = json.loads(resource.read_text())
+    return artifact
+
+
+class _Web3Builder:
+    def __init__(self, w3: Web3, sender: ChecksumAddress) -> None:
+        self._w3 = w3
+        self._sender = sender
+
+    def abi(self, contract: str) -> Abi:
+        return cast(Abi, load_artifact(contract)["abi"])
+
+    def create(self, contract: str, arguments: Sequence[Any]) -> str:
+        artifact = load_artifact(contract)
+        factory = self._w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        receipt = self._send(contract, factory.constructor(*arguments))
+        return str(receipt["contractAddress"])
+
+    def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None:
+        target = self._w3.eth.contract(address=Web3.to_checksum_address(address), abi=load_artifact(contract)["abi"])
+        self._send(contract, target.functions.connect(*arguments))
+
+    def _send(self, contract: str, call: Any) -> Any:
+        receipt = self._w3.eth.wait_for_transaction_receipt(call.transact({"from": self._sender}))
+        if receipt["status"] != 1:
+            raise DeploymentError(f"{contract}: transaction {receipt['transactionHash'].hex()} failed")
+        return receipt
+
+
+def _inputs(abi: Abi, kind: str, name: str | None = None) -> Iterable[Mapping[str, Any]]:
+    """The inputs of the constructor or of a function; a contract without a constructor has none."""
+    found = [entry for entry in abi if entry["type"] == kind and entry.get("name") == name]
+    return cast(Iterable[Mapping[str, Any]], found[0]["inputs"] if found else ())
+
+
+def _arguments(inputs: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> list[Any]:
+    """The values for `inputs`, in order, by name without the trailing underscore; structs become tuples."""
+    arguments = []
+    for entry in inputs:
+        value = values[entry["name"].rstrip("_")]
+        arguments.append(tuple(_arguments(entry["components"], value)) if "components" in entry else value)
+    return arguments
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
