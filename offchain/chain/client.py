@@ -1,0 +1,313 @@
+"""One account's view of, and hand in, a deployment: every verb that workers and requesters use, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
+from web3 import Web3
+
+from offchain.chain.abi import Event, interface
+from offchain.chain.deployment import PARTS, Deployment
+from offchain.chain.rpc import asking, connect
+from offchain.chain.transactions import Sender, SendOptions
+from offchain.commit.roots import graph_counts, graph_tree
+from offchain.errors import BadInput, ChainError, ChainUnavailable
+from offchain.ir.graph import Graph
+from offchain.roles.actions import Move
+from offchain.roles.view import Status, TaskView, Terms
+
+SOLVER: Final = 1  # IWorkerRegistry's mask
+VERIFIER: Final = 2
+MAX_TEXT: Final = 512  # bytes of a URI on chain
+
+BlockNumber = int | None  # None: the latest
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction and what the deployment's contracts said in it."""
+
+    hash: bytes
+    block: int
+    gas_used: int
+    events: tuple[Event, ...]
+
+    def event(self, name: str) -> Event:
+        """The first event of that name. Raises ChainError: the contract did not say what it must."""
+        for event in self.events:
+            if event.name == name:
+                return event
+        raise ChainError(f"transaction 0x{self.hash.hex()} has no event {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHead:
+    number: int
+    timestamp: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GraphHeader:
+    """IDisputeGame.GraphHeader: the preimage of a graph root."""
+
+    nodes: int
+    constants: int
+    slots: int
+    datasets: int
+    tree: bytes
+
+    @classmethod
+    def of(cls, graph: Graph) -> GraphHeader:
+        return cls(*graph_counts(graph), graph_tree(graph).root)
+
+
+class Chain:
+    """A deployment as seen by one account. Every method may raise ChainUnavailable; those that send, Reverted.
+
+    Args:
+        url: of the node's JSON-RPC over HTTP.
+        account: who signs. None: only reading.
+    """
+
+    def __init__(
+        self, url: str, deployment: Deployment, account: LocalAccount | None, options: SendOptions | None = None
+    ) -> None:
+        self.w3: Web3 = connect(url)
+        self.deployment = deployment
+        self._sender = Sender(self.w3, account, deployment.chain_id, options or SendOptions()) if account else None
+        self._part_at = {address: part for part, address in deployment.addresses.items()}
+
+    def check(self) -> None:
+        """That the node is on the deployment's chain and has its contracts. Raises ChainError, ChainUnavailable."""
+        with asking("looking at the chain"):
+            self.deployment.require_on(self.w3)
+
+    @property
+    def address(self) -> ChecksumAddress:
+        return self._signer.address
+
+    @property
+    def _signer(self) -> Sender:
+        if self._sender is None:
+            raise BadInput("this needs an account: name a key file")
+        return self._sender
+
+    def settle(self) -> None:
+        """Wait until no transaction of this account is in flight, so that what is read next includes them all."""
+        self._signer.settle()
+
+    # reading
+
+    def head(self) -> BlockHead:
+        """The latest block."""
+        return self.block("latest")
+
+    def block(self, number: int | str) -> BlockHead:
+        """Raises web3's BlockNotFound where there is none (yet, or any more)."""
+        with asking("reading a block"):
+            block = self.w3.eth.get_block(number)  # type: ignore[arg-type]
+            head = BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
+            if not (isinstance(head.number, int) and isinstance(head.timestamp, int) and len(head.hash) == 32):
+                raise ValueError("not a block")
+        return head
+
+    def call(self, part: str, function: str, *args: Any, block: BlockNumber = None) -> Any:
+        """A view function of a part of the deployment; structs as dicts. Raises Reverted."""
+        contract = interface(part)
+        data = _call_data(part, function, args)
+        with asking(f"{part}.{function}"):
+            to = self.deployment.addresses[part]
+            raw = self.w3.eth.call({"to": to, "data": data}, "latest" if block is None else block)
+            return contract.result(function, bytes(raw))
+
+    def logs(self, parts: Sequence[str], first: int, last: int) -> list[Event]:
+        """Events of those parts in blocks [first, last], in order."""
+        wanted = {self.deployment.addresses[part] for part in parts}
+        with asking("reading events"):
+            found = self.w3.eth.get_logs({"address": sorted(wanted), "fromBlock": first, "toBlock": last})
+            events = [event for event in self._decoded(found) if event.address in wanted]
+        if any(not first <= event.block <= last for event in events):
+            raise ChainUnavailable("reading events: the node answers with other blocks than asked for")
+        return sorted(events, key=lambda event: (event.block, event.index))
+
+    def _decoded(self, logs: Iterable[Any]) -> list[Event]:
+        """Entries of the deployment's own contracts. Raises ValueError and the like."""
+        events = []
+        for entry in logs:
+            part = self._part_at.get(entry["address"])
+            if part is None or entry.get("removed"):
+                continue
+            decoded = interface(part).event([bytes(topic) for topic in entry["topics"]], bytes(entry["data"]))
+            if decoded is not None:
+                number, index = int(entry["blockNumber"]), int(entry["logIndex"])
+                events.append(Event(entry["address"], *decoded, number, index))
+        return events
+
+    # sending
+
+    def send(self, part: str, function: str, *args: Any, roomy: bool = False) -> Receipt:
+        """Call a function of a part of the deployment in a transaction, and wait until it is mined."""
+        what = f"{part}.{function}"
+        data = _call_data(part, function, args)
+        mined = self._signer.send(self.deployment.addresses[part], data, what, roomy)
+        with asking(what):
+            events = tuple(self._decoded(mined.logs))
+        return Receipt(mined.hash, mined.block, mined.gas_used, events)
+
+    # token and vault
+
+    def mint(self, account: str, amount: int) -> Receipt:
+        """Local chains only: make tokens (the token's owner may)."""
+        return self.send("token", "mint", account, amount)
+
+    def balance(self, account: str | None = None) -> int:
+        """Tokens outside the vault."""
+        return int(self.call("token", "balanceOf", account or self.address))
+
+    def deposit(self, amount: int) -> Receipt:
+        """Approve, if need be, exactly what is missing, and move tokens into the vault."""
+        vault = self.deployment.vault
+        if self.call("token", "allowance", self.address, vault) < amount:
+            self.send("token", "approve", vault, amount)
+        return self.send("vault", "deposit", amount)
+
+    def request_withdrawal(self, amount: int) -> Receipt:
+        return self.send("vault", "requestWithdrawal", amount)
+
+    def withdraw(self) -> Receipt:
+        return self.send("vault", "withdraw")
+
+    def free(self, account: str | None = None, block: BlockNumber = None) -> int:
+        """Free balance in the vault."""
+        return int(self.call("vault", "freeOf", account or self.address, block=block))
+
+    def pending_withdrawal(self, account: str | None = None) -> tuple[int, int]:
+        """Amount, and the timestamp from which it may be withdrawn."""
+        amount, ready_at = self.call("vault", "pendingOf", account or self.address)
+        return amount, ready_at
+
+    # registry
+
+    def register(self, roles: int, endpoint: str) -> Receipt:
+        """Enter the register, or replace one's entry. `roles`: SOLVER | VERIFIER."""
+        _require_text("endpoint", endpoint)
+        verb = "update" if self.roles_of() else "register"
+        return self.send("registry", verb, roles, endpoint)
+
+    def deregister(self) -> Receipt:
+        return self.send("registry", "deregister")
+
+    def roles_of(self, account: str | None = None, block: BlockNumber = None) -> int:
+        """Mask of the roles that an account is registered for; 0: none."""
+        return int(self.call("registry", "worker", account or self.address, block=block)["roles"])
+
+    # market
+
+    def post(self, terms: Terms) -> int:
+        """Offer a task; returns its id."""
+        _require_text("uri", terms.uri)
+        receipt = self.send("market", "post", _terms_tuple(terms))
+        return int(receipt.event("Posted").args["taskId"])
+
+    def bid(self, task_id: int, price: int) -> Receipt:
+        return self.send("market", "bid", task_id, price)
+
+    def award(self, task_id: int) -> Receipt:
+        return self.send("market", "award", task_id)
+
+    def collect(self, task_id: int) -> Receipt:
+        return self.send("market", "collect", task_id)
+
+    def stall(self, task_id: int) -> Receipt:
+        return self.send("market", "stall", task_id)
+
+    def required_stake(self, max_price: int) -> int:
+        """The least stake that terms with this price may name."""
+        return int(self.call("market", "requiredStake", max_price))
+
+    def task_count(self, block: BlockNumber = None) -> int:
+        return int(self.call("market", "taskCount", block=block))
+
+    def terms(self, task_id: int, block: BlockNumber = None) -> Terms:
+        """Raises ChainError where there is no such task."""
+        raw = self.call("market", "terms", task_id, block=block)
+        if not raw["steps"] or not raw["interval"]:
+            raise ChainError(f"there is no task {task_id}")
+        return Terms(*raw.values())
+
+    def task(self, task_id: int, terms: Terms, block: BlockNumber = None) -> TaskView:
+        """A task without its checkpoints."""
+        raw = self.call("market", "task", task_id, block=block)
+        return TaskView(
+            id=task_id,
+            terms=terms,
+            requester=raw["requester"],
+            solver=raw["solver"],
+            status=_status(raw["status"]),
+            bidding_ends=raw["biddingEnds"],
+            awarded_at=raw["awardedAt"],
+            price=raw["price"],
+            paid=raw["paid"],
+            checkpoints=(),
+        )
+
+    # checkpoints
+
+    def commit(self, task_id: int, checkpoint: int, root: bytes, uri: str) -> Receipt:
+        _require_text("uri", uri)
+        return self.send("log", "commit", task_id, checkpoint, root, uri)
+
+    # disputes
+
+    def open(self, task_id: int, checkpoint: int, header: GraphHeader) -> int:
+        """Challenge a checkpoint; returns the dispute's id."""
+        fields = (header.nodes, header.constants, header.slots, header.datasets, header.tree)
+        return int(self.send("game", "open", task_id, checkpoint, fields).event("Opened").args["id"])
+
+    def move(self, dispute_id: int, move: Move) -> Receipt:
+        """A move of either party. Roomy: it may convict, and a conviction survives a slash that runs out of gas."""
+        return self.send("game", move.function, dispute_id, *move.args, roomy=True)
+
+    def timeout(self, dispute_id: int) -> Receipt:
+        return self.send("game", "timeout", dispute_id, roomy=True)
+
+    def concede(self, dispute_id: int) -> Receipt:
+        return self.send("game", "concede", dispute_id, roomy=True)
+
+    def dismiss(self, dispute_id: int) -> Receipt:
+        return self.send("game", "dismiss", dispute_id)
+
+    def enforce(self, dispute_id: int) -> Receipt:
+        """Slash again after a conviction that the market refused."""
+        return self.send("game", "enforce", dispute_id)
+
+
+def _call_data(part: str, function: str, args: Sequence[Any]) -> Any:
+    try:
+        return interface(part).call_data(function, args)
+    except KeyError:
+        raise BadInput(f"{PARTS[part]} has no function {function}") from None
+    except ValueError as error:
+        raise BadInput(f"{part}.{error}") from error
+
+
+def _terms_tuple(terms: Terms) -> tuple[Any, ...]:
+    """In the order of ITaskMarket.Terms, which is that of `Terms`."""
+    return tuple(getattr(terms, name) for name in Terms.__slots__)
+
+
+def _status(value: int) -> Status:
+    try:
+        return Status(value)
+    except ValueError:
+        raise ChainUnavailable(f"market.task: a status {value} that does not exist") from None
+
+
+def _require_text(what: str, text: str) -> None:
+    if len(text.encode()) > MAX_TEXT:
+        raise BadInput(f"{what} has {len(text.encode())} bytes; the contracts take {MAX_TEXT}")

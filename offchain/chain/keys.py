@@ -1,0 +1,79 @@
+"""The account's private key: from a file or the environment, never from the command line, never in a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from offchain.errors import BadInput
+
+KEY_VARIABLE: Final = "OFFCHAIN_KEY"
+PASSWORD_VARIABLE: Final = "OFFCHAIN_KEY_PASSWORD"
+MAX_FILE: Final = 1 << 16
+
+
+class BadKey(BadInput):
+    """A private key that is missing, malformed, or readable by others. Never quotes what it read."""
+
+
+def load_account(path: Path | None = None, environment: Mapping[str, str] | None = None) -> LocalAccount:
+    """The account of a key file, or without one of the variable OFFCHAIN_KEY.
+
+    The file holds 64 hex digits, or an encrypted key file (Web3 Secret Storage) whose password is in
+    OFFCHAIN_KEY_PASSWORD.
+
+    Raises:
+        BadKey: see there.
+    """
+    variables = os.environ if environment is None else environment
+    if path is None:
+        if not variables.get(KEY_VARIABLE):
+            raise BadKey(f"no account: name a key file, or set {KEY_VARIABLE}")
+        return _from_hex(variables[KEY_VARIABLE], KEY_VARIABLE)
+    text = _read(path)
+    if text.startswith("{"):
+        return _from_keystore(text, str(path), variables.get(PASSWORD_VARIABLE))
+    return _from_hex(text, str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
+            raise BadKey(f"{path}: not a key file")
+        if status.st_mode & stat.S_IRWXO:
+            raise BadKey(f"{path}: others may read it; run `chmod 600 {path}`")
+        return path.read_text().strip()
+    except OSError as error:
+        raise BadKey(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise BadKey(f"{path}: not a key file") from None  # the cause would quote it
+
+
+def _from_hex(text: str, where: str) -> LocalAccount:
+    digits = text.strip().removeprefix("0x")
+    try:
+        if len(digits) != 64:
+            raise ValueError
+        account: LocalAccount = Account.from_key(bytes.fromhex(digits))
+    except Exception:  # whatever the cause says, it may quote the key
+        raise BadKey(f"{where}: not a private key (64 hex digits)") from None
+    return account
+
+
+def _from_keystore(text: str, where: str, password: str | None) -> LocalAccount:
+    if password is None:
+        raise BadKey(f"{where}: encrypted; put its password into {PASSWORD_VARIABLE}")
+    try:
+        key = Account.decrypt(json.loads(text), password)
+        account: LocalAccount = Account.from_key(key)
+    except Exception:  # wrong password, malformed file: the causes are many, and may quote
+        raise BadKey(f"{where}: not a key file, or {PASSWORD_VARIABLE} does not open it") from None
+    return account

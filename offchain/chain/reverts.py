@@ -1,0 +1,76 @@
+"""What a contract refused with, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from offchain.chain.abi import Entry, decode_values, known_errors, names
+from offchain.errors import ChainError
+from offchain.roles.view import Phase, Status, TreeName
+
+ENUMS: Final = {
+    "enum ITaskMarket.Status": Status,
+    "enum IDisputeGame.Phase": Phase,
+    "enum IDisputeGame.Tree": TreeName,
+}
+
+MAX_SHOWN = 200  # characters of one argument: a hostile node may answer anything
+
+
+class Reverted(ChainError):
+    """A contract refused a call.
+
+    Attributes:
+        name: of the typed error ("Error" for a plain message, "Panic" for a failed check of the compiler's, the
+            selector in hex for one that no artifact knows, "" where there was no data).
+        arguments: its arguments by name.
+    """
+
+    def __init__(self, what: str, name: str, arguments: Mapping[str, Any]) -> None:
+        self.what, self.name, self.arguments = what, name, dict(arguments)
+        shown = ", ".join(f"{key}={show(value)}" for key, value in self.arguments.items())
+        super().__init__(f"{what} was refused: {name}({shown})" if name else f"{what} was refused without a reason")
+
+
+def reverted(what: str, data: object) -> Reverted:
+    """The error in the data of a revert: hex text, bytes, or what some nodes wrap around it."""
+    raw = revert_bytes(data)
+    entry = known_errors().get(raw[:4])
+    if entry is None:
+        return Reverted(what, f"0x{raw[:4].hex()}" if raw else "", {})
+    try:
+        values = decode_values(entry["inputs"], raw[4:])
+    except ValueError:
+        return Reverted(what, entry["name"], {"undecodable": raw[4:]})
+    named = zip(names(entry["inputs"]), map(_enumerated, entry["inputs"], values), strict=True)
+    return Reverted(what, entry["name"], dict(named))
+
+
+def _enumerated(item: Entry, value: Any) -> Any:
+    """Enums that people meet, by name."""
+    enum = ENUMS.get(item.get("internalType", ""))
+    return next((member for member in enum or () if member == value), value)
+
+
+def revert_bytes(data: object) -> bytes:
+    """The bytes of a revert; empty where there are none."""
+    if isinstance(data, Mapping):
+        return revert_bytes(data.get("result", data.get("data")))
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, str):
+        return b""
+    try:
+        return bytes.fromhex(data[data.find("0x") + 2 :] if "0x" in data else data)
+    except ValueError:
+        return b""
+
+
+def show(value: object) -> str:
+    """One argument for people: bytes as hex, nothing longer than MAX_SHOWN, nothing that moves the cursor."""
+    text = "0x" + value.hex() if isinstance(value, bytes) else str(value)
+    text = value.name if isinstance(value, Enum) else text
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -1,0 +1,120 @@
+"""The wire to a node: bounded in time and size, and with two kinds of failure, told apart.
+
+`ChainUnavailable`: no answer, or none that makes sense; wait and try again. `Reverted` and other `ChainError`s: a node
+that works refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import requests
+from web3 import Web3
+from web3.exceptions import (
+    BlockNotFound,
+    ContractCustomError,
+    ContractLogicError,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.providers import HTTPProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from offchain.chain.reverts import reverted, show
+from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
+
+MAX_ANSWER: Final = 64 << 20  # bytes
+CONNECT_TIMEOUT: Final = 5.0  # seconds
+READ_TIMEOUT: Final = 60.0
+
+
+class Wire(HTTPProvider):
+    """A JSON-RPC endpoint that is not trusted. Raises ChainUnavailable."""
+
+    def __init__(self, url: str, max_answer: int = MAX_ANSWER) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadInput("the chain's address must be http://… or https://…")
+        super().__init__(url, exception_retry_configuration=None)
+        self.place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self._url, self._max_answer, self._session = url, max_answer, requests.Session()
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        body = self.encode_rpc_request(method, params)
+        try:
+            with self._session.post(
+                self._url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                stream=True,
+                allow_redirects=False,
+            ) as answer:
+                raw = self._read(answer)
+        except requests.RequestException as error:
+            # The text of the error may hold the whole address, and with it a key of the provider's.
+            raise ChainUnavailable(f"no answer from the chain at {self.place} ({type(error).__name__})") from None
+        return self._checked(raw, answer.status_code)
+
+    def _read(self, answer: requests.Response) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in answer.iter_content(1 << 16):
+            size += len(part)
+            if size > self._max_answer:
+                raise ChainUnavailable(f"{self.place} answers with more than {self._max_answer} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _checked(self, raw: bytes, status: int) -> RPCResponse:
+        try:
+            answer = json.loads(raw)
+        except (ValueError, RecursionError):
+            answer = None
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0, "error": error | {"code": _code(error)}})
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise ChainUnavailable(f"{self.place} does not answer as a node does (HTTP {status})")
+        return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0, "result": answer["result"]})
+
+
+def _code(error: dict[str, Any]) -> int:
+    code = error.get("code")
+    return code if isinstance(code, int) else -32000
+
+
+def connect(url: str) -> Web3:
+    """Web3 over a `Wire`. Sends nothing yet. Raises BadInput for an address that is none."""
+    w3 = Web3(Wire(url))
+    w3.middleware_onion.inject(cast(Any, ExtraDataToPOAMiddleware), layer=0)  # clique chains have longer headers
+    return w3
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Turns whatever a node's answer may raise into Reverted, ChainError or ChainUnavailable."""
+    try:
+        yield
+    except (OffchainError, TransactionNotFound, BlockNotFound):
+        raise
+    except (ContractCustomError, ContractLogicError) as error:
+        refusal = reverted(what, error.data)
+        raise (refusal if refusal.name else ChainError(f"{what}: {show(error.message or refusal)}")) from None
+    except Web3RPCError as error:
+        raise ChainError(f"{what}: the node says: {show(rpc_message(error))}") from None
+    except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError) as error:
+        raise ChainUnavailable(f"{what}: an answer that makes no sense ({type(error).__name__})") from error
+
+
+def rpc_message(error: Web3RPCError) -> str:
+    """The node's own words."""
+    answer = error.rpc_response
+    message = answer["error"]["message"] if answer and isinstance(answer.get("error"), dict) else str(error)
+    return str(message)
