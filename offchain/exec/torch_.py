@@ -104,7 +104,7 @@ class TorchExecutor:
             if node.kind is Kind.MAP
             else _KINDS[node.kind](node, sources, self.parts)
         )
-        flat = out.expand(node.shape).reshape(-1)
+        flat = out.expand(node.shape).reshape(-1).contiguous()
         # a view would keep all of its source alive, and a state may outlive many steps
         return flat.clone() if flat.untyped_storage().nbytes() > 4 * flat.numel() else flat
 

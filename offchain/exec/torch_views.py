@@ -57,7 +57,7 @@ def read_rows(table: Tensor, node: Node, index: Tensor) -> Tensor:
         return _read_elements(table, node, index)
     # on each dimension either the index moves or the table does: pick rows, copy them whole
     whole = read(table, view, (*node.shape, node.extent), keep_last=True).movedim(-1, 0)
-    picked = whole.index_select(0, index.reshape(-1)).reshape(*index.shape, *whole.shape[1:])
+    picked = whole.index_select(0, index.reshape(-1)).reshape((*index.shape, *whole.shape[1:]))
     rank = len(node.shape)
     pairs = [axis for d in range(rank) for axis in (d, rank + d)]
     sizes = [max(a, b) for a, b in zip(index.shape, whole.shape[1:], strict=True)]
