@@ -16,14 +16,13 @@ from offchain.exec.base import Tensors, last_readers, state_after
 from offchain.exec.torch_program import run_program
 from offchain.exec.torch_views import Plane, read, read_rows, steps
 from offchain.exec.torch_words import (
-    NO_NUMBER,
     canonical,
     exponent_of_magnitude,
     magnitude,
     order_key,
     order_unkey,
     quantise,
-    scaled,
+    scale,
 )
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Kind, Node, Source, View
@@ -169,10 +168,11 @@ def _max(node: Node, sources: list[Tensor], parts: int) -> Tensor:
 
 
 def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
-    shift, missing = exponents[0] - (node.bits - 1), exponents[0] >= NO_NUMBER
-    for e in exponents[1:]:
-        shift, missing = shift + e - (node.bits - 1), missing | (e >= NO_NUMBER)
-    return torch.where(missing, torch.nan, scaled(total, shift))
+    """The element that an exact sum makes. Adding +0 makes a zero sum +0, as an integer zero is."""
+    total = total + 0.0
+    for e in exponents:
+        total = total * scale(e, node.bits)
+    return total.float()
 
 
 def _sum(node: Node, sources: list[Tensor], parts: int) -> Tensor:

@@ -28,9 +28,9 @@ def ldexp(x: Tensor, n: Tensor) -> Tensor:
     return (x.double() * power_of_two(n)).float()
 
 
-def scaled(total: Tensor, exponent: Tensor) -> Tensor:
-    """RNE_binary32(S·2^k) of exact float64 sums. Adding +0 makes a zero sum +0, as an integer zero is."""
-    return ((total + 0.0) * power_of_two(exponent)).float()
+def scale(e: Tensor, bits: int) -> Tensor:
+    """2^(e-(p-1)) in float64, NaN for e >= 129. A sum times one or two of these is exact: far from float64's ends."""
+    return torch.where(e >= NO_NUMBER, torch.nan, power_of_two(e - (bits - 1)))
 
 
 def sqrt(x: Tensor) -> Tensor:

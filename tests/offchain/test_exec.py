@@ -251,7 +251,7 @@ _SAMPLES = {
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("op", [op for op, row in TABLE.items() if row.operands])
 def test_primitive_on_all_pairs_of_special_words(op: Op, device: str) -> None:
-    """Wrapping, shifts by 32 and more, division by zero, 0·inf, signed zeros, subnormals: torch equals the reference."""
+    """Wrapping, shifts by 32 and more, division by zero, 0·inf, signed zeros, subnormals: torch as the reference."""
     rng = np.random.default_rng(int(op))
     for branch in (F32, I32) if op is Op.SELECT else (F32,):
         types = [dtype or branch for dtype in TABLE[op].operands]
