@@ -1,0 +1,84 @@
+"""`offchain`: the command line. It parses and prints; everything else is somewhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from offchain import __version__
+from offchain.errors import OffchainError
+
+COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds to import
+    "chain": ("offchain.commands.chain", "chain"),
+    "deploy": ("offchain.commands.chain", "deploy"),
+    "account": ("offchain.commands.account", "account"),
+    "vault": ("offchain.commands.account", "vault"),
+    "task": ("offchain.commands.task", "task"),
+    "worker": ("offchain.commands.worker", "worker"),
+    "demo": ("offchain.commands.demo", "demo"),
+}
+SUMMARIES: Final = {
+    "chain": "A chain of your own: start Ganache.",
+    "deploy": "Deploy all contracts and write their addresses to a file.",
+    "account": "Make an account, look at its balances.",
+    "vault": "Move tokens into the vault and out of it.",
+    "task": "Build, post, follow and fetch training tasks.",
+    "worker": "Bid, train, audit and dispute, until stopped.",
+    "demo": "The whole loop on a chain of its own: an honest run, then a cheat.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="offchain")
+def root() -> None:
+    """Strangers train your model; a contract judges any single float of it.
+
+    \b
+    Try:  offchain demo
+    """
+
+
+def main() -> None:
+    """Entry point: what goes wrong is one line on stderr and an exit code (see offchain.errors)."""
+    try:
+        root.main(standalone_mode=False)
+    except OffchainError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

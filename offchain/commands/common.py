@@ -1,0 +1,130 @@
+"""What several commands share: who signs, on which chain, how money and tables look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from rich.console import Console
+from rich.table import Table
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import Deployment
+from offchain.chain.ganache import Ganache
+from offchain.chain.keys import load_account
+from offchain.errors import BadInput
+
+DECIMALS: Final = 18
+DEPLOYMENT_FILE: Final = "deployment.json"
+LOCAL_URL: Final = "http://127.0.0.1:8545"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Tokens(click.ParamType):
+    """An amount such as 12.5, in whole tokens; becomes an integer of the smallest unit."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            units = Decimal(value).scaleb(DECIMALS)
+            if units != units.to_integral_value() or not 0 <= units < 2**128:
+                raise InvalidOperation
+        except InvalidOperation:
+            self.fail(f"{value!r} is not an amount of tokens, such as 12.5", param, ctx)
+        return int(units)
+
+
+TOKENS: Final = Tokens()
+
+
+def tokens(amount: int) -> str:
+    """An amount as people read it: whole tokens, without trailing zeros."""
+    text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What the options of `on_chain` say."""
+
+    url: str
+    deployment_file: Path
+    key_file: Path | None
+    dev_account: int | None
+
+    def account(self) -> LocalAccount:
+        """Raises BadKey where no usable key is named."""
+        if self.dev_account is not None:
+            keys = Ganache(accounts_count=20).accounts
+            if not 0 <= self.dev_account < len(keys):
+                raise BadInput(f"--dev-account must be 0 to {len(keys) - 1}")
+            signer: LocalAccount = Account.from_key(keys[self.dev_account])
+            return signer
+        return load_account(self.key_file)
+
+    def chain(self, signing: bool = True) -> Chain:
+        """The deployment on its chain, looked at once."""
+        chain = Chain(self.url, Deployment.read(self.deployment_file), self.account() if signing else None)
+        chain.check()
+        return chain
+
+
+def connection_options(command: F) -> F:
+    """Adds the options of a `Connection`, and passes one as the first argument."""
+
+    @click.option(
+        "--rpc", envvar="OFFCHAIN_RPC", default=LOCAL_URL, show_default=True, help="JSON-RPC address of a node."
+    )
+    @click.option(
+        "--deployment", "deployment_file", envvar="OFFCHAIN_DEPLOYMENT", default=DEPLOYMENT_FILE, show_default=True,
+        type=click.Path(path_type=Path, dir_okay=False), help="Addresses, as `offchain deploy` writes them.",
+    )  # fmt: skip
+    @click.option(
+        "--key", "key_file", envvar="OFFCHAIN_KEY_FILE", type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the private key of the account that signs. (Or set OFFCHAIN_KEY.)",
+    )  # fmt: skip
+    @click.option(
+        "--dev-account", type=int, metavar="N", help="Sign as account N of the local chain (worthless, public keys)."
+    )
+    @wraps(command)
+    def wrapped(rpc: str, deployment_file: Path, key_file: Path | None, dev_account: int | None, **options: Any) -> Any:
+        return command(Connection(rpc, deployment_file, key_file, dev_account), **options)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def json_option(command: F) -> F:
+    """Adds --json, passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> None:
+    """Names and values: a table of two columns, or a JSON object."""
+    pairs = list(rows)
+    if as_json:
+        click.echo(json.dumps({name.replace(" ", "_"): value for name, value in pairs}, indent=2, default=str))
+        return
+    table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
+    for name, value in pairs:
+        table.add_row(name, str(value), style=None)
+    Console(width=80, highlight=False).print(table)
+
+
+def table_of(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table that fits 80 columns."""
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(width=80, highlight=False).print(table)
