@@ -57,7 +57,7 @@ def deploy(connection: Connection, preset: str, output: Path | None, as_json: bo
 
     account = connection.account()
     w3 = connect(connection.url)
-    w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(account), layer=0)  # type: ignore[arg-type]
+    w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(account), layer=0)
     deployment = deploy_all(w3, account.address, PRESETS[preset])
     path = output or connection.deployment_file or Path(DEPLOYMENT_FILE)
     deployment.write(path)

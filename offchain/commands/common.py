@@ -29,7 +29,7 @@ LOCAL_URL: Final = "http://127.0.0.1:8545"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Tokens(click.ParamType):
+class Tokens(click.ParamType[int]):
     """An amount such as 12.5, in whole tokens; becomes an integer of the smallest unit."""
 
     name = "tokens"

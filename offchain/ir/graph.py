@@ -144,7 +144,7 @@ class Slot:
 class Graph:
     """A step: `state[t+1] = F(state[t], t)`.
 
-    `constants` and `datasets` are described here; `constant_roots` and `dataset_roots` (32 bytes each) bind their content.
+    `constants` and `datasets` are described here; their roots (32 bytes each) bind their content.
     The last slot is `log`, of shape (interval, len(metrics)).
     """
 

@@ -159,7 +159,7 @@ def _inside(item: Input) -> bool:
     ends = [(axis.stride * axis.lo, axis.stride * (axis.hi - 1)) for axis in item.view.axes]
     low = item.view.offset + sum(min(pair) for pair in ends)
     high = item.view.offset + sum(max(pair) for pair in ends)
-    return 0 <= low and high < item.length
+    return low >= 0 and high < item.length
 
 
 def _program(graph: Graph, index: int, node: Node) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a worker remembers of a task beside the chain: read by roles, written by the runner (and kept in its database)."""
+"""What a worker remembers of a task beside the chain: read by roles, written by the runner, kept in its database."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Record:
     def open_inputs(
         self, nodes: Tree, index: int, element: int, k: int = 0, positions: Iterable[int] | None = None
     ) -> list[Opening]:
-        """Openings of a node's inputs (of those at `positions`) at one element; `nodes` is the tree they are proved in."""
+        """Openings of a node's inputs (of those at `positions`) at one element, proved in the tree `nodes`."""
         node = self.ledger.graph.nodes[index]
         wanted = range(len(node.inputs)) if positions is None else positions
         out = []
