@@ -31,17 +31,15 @@ library Float32 {
             (uint256 large, int256 exponent_) = _unpack(x);
             (uint256 small, int256 smallExponent) = _unpack(y);
             uint256 gap = uint256(exponent_ - smallExponent);
-            // With 32 guard bits, bits are cut off only where the gap is so wide that the result
-            // keeps at least 54 bits: far more than `round` needs beside `sticky`.
+            // 32 more bits are exact up to that gap. Beyond it the smaller operand is below 2^-8 of the
+            // larger one's last bit, too little to move the result, and what is cut off less still.
             large <<= 32;
-            small <<= 32;
-            uint256 aligned = small >> gap;
-            bool cut = aligned << gap != small;
+            small = (small << 32) >> gap;
+            exponent_ -= 32;
 
-            if ((a ^ b) & SIGN == 0) return round(a & SIGN, large + aligned, exponent_ - 32, cut);
+            if ((a ^ b) & SIGN == 0) return round(a & SIGN, large + small, exponent_, false);
             if (x == y) return 0;
-            // large - (aligned + d) = (large - aligned - 1) + (1 - d) for a cut 0 < d < 1.
-            return round(a & SIGN, large - aligned - _toUint(cut), exponent_ - 32, cut);
+            return round(a & SIGN, large - small, exponent_, false);
         }
     }
 
@@ -315,11 +313,5 @@ library Float32 {
 
     function _isNan(uint32 a) private pure returns (bool) {
         return a & MAGNITUDE > INFINITY;
-    }
-
-    function _toUint(bool b) private pure returns (uint256 u) {
-        assembly ("memory-safe") {
-            u := b
-        }
     }
 }

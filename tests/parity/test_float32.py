@@ -160,8 +160,8 @@ OPERATIONS = {
 
 # Gas of one call of each operation, for the dearest of the cases below (compiled as for deployment).
 GAS = {
-    "add": 925,
-    "sub": 928,
+    "add": 836,
+    "sub": 839,
     "mul": 778,
     "div": 919,
     "sqrt": 1160,
