@@ -1,0 +1,67 @@
+"""The market in two versions: with the real dispute game, and with an account that plays the game."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web3 import Web3
+
+from tests.world import World
+
+SNAPSHOT = Path(__file__).with_name("gas.json")
+TOLERANCE = 0.02
+
+
+@pytest.fixture(scope="session")
+def deployed(w3: Web3, artifacts: dict[str, Any]) -> World:
+    return World.build(w3)
+
+
+@pytest.fixture(scope="session")
+def deployed_market(w3: Web3, artifacts: dict[str, Any]) -> World:
+    referee = w3.eth.accounts[9]
+    return World.build(w3, {"game": referee, "verifier": referee})
+
+
+@pytest.fixture
+def world(deployed: World, snapshot: None) -> World:
+    """Everything deployed, wired and funded. The chain's own clock runs, and mines at once."""
+    return deployed
+
+
+@pytest.fixture
+def market_world(deployed_market: World, snapshot: None) -> Iterator[World]:
+    """The same, but the game is a plain account, and only the test moves the clock."""
+    deployed_market.stop_clock()
+    yield deployed_market
+    deployed_market.start_clock()
+
+
+@dataclass
+class GasSnapshot:
+    """Gas of verbs against the committed file. `UPDATE_GAS=1` rewrites the entries that a run has seen."""
+
+    committed: dict[str, int]
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def check(self, verb: str, used: int) -> None:
+        self.seen[verb] = used
+        if "UPDATE_GAS" in os.environ:
+            return
+        assert verb in self.committed, f"{verb} uses {used:,} gas and is not in {SNAPSHOT.name}: run with UPDATE_GAS=1"
+        expected = self.committed[verb]
+        assert abs(used - expected) <= TOLERANCE * expected, f"{verb} uses {used:,} gas, not {expected:,}"
+
+
+@pytest.fixture(scope="session")
+def gas_snapshot() -> Iterator[GasSnapshot]:
+    snapshot = GasSnapshot(json.loads(SNAPSHOT.read_text()) if SNAPSHOT.exists() else {})
+    yield snapshot
+    if "UPDATE_GAS" in os.environ:
+        SNAPSHOT.write_text(json.dumps(snapshot.committed | snapshot.seen, indent=2, sort_keys=True) + "\n")
