@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 
+from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, last_readers, state_after
 from offchain.exec.torch_program import run_program
 from offchain.exec.torch_views import Plane, read, read_rows, steps
@@ -39,7 +40,7 @@ class TorchExecutor:
     """A state is a list of flat tensors on `device`, in slot order, which nobody writes to.
 
     `parts` cuts every reduction into that many slices of K, as machines that share a batch would: maxima of
-    exponents, then sums of integer partial sums.
+    exponents, then sums of integer partial sums. Raises OffchainError where the device flushes subnormals.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TorchExecutor:
         self.device = torch.device(device)
         self.parts = parts
         self._tensors = Tensors(graph, constants, datasets)
+        _require_subnormals(self.device)
         self._constants = [self._upload(array) for array in self._tensors.constants]
         self._datasets = [self._upload(array) for array in self._tensors.datasets]
         self._dead = last_readers(graph)
@@ -109,6 +111,12 @@ class TorchExecutor:
 
     def _upload(self, array: Array) -> Tensor:
         return torch.tensor(array, device=self.device)
+
+
+def _require_subnormals(device: torch.device) -> None:
+    smallest = torch.full((64,), 2.0**-149, device=device)
+    if not bool(((smallest * 3 > 0) & (smallest.double().float() > 0)).all()):
+        raise OffchainError(f"{device} flushes subnormals to zero here: call torch.set_flush_denormal(False)")
 
 
 def _download(tensor: Tensor) -> Array:

@@ -211,6 +211,8 @@ def _matches(node: Node, operand: Input, scale: Input, exponent: Node) -> bool:
         return False
     if read.view.axes[-1] != operand.view.axes[-1]:
         return False
+    if any((a.lo, a.hi) != (0, 1) for a, size in zip(read.view.axes, exponent.shape, strict=False) if size == 1):
+        return False  # an empty range would hide what the operand reads
     own = {stride: axis for axis, stride in enumerate(row_major(exponent.shape)) if exponent.shape[axis] > 1}
     used = set()
     for d, size in enumerate(node.shape):

@@ -1,0 +1,287 @@
+"""Legality: a refused example for each rule, beside graphs that pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from offchain.errors import IllegalGraph
+from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.legality import check, exact
+from offchain.ir.primitives import DType, Instr, Op
+from tests.strategies import Case, graphs
+
+F32, I32 = DType.F32, DType.I32
+F, N = Source.CONST, Source.NODE
+
+
+def vector(source: Source, index: int, dtype: DType, length: int, *rest: Axis) -> Input:
+    """A whole vector, with more axes behind."""
+    return Input(source, index, dtype, length, View(0, (Axis(1, 0, length), *rest)))
+
+
+def a_map(**changes: Any) -> Node:
+    node = Node(Kind.MAP, F32, (4,), (vector(F, 0, F32, 4),), program=(Instr(Op.INPUT, 0), Instr(Op.ADD, 0, 0)))
+    return replace(node, **changes)
+
+
+def program(*code: Instr, dtype: DType = F32) -> Graph:
+    return graph(a_map(program=code, dtype=dtype))
+
+
+def graph(*made: Node, **changes: Any) -> Graph:
+    """A graph over constants of 4 (f32), 12 (f32) and 3 (i32) elements, whose only slot is the log."""
+    specs = (TensorSpec("c", F32, (4,)), TensorSpec("m", F32, (4, 3)), TensorSpec("i", I32, (3,)))
+    log = Slot(TensorSpec("log", F32, (2, 1)), Source.STATE, 0)
+    whole = Graph(made, (log,), specs, (bytes(32),) * 3, (TensorSpec("d", F32, (5,)),), (bytes(32),), ("loss",))
+    return replace(whole, **changes)
+
+
+ROWS = Input(F, 1, F32, 12, View.strided((4, 3), (3, 1)))
+INDEX = Input(F, 2, I32, 3, View.strided((4, 3), (0, 1)))
+
+
+def exponent(**changes: Any) -> Node:
+    """Of the rows of the 4 by 3 constant."""
+    return replace(Node(Kind.EXPONENT, I32, (4,), (ROWS,), 3), **changes)
+
+
+def a_sum(**changes: Any) -> Node:
+    node = Node(Kind.SUM, F32, (4,), (ROWS, vector(N, 0, I32, 4)), 3, 20)
+    return replace(node, **changes)
+
+
+def sum_with(scale: Input, first: Node | None = None) -> Graph:
+    return graph(first or exponent(), a_sum(inputs=(ROWS, scale)))
+
+
+def dot(**changes: Any) -> Node:
+    """Products of the rows with each other."""
+    left = Input(F, 1, F32, 12, View.strided((4, 4, 3), (3, 0, 1)))
+    right = Input(F, 1, F32, 12, View.strided((4, 4, 3), (0, 3, 1)))
+    scales = [Input(N, 0, I32, 4, View.strided((4, 4), strides)) for strides in ((1, 0), (0, 1))]
+    return replace(Node(Kind.DOT, F32, (4, 4), (left, right, *scales), 3, 21), **changes)
+
+
+def scatter(**changes: Any) -> Node:
+    """Rows 0 to 3 of the sums of 3 values."""
+    values = Input(F, 0, F32, 4, View.strided((4, 3), (0, 1)))
+    node = Node(Kind.SCATTER_ADD, F32, (4,), (values, INDEX, Input(N, 0, I32, 1, View.strided((4,), (0,)))), 3, 20)
+    return replace(node, **changes)
+
+
+def scatter_graph(**changes: Any) -> Graph:
+    values = Input(F, 0, F32, 4, View.strided((3,), (1,)))
+    return graph(exponent(shape=(), inputs=(values,)), scatter(**changes))
+
+
+def test_the_good_ones_are_legal() -> None:
+    for good in (graph(a_map()), graph(exponent(), a_sum()), graph(exponent(), dot()), scatter_graph()):
+        check(good)
+    check(graph(Node(Kind.MAX, F32, (4,), (ROWS,), 3)))
+    check(
+        graph(
+            Node(Kind.GATHER, I32, (3,), (replace(INDEX, view=View.strided((3, 3), (0, 1))), vector(F, 2, I32, 3)), 3)
+        )
+    )
+
+
+@given(graphs())
+def test_drawn_graphs_are_legal(case: Case) -> None:
+    check(case.graph)
+
+
+def changed(item: Input, **changes: Any) -> Input:
+    return replace(item, **changes)
+
+
+X, ADD = Instr(Op.INPUT, 0), Instr(Op.ADD, 0, 0)
+WHOLE = vector(F, 0, F32, 4)
+
+ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
+    # shape and extent
+    "empty dimension": (lambda: graph(a_map(shape=(0,))), "at least 1"),
+    "nine dimensions": (lambda: graph(a_map(shape=(1,) * 9)), "at most 8 dimensions"),
+    "too many elements": (lambda: graph(a_map(shape=(2**20, 2**20))), "are above"),
+    "map with extent": (lambda: graph(a_map(extent=1)), "extent 1 is not allowed"),
+    "sum without extent": (lambda: graph(exponent(extent=0)), "extent 0 is not allowed"),
+    "extent too long": (lambda: graph(exponent(extent=2**31)), "is not allowed here"),
+    # inputs
+    "17 inputs": (lambda: graph(a_map(inputs=(WHOLE,) * 17)), "17 inputs are above 16"),
+    "missing exponents": (lambda: graph(exponent(), a_sum(inputs=(ROWS,))), "takes 2 inputs, has 1"),
+    "sum of integers": (
+        lambda: graph(exponent(), a_sum(inputs=(INDEX, vector(N, 0, I32, 4)))),
+        "input 0 is I32, must be F32",
+    ),
+    "reads itself": (lambda: graph(a_map(inputs=(vector(N, 0, F32, 4),))), "does not exist before it"),
+    "reads no such slot": (lambda: graph(a_map(inputs=(vector(Source.STATE, 1, F32, 4),))), "reads state 1"),
+    "reads no such data": (lambda: graph(a_map(inputs=(vector(Source.DATA, 1, F32, 5),))), "reads data 1"),
+    "misstated length": (lambda: graph(a_map(inputs=(changed(WHOLE, length=5),))), "misstates"),
+    "misstated dtype": (lambda: graph(a_map(inputs=(changed(WHOLE, dtype=I32),))), "misstates"),
+    # views
+    "axis missing": (lambda: graph(a_map(inputs=(changed(WHOLE, view=View(0, ())),))), "0 axes, must have 1"),
+    "range beyond the shape": (
+        lambda: graph(a_map(inputs=(changed(WHOLE, view=View(0, (Axis(0, 0, 5),))),))),
+        "valid range outside",
+    ),
+    "range turned round": (
+        lambda: graph(a_map(inputs=(changed(WHOLE, view=View(0, (Axis(0, 3, 2),))),))),
+        "valid range outside",
+    ),
+    "reads past the end": (
+        lambda: graph(a_map(inputs=(changed(WHOLE, view=View(1, (Axis(1, 0, 4),))),))),
+        "outside its source",
+    ),
+    "reads before the start": (
+        lambda: graph(a_map(inputs=(changed(WHOLE, view=View(2, (Axis(-1, 0, 4),))),))),
+        "outside its source",
+    ),
+    # programs
+    "sum with program": (lambda: graph(exponent(program=(X,))), "only a map has a program"),
+    "no program": (lambda: program(), "0 instructions"),
+    "257 instructions": (lambda: program(X, *[ADD] * 256), "257 instructions"),
+    "no such input": (lambda: program(Instr(Op.INPUT, 1)), "no input 1"),
+    "no such dimension": (lambda: program(Instr(Op.INDEX, 1), dtype=I32), "no dimension 1"),
+    "reads a later value": (lambda: program(X, Instr(Op.ADD, 0, 1)), "reads a later value"),
+    "wrong operand type": (lambda: program(X, Instr(Op.IADD, 0, 0), dtype=I32), "operands are"),
+    "branches differ": (
+        lambda: program(X, Instr(Op.STEP), Instr(Op.SELECT, 1, 0, 1)),
+        "branches differ",
+    ),
+    "unused operand": (lambda: program(X, Instr(Op.NEG, 0, 1)), "unused operands"),
+    "constant with operand": (lambda: program(Instr(Op.CONST_F32, 1)), "unused operands"),
+    "odd NaN constant": (lambda: program(Instr.const(F32, 0x7FC00001)), "not canonical"),
+    "negative NaN constant": (lambda: program(Instr.const(F32, 0xFFC00000)), "not canonical"),
+    "declared dtype": (lambda: program(X, dtype=I32), "result is F32, declared I32"),
+    "exponents as floats": (lambda: graph(exponent(dtype=F32)), "result is I32, declared F32"),
+    # bits
+    "map with bits": (lambda: graph(a_map(bits=8)), "only sums have bits"),
+    "one bit": (lambda: graph(exponent(), a_sum(bits=1)), "1 bits, must be 2 to 31"),
+    "32 bits": (lambda: graph(exponent(), a_sum(bits=32)), "must be 2 to 31"),
+    "28 bits in a dot": (lambda: graph(exponent(), dot(bits=28)), "must be 2 to 27"),
+    "dot not exact": (lambda: graph(exponent(), dot(bits=27)), "is not exact at 27 bits"),
+    # exponents
+    "scale is no node": (lambda: sum_with(Input(F, 2, I32, 3, View.strided((4,), (0,)))), "must come from"),
+    "scale is another kind": (
+        lambda: sum_with(vector(N, 0, I32, 4), a_map(program=(Instr(Op.STEP),), dtype=I32)),
+        "must come from an exponent node",
+    ),
+    "scale of another source": (
+        lambda: sum_with(vector(N, 0, I32, 4), exponent(inputs=(Input(F, 0, F32, 4, View.strided((4, 3), (1, 0))),))),
+        "not the exponents of input 0",
+    ),
+    "scale of fewer terms": (
+        lambda: sum_with(
+            vector(N, 0, I32, 4), exponent(extent=2, inputs=(changed(ROWS, view=View.strided((4, 2), (3, 1))),))
+        ),
+        "not the exponents of input 0",
+    ),
+    "scale of other rows": (
+        lambda: sum_with(Input(N, 0, I32, 4, View(3, (Axis(-1, 0, 4),)))),
+        "not the exponents of input 0",
+    ),
+    "scale of one row for all": (
+        lambda: sum_with(Input(N, 0, I32, 4, View.strided((4,), (0,)))),
+        "not the exponents of input 0",
+    ),
+    "scale cut off": (
+        lambda: sum_with(Input(N, 0, I32, 4, View(0, (Axis(1, 0, 3),)))),
+        "not the exponents of input 0",
+    ),
+    "scale without the last term": (
+        lambda: sum_with(
+            vector(N, 0, I32, 4),
+            exponent(inputs=(changed(ROWS, view=View(0, (Axis(3, 0, 4), Axis(1, 0, 2)))),)),
+        ),
+        "not the exponents of input 0",
+    ),
+    "scale of an empty axis": (
+        lambda: graph(
+            exponent(shape=(1,), inputs=(changed(ROWS, view=View(0, (Axis(0, 0, 0), Axis(1, 0, 3)))),)),
+            a_sum(
+                shape=(1,),
+                inputs=(changed(ROWS, view=View.strided((1, 3), (0, 1))), vector(N, 0, I32, 1)),
+            ),
+        ),
+        "not the exponents of input 0",
+    ),
+    # scatter_add
+    "scatter without dimensions": (
+        lambda: scatter_graph(
+            shape=(),
+            inputs=(
+                Input(F, 0, F32, 4, View.strided((3,), (1,))),
+                Input(F, 2, I32, 3, View.strided((3,), (1,))),
+                Input(N, 0, I32, 1, View(0, ())),
+            ),
+        ),
+        "at least one dimension",
+    ),
+    "scatter by an index of rows": (
+        lambda: graph(
+            exponent(shape=(), inputs=(Input(F, 0, F32, 4, View.strided((3,), (1,))),)),
+            scatter(
+                shape=(1,),
+                inputs=(
+                    Input(F, 0, F32, 4, View.strided((1, 3), (0, 1))),
+                    Input(F, 2, I32, 3, View.strided((1, 3), (1, 1))),
+                    Input(N, 0, I32, 1, View.strided((1,), (0,))),
+                ),
+            ),
+        ),
+        "the index only on k",
+    ),
+    # tensors and slots
+    "no node": (lambda: graph(), "at least one node"),
+    "no slot": (lambda: graph(a_map(), slots=()), "at least one node and one slot"),
+    "empty dataset": (lambda: graph(a_map(), datasets=(TensorSpec("d", F32, (0,)),)), "dataset d"),
+    "huge constant": (
+        lambda: graph(a_map(), constants=(TensorSpec("c", F32, (2**20, 2**20)),)),
+        "constant c",
+    ),
+    "no log": (lambda: with_slots(Slot(TensorSpec("x", F32, (2, 1)), Source.STATE, 0)), "last slot must be 'log'"),
+    "log of integers": (
+        lambda: with_slots(Slot(TensorSpec("log", I32, (2, 1)), Source.STATE, 0)),
+        "last slot must be 'log'",
+    ),
+    "log of other metrics": (
+        lambda: with_slots(Slot(TensorSpec("log", F32, (2, 2)), Source.STATE, 0)),
+        "last slot must be 'log'",
+    ),
+    "two slots of one name": (lambda: with_slots(slot(), slot(), LOG), "the same name"),
+    "empty slot": (lambda: with_slots(slot(shape=(0,)), LOG), "slot 0 .x.: empty"),
+    "slot of data": (lambda: with_slots(slot(source=Source.DATA), LOG), "must repeat a node or a slot"),
+    "slot of no node": (lambda: with_slots(slot(index=1), LOG), "repeats node 1, which does not exist"),
+    "slot of another length": (lambda: with_slots(slot(shape=(5,)), LOG), "differs in dtype or length"),
+    "slot of another dtype": (lambda: with_slots(slot(dtype=I32), LOG), "differs in dtype or length"),
+}
+
+
+LOG = Slot(TensorSpec("log", F32, (2, 1)), Source.STATE, 1)
+
+
+def slot(dtype: DType = F32, shape: tuple[int, ...] = (4,), source: Source = Source.NODE, index: int = 0) -> Slot:
+    return Slot(TensorSpec("x", dtype, shape), source, index)
+
+
+def with_slots(*slots: Slot) -> Graph:
+    return graph(a_map(), slots=slots)
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_illegal_graph_is_refused(name: str) -> None:
+    make, reason = ILLEGAL[name]
+    with pytest.raises(IllegalGraph, match=reason):
+        check(make())
+
+
+def test_exact_is_the_bound_of_the_design() -> None:
+    assert exact(Kind.DOT, 21, 2**13)
+    assert not exact(Kind.DOT, 21, 2**13 + 1)
+    assert exact(Kind.DOT, 27, 2)
+    assert exact(Kind.SUM, 31, 2**23)
+    assert not exact(Kind.SUM, 31, 2**23 + 1)
