@@ -295,3 +295,11 @@ def graphs(draw: Draw, most: int = 5) -> Case:
     for kind in draw(st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=most)):
         builder.node(kind)
     return builder.finish()
+
+
+def over_state(nodes_: Sequence[Node], arrays: Sequence[Array], t: int = 0) -> Case:
+    """A graph of given nodes over given state tensors, which every step carries on. Legality is not checked."""
+    state = [*arrays, np.zeros(1, np.float32)]
+    specs = [*(_spec(f"state{i}", array) for i, array in enumerate(arrays)), TensorSpec("log", F32, (1, 1))]
+    slots = tuple(Slot(spec, Source.STATE, i) for i, spec in enumerate(specs))
+    return Case(Graph(tuple(nodes_), slots, (), (), (), (), ("loss",)), state, [], [], t)

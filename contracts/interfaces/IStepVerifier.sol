@@ -41,7 +41,9 @@ interface IStepVerifier {
         Opening[] openings;
     }
 
+    /// `expected` is the tree of the input's source, `actual` what the opening folds to.
     error OpeningMismatch(uint256 input, bytes32 expected, bytes32 actual);
+    /// `expected` counts what is read up to here: with too few openings, at least so many are needed.
     error OpeningCount(uint256 expected, uint256 actual);
     error ChunkLength(uint256 input, uint256 actual);
     error ElementOutOfRange(uint64 element, uint64 length);
@@ -66,6 +68,7 @@ interface IStepVerifier {
     function compute(Evidence calldata evidence) external view returns (uint32 word);
 
     /// @notice Order of the value at k against a claimed extremum: −1 smaller, 0 equal, 1 greater. X is opened at k.
+    /// A claimed f32 that is a NaN but not the canonical one counts as smaller than everything.
     function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order);
 
     /// @notice What a total S rounds to. The exponents are opened, in input order (EA, EB or EX); k is ignored.

@@ -16,17 +16,17 @@ library Openings {
         uint256 used;
     }
 
-    /// @notice Checks the node and the element; k only where the caller says that the node has it here.
-    function begin(IStepVerifier.Evidence calldata evidence, bool alongK)
+    /// @notice Checks the element; k only where the caller says that the node has it here.
+    function begin(IStepVerifier.Evidence calldata evidence, Node.Decoded memory node, bool alongK)
         internal
         pure
         returns (Context memory context)
     {
-        context.node = Node.decode(evidence.encoding);
-        if (alongK && evidence.k >= context.node.extent) {
-            revert IStepVerifier.ExtentOutOfRange(evidence.k, uint32(context.node.extent));
+        if (alongK && evidence.k >= node.extent) {
+            revert IStepVerifier.ExtentOutOfRange(evidence.k, uint32(node.extent));
         }
-        context.point = Node.point(context.node, evidence.element, evidence.k);
+        context.node = node;
+        context.point = Node.point(node, evidence.element, evidence.k);
     }
 
     /// @notice The word that input `number` reads here. Uses up the next opening if the input is read inside its range.

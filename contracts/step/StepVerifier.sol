@@ -61,11 +61,12 @@ contract StepVerifier is IStepVerifier {
     function _begin(Evidence calldata evidence, Ending expected, bool alongK)
         private
         pure
-        returns (Openings.Context memory context)
+        returns (Openings.Context memory)
     {
-        context = Openings.begin(evidence, alongK);
-        Ending actual = _ending(context.node.kind);
+        Node.Decoded memory node = Node.decode(evidence.encoding);
+        Ending actual = _ending(node.kind);
         if (actual != expected) revert WrongEnding(expected, actual);
+        return Openings.begin(evidence, node, alongK);
     }
 
     function _ending(uint256 kind) private pure returns (Ending) {
