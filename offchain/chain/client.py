@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,8 @@ from offchain.roles.view import Status, TaskView, Terms
 SOLVER: Final = 1  # IWorkerRegistry's mask
 VERIFIER: Final = 2
 MAX_TEXT: Final = 512  # bytes of a URI on chain
+
+FRESH: Final = 30.0  # seconds
 
 BlockNumber = int | None  # None: the latest
 
@@ -80,6 +83,7 @@ class Chain:
         self.w3: Web3 = connect(url)
         self.deployment = deployment
         self._sender = Sender(self.w3, account, deployment.chain_id, options or SendOptions()) if account else None
+        self._written, self._written_at = 0, 0.0
         self._part_at = {address: part for part, address in deployment.addresses.items()}
 
     def check(self) -> None:
@@ -96,6 +100,14 @@ class Chain:
         if self._sender is None:
             raise BadInput("this needs an account: name a key file")
         return self._sender
+
+    @property
+    def written(self) -> int:
+        """Block of this account's last transaction: a view of an earlier one would have it act twice.
+
+        Forgotten after FRESH seconds, for a chain may have been reorganised.
+        """
+        return self._written if time.monotonic() < self._written_at + FRESH else 0
 
     def settle(self) -> None:
         """Wait until no transaction of this account is in flight, so that what is read next includes them all."""
@@ -157,6 +169,7 @@ class Chain:
         mined = self._signer.send(self.deployment.addresses[part], data, what, roomy)
         with asking(what):
             events = tuple(self._decoded(mined.logs))
+        self._written, self._written_at = mined.block, time.monotonic()
         return Receipt(mined.hash, mined.block, mined.gas_used, events)
 
     # token and vault

@@ -29,8 +29,21 @@ class _Followed:
     paid: dict[int, tuple[CheckpointView, ...]] = field(default_factory=dict)
     uris: dict[tuple[int, int], tuple[bytes, str]] = field(default_factory=dict)  # (task, k) -> (root, uri)
     events: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # of running disputes
+    opened: dict[tuple[int, int], set[str]] = field(default_factory=lambda: defaultdict(set))  # (task, k) -> by whom
+    outcomes: dict[int, str] = field(default_factory=dict)  # dispute -> winner, or "" where it was dismissed
     resolved: set[int] = field(default_factory=set)
     convicted: dict[int, str] = field(default_factory=dict)  # dispute -> challenger
+
+    def tell(self, event: Event) -> None:
+        args = event.args
+        if event.name == "Committed":
+            self.uris[args["taskId"], args["index"]] = (args["root"], args["uri"])
+        elif event.name == "Opened":
+            self.opened[args["taskId"], args["checkpoint"]].add(args["challenger"])
+        elif event.name in ("Resolved", "Dismissed"):
+            self.outcomes[args["id"]] = args.get("winner", "")
+        elif event.name in EVENTS and args["id"] not in self.resolved:
+            self.events[args["id"]].append(event)
 
 
 class Reader:
@@ -45,9 +58,23 @@ class Reader:
         """Disputes that were won but whose slash the market refused so far, with their challengers."""
         return dict(self._known.convicted)
 
+    def forget(self) -> None:
+        """Read everything again: what was learned is in doubt."""
+        self._known = _Followed()
+
+    def opened_by(self, account: str) -> frozenset[tuple[int, int]]:
+        """(task, checkpoint) of every dispute that an account ever opened."""
+        return frozenset(key for key, accounts in self._known.opened.items() if account in accounts)
+
+    def outcome(self, dispute_id: int) -> str | None:
+        """Who won a dispute; "" if it was dismissed, None if it is not over."""
+        return self._known.outcomes.get(dispute_id)
+
     def read(self) -> ChainView:
         """The latest block's view. Raises ChainUnavailable; what was learned before it stays."""
         head = self._chain.head()
+        if head.number < self._chain.written:
+            raise ChainUnavailable(f"the node is at block {head.number}, behind what this account did in a later one")
         self._drop_if_reorganised(head)
         try:
             view = self._read(head)
@@ -88,11 +115,7 @@ class Reader:
         known = self._known
         first = self._chain.deployment.block if known.head is None else known.head.number + 1
         for event in self._events(first, head.number):
-            if event.name == "Committed":
-                args = event.args
-                known.uris[args["taskId"], args["index"]] = (args["root"], args["uri"])
-            elif event.name in EVENTS and event.args["id"] not in known.resolved:
-                known.events[event.args["id"]].append(event)
+            known.tell(event)
         known.head = head
 
     def _events(self, first: int, last: int) -> list[Event]:

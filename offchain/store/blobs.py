@@ -70,8 +70,8 @@ class BlobStore:
     def __init__(self, folder: Path, base: str | None = None, options: FetchOptions | None = None) -> None:
         self.folder, self.base, self.options = folder, base, options or FetchOptions()
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"*{PARTIAL}"):
-            if path.stat().st_mtime < time.time() - STALE:
+        for path in folder.iterdir():  # what a run that was killed left half-written
+            if not NAME.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < time.time() - STALE:
                 path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:

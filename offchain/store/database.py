@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -81,20 +81,20 @@ class Database:
             db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
-    def memory(self, task: TaskView) -> TaskMemory:
-        """What is known of a task as it stands on chain now."""
+    def memory(self, task: TaskView, disputed: Collection[int] = ()) -> TaskMemory:
+        """What is known of a task as it stands on chain now; `disputed`: checkpoints that the chain says I disputed."""
         row = self._row("SELECT fit, failures FROM tasks WHERE id = ? AND terms = ?", task.id, digest(task.terms))
         if row is None:
-            return TaskMemory()
+            return TaskMemory(disputed=frozenset(disputed))
         claimed = [point.root for point in task.checkpoints]
         trained = self._rows("SELECT checkpoint, root FROM trained WHERE task = ?", task.id)
         audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
-        disputed = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
+        recorded = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
         return TaskMemory(
             fit=None if row[0] is None else bool(row[0]),
             trained=dict(trained),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
-            disputed=frozenset(k for k, root in disputed if claimed[k : k + 1] == [root]),
+            disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
             failures=row[1],
         )
 

@@ -1,0 +1,221 @@
+"""A worker's material: task files, executors, states of its own and of others, replays for disputes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from offchain.commit.merkle import Tree
+from offchain.commit.roots import state_root_of, state_tree
+from offchain.errors import BadBlob, BadInput, OffchainError
+from offchain.exec.base import Executor
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Graph
+from offchain.roles.background import Background
+from offchain.roles.options import WorkerOptions
+from offchain.roles.replay import Ledger, Replay
+from offchain.roles.view import TaskView, Terms
+from offchain.store.blobs import BlobStore, blob_name
+from offchain.store.checkpoint import FORMAT, load_state, save_state
+from offchain.store.taskfile import Task
+from offchain.store.tensorfile import opened
+
+ExecutorFactory = Callable[[Ledger], Executor[Any]]
+ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
+
+SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A task that was checked, ready to compute."""
+
+    task: Task
+    ledger: Ledger
+    executor: Executor[Any]
+    step_seconds: float  # of the first step, here
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A state to compute from: the one before interval `checkpoint`, with its tree."""
+
+    checkpoint: int
+    arrays: list[Array]
+    tree: Tree
+
+
+class Unfit(BadInput):
+    """A task that is what it claims to be, and that this worker does not take."""
+
+
+class Workshop:
+    """Opens tasks and finds states. Downloads run in the background: a method returns None while they do."""
+
+    def __init__(
+        self,
+        me: str,
+        blobs: BlobStore,
+        executors: ExecutorFactory,
+        replays: ReplayFactory,
+        options: WorkerOptions,
+    ) -> None:
+        self.blobs = blobs
+        self._me, self._executors, self._replays, self._options = me, executors, replays, options
+        self._background = Background()
+        self._opened: dict[int, Opened] = {}
+        self._refused: dict[int, BadInput] = {}
+        self._failures: dict[tuple[int, int], int] = {}  # tries to get a state from its solver
+
+    def open(self, view: TaskView) -> Opened | None:
+        """The task, fetched if need be, and checked against its terms.
+
+        Raises:
+            BadInput: it is not what its terms say, or not for this worker.
+            Unreachable: its file cannot be had (now).
+        """
+        if view.id in self._refused:
+            raise self._refused[view.id]
+        if view.id not in self._opened:
+            try:
+                task = self._background.poll(("task", view.id), lambda: self._load(view.terms))
+                if task is None:
+                    return None
+                self._opened[view.id] = self._set_up(task)
+            except BadInput as error:
+                self._refused[view.id] = error  # it will not get better: never download it again
+                raise
+        return self._opened[view.id]
+
+    def check_fit(self, view: TaskView, opened: Opened) -> None:
+        """Raise Unfit for a task whose interval this machine cannot compute in time."""
+        needed = opened.step_seconds * view.terms.interval * self._options.headroom
+        allowed = min(view.terms.interval_time, view.terms.clock)
+        if needed > allowed:
+            raise Unfit(f"an interval needs {needed:.1f} s here, with headroom; its terms allow {allowed} s")
+
+    def close_task(self, task_id: int) -> None:
+        """Free what a task holds in memory."""
+        self._opened.pop(task_id, None)
+
+    def close(self) -> None:
+        self._background.close()
+
+    def _load(self, terms: Terms) -> Task:
+        name = blob_name(sha256(terms.graph_root + terms.state_root).digest(), "task")
+        loaded: list[Task] = []
+
+        def check(path: Path) -> None:
+            task = Task.load(path)
+            task.verify(terms.graph_root, terms.state_root)
+            loaded.append(task)
+
+        path = self.blobs.fetch(terms.uri, name, check)
+        if not loaded:
+            check(path)  # it was here already
+        task = loaded[0]
+        if (task.steps, task.interval) != (terms.steps, terms.interval):
+            raise BadBlob(f"{task.steps} steps, {task.interval} per interval; terms: {terms.steps}, {terms.interval}")
+        return task
+
+    def _set_up(self, task: Task) -> Opened:
+        needed = step_bytes(task)
+        if needed > self._options.max_memory:
+            raise Unfit(f"a step touches {needed:,} bytes; this worker gives {self._options.max_memory:,}")
+        ledger = Ledger(task.graph, task.constants, task.datasets)
+        executor = self._executors(ledger)
+        state = executor.load(task.state)
+        began = time.monotonic()
+        executor.step(state, 0)
+        return Opened(task, ledger, executor, time.monotonic() - began)
+
+    # states
+
+    def store(self, graph: Graph, state: Sequence[Array], root: bytes) -> str:
+        """Keep and publish a state; returns the blob's name."""
+        name = state_name(root)
+        self.blobs.publish(name, lambda path: save_state(path, graph, state))
+        return name
+
+    def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
+        """The nearest state from which interval `checkpoint` can be reached; None while one is being fetched.
+
+        Best is the very state before it: kept here, or else served by the solver. Where it cannot be had, an
+        earlier one from here, at worst the initial state. `own`: roots that this worker computed.
+        """
+        exact = self._kept(view, opened, checkpoint, own)
+        if exact is not None:
+            return exact
+        theirs = view.solver != self._me and checkpoint <= len(view.checkpoints)
+        served = view.checkpoints[checkpoint - 1].uri if theirs else ""
+        if served and self._failures.get((view.id, checkpoint), 0) < self._options.max_failures:
+            return self._served(view, opened, checkpoint, served)
+        earlier = (self._kept(view, opened, k, own) for k in reversed(range(checkpoint)))
+        return next(start for start in earlier if start is not None)
+
+    def replay(self, opened: Opened, start: Start) -> Replay:
+        """For a dispute: the steps from a state on."""
+        first = start.checkpoint * opened.task.interval
+        return self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
+
+    def forget_states(self, roots: Sequence[bytes]) -> None:
+        """Remove states that nobody will ask for any more."""
+        for root in roots:
+            self.blobs.remove(state_name(root))
+
+    def _kept(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
+        """The state before an interval, from what is here."""
+        if checkpoint == 0:
+            return Start(0, list(opened.task.state), state_tree(opened.task.state))
+        committed = checkpoint <= len(view.checkpoints)
+        root = view.checkpoints[checkpoint - 1].root if committed else own.get(checkpoint - 1)
+        if root is None or state_name(root) not in self.blobs:
+            return None
+        path = self.blobs.path(state_name(root))
+        try:
+            return _read(path, opened.task.graph, root, checkpoint)
+        except BadBlob:
+            path.unlink(missing_ok=True)  # it was right when it got its name: the disk is to blame
+            return None
+
+    def _served(self, view: TaskView, opened: Opened, checkpoint: int, uri: str) -> Start | None:
+        root, graph = view.checkpoints[checkpoint - 1].root, opened.task.graph
+        limit = 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)
+
+        def fetch() -> Start:
+            name = state_name(root)
+            path = self.blobs.fetch(uri, name, lambda file: load_state(file, graph, root), limit)
+            return _read(path, graph, root, checkpoint)
+
+        try:
+            return self._background.poll(("state", view.id, checkpoint), fetch)
+        except BadInput:
+            self._failures[view.id, checkpoint] = self._options.max_failures  # it will not get better
+            raise
+        except OffchainError:
+            self._failures[view.id, checkpoint] = self._failures.get((view.id, checkpoint), 0) + 1
+            raise
+
+
+def state_name(root: bytes) -> str:
+    return blob_name(root, "state")
+
+
+def step_bytes(task: Task) -> int:
+    """Bytes of everything that a step touches, if nothing is freed while it runs."""
+    tensors = [*task.constants, *task.datasets, *task.state, *task.state]
+    return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)
+
+
+def _read(path: Path, graph: Graph, root: bytes, checkpoint: int) -> Start:
+    """A state's file with its tree, which binds the log even where its content is left out."""
+    arrays = load_state(path, graph, root)
+    with opened(path, FORMAT) as file:
+        tree = Tree([bytes.fromhex(file.text(f"root.{slot.spec.name}")) for slot in graph.slots])
+    if state_root_of(len(graph.slots), tree.root) != root:
+        raise BadBlob(f"{path}: changed while it was read")
+    return Start(checkpoint, arrays, tree)
