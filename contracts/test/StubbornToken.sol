@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// @title StubbornToken
+/// @notice Refuses transfers to one address until it is told to relent, as a token with a block list does.
+contract StubbornToken is ERC20 {
+    address private _refused;
+
+    error Refused(address to);
+
+    constructor(address refused) ERC20("Stubborn", "STUB") {
+        _refused = refused;
+    }
+
+    function mint(address account, uint256 amount) external {
+        _mint(account, amount);
+    }
+
+    function relent() external {
+        _refused = address(0);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        if (to == _refused && to != address(0)) revert Refused(to);
+        super._update(from, to, value);
+    }
+}

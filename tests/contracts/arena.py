@@ -1,0 +1,309 @@
+"""The real contracts, connected, and two players who walk a dispute through them move by move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from web3 import Web3
+from web3.contract import Contract
+
+from offchain.chain.deployment import Parameters, deploy, load_artifact
+from offchain.commit.merkle import Position, Tree, depth
+from offchain.commit.roots import graph_root
+from offchain.exec.reference import extremum_keys, terms
+from offchain.ir.encoding import encode_node, encode_slot
+from offchain.ir.graph import CHUNK, Kind, Source
+from tests.contracts.runs import Run, header
+
+MAX_GAS: Final = 3_000_000  # of any move
+DEMAND: Final = 2**32 - 1
+BOND: Final = 1_001
+PRICE: Final = 1_000
+WEALTH: Final = 10**6
+CLOCK: Final = 600
+WINDOW: Final = 1_000
+STEP_FAN, SUM_FAN = 256, 64
+EXPONENTS: Final = {Kind.DOT: (2, 3), Kind.SUM: (1,), Kind.SCATTER_ADD: (2,)}
+
+Phase = IntEnum(
+    "Phase",
+    "NONE REVEAL_STEPS NAME_STEP REVEAL_TRACE NAME_TRACE REVEAL_CHILDREN NAME_CHILD REVEAL_CHUNKS REVEAL_CHUNK "
+    "NAME_ELEMENT REVEAL_WITNESS REVEAL_SUMS NAME_SUM CONVICTED RESOLVED",
+    start=0,
+)  # fmt: skip
+Area = IntEnum("Area", "NODES SLOTS CHUNKS", start=0)
+Reason = IntEnum("Reason", "COMPUTED TIMED_OUT CONCEDED", start=0)
+
+
+@dataclass
+class World:
+    """The contracts, and the accounts of who takes part."""
+
+    w3: Web3
+    token: Contract
+    vault: Contract
+    market: Contract
+    log: Contract
+    verifier: Contract
+    game: Contract
+    requester: str
+    solver: str
+    challenger: str
+    stranger: str
+    gas: dict[str, int] = field(default_factory=dict)  # most that each verb has used
+
+    @classmethod
+    def build(cls, w3: Web3, token: Contract | None = None) -> World:
+        deployer, *accounts = w3.eth.accounts
+        parameters = Parameters(withdrawal_delay=0, detection_bps=5_000, bidding_time=1, interval_time=1,
+                                challenge_window=1, clock=1, bond=1)  # fmt: skip
+        deployment = deploy(w3, deployer, parameters, {"token": token.address} if token else None)
+        contracts = {part: deployment.contract(w3, part) for part in ("token", "vault", "market", "log", "verifier")}
+        contracts |= {"token": token or contracts["token"]}
+        game = w3.eth.contract(address=deployment.game, abi=load_artifact("DisputeGame")["abi"], decode_tuples=True)
+        world = cls(w3, *contracts.values(), game, *accounts[:4])
+        for account in (world.requester, world.solver, world.challenger, world.stranger):
+            world.send(world.token.functions.mint(account, WEALTH), deployer)
+            world.send(world.token.functions.approve(world.vault.address, WEALTH), account)
+            world.send(world.vault.functions.deposit(WEALTH), account)
+        world.send(deployment.contract(w3, "registry").functions.register(1, ""), world.solver)
+        return world
+
+    def send(self, call: Any, who: str, gas: int = 12_000_000) -> Any:
+        receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": who, "gas": gas}))
+        assert receipt["status"] == 1
+        self.gas[call.fn_name] = max(self.gas.get(call.fn_name, 0), receipt["gasUsed"])
+        return receipt
+
+    def wait(self, seconds: int) -> None:
+        self.w3.provider.make_request("evm_increaseTime", [seconds])
+        self.w3.provider.make_request("evm_mine", [])
+
+    def task(self, told: Run, checkpoints: int | None = None) -> int:
+        """A task in training, with that many (or all) checkpoints committed as the solver tells them."""
+        job = told.job
+        stake = self.market.functions.requiredStake(PRICE).call()
+        terms = (graph_root(job.graph), told.state_root(0), job.steps, job.interval, PRICE, stake, BOND,
+                 10, 100_000, WINDOW, CLOCK, "")  # fmt: skip
+        task = self.market.functions.taskCount().call()
+        self.send(self.market.functions.post(terms), self.requester)
+        self.send(self.market.functions.bid(task, PRICE), self.solver)
+        self.wait(11)
+        self.send(self.market.functions.award(task), self.stranger)
+        for k in list(job.points())[:checkpoints]:
+            self.send(self.log.functions.commit(task, k, told.checkpoint(k), ""), self.solver)
+        return int(task)
+
+    def free(self, account: str) -> int:
+        return int(self.vault.functions.freeOf(account).call())
+
+    def status(self, task: int) -> int:
+        return int(self.market.functions.task(task).call()[2])
+
+    def holds(self, task: int, checkpoint: int) -> int:
+        return int(self.log.functions.checkpoint(task, checkpoint).call()[2])
+
+
+class Aim(NamedTuple):
+    """What the challenger says is wrong: an element of a node (at some k) or a slot, in some step."""
+
+    step: int
+    node: int = 0
+    element: int = 0
+    k: int = DEMAND
+    slot: int | None = None
+
+
+class Move(NamedTuple):
+    verb: str
+    args: list[Any]
+    by: str
+
+
+@dataclass
+class Walk:
+    """One dispute between a solver who tells `told` and a challenger who aims at something."""
+
+    world: World
+    told: Run
+    aim: Aim
+    task: int
+    id: int = 0
+    extra: int = 0  # what a false sum adds at the aim's k
+
+    def open(self, by: str | None = None) -> Walk:
+        game, job = self.world.game, self.told.job
+        call = game.functions.open(self.task, self.aim.step // job.interval, header(job))
+        self.world.send(call, by or self.world.challenger)
+        self.id = game.functions.disputeCount().call()
+        return self
+
+    @property
+    def state(self) -> Any:
+        return self.world.game.functions.dispute(self.id).call()
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(self.state.phase)
+
+    def send(self, move: Move, **changes: Any) -> Any:
+        """Send a move, with some arguments (by position, `a0`, `a1`, …) or the sender (`by`) changed."""
+        args = [changes.get(f"a{i}", arg) for i, arg in enumerate(move.args)]
+        call = getattr(self.world.game.functions, move.verb)(self.id, *args)
+        receipt = self.world.send(call, changes.get("by", move.by))
+        assert receipt["gasUsed"] < MAX_GAS, f"{move.verb} took {receipt['gasUsed']}"
+        return receipt
+
+    def step(self) -> Any:
+        return self.send(self.next())
+
+    def until(self, phase: Phase) -> Move:
+        """Play until that phase; the move that is to be made then."""
+        while (now := self.phase) is not phase:
+            assert now < Phase.CONVICTED, f"ended before {phase.name}"
+            self.step()
+        return self.next()
+
+    def finish(self) -> Any:
+        """Play to the end; the receipt of the last move."""
+        while True:
+            receipt = self.step()
+            if self.phase >= Phase.CONVICTED:
+                return receipt
+
+    def next(self) -> Move:
+        d = self.state
+        phase = Phase(d.phase)
+        if phase in (Phase.NAME_TRACE, Phase.NAME_CHILD):
+            verb, *args = self._name(d)
+        else:
+            verb, *args = {
+                Phase.REVEAL_STEPS: self._reveal_steps,
+                Phase.NAME_STEP: self._name_step,
+                Phase.REVEAL_TRACE: self._reveal_trace,
+                Phase.REVEAL_CHILDREN: self._reveal_children,
+                Phase.REVEAL_CHUNKS: self._reveal_chunks,
+                Phase.REVEAL_CHUNK: self._reveal_chunk,
+                Phase.NAME_ELEMENT: self._name_element,
+                Phase.REVEAL_WITNESS: self._reveal_witness,
+                Phase.REVEAL_SUMS: self._reveal_sums,
+                Phase.NAME_SUM: self._name_sum,
+            }[phase](d)
+        return Move(verb, args, d.solver if verb.startswith("reveal") else d.challenger)
+
+    # --- steps and the trace ---------------------------------------------------------------------------------
+
+    def _roots(self, d: Any) -> tuple[int, list[bytes]]:
+        width = -(-(d.hi - d.lo) // STEP_FAN)
+        ends = range(d.lo + width, d.hi + width, width)
+        return width, [self.told.state_root(min(t, d.hi)) for t in ends]
+
+    def _reveal_steps(self, d: Any) -> list[Any]:
+        return ["revealSteps", self._roots(d)[1]]
+
+    def _name_step(self, d: Any) -> list[Any]:
+        width, roots = self._roots(d)
+        i, tree = (self.aim.step - d.lo) // width, Tree(roots)
+        before = (roots[i - 1], tree.proof(i - 1)) if i else (bytes(32), [])
+        return ["nameStep", i, *before, roots[i], tree.proof(i)]
+
+    def _reveal_trace(self, d: Any) -> list[Any]:
+        nodes, slots = self.told.nodes_tree(d.lo), self.told.slots_tree(d.lo + 1)
+        children = [tree.reveal(Position.top(len(tree.leaves))) for tree in (nodes, slots)]
+        before = self.told.slots_tree(d.lo).root
+        return ["revealTrace", before, nodes.root, children[0], slots.root, children[1]]
+
+    # --- descent ---------------------------------------------------------------------------------------------
+
+    def _area(self, d: Any) -> tuple[Area, Tree, int]:
+        """The tree that is walked, and the leaf of it that is aimed at."""
+        if self.aim.slot is not None:
+            return Area.SLOTS, self.told.slots_tree(d.lo + 1), self.aim.slot
+        if any(d.node.leaf):
+            return Area.CHUNKS, self.told.chunk_tree(d.lo, d.node.index), self.aim.element // CHUNK
+        return Area.NODES, self.told.nodes_tree(d.lo), self.aim.node
+
+    def _name(self, d: Any) -> list[Any]:
+        area, tree, target = self._area(d)
+        level = depth(len(tree.leaves)) if d.phase == Phase.NAME_TRACE else d.position.level
+        below = max(level - 2, 0)
+        if below:
+            index = target >> (4 * below)
+            return ["nameSubtree", area, index, tree.levels[below][index], tree.proof(index, below, level - below)]
+        proof = tree.proof(target, 0, level)
+        if area is Area.CHUNKS:
+            return ["nameChunk", target, tree.leaves[target], proof]
+        graph = self.told.job.graph
+        trees = self.told.prover(d.lo).trees
+        if area is Area.NODES:
+            encoding = encode_node(graph.nodes[target])
+            return ["nameNode", target, tree.leaves[target], proof, encoding, trees[2].proof(target)]
+        slot = graph.slots[target]
+        place = len(graph.nodes) + len(graph.constants) + target
+        source = trees[0] if slot.source is Source.NODE else trees[1]
+        return ["nameSlot", target, tree.leaves[target], proof, encode_slot(slot), trees[2].proof(place),
+                source.leaves[slot.index], source.proof(slot.index)]  # fmt: skip
+
+    def _reveal_children(self, d: Any) -> list[Any]:
+        _, tree, _ = self._area(d)
+        position = Position(len(tree.leaves), d.position.level, d.position.index)
+        return ["revealChildren", tree.reveal(position)]
+
+    def _reveal_chunks(self, d: Any) -> list[Any]:
+        tree = self.told.chunk_tree(d.lo, d.node.index)
+        return ["revealChunks", tree.root, tree.reveal(Position.top(len(tree.leaves)))]
+
+    def _chunk(self, d: Any) -> bytes:
+        return self.told.chunks(d.lo, d.node.index)[self.aim.element // CHUNK]
+
+    def _reveal_chunk(self, d: Any) -> list[Any]:
+        return ["revealChunk", self._chunk(d)]
+
+    # --- the element -----------------------------------------------------------------------------------------
+
+    def evidence(self, d: Any, k: int, only: tuple[int, ...] | None = None) -> list[Any]:
+        """The node's encoding and the openings at k."""
+        made = self.told.prover(d.lo).evidence(d.node.index, self.aim.element, k, only)
+        return [made.encoding, made.openings]
+
+    def _name_element(self, d: Any) -> list[Any]:
+        node = self.told.job.graph.nodes[d.node.index]
+        k = self.aim.k
+        silent = self.aim.element >= node.length or node.kind in EXPONENTS or (node.extent and k == DEMAND)
+        if node.kind is Kind.GATHER:
+            silent, k = False, 0
+        shown = [encode_node(node), []] if silent else self.evidence(d, k)
+        return ["nameElement", self.aim.element, self._chunk(d), shown[0], k, shown[1]]
+
+    def _sources(self, d: Any) -> list[Any]:
+        return self.told.prover(d.lo).sources(d.node.index)
+
+    def _reveal_witness(self, d: Any) -> list[Any]:
+        node = self.told.job.graph.nodes[d.node.index]
+        k = int(np.argmax(extremum_keys(node, self._sources(d), self.aim.element)))
+        return ["revealWitness", k, *self.evidence(d, k)]
+
+    def _sums(self, d: Any) -> tuple[int, list[int]]:
+        node = self.told.job.graph.nodes[d.node.index]
+        parts = terms(node, self._sources(d), self.aim.element).tolist()
+        parts[self.aim.k] += self.extra
+        a, b = d.claim.a, d.claim.b
+        width = -(-(b - a) // SUM_FAN)
+        return width, [sum(parts[i : min(i + width, b)]) for i in range(a, b, width)]
+
+    def _reveal_sums(self, d: Any) -> list[Any]:
+        node = self.told.job.graph.nodes[d.node.index]
+        first = d.claim.b - d.claim.a == node.extent
+        shown = self.evidence(d, 0, EXPONENTS[node.kind]) if first else [b"", []]
+        return ["revealSums", self._sums(d)[1], *shown]
+
+    def _name_sum(self, d: Any) -> list[Any]:
+        width, sums = self._sums(d)
+        i = (self.aim.k - d.claim.a) // width
+        first = d.claim.a + i * width
+        if min(first + width, d.claim.b) - first > 1:
+            return ["nameSum", i, sums]
+        return ["proveTerm", i, sums, *self.evidence(d, self.aim.k)]

@@ -1,0 +1,503 @@
+"""The dispute game: who wins which walk, what every move refuses, and who is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from web3 import Web3
+from web3.exceptions import Web3RPCError
+from web3.logs import DISCARD
+
+from offchain.commit.merkle import leaf_hash
+from offchain.exec.reference import exponents, rounded_word, terms
+from tests.conftest import Deploy
+from tests.contracts import runs
+from tests.contracts.arena import BOND, CLOCK, DEMAND, WINDOW, Aim, Area, Phase, Reason, Walk, World
+from tests.contracts.runs import Job, Lie, every_kind, header, lengthy, many, run, tall
+from tests.reverts import reverts
+
+ONE, NAN, BIG = 0x3F800000, 0x7FC00000, 0x7F000000
+TRAINING, COMPLETED, SLASHED = 2, 3, 4
+BURNED = 201  # of a bond of 1,001: a fifth, rounded up
+
+JOB = every_kind()
+DOT_LIE, DOT_AIM = Lie(4, runs.DOT, 5, ONE), Aim(4, runs.DOT, 5, 1)
+MAX_AIM = Aim(1, runs.MAX, 0, DEMAND)
+
+
+@pytest.fixture(scope="module")
+def world(w3: Web3, artifacts: object) -> World:
+    return World.build(w3)
+
+
+@pytest.fixture(autouse=True)
+def _undone(snapshot: None) -> None:
+    """Every test starts from the same chain."""
+
+
+def begin(world: World, aim: Aim, lie: Lie | None = None, job: Job = JOB, extra: int = 0) -> Walk:
+    told = run(job, lie)
+    return Walk(world, told, aim, world.task(told), extra=extra).open()
+
+
+def events(world: World, receipt: Any) -> dict[str, Any]:
+    """The game's events in a receipt, by name."""
+    game = world.game
+    found = [event().process_receipt(receipt, errors=DISCARD) for event in game.events]
+    return {log.event: log.args for logs in found for log in logs if log.address == game.address}
+
+
+def refused(walk: Walk, move: Any, *expected: Any, **changes: Any) -> Any:
+    """The move, changed so, would be refused with this error."""
+    args = [changes.get(f"a{i}", arg) for i, arg in enumerate(move.args)]
+    call = getattr(walk.world.game.functions, move.verb)(walk.id, *args)
+    with reverts(walk.world.game, *expected) as values:
+        call.call({"from": changes.get("by", move.by), "gas": 12_000_000})
+    return values
+
+
+# --- a solver who lied is convicted ------------------------------------------------------------------------------
+
+LIES = {
+    "map": (JOB, Lie(1, runs.NEW, 3, ONE), Aim(1, runs.NEW, 3)),
+    "map in its second chunk": (JOB, Lie(1, runs.WIDE, 1_500, ONE), Aim(1, runs.WIDE, 1_500)),
+    "padding": (JOB, Lie(2, runs.PADDED, 1_031, 1), Aim(2, runs.PADDED, 1_031)),
+    "padding of one chunk": (JOB, Lie(2, runs.DOT, 24, 1), Aim(2, runs.DOT, 24)),
+    "gather": (JOB, Lie(4, runs.BATCH, 7, ONE), Aim(4, runs.BATCH, 7)),
+    "max below a value": (JOB, Lie(3, runs.MAX, 0, 0), Aim(3, runs.MAX, 0, 3)),
+    "max below padding": (JOB, Lie(0, runs.MAX, 3, 0xBF800000), Aim(0, runs.MAX, 3, 6)),
+    "exponent below": (JOB, Lie(0, runs.EB, 1, 2**32 - 4), Aim(0, runs.EB, 1, 1)),
+    "slot of a node": (JOB, Lie(3, slot=0), Aim(3, slot=0)),
+    "slot of the state": (JOB, Lie(3, slot=1), Aim(3, slot=1)),
+    "one of many nodes": (many(), Lie(0, 280, 0, ONE), Aim(0, 280, 0)),
+    "one of many slots": (many(), Lie(0, slot=299), Aim(0, slot=299)),
+    "one of many chunks": (tall(), Lie(0, 0, 264_999, ONE), Aim(0, 0, 264_999)),
+    "one of many steps": (lengthy(), Lie(598, 0, 598, ONE), Aim(598, 0, 598)),
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_lie_is_convicted(world: World, case: str) -> None:
+    job, lie, aim = LIES[case]
+    walk = begin(world, aim, lie, job)
+    stake = world.market.functions.terms(walk.task).call()[5]
+    before = world.free(world.challenger)
+    found = events(world, walk.finish())
+    assert found["Resolved"] == {
+        "id": walk.id, "winner": world.challenger, "loser": world.solver, "reason": Reason.COMPUTED
+    }  # fmt: skip
+    assert world.status(walk.task) == SLASHED
+    assert world.free(world.challenger) == before + BOND + stake // 2
+    assert world.holds(walk.task, aim.step // job.interval) == 0
+
+
+def false_sum(node: int, element: int, k: int, extra: int) -> tuple[Lie, Aim, int]:
+    """What an element becomes when one term of it is told wrong."""
+    prover = run(JOB).prover(1)
+    shape, sources = JOB.graph.nodes[node], prover.sources(node)
+    total = int(terms(shape, sources, element).sum()) + extra
+    word = rounded_word(shape, exponents(shape, sources, element), total)
+    assert word != prover.word(node, element)
+    return Lie(1, node, element, word), Aim(1, node, element, k), extra
+
+
+@pytest.mark.parametrize(
+    ("node", "element", "k"),
+    [(runs.DOT, 5, 2), (runs.SCATTER, 4, 3), (runs.SUM, 0, 1_234), (runs.SUM, 0, runs.LONG - 1)],
+)
+def test_false_term_is_convicted(world: World, node: int, element: int, k: int) -> None:
+    lie, aim, extra = false_sum(node, element, k, 1 << 40)
+    walk = begin(world, aim, lie, extra=extra)
+    found = events(world, walk.finish())["TermJudged"]
+    assert (found.node, found.element, found.k) == (node, element, k)
+    assert found.claimed - found.computed == extra
+    assert world.status(walk.task) == SLASHED
+
+
+def test_claims_without_an_answer_run_out_of_time(world: World) -> None:
+    """A NaN for a finite sum has no partial sums, too high a maximum no witness."""
+    for lie, aim, phase, error in (
+        (Lie(1, runs.SUM, 0, NAN), Aim(1, runs.SUM, 0, 0), Phase.REVEAL_SUMS, "RoundedDiffers"),
+        (Lie(1, runs.MAX, 0, BIG), MAX_AIM, Phase.REVEAL_WITNESS, "WitnessDiffers"),
+        (Lie(1, runs.MAX, 0, NAN + 1), MAX_AIM, Phase.REVEAL_WITNESS, "WitnessDiffers"),
+    ):
+        walk = begin(world, aim, lie)
+        refused(walk, walk.until(phase), error)
+        world.wait(CLOCK + 1)
+        found = events(world, world.send(world.game.functions.timeout(walk.id), world.stranger))
+        assert found["Resolved"].reason == Reason.TIMED_OUT
+        assert world.status(walk.task) == SLASHED
+
+
+def test_hash_without_a_preimage_cannot_be_revealed(world: World) -> None:
+    """The root of a slot that is no tensor becomes the state before; what the solver shows must still fold to it."""
+    walk = begin(world, Aim(4, slot=1), Lie(4, slot=1))
+    move = walk.until(Phase.REVEAL_TRACE)
+    refused(walk, move, "HashMismatch", a3=leaf_hash(b"another tree"))
+
+
+# --- a solver who was right is not -------------------------------------------------------------------------------
+
+TRUTHS = {
+    "map": (JOB, Aim(1, runs.NEW, 3)),
+    "padding": (JOB, Aim(2, runs.PADDED, 1_031)),
+    "gather": (JOB, Aim(4, runs.BATCH, 7)),
+    "max": (JOB, Aim(1, runs.MAX, 0, 3)),
+    "max with a witness": (JOB, MAX_AIM),
+    "exponent with a witness": (JOB, Aim(0, runs.EWIDE, 0, DEMAND)),
+    "dot": (JOB, DOT_AIM),
+    "sum": (JOB, Aim(1, runs.SUM, 0, 2_099)),
+    "scatter_add": (JOB, Aim(1, runs.SCATTER, 4, 3)),
+    "slot of a node": (JOB, Aim(3, slot=2)),
+    "slot of the state": (JOB, Aim(3, slot=1)),
+    "one of many slots": (many(), Aim(0, slot=300)),
+    "one of many chunks": (tall(), Aim(0, 0, 3)),
+}
+
+
+@pytest.mark.parametrize("case", TRUTHS)
+def test_truth_is_acquitted(world: World, case: str) -> None:
+    job, aim = TRUTHS[case]
+    walk = begin(world, aim, job=job)
+    solver, challenger = world.free(world.solver), world.free(world.challenger)
+    burned = world.token.functions.balanceOf(world.vault.functions.BURN_ADDRESS().call()).call()
+    found = events(world, walk.finish())
+    assert found["Resolved"].winner == world.solver
+    assert world.status(walk.task) == TRAINING
+    assert world.free(world.challenger) == challenger
+    assert world.free(world.solver) == solver + BOND - BURNED
+    assert world.token.functions.balanceOf(world.vault.functions.BURN_ADDRESS().call()).call() == burned + BURNED
+    assert world.holds(walk.task, aim.step // job.interval) == 0
+
+
+# --- opening -----------------------------------------------------------------------------------------------------
+
+
+def test_open(world: World) -> None:
+    told = run(JOB)
+    task, before = world.task(told), world.free(world.challenger)
+    walk = Walk(world, told, DOT_AIM, task).open()
+    d = walk.state
+    assert (d.taskId, d.checkpoint, d.challenger, d.solver) == (task, 1, world.challenger, world.solver)
+    assert (d.phase, d.lo, d.hi) == (Phase.REVEAL_STEPS, 3, 5)  # the last interval is shorter
+    assert (d.conceded, d.claimed) == (told.state_root(3), told.state_root(5))
+    assert world.free(world.challenger) == before - BOND
+    assert world.vault.functions.potOf(world.game.address, walk.id.to_bytes(32)).call() == BOND
+    assert world.holds(task, 1) == 1
+    mover, deadline = world.game.functions.onMove(walk.id).call()
+    assert (mover, deadline) == (world.solver, world.w3.eth.get_block("latest")["timestamp"] + CLOCK)
+
+
+def test_open_refuses(world: World) -> None:
+    task, game = world.task(run(JOB), checkpoints=1), world.game
+    right = header(JOB)
+    by = {"from": world.challenger, "gas": 3_000_000}
+    with reverts(game, "NotTraining", 99, 0):
+        game.functions.open(99, 0, right).call(by)
+    with reverts(game, "SelfChallenge", world.solver.lower()):
+        game.functions.open(task, 0, right).call({"from": world.solver})
+    with reverts(game, "HashMismatch"):
+        game.functions.open(task, 0, (right[0] + 1, *right[1:])).call(by)
+    with reverts(world.log, "UnknownCheckpoint", task, 1):
+        game.functions.open(task, 1, right).call(by)
+    with reverts(world.vault, "InsufficientFree"):
+        game.functions.open(task, 0, right).call({"from": world.w3.eth.accounts[7]})
+    world.wait(WINDOW + 1)
+    with reverts(world.log, "WindowClosed"):
+        game.functions.open(task, 0, right).call(by)
+
+
+def test_interval_of_one_step_begins_with_its_trace(world: World) -> None:
+    assert begin(world, Aim(0, 3, 0), job=many()).phase is Phase.REVEAL_TRACE
+
+
+# --- every move: its refusals ------------------------------------------------------------------------------------
+
+JUNK = b"\x11" * 32
+MOVES: dict[str, tuple[Job, Aim, Phase, dict[str, Any], str]] = {
+    # verb: a walk that comes to it, the phase, a false argument, and how it is refused
+    "revealSteps": (JOB, DOT_AIM, Phase.REVEAL_STEPS, {"a0": [JUNK, JUNK]}, "HashMismatch"),
+    "nameStep": (JOB, DOT_AIM, Phase.NAME_STEP, {"a1": JUNK}, "HashMismatch"),
+    "revealTrace": (JOB, DOT_AIM, Phase.REVEAL_TRACE, {"a1": JUNK}, "HashMismatch"),
+    "nameSubtree": (many(), Aim(0, 280, 0), Phase.NAME_TRACE, {"a2": JUNK}, "HashMismatch"),
+    "revealChildren": (many(), Aim(0, 280, 0), Phase.REVEAL_CHILDREN, {"a0": [JUNK] * 3}, "ChildrenCount"),
+    "nameNode": (JOB, DOT_AIM, Phase.NAME_TRACE, {"a4": [JUNK] * 4}, "ProofLength"),
+    "nameSlot": (JOB, Aim(3, slot=0), Phase.NAME_TRACE, {"a5": JUNK}, "HashMismatch"),
+    "revealChunks": (JOB, Aim(2, runs.WIDE, 5), Phase.REVEAL_CHUNKS, {"a0": JUNK}, "HashMismatch"),
+    "nameChunk": (JOB, Aim(2, runs.WIDE, 5), Phase.NAME_CHILD, {"a1": JUNK}, "HashMismatch"),
+    "revealChunk": (JOB, DOT_AIM, Phase.REVEAL_CHUNK, {"a0": bytes(4_096)}, "HashMismatch"),
+    "nameElement": (JOB, DOT_AIM, Phase.NAME_ELEMENT, {"a0": 1_024}, "ElementOutsideChunk"),
+    "revealWitness": (JOB, MAX_AIM, Phase.REVEAL_WITNESS, {"a1": b"no node"}, "HashMismatch"),
+    "revealSums": (JOB, DOT_AIM, Phase.REVEAL_SUMS, {"a0": [1, 2]}, "SumCount"),
+    "nameSum": (JOB, Aim(1, runs.SUM, 0, 70), Phase.NAME_SUM, {"a1": [0] * 64}, "HashMismatch"),
+    "proveTerm": (JOB, DOT_AIM, Phase.NAME_SUM, {"a1": [1, 2, 3]}, "HashMismatch"),
+}
+ALIASES = {Phase.NAME_TRACE: Phase.NAME_CHILD}  # what a naming move says that it expects
+
+
+@pytest.mark.parametrize("verb", MOVES)
+def test_move_is_refused(world: World, verb: str) -> None:
+    """With a false argument, from anybody else, too late, and in another phase."""
+    job, aim, phase, false, error = MOVES[verb]
+    walk = begin(world, aim, job=job)
+    move = walk.until(phase)
+    assert move.verb == verb
+    refused(walk, move, error, **false)
+    other = world.challenger if move.by == world.solver else world.solver
+    refused(walk, move, "WrongTurn", move.by.lower(), other.lower(), by=other)
+    world.wait(CLOCK + 1)
+    left, elapsed = refused(walk, move, "ClockExpired")
+    assert left <= CLOCK < elapsed
+    world.send(world.game.functions.timeout(walk.id), world.stranger)
+    refused(walk, move, "WrongPhase", ALIASES.get(phase, phase), Phase.RESOLVED)
+
+
+def test_move_is_refused_where_there_is_no_dispute(world: World) -> None:
+    with reverts(world.game, "WrongPhase", Phase.REVEAL_STEPS, Phase.NONE):
+        world.game.functions.revealSteps(77, []).call()
+
+
+def test_reveals_are_whole(world: World) -> None:
+    """Neither a root too few, a child too many, nor a chunk cut short."""
+    walk = begin(world, Aim(2, runs.WIDE, 5))
+    move = walk.until(Phase.REVEAL_STEPS)
+    refused(walk, move, "RootCount", 3, 2, a0=move.args[0][1:])
+    move = walk.until(Phase.REVEAL_TRACE)
+    refused(walk, move, "ChildrenCount", 14, 15, a2=[*move.args[2], JUNK])
+    refused(walk, move, "ChildrenCount", 3, 2, a4=move.args[4][1:])
+    refused(walk, move, "HashMismatch", a0=JUNK)
+    move = walk.until(Phase.REVEAL_CHUNK)
+    refused(walk, move, "ChunkSize", 4_096, 4_095, a0=move.args[0][1:])
+
+
+def test_names_stay_below_what_is_revealed(world: World) -> None:
+    walk = begin(world, DOT_AIM)
+    refused(walk, walk.until(Phase.NAME_TRACE), "IndexOutOfRange", 14, 14, a0=14)
+    walk = begin(world, Aim(0, 280, 0), job=many())
+    move = walk.until(Phase.NAME_TRACE)
+    refused(walk, move, "WrongTree", Area.NODES, Area.CHUNKS, a0=Area.CHUNKS)
+    refused(walk, move, "IndexOutOfRange", 19, 19, a1=19)
+    walk.step()  # the group of nodes 272 to 287
+    move = walk.until(Phase.NAME_CHILD)
+    refused(walk, move, "OutsidePosition", 271, 0, 17, 1, a0=271)
+    refused(walk, move, "HashMismatch", a3=b"another node")
+    slot = Walk(world, walk.told, Aim(0, slot=280), walk.task, walk.id)
+    refused(walk, slot.next(), "WrongTree", Area.NODES, Area.SLOTS)
+
+
+def test_subtree_is_refused_where_the_leaves_are_revealed(world: World) -> None:
+    walk = begin(world, DOT_AIM)
+    walk.until(Phase.NAME_TRACE)
+    with reverts(world.game, "LeavesRevealed", 1):
+        world.game.functions.nameSubtree(walk.id, Area.NODES, 0, JUNK, []).call({"from": world.challenger})
+
+
+def test_openings_must_stand_in_the_committed_trees(world: World) -> None:
+    walk = begin(world, Aim(1, runs.NEW, 3), Lie(1, runs.NEW, 3, ONE))
+    move = walk.until(Phase.NAME_ELEMENT)
+    first, second = move.args[4]
+    by = {"from": world.challenger, "gas": 3_000_000}
+    forged = first._replace(chunk=first.chunk[::-1])
+    with reverts(world.verifier, "OpeningMismatch", 0):
+        world.game.functions.nameElement(walk.id, *move.args[:4], [forged, second]).call(by)
+    with reverts(world.verifier, "OpeningCount"):
+        world.game.functions.nameElement(walk.id, *move.args[:4], [first]).call(by)
+
+
+def test_sums_must_add_up(world: World) -> None:
+    walk = begin(world, Aim(1, runs.SUM, 0, 70))
+    move = walk.until(Phase.REVEAL_SUMS)
+    sums = move.args[0]
+    refused(walk, move, "RoundedDiffers", a0=[1 << 62, *sums[1:]])
+    wide = bytearray(bytes.fromhex(world.game.encode_abi("revealSums", [walk.id, *move.args])[2:]))
+    at = wide.index(sums[5].to_bytes(32, "big", signed=True))
+    wide[at : at + 32] = (1 << 63).to_bytes(32)  # no int64
+    raw = {"from": world.solver, "to": world.game.address, "data": "0x" + wide.hex(), "gas": 3_000_000}
+    with pytest.raises(Web3RPCError, match="revert"):
+        world.w3.eth.call(raw)
+    walk.step()
+    move = walk.next()
+    refused(walk, move, "SumOutOfRange", 64, 64, a0=64)
+    walk.step()
+    move = walk.next()
+    refused(walk, move, "SumDiffers", a0=[*move.args[0][1:], move.args[0][0] + 1])
+    walk.step()
+    single = [walk.next().args[0], walk.next().args[1]]
+    with reverts(world.game, "TermCount", single[0], 1):
+        world.game.functions.nameSum(walk.id, *single).call({"from": world.challenger})
+
+
+def test_term_is_refused_while_a_piece_has_many(world: World) -> None:
+    walk = begin(world, Aim(1, runs.SUM, 0, 70))
+    move = walk.until(Phase.NAME_SUM)
+    with reverts(world.game, "TermCount", 2, 33):
+        world.game.functions.proveTerm(walk.id, 2, move.args[1], b"", []).call({"from": world.challenger})
+
+
+# --- what each move says -----------------------------------------------------------------------------------------
+
+
+def test_events_carry_what_the_other_side_needs(world: World) -> None:
+    walk = begin(world, Aim(1, runs.WIDE, 1_500))
+    said: dict[str, Any] = {}
+    while walk.phase is not Phase.RESOLVED:
+        move = walk.next()
+        said |= {name: (args, move) for name, args in events(world, walk.send(move)).items()}
+    told = walk.told
+    args, move = said["StepsRevealed"]
+    assert args.roots == move.args[0]
+    args, _ = said["StepNamed"]
+    assert (args.lo, args.hi, args.conceded, args.claimed) == (1, 2, told.state_root(1), told.state_root(2))
+    args, move = said["TraceRevealed"]
+    assert [args.stateTreeBefore, args.nodesTree, args.nodeChildren, args.stateTree, args.slotChildren] == move.args
+    assert (said["NodeNamed"][0].node, said["NodeNamed"][0].root) == (runs.WIDE, told.node_roots[1][runs.WIDE])
+    args, move = said["ChunksRevealed"]
+    assert [args.chunksTree, args.children] == move.args
+    assert (said["ChunkNamed"][0].index, said["ChunkNamed"][0].hash) == (1, args.children[1])
+    assert said["ChunkRevealed"][0].chunk == told.chunks(1, runs.WIDE)[1]
+    args, _ = said["ElementJudged"]
+    assert (args.step, args.node, args.element, args.claimed) == (1, runs.WIDE, 1_500, args.computed)
+    assert args.claimed == told.prover(1).word(runs.WIDE, 1_500)
+
+
+# --- clocks ------------------------------------------------------------------------------------------------------
+
+
+def test_timeout(world: World) -> None:
+    """Each party has its own clock, which runs only while it is on the move."""
+    walk = begin(world, DOT_AIM)
+    timeout = world.game.functions.timeout(walk.id)
+    with reverts(world.game, "ClockRunning"):
+        timeout.call()
+    world.wait(CLOCK // 2)
+    walk.step()
+    world.wait(CLOCK - 10)
+    walk.step()
+    world.wait(CLOCK // 2 - 10)
+    with reverts(world.game, "ClockRunning"):
+        timeout.call()
+    world.wait(20)
+    before = world.free(world.challenger)
+    found = events(world, world.send(timeout, world.stranger))["Resolved"]
+    assert (found.winner, found.reason) == (world.challenger, Reason.TIMED_OUT)
+    assert world.status(walk.task) == SLASHED
+    assert world.free(world.challenger) > before
+
+
+def test_timeout_of_the_challenger(world: World) -> None:
+    walk = begin(world, DOT_AIM)
+    walk.step()
+    world.wait(CLOCK + 1)
+    found = events(world, world.send(world.game.functions.timeout(walk.id), world.stranger))["Resolved"]
+    assert (found.winner, found.loser) == (world.solver, world.challenger)
+    assert world.status(walk.task) == TRAINING
+    with reverts(world.game, "NotRunning", Phase.RESOLVED):
+        world.game.functions.timeout(walk.id).call()
+
+
+# --- ends without a walk -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver_gives_up", [True, False])
+def test_concede(world: World, solver_gives_up: bool) -> None:
+    walk = begin(world, DOT_AIM)
+    loser, winner = (world.solver, world.challenger)[:: 1 if solver_gives_up else -1]
+    concede = world.game.functions.concede(walk.id)
+    with reverts(world.game, "NotAParty", walk.id, world.stranger.lower()):
+        concede.call({"from": world.stranger})
+    found = events(world, world.send(concede, loser))["Resolved"]
+    assert (found.winner, found.loser, found.reason) == (winner, loser, Reason.CONCEDED)
+    assert world.status(walk.task) == (SLASHED if solver_gives_up else TRAINING)
+    with reverts(world.game, "NotRunning", Phase.RESOLVED):
+        concede.call({"from": loser})
+
+
+def test_disputes_run_side_by_side(world: World) -> None:
+    """One who challenges the wrong thing loses, one who challenges the lie wins, and neither waits for the other."""
+    told = run(JOB, DOT_LIE)
+    task = world.task(told)
+    false = Walk(world, told, Aim(0, runs.NEW, 3), task).open(world.stranger)
+    right = Walk(world, told, Aim(4, runs.DOT, 5, 1), task).open()
+    assert (world.holds(task, 0), world.holds(task, 1)) == (1, 1)
+    right.step()
+    assert events(world, false.finish())["Resolved"].winner == world.solver
+    assert (world.holds(task, 0), world.holds(task, 1)) == (0, 1)
+    right.until(Phase.REVEAL_SUMS)
+    world.wait(CLOCK + 1)  # no sums round to the lie
+    world.send(world.game.functions.timeout(right.id), world.stranger)
+    assert world.status(task) == SLASHED
+
+
+@pytest.fixture
+def second(world: World) -> Iterator[Walk]:
+    """A dispute about a task whose solver another dispute has just convicted."""
+    told = run(JOB, DOT_LIE)
+    task = world.task(told)
+    walk = Walk(world, told, Aim(4, runs.DOT, 5, 1), task).open(world.stranger)
+    walk.step()
+    first = Walk(world, told, DOT_AIM, task).open()
+    with reverts(world.game, "StillTraining", task):
+        world.game.functions.dismiss(walk.id).call()
+    world.send(world.game.functions.concede(first.id), world.solver)
+    assert world.status(task) == SLASHED
+    return walk
+
+
+def test_dismiss(world: World, second: Walk) -> None:
+    before = world.free(world.stranger)
+    found = events(world, world.send(world.game.functions.dismiss(second.id), world.requester))
+    assert list(found) == ["Dismissed"]
+    assert world.free(world.stranger) == before + BOND
+    assert world.holds(second.task, 1) == 0
+    with reverts(world.game, "NotRunning", Phase.RESOLVED):
+        world.game.functions.dismiss(second.id).call()
+
+
+def test_verdict_after_a_conviction_elsewhere_costs_nobody(world: World, second: Walk) -> None:
+    """The challenger's time is up, but the task is over: its bond may not go to a convicted solver."""
+    before, solver = world.free(world.stranger), world.free(world.solver)
+    world.wait(CLOCK + 1)
+    found = events(world, world.send(world.game.functions.timeout(second.id), world.solver))
+    assert list(found) == ["Dismissed"]
+    assert (world.free(world.stranger), world.free(world.solver)) == (before + BOND, solver)
+
+
+def test_open_is_refused_after_a_conviction(world: World, second: Walk) -> None:
+    with reverts(world.game, "NotTraining", second.task, SLASHED):
+        world.game.functions.open(second.task, 1, header(JOB)).call({"from": world.challenger})
+
+
+def test_paid_only_after_the_dispute(world: World) -> None:
+    walk = begin(world, DOT_AIM)
+    world.wait(WINDOW + 1)
+    collect = world.market.functions.collect(walk.task)
+    world.send(collect, world.stranger)  # the first interval, which nobody disputes
+    with reverts(world.market, "NothingFinal", walk.task, 1):
+        collect.call()
+    world.send(world.game.functions.concede(walk.id), world.challenger)
+    world.send(collect, world.stranger)
+    assert world.status(walk.task) == COMPLETED
+
+
+def test_enforce(w3: Web3, deploy: Deploy) -> None:
+    """A market that cannot slash saves nobody: the verdict stands, nothing is paid, and it is tried again."""
+    burn_address = "0x000000000000000000000000000000000000dEaD"
+    world = World.build(w3, deploy("StubbornToken", burn_address))
+    walk = begin(world, DOT_AIM)
+    enforce, concede = world.game.functions.enforce(walk.id), world.game.functions.concede(walk.id)
+    with reverts(world.game, "WrongPhase", Phase.CONVICTED, Phase.REVEAL_STEPS):
+        enforce.call()
+    found = events(world, world.send(concede, world.solver))
+    assert (found["Resolved"].winner, found["SlashFailed"].id) == (world.challenger, walk.id)
+    assert (walk.phase, world.status(walk.task), world.holds(walk.task, 1)) == (Phase.CONVICTED, TRAINING, 1)
+    with reverts(world.game, "NotRunning", Phase.CONVICTED):
+        concede.call({"from": world.challenger})
+    with reverts(world.token, "Refused", burn_address.lower()):
+        enforce.call()
+    before = world.free(world.challenger)
+    world.send(world.token.functions.relent(), world.stranger)
+    world.send(enforce, world.stranger)
+    assert (walk.phase, world.status(walk.task), world.holds(walk.task, 1)) == (Phase.RESOLVED, SLASHED, 0)
+    assert world.free(world.challenger) > before
