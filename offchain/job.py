@@ -1,0 +1,137 @@
+"""What a requester writes: one Python file with a `job = Job(...)`, or a function `job()` that returns one.
+
+    import torch
+    from offchain.job import Job
+
+    model = torch.nn.Linear(64, 10)
+    job = Job(
+        model=model,
+        loss=lambda model, batch: torch.nn.functional.cross_entropy(model(batch["x"]), batch["y"]),
+        optimizer=(torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+        dataset={"x": images, "y": labels},
+        batch_size=64, steps=400, interval=50, seed=0,
+    )
+
+Only the requester runs this file. Workers get the step graph that `offchain.lower.compile` makes of it.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from offchain.errors import BadInput
+
+Batch = dict[str, Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+Order = Callable[[Tensor], Tensor]
+
+RESERVED: Final = "log"
+_INTEGERS: Final = (torch.int64, torch.int32)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training job in ordinary torch objects.
+
+    model       module whose parameters that require a gradient are trained; its present values are the initial state
+    loss        `loss(model, batch)`: scalar; `batch` maps each dataset name to its rows of this step
+    optimizer   (torch.optim.SGD, its options); `lr` may also be a function of the step number (a float32 scalar tensor)
+    dataset     float32, or integers that fit int32; all with the same first dimension
+    batch_size  rows a step
+    steps       steps in all, a multiple of `interval`
+    interval    steps between two checkpoints
+    seed        of the default order
+    metrics     further scalars for the log, `metric(model, batch)`, after the loss
+    bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
+    order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
+    name        for people
+    """
+
+    model: torch.nn.Module
+    loss: Loss
+    optimizer: tuple[type[torch.optim.Optimizer], Mapping[str, Any]]
+    dataset: dict[str, Tensor]
+    batch_size: int
+    steps: int
+    interval: int
+    seed: int = 0
+    metrics: Mapping[str, Loss] = field(default_factory=dict)
+    bits: int = 21
+    order: Order | None = None
+    name: str = "job"
+
+    def __post_init__(self) -> None:
+        self._check_dataset()
+        self._check_numbers()
+        self._check_model()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the dataset."""
+        return next(iter(self.dataset.values())).shape[0]
+
+    def _check_dataset(self) -> None:
+        if not self.dataset:
+            raise BadInput("job: dataset is empty; give at least one named tensor")
+        for name, data in self.dataset.items():
+            if not isinstance(data, Tensor) or data.ndim == 0 or data.numel() == 0:
+                raise BadInput(f"job: dataset {name!r} must be a tensor with at least one row")
+            if data.shape[0] != self.rows:
+                first = next(iter(self.dataset))
+                raise BadInput(f"job: dataset {name!r} has {data.shape[0]} rows, but {first!r} has {self.rows}")
+            _check_values(f"dataset {name!r}", data)
+
+    def _check_numbers(self) -> None:
+        for what in ("batch_size", "steps", "interval"):
+            value = getattr(self, what)
+            if not isinstance(value, int) or value < 1:
+                raise BadInput(f"job: {what} is {value!r}, must be a positive integer")
+        if self.batch_size > self.rows:
+            raise BadInput(f"job: batch_size {self.batch_size} is larger than the {self.rows} rows of the dataset")
+        if self.steps % self.interval:
+            raise BadInput(f"job: steps {self.steps} is not a multiple of interval {self.interval}")
+        if self.steps >= 1 << 31 or not -(1 << 63) <= self.seed < 1 << 64:
+            raise BadInput("job: steps must be below 2^31, and seed fit 64 bits")
+        if not 2 <= self.bits <= 27:
+            raise BadInput(f"job: bits is {self.bits}, must be 2 to 27")
+        if "loss" in self.metrics:
+            raise BadInput("job: the metric 'loss' is there already; give yours another name")
+
+    def _check_model(self) -> None:
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise BadInput("job: the model has no parameter that requires a gradient, so nothing to train")
+        for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):
+            for name, value in tensors:
+                if name == RESERVED:
+                    raise BadInput(f"job: {what} name {RESERVED!r} is reserved for the metrics")
+                _check_values(f"{what} {name!r}", value.detach())
+
+
+def _check_values(what: str, data: Tensor) -> None:
+    if data.dtype is torch.float32:
+        if not bool(torch.isfinite(data).all()):
+            raise BadInput(f"job: {what} holds values that are not finite")
+    elif data.dtype in _INTEGERS:
+        if data.numel() and (int(data.min()) < -(1 << 31) or int(data.max()) >= 1 << 31):
+            raise BadInput(f"job: {what} holds integers that do not fit int32")
+    elif data.dtype is not torch.bool:
+        raise BadInput(f"job: {what} is {data.dtype}; use float32 (.float()), or int64 for labels and indices")
+
+
+def load(path: str | Path) -> Job:
+    """Run a requester's own job file and return its Job. Raises BadInput."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: no such file")
+    job = runpy.run_path(str(path), run_name="__job__").get("job")
+    if callable(job) and not isinstance(job, Job):
+        job = job()
+    if not isinstance(job, Job):
+        raise BadInput(f"{path}: must define `job = Job(...)` or a function `job()` that returns one")
+    return job

@@ -1,0 +1,181 @@
+"""torch → step graph: `compile(job)` traces one step, lowers it, fuses it, and packs it with its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from offchain.commit.roots import tensor_root
+from offchain.errors import Unsupported
+from offchain.ir.arrays import Array, dtype_of
+from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
+from offchain.ir.legality import MAX_INPUTS, check
+from offchain.ir.primitives import Instr, Op
+from offchain.job import Job
+from offchain.lower import elementwise, shapes  # noqa: F401  they fill the registry
+from offchain.lower.builder import Builder
+from offchain.lower.fuse import fuse, prune
+from offchain.lower.library import remainder
+from offchain.lower.program import F32, FULL, I32, ProgramBuilder, Value
+from offchain.lower.refs import Ref
+from offchain.lower.registry import Context
+from offchain.lower.trace import Traced, as_int32, trace
+from offchain.store.taskfile import Task
+
+__all__ = ["compile"]
+
+_COPIES = {torch.ops.aten.clone.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default}
+MAX_METRICS = MAX_INPUTS - 2  # the log's map also reads the old rows
+
+
+def compile(job: Job, *, fused: bool = True) -> Task:
+    """The task of a job: a legal graph, its constants, datasets and initial state.
+
+    Raises Unsupported in one line for what cannot be lowered. `fused=False` keeps one node per operation (for tests).
+    """
+    if len(job.metrics) >= MAX_METRICS:
+        raise Unsupported(f"{len(job.metrics)} metrics; at most {MAX_METRICS - 1} besides the loss")
+    return _Compiler(job, trace(job)).task(fused)
+
+
+class _Compiler:
+    """Lowers a traced step into slots, nodes and constants."""
+
+    def __init__(self, job: Job, traced: Traced) -> None:
+        self.job, self.traced = job, traced
+        self.builder = Builder(job.bits, job.steps)
+        self.context = Context(self.builder, traced.module)
+        nodes = list(traced.module.graph.nodes)
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        self.outputs: list[fx.Node] = list(next(node for node in nodes if node.op == "output").args[0])
+        self.body = [node for node in nodes if node.op not in ("placeholder", "output")]
+        count = len(traced.names)
+        self.moving = [i for i in range(count) if _origin(self.outputs[i]) is not self.placeholders[i]]
+        self.datasets = {name: _array(as_int32(data)) for name, data in job.dataset.items()}
+
+    def task(self, fused: bool) -> Task:
+        self._bind()
+        for node in self.body:
+            self.context.values[node] = self._attribute(node) if node.op == "get_attr" else self.context.run(node)
+        state = [(self.traced.names[i], _array(self.traced.state[i])) for i in self.moving]
+        slots = [
+            self._slot(name, array, self._result(self.outputs[i]))
+            for i, (name, array) in zip(self.moving, state, strict=True)
+        ]
+        log = np.zeros((self.job.interval, len(self.traced.metrics)), np.float32)
+        slots.append(self._slot(LOG_SLOT, log, self._log(len(slots), log.shape)))
+        graph, constants = self._graph(slots, fused)
+        check(graph)
+        return Task(
+            graph=graph,
+            constants=constants,
+            datasets=tuple(array.reshape(-1) for array in self.datasets.values()),
+            state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
+            steps=self.job.steps,
+            name=self.job.name,
+            parameters=tuple(n for n in self.traced.parameters if n in self.traced.names),
+        )
+
+    def _bind(self) -> None:
+        """Placeholders: slots that move, constants that do not, datasets, the step number."""
+        values, count = self.context.values, len(self.traced.names)
+        for i in range(count):
+            array = _array(self.traced.state[i])
+            if i in self.moving:
+                # int64 state (a counter of steps) counts as small: it grows by what one step adds
+                bounds = (-(1 << 30), 1 << 30) if array.dtype == np.int32 else FULL
+                slot = self.moving.index(i)
+                ref = Ref.whole(Source.STATE, slot, dtype_of(array), array.shape, bounds)
+            else:
+                ref = self.builder.constant(array)
+            values[self.placeholders[i]] = ref
+        for number, array in enumerate(self.datasets.values()):
+            bounds = (int(array.min()), int(array.max())) if array.dtype == np.int32 else FULL
+            ref = Ref.whole(Source.DATA, number, dtype_of(array), array.shape, bounds)
+            values[self.placeholders[count + number]] = ref
+        step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.steps - 1))
+        values[self.placeholders[-1]] = step
+
+    def _attribute(self, node: fx.Node) -> Ref:
+        """A tensor that the job's code holds outside of the model."""
+        value = getattr(self.traced.module, str(node.target))
+        if not isinstance(value, Tensor) or value.is_floating_point() and value.dtype is not torch.float32:
+            raise Unsupported(f"the step uses {getattr(value, 'dtype', type(value))}; use float32 (.float())")
+        return self.builder.constant(_array(value))
+
+    def _result(self, node: fx.Node) -> Ref:
+        value: Ref = self.context.values[node]
+        return value
+
+    def _slot(self, name: str, array: Array, ref: Ref) -> Slot:
+        """A slot that repeats a whole tensor: a node, or a slot from before."""
+        spec = TensorSpec(name, dtype_of(array), array.shape)
+        if not (ref.is_whole and ref.source in (Source.NODE, Source.STATE)):
+            ref = self.builder.copy(ref)
+        return Slot(spec, ref.source, ref.index)
+
+    def _log(self, slot: int, shape: tuple[int, ...]) -> Ref:
+        """Row t mod c takes the metrics; earlier rows are carried, later ones read nothing of the old log."""
+        rows, columns = shape
+        old = Ref.whole(Source.STATE, slot, F32, shape)
+        metrics = [self._result(node) for node in self.outputs[len(self.traced.names) :]]
+        floats = [self.builder.map(lambda v: v.cast(F32), metric.expand(())) for metric in metrics]
+
+        def carried(p: ProgramBuilder) -> Value:
+            return p.index(0).lt(remainder(p.step(), rows)).where(p.index(0), -1)
+
+        index = self.builder.generate((rows,), carried).unsqueeze(1)
+        kept = self.builder.gather(old.permute([1, 0]).unsqueeze(0), index.expand(shape))
+
+        def row(kept: Value, *values: Value) -> Value:
+            p = kept.program
+            new = values[-1]
+            for column in reversed(range(columns - 1)):
+                new = p.index(1).eq(column).where(values[column], new)
+            return p.index(0).eq(remainder(p.step(), rows)).where(new, kept)
+
+        return self.builder.generate(shape, row, kept, *floats)
+
+    def _graph(self, slots: list[Slot], fused: bool) -> tuple[Graph, tuple[Array, ...]]:
+        nodes, slots = (fuse if fused else prune)(self.builder.nodes, slots)
+        nodes, constants = _used_constants(nodes, self.builder.constants)
+        specs = tuple(TensorSpec(f"constant.{i}", dtype_of(c), (c.size,)) for i, c in enumerate(constants))
+        data = tuple(TensorSpec(name, dtype_of(a), a.shape) for name, a in self.datasets.items())
+        graph = Graph(
+            nodes=tuple(nodes),
+            slots=tuple(slots),
+            constants=specs,
+            constant_roots=tuple(map(tensor_root, constants)),
+            datasets=data,
+            dataset_roots=tuple(map(tensor_root, self.datasets.values())),
+            metrics=self.traced.metrics,
+        )
+        return graph, constants
+
+
+def _used_constants(nodes: list[Node], constants: list[Array]) -> tuple[list[Node], tuple[Array, ...]]:
+    """Only those constants that a node reads, renumbered."""
+    used = sorted({i.index for node in nodes for i in node.inputs if i.source is Source.CONST})
+    new = {old: number for number, old in enumerate(used)}
+
+    def renamed(item: Input) -> Input:
+        return replace(item, index=new[item.index]) if item.source is Source.CONST else item
+
+    moved = [replace(node, inputs=tuple(map(renamed, node.inputs))) for node in nodes]
+    return moved, tuple(constants[old] for old in used)
+
+
+def _origin(node: fx.Node) -> fx.Node:
+    """The placeholder that a traced value merely copies, or the value itself."""
+    while node.op == "call_function" and node.target in _COPIES:
+        node = node.args[0]  # type: ignore[assignment]
+    return node
+
+
+def _array(tensor: Tensor) -> Array:
+    """As NumPy, in the dtype that the graph holds: float32 or int32."""
+    array: Array = as_int32(tensor).numpy()
+    return np.ascontiguousarray(array)

@@ -1,0 +1,198 @@
+"""Makes nodes from lazy tensors. Equal nodes are made once; what can be a view or a constant is no node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from offchain.errors import Unsupported
+from offchain.ir.arrays import Array, dtype_of
+from offchain.ir.graph import Axis, Input, Kind, Node, Source
+from offchain.ir.legality import EXACT_BITS, MAX_INPUTS
+from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
+from offchain.lower.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
+from offchain.lower.refs import Ref, broadcast
+
+
+@dataclass
+class Builder:
+    """Nodes and constants of one graph. `bits` is the precision of dots, `steps` bounds the step number."""
+
+    bits: int
+    steps: int
+    nodes: list[Node] = field(default_factory=list)
+    constants: list[Array] = field(default_factory=list)
+    _numbers: dict[Node, int] = field(default_factory=dict)
+    _constants: dict[tuple[int, bytes], int] = field(default_factory=dict)
+
+    def constant(self, array: Array) -> Ref:
+        """A constant tensor; a single number becomes part of programs."""
+        dtype = dtype_of(array)
+        if array.size == 1 or (array.size and (array.view(np.int32) == array.view(np.int32).flat[0]).all()):
+            return Ref.constant(dtype, array.flat[0].item(), array.shape)
+        place = self._constants.setdefault((dtype, array.tobytes()), len(self.constants))
+        if place == len(self.constants):
+            self.constants.append(array.reshape(-1))
+        bounds = (int(array.min()), int(array.max())) if dtype is I32 else FULL
+        return Ref.whole(Source.CONST, place, dtype, array.shape, bounds)
+
+    def map(self, program: Callable[..., Value], *refs: Ref, checked: bool = False) -> Ref:
+        """Elementwise over the common (broadcast) shape; `program` gets one value per tensor."""
+        return self.generate(broadcast(*(ref.shape for ref in refs)), program, *refs, checked=checked)
+
+    def generate(self, shape: tuple[int, ...], program: Callable[..., Value], *refs: Ref, checked: bool = False) -> Ref:
+        """Like `map`, for a given shape. The program reads coordinates and t from its values' builder.
+
+        With no tensors `program` gets the ProgramBuilder itself.
+        """
+        builder = ProgramBuilder(shape, self.steps, checked)
+        inputs: dict[Input, int] = {}
+        values = [_read(builder, ref.expand(shape), inputs) for ref in refs]
+        result = program(*values) if refs else program(builder)
+        instr = builder.instr(result)
+        if instr.op in (Op.CONST_F32, Op.CONST_I32, Op.STEP):
+            return Ref(result.dtype, shape, instr, bounds=result.bounds)
+        if instr.op is Op.INPUT:  # the operation does nothing to one of its operands
+            wanted = next(item for item, number in inputs.items() if number == instr.a)
+            return next(ref for ref in (r.expand(shape) for r in refs) if _is(ref, wanted))
+        body, used = compact(builder.finish(result), tuple(inputs))
+        _check_limits(len(body), len(used))
+        return self._add(Node(Kind.MAP, result.dtype, shape, used, program=body), result.bounds)
+
+    def copy(self, ref: Ref) -> Ref:
+        """The same elements as a whole, row-major node."""
+        if ref.is_whole and ref.source is Source.NODE:
+            return ref
+        builder = ProgramBuilder(ref.shape, self.steps)
+        inputs: dict[Input, int] = {}
+        result = _read(builder, ref, inputs)
+        program = builder.finish(result)
+        return self._add(Node(Kind.MAP, ref.dtype, ref.shape, tuple(inputs), program=program), ref.bounds)
+
+    def reshape(self, ref: Ref, shape: tuple[int, ...]) -> Ref:
+        """Row-major reshape, by a view where strides allow, else by a copy."""
+        direct = ref.reshape(shape)
+        if direct is not None:
+            return direct
+        through = self.copy(ref).reshape(shape)
+        if through is None:
+            raise AssertionError("a whole tensor has every shape")
+        return through
+
+    def dot(self, a: Ref, b: Ref) -> Ref:
+        """Σ_k a·b over the last axis of both (other axes broadcast)."""
+        shape = broadcast(a.shape[:-1], b.shape[:-1])
+        extent = a.shape[-1]
+        a, b = (self._operand(ref.expand((*shape, extent))) for ref in (a, b))
+        bits = min(self.bits, 27, (EXACT_BITS - (extent - 1).bit_length()) // 2 + 1)
+        inputs = (a.input, b.input, self._exponents(a).input, self._exponents(b).input)
+        return self._add(Node(Kind.DOT, F32, shape, inputs, extent, bits))
+
+    def sum(self, x: Ref, dims: Sequence[int]) -> Ref:
+        """Sum over some axes, which disappear."""
+        x = self._along(x, dims)
+        extent = x.shape[-1]
+        if x.uniform is not None and extent <= 1 << 24:  # exact in binary32, so one rounding as in a sum
+            return self.map(lambda v: v * float(extent), replace(x, shape=x.shape[:-1]))
+        if extent == 1:
+            return x.squeeze([len(x.shape) - 1])
+        x = self._operand(x)
+        bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
+        inputs = (x.input, self._exponents(x).input)
+        return self._add(Node(Kind.SUM, F32, x.shape[:-1], inputs, extent, bits))
+
+    def max(self, x: Ref, dims: Sequence[int]) -> Ref:
+        """Maximum over some axes, which disappear; NaN wins, +0 is above −0."""
+        x = self._along(x, dims)
+        if x.uniform is not None or x.shape[-1] == 1:
+            return x.slice(len(x.shape) - 1, 0, 1).squeeze([len(x.shape) - 1])
+        return self._add(Node(Kind.MAX, x.dtype, x.shape[:-1], (x.input,), x.shape[-1]), x.bounds)
+
+    def gather(self, table: Ref, index: Ref) -> Ref:
+        """`table[d, index[d]]` along the last axis of `table`; 0 where the index is outside."""
+        shape = broadcast(table.shape[:-1], index.shape)
+        extent = table.shape[-1]
+        table = self.solid(table.expand((*shape, extent)))
+        index = self.solid(index.expand(shape))
+        inside = index.bounds[0] >= 0 and index.bounds[1] < extent
+        low, high = table.bounds
+        bounds = (low, high) if inside else (min(low, 0), max(high, 0))
+        node = Node(Kind.GATHER, table.dtype, shape, (table.input, index.input), extent)
+        return self._add(node, bounds)
+
+    def scatter_add(self, rows: int, index: Ref, x: Ref) -> Ref:
+        """out[v, c…] = Σ_k x[c…, k] where index[k] = v. `index` has one axis, k; k is the last axis of x."""
+        extent = x.shape[-1]
+        shape = (rows, *x.shape[:-1])
+        wide = self._operand(x.expand((*shape, extent)))
+        at = self.solid(index).expand((*shape, extent))
+        bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
+        inputs = (wide.input, at.input, self._exponents(wide).input)
+        return self._add(Node(Kind.SCATTER_ADD, F32, shape, inputs, extent, bits))
+
+    def solid(self, ref: Ref) -> Ref:
+        """A tensor that nodes other than map can read: numbers in programs get a node."""
+        if ref.uniform is None:
+            return ref
+        return self.copy(replace(ref, shape=())).expand(ref.shape)
+
+    def _along(self, x: Ref, dims: Sequence[int]) -> Ref:
+        """The named axes as one, which comes last. Their order is free: sums and maxima do not depend on it."""
+        keep = [i for i in range(len(x.shape)) if i not in dims]
+        size = prod(x.shape[i] for i in dims)
+        if x.uniform is not None:
+            return replace(x, shape=(*(x.shape[i] for i in keep), size))
+        order = [*keep, *sorted(dims, key=lambda i: (-abs(x.axes[i].stride), i))]
+        shape = (*(x.shape[i] for i in keep), size)
+        return self.reshape(x.permute(order), shape)
+
+    def _operand(self, ref: Ref) -> Ref:
+        """An operand whose exponents are one node over the same view: no padding along a broadcast axis."""
+        ref = self.solid(ref)
+        if any(a.stride == 0 and (a.lo, a.hi) != (0, n) for a, n in zip(ref.axes, ref.shape, strict=True)):
+            return self.copy(ref)
+        return ref
+
+    def _exponents(self, operand: Ref) -> Ref:
+        """Exponents of an operand along its last axis, computed once per row that differs."""
+        last = len(operand.shape) - 1
+        keep = [i for i in range(last) if operand.shape[i] > 1 and operand.axes[i].stride != 0]
+        shape = tuple(operand.shape[i] for i in keep)
+        view = operand.with_axes((*shape, operand.shape[last]), [*(operand.axes[i] for i in keep), operand.axes[last]])
+        made = self._add(Node(Kind.EXPONENT, I32, shape, (view.input,), operand.shape[last]), (-149, 129))
+        own = iter(made.axes)
+        axes = [next(own) if i in keep else Axis(0, 0, operand.shape[i]) for i in range(last)]
+        return made.with_axes(operand.shape[:-1], axes)
+
+    def _add(self, node: Node, bounds: Bounds = FULL) -> Ref:
+        number = self._numbers.setdefault(node, len(self.nodes))
+        if number == len(self.nodes):
+            self.nodes.append(node)
+        return Ref.whole(Source.NODE, number, node.dtype, node.shape, bounds)
+
+
+def compact(program: Program, inputs: tuple[Input, ...]) -> tuple[Program, tuple[Input, ...]]:
+    """The program over only those inputs that it reads, in order of first use."""
+    new: dict[int, int] = {}
+    body = tuple(Instr(Op.INPUT, new.setdefault(i.a, len(new))) if i.op is Op.INPUT else i for i in program)
+    return body, tuple(inputs[old] for old in new)
+
+
+def _read(builder: ProgramBuilder, ref: Ref, inputs: dict[Input, int]) -> Value:
+    if ref.uniform is not None:
+        return builder.step() if ref.uniform.op is Op.STEP else builder.const(ref.uniform)
+    return builder.input(inputs.setdefault(ref.input, len(inputs)), ref.dtype, ref.bounds)
+
+
+def _is(ref: Ref, item: Input) -> bool:
+    return ref.uniform is None and ref.input == item
+
+
+def _check_limits(instructions: int, inputs: int) -> None:
+    if instructions > MAX_PROGRAM:
+        raise Unsupported(f"one operation of {instructions} instructions; at most {MAX_PROGRAM} fit a node")
+    if inputs > MAX_INPUTS:
+        raise Unsupported(f"one operation reads {inputs} tensors; at most {MAX_INPUTS} fit a node")

@@ -1,0 +1,273 @@
+"""Lowerings of elementwise operations: maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+
+from offchain.errors import Unsupported
+from offchain.lower import library
+from offchain.lower.program import F32, I32, Value
+from offchain.lower.refs import Ref
+from offchain.lower.registry import REGISTRY, Context, Lower, lowers
+
+aten, prims = torch.ops.aten, torch.ops.prims
+Number = float | bool
+Operand = Ref | Number
+
+
+def _simple(f: Callable[..., Value]) -> Lower:
+    return lambda c, *args: c.elementwise(f, *args)
+
+
+def _compare(f: Callable[[Value, Value], Value]) -> Lower:
+    return lambda c, a, b: c.elementwise(f, a, b, dtype=c.common(a, b))
+
+
+def _float_only(f: Callable[[Value], Value]) -> Lower:
+    return lambda c, x: c.elementwise(f, x, dtype=F32)
+
+
+def _logical(f: Callable[..., Value]) -> Lower:
+    """On truth values of any type."""
+    return lambda c, *args: c.builder.map(lambda *vs: f(*(v.truth() for v in vs)), *args)
+
+
+def _relu(x: Value) -> Value:
+    return x.lt(0).where(0, x)
+
+
+def _sign(x: Value) -> Value:
+    return x.gt(0).where(1, x.lt(0).where(-1, x)) if x.dtype is F32 else x.gt(0) - x.lt(0)
+
+
+def _absolute(x: Value) -> Value:
+    return x.abs() if x.dtype is F32 else x.lt(0).where(-x, x)
+
+
+_TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
+    _simple(lambda a, b: a * b): (aten.mul.Tensor, aten.mul.Scalar),
+    _simple(lambda x: -x): (aten.neg.default,),
+    _simple(_absolute): (aten.abs.default,),
+    _simple(_relu): (aten.relu.default,),
+    _simple(_sign): (aten.sign.default, aten.sgn.default),
+    _simple(library.maximum): (aten.maximum.default,),
+    _simple(library.minimum): (aten.minimum.default,),
+    _simple(lambda x: x * x): (aten.square.default,),
+    _simple(lambda a, b: a << b): (aten.bitwise_left_shift.Tensor_Scalar, aten.__lshift__.Scalar),
+    _simple(lambda a, b: a >> b): (aten.bitwise_right_shift.Tensor_Scalar, aten.__rshift__.Scalar),
+    _simple(lambda a, b: a & b): (aten.bitwise_and.Tensor, aten.bitwise_and.Scalar),
+    _simple(lambda a, b: a | b): (aten.bitwise_or.Tensor, aten.bitwise_or.Scalar),
+    _simple(lambda a, b: a ^ b): (aten.bitwise_xor.Tensor, aten.bitwise_xor.Scalar),
+    _compare(lambda a, b: a.eq(b)): (aten.eq.Tensor, aten.eq.Scalar),
+    _compare(lambda a, b: a.ne(b)): (aten.ne.Tensor, aten.ne.Scalar),
+    _compare(lambda a, b: a.lt(b)): (aten.lt.Tensor, aten.lt.Scalar),
+    _compare(lambda a, b: a.le(b)): (aten.le.Tensor, aten.le.Scalar),
+    _compare(lambda a, b: a.gt(b)): (aten.gt.Tensor, aten.gt.Scalar),
+    _compare(lambda a, b: a.ge(b)): (aten.ge.Tensor, aten.ge.Scalar),
+    _float_only(library.exp): (aten.exp.default,),
+    _float_only(library.expm1): (aten.expm1.default,),
+    _float_only(library.log): (aten.log.default,),
+    _float_only(library.log1p): (aten.log1p.default,),
+    _float_only(library.tanh): (aten.tanh.default,),
+    _float_only(library.sigmoid): (aten.sigmoid.default,),
+    _float_only(library.erf): (aten.erf.default,),
+    _float_only(library.rsqrt): (aten.rsqrt.default,),
+    _float_only(library.reciprocal): (aten.reciprocal.default,),
+    _float_only(lambda x: x.sqrt()): (aten.sqrt.default,),
+    _float_only(lambda x: x.rint()): (aten.round.default,),
+    _float_only(library.floor): (aten.floor.default,),
+    _float_only(library.ceil): (aten.ceil.default,),
+    _float_only(library.trunc): (aten.trunc.default,),
+    _float_only(lambda x: x.ne(x)): (aten.isnan.default,),
+    _float_only(lambda x: x.abs().eq(float("inf"))): (aten.isinf.default,),
+    _logical(lambda x: x.negated()): (aten.logical_not.default,),
+    _logical(lambda a, b: a & b): (aten.logical_and.default,),
+    _logical(lambda a, b: a | b): (aten.logical_or.default,),
+    _logical(lambda a, b: a ^ b): (aten.logical_xor.default,),
+}
+for _lower, _operations in _TABLE.items():
+    for _operation in _operations:
+        REGISTRY[_operation] = _lower
+
+
+@lowers(aten.add.Tensor, aten.add.Scalar)
+def _add(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
+    return c.elementwise(lambda x, y: x + y * alpha, a, b)
+
+
+@lowers(aten.sub.Tensor, aten.sub.Scalar)
+def _sub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
+    return c.elementwise(lambda x, y: x - y * alpha, a, b)
+
+
+@lowers(aten.rsub.Scalar, aten.rsub.Tensor)
+def _rsub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
+    return c.elementwise(lambda x, y: y - x * alpha, a, b)
+
+
+@lowers(aten.div.Tensor, aten.div.Scalar, prims.div.default)
+def _div(c: Context, a: Operand, b: Operand) -> Ref:
+    return c.elementwise(lambda x, y: x / y, a, b, dtype=F32)
+
+
+@lowers(aten.div.Tensor_mode, aten.div.Scalar_mode)
+def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = None) -> Ref:
+    if c.dtype is F32:
+        rounding = {"floor": library.floor, "trunc": library.trunc}.get(rounding_mode or "", lambda x: x)
+        return c.elementwise(lambda x, y: rounding(x / y), a, b)
+    divisor = _divisor(b)
+    if rounding_mode == "floor":
+        return c.elementwise(lambda x: library.floor_divide(x, divisor), a)
+
+    def truncated(x: Value) -> Value:
+        if x.bounds[0] >= 0:
+            return library.floor_divide(x, divisor)
+        return x.lt(0).where(-library.floor_divide(-x, divisor), library.floor_divide(x, divisor))
+
+    return c.elementwise(truncated, a)
+
+
+@lowers(aten.floor_divide.default, aten.floor_divide.Scalar)
+def _floor_divide(c: Context, a: Operand, b: Operand) -> Ref:
+    return _div_mode(c, a, b, "floor")
+
+
+@lowers(aten.remainder.Scalar, aten.remainder.Tensor)
+def _remainder(c: Context, a: Operand, b: Operand) -> Ref:
+    if c.dtype is F32:
+        return c.elementwise(lambda x, y: x - library.floor(x / y) * y, a, b)
+    return c.elementwise(lambda x: library.remainder(x, _divisor(b)), a)
+
+
+def _divisor(b: Operand) -> int:
+    if isinstance(b, Ref):
+        if b.uniform is None or b.bounds[0] != b.bounds[1] and not b.uniform.word:
+            raise Unsupported("integer division by a tensor; divide by a constant, or in float32")
+        return b.uniform.word
+    return int(b)
+
+
+@lowers(aten.pow.Tensor_Scalar)
+def _pow(c: Context, x: Ref, exponent: Number) -> Ref:
+    powers: dict[float, Callable[[Value], Value]] = {
+        0: lambda v: v * 0 + 1 if v.dtype is I32 else v.program.float(1.0),
+        1: lambda v: v,
+        2: lambda v: v * v,
+        3: lambda v: v * v * v,
+        4: lambda v: (v * v) * (v * v),
+        0.5: lambda v: v.sqrt(),
+        1.5: lambda v: v * v.sqrt(),
+        -0.5: library.rsqrt,
+        -1: library.reciprocal,
+        -2: lambda v: 1.0 / (v * v),
+    }
+    if exponent not in powers:
+        raise Unsupported(f"a power of {exponent}; use products, sqrt, or exp and log")
+    return c.elementwise(powers[exponent], x)
+
+
+@lowers(aten.clamp.default, aten.clamp.Tensor, aten.hardtanh.default)
+def _clamp(c: Context, x: Ref, low: Operand | None = None, high: Operand | None = None, **named: Any) -> Ref:
+    low, high = named.get("min", named.get("min_val", low)), named.get("max", named.get("max_val", high))
+    limits = [limit for limit in (low, high) if limit is not None]
+
+    def program(x: Value, *limits: Value) -> Value:
+        rest = list(limits)
+        if low is not None:
+            bottom = rest.pop(0)
+            x = x.lt(bottom).where(bottom, x)
+        if high is not None:
+            x = x.gt(rest[0]).where(rest[0], x)
+        return x
+
+    return c.elementwise(program, x, *limits)
+
+
+@lowers(aten.clamp_min.default)
+def _clamp_min(c: Context, x: Ref, low: Number) -> Ref:
+    return _clamp(c, x, low)
+
+
+@lowers(aten.clamp_max.default)
+def _clamp_max(c: Context, x: Ref, high: Number) -> Ref:
+    return _clamp(c, x, None, high)
+
+
+@lowers(aten.leaky_relu.default)
+def _leaky_relu(c: Context, x: Ref, slope: float = 0.01) -> Ref:
+    return c.elementwise(lambda v: v.gt(0.0).where(v, v * slope), x)
+
+
+@lowers(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
+def _where(c: Context, condition: Ref, yes: Operand, no: Operand) -> Ref:
+    a, b = (arg if isinstance(arg, Ref) else Ref.constant(c.dtype, arg) for arg in (yes, no))
+    return c.builder.map(lambda w, x, y: w.where(x.cast(c.dtype), y.cast(c.dtype)), condition, a, b)
+
+
+@lowers(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
+def _masked_fill(c: Context, x: Ref, mask: Ref, value: Operand) -> Ref:
+    return _where(c, mask, value, x)
+
+
+@lowers(aten.bitwise_not.default)
+def _bitwise_not(c: Context, x: Ref) -> Ref:
+    return c.elementwise(lambda v: v ^ (1 if c.torch_dtype is torch.bool else -1), x)
+
+
+@lowers(aten._to_copy.default, prims.convert_element_type.default)
+def _to_copy(c: Context, x: Ref, *_: Any, **__: Any) -> Ref:
+    if c.torch_dtype is torch.bool:
+        return c.builder.map(lambda v: v.truth(), x)
+    return c.elementwise(lambda v: v, x)
+
+
+@lowers(
+    aten.clone.default, aten.lift_fresh_copy.default, aten.detach.default, aten.alias.default, aten.lift_fresh.default
+)
+def _same(c: Context, x: Ref, **_: Any) -> Ref:
+    return x
+
+
+@lowers(aten.copy.default)
+def _copy(c: Context, x: Ref, source: Operand, *_: Any) -> Ref:
+    return c.elementwise(lambda v: v, source).expand(c.shape)
+
+
+@lowers(aten.full.default)
+def _full(c: Context, size: Any, value: Number, **_: Any) -> Ref:
+    return Ref.constant(c.dtype, value, c.shape)
+
+
+@lowers(aten.full_like.default)
+def _full_like(c: Context, x: Ref, value: Number, **_: Any) -> Ref:
+    return Ref.constant(c.dtype, value, c.shape)
+
+
+@lowers(aten.scalar_tensor.default)
+def _scalar_tensor(c: Context, value: Number, **_: Any) -> Ref:
+    return Ref.constant(c.dtype, value, c.shape)
+
+
+@lowers(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default)
+def _zeros(c: Context, *_: Any, **__: Any) -> Ref:
+    return Ref.constant(c.dtype, 0, c.shape)
+
+
+@lowers(aten.ones.default, aten.ones_like.default, aten.new_ones.default)
+def _ones(c: Context, *_: Any, **__: Any) -> Ref:
+    return Ref.constant(c.dtype, 1, c.shape)
+
+
+@lowers(aten.arange.start_step)
+def _arange(c: Context, start: Number, end: Number, step: Number = 1, **_: Any) -> Ref:
+    def program(p: Any) -> Value:
+        if c.dtype is F32:
+            value: Value = p.index(0).to_float() * step + start
+            return value
+        whole: Value = p.index(0) * int(step) + int(start)
+        return whole
+
+    return c.builder.generate(c.shape, program)

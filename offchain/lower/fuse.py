@@ -1,0 +1,206 @@
+"""Fusion: maps that only feed one other map become part of its program; nodes that nobody reads disappear.
+
+A map joins the cluster of its readers when all of them are in that cluster and read it element for element (axes
+may be permuted), so that nothing is computed twice; except for short maps that read no tensor at all (coordinates,
+masks), which are copied into every reader. Programs do what the separate nodes did, so that fused and unfused graphs
+give the same bits. Deterministic: clusters grow from the last node backwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from offchain.errors import IllegalGraph, Unsupported
+from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, row_major
+from offchain.ir.legality import MAX_INPUTS, program_types
+from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
+from offchain.lower.builder import compact
+from offchain.lower.program import F32, I32, ProgramBuilder, Value
+
+FREE: Final = 8  # instructions of a map without inputs that may be copied
+Axes = tuple[int | None, ...]  # axis of the cluster's root that each axis of a member follows; None: has size 1
+
+
+def prune(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
+    """Without the nodes that no slot needs."""
+    live = {slot.index for slot in slots if slot.source is Source.NODE}
+    for n in range(len(nodes) - 1, -1, -1):
+        if n in live:
+            live |= {item.index for item in nodes[n].inputs if item.source is Source.NODE}
+    return _keep(nodes, slots, sorted(live))
+
+
+def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
+    """The same step with fewer, longer maps."""
+    nodes, slots = prune(nodes, slots)
+    readers: list[set[int]] = [set() for _ in nodes]
+    for n, node in enumerate(nodes):
+        for item in node.inputs:
+            if item.source is Source.NODE:
+                readers[item.index].add(n)
+    pinned = {slot.index for slot in slots if slot.source is Source.NODE}
+    for n, node in enumerate(nodes):  # forwards, so that what reads only free maps becomes free itself
+        if node.kind is Kind.MAP:
+            cluster = _Cluster(nodes, n)
+            cluster.grow(readers, pinned, only_free=True)
+            nodes[n] = cluster.node
+    absorbed: set[int] = set()
+    for root in range(len(nodes) - 1, -1, -1):
+        if nodes[root].kind is Kind.MAP and root not in absorbed:
+            cluster = _Cluster(nodes, root)
+            absorbed |= cluster.grow(readers, pinned)
+            nodes[root] = cluster.node
+    nodes, slots = _keep(nodes, slots, [n for n in range(len(nodes)) if n not in absorbed])
+    return prune(nodes, slots)
+
+
+def _keep(nodes: Sequence[Node], slots: Sequence[Slot], kept: Sequence[int]) -> tuple[list[Node], list[Slot]]:
+    """Only the nodes `kept`, renumbered; nodes that became equal are one."""
+    new: dict[int, int] = {}
+    numbers: dict[Node, int] = {}
+    for old in kept:
+        inputs = tuple(
+            replace(item, index=new[item.index]) if item.source is Source.NODE else item for item in nodes[old].inputs
+        )
+        new[old] = numbers.setdefault(replace(nodes[old], inputs=inputs), len(numbers))
+    moved = [replace(s, index=new[s.index]) if s.source is Source.NODE else s for s in slots]
+    return list(numbers), moved
+
+
+@dataclass
+class _Cluster:
+    """A root map and the maps that its program swallows."""
+
+    nodes: Sequence[Node]
+    root: int
+
+    def __post_init__(self) -> None:
+        self.node = self.nodes[self.root]
+        rank = range(len(self.node.shape))
+        self.members: dict[int, Axes] = {self.root: tuple(rank)}
+
+    def grow(self, readers: Sequence[set[int]], pinned: set[int], only_free: bool = False) -> set[int]:
+        """Swallow what fits; returns the nodes that are needed no more."""
+        queue = self._producers(self.root)
+        heapq.heapify(queue)
+        seen = set(queue)
+        while queue:
+            candidate = -heapq.heappop(queue)
+            inside = candidate not in pinned and readers[candidate] <= self.members.keys()
+            if not _is_free(self.nodes[candidate]) and (only_free or not inside):
+                continue
+            axes = self._axes_of(candidate)
+            if axes is None or not self._swallow(candidate, axes):
+                continue
+            fresh = [p for p in self._producers(candidate) if p not in seen]
+            seen.update(fresh)
+            for p in fresh:
+                heapq.heappush(queue, p)
+        return {
+            member for member in self.members if member != self.root and readers[member] <= self.members.keys()
+        } - pinned
+
+    def _producers(self, member: int) -> list[int]:
+        """Maps that a member reads, negated so that the heap gives the last first."""
+        inputs = self.nodes[member].inputs
+        found = {item.index for item in inputs if item.source is Source.NODE}
+        return sorted(-n for n in found if self.nodes[n].kind is Kind.MAP)
+
+    def _axes_of(self, candidate: int) -> Axes | None:
+        """How the candidate's axes follow the root's, if every read by a member agrees."""
+        found: set[Axes | None] = set()
+        for member, axes in self.members.items():
+            for item in self.nodes[member].inputs:
+                if item.source is Source.NODE and item.index == candidate:
+                    found.add(_follow(self.nodes[candidate], self.nodes[member], item, axes))
+        return found.pop() if len(found) == 1 else None
+
+    def _swallow(self, candidate: int, axes: Axes) -> bool:
+        trial = {**self.members, candidate: axes}
+        program = _Writer(self.nodes, self.root, trial).write()
+        if program is None:
+            return False
+        self.members = trial
+        self.node = replace(self.node, inputs=program[1], program=program[0])
+        return True
+
+
+def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | None:
+    """Root axes that the producer's axes follow when `reader` reads it, or None if not one to one."""
+    if item.view.offset or (producer.length != reader.length and not _is_free(producer)):
+        return None
+    own = {s: d for d, s in enumerate(row_major(producer.shape)) if producer.shape[d] > 1}
+    out: list[int | None] = [None] * len(producer.shape)
+    for d, (axis, size) in enumerate(zip(item.view.axes, reader.shape, strict=True)):
+        if size == 1 or (axis.stride == 0 and (axis.lo, axis.hi) == (0, size)):
+            continue
+        target = own.pop(axis.stride, None)
+        if target is None or producer.shape[target] != size or (axis.lo, axis.hi) != (0, size):
+            return None
+        out[target] = axes[d]
+    return None if own else tuple(out)
+
+
+def _is_free(node: Node) -> bool:
+    """Whether a map is cheaper to repeat than to read."""
+    return node.kind is Kind.MAP and not node.inputs and len(node.program) <= FREE
+
+
+class _Writer:
+    """Writes the program of a cluster: members in order, reads between them replaced by values."""
+
+    def __init__(self, nodes: Sequence[Node], root: int, members: dict[int, Axes]) -> None:
+        self.nodes, self.root, self.members = nodes, root, members
+        self.shape = nodes[root].shape
+        self.builder = ProgramBuilder(self.shape)
+        self.inputs: dict[Input, int] = {}
+        self.results: dict[int, Value] = {}
+
+    def write(self) -> tuple[Program, tuple[Input, ...]] | None:
+        """None where the result is not a legal program."""
+        try:
+            for member in sorted(self.members):
+                self.results[member] = self._member(member)
+        except Unsupported:
+            return None
+        program, inputs = compact(self.builder.finish(self.results[self.root]), tuple(self.inputs))
+        if len(program) > MAX_PROGRAM or len(inputs) > MAX_INPUTS:
+            return None
+        try:
+            types = program_types(replace(self.nodes[self.root], inputs=inputs, program=program))
+        except IllegalGraph:
+            return None
+        return (program, inputs) if types[-1] is self.nodes[self.root].dtype else None
+
+    def _member(self, member: int) -> Value:
+        node, axes = self.nodes[member], self.members[member]
+        values: list[Value] = []
+        for instr in node.program:
+            values.append(self._instruction(node, axes, instr, values))
+        return values[-1]
+
+    def _instruction(self, node: Node, axes: Axes, instr: Instr, values: list[Value]) -> Value:
+        if instr.op is Op.INPUT:
+            return self._input(node.inputs[instr.a], axes)
+        if instr.op is Op.INDEX:
+            axis = axes[instr.a]
+            return self.builder.int(0) if axis is None else self.builder.index(axis)
+        if instr.op is Op.STEP:
+            return self.builder.step()
+        if instr.op in (Op.CONST_F32, Op.CONST_I32):
+            return self.builder.const(instr)
+        return self.builder.emit(instr.op, *(values[arg] for arg in instr.args))
+
+    def _input(self, item: Input, axes: Axes) -> Value:
+        if item.source is Source.NODE and item.index in self.results:
+            return self.results[item.index]
+        moved = [Axis(0, 0, size) for size in self.shape]
+        for axis, target in zip(item.view.axes, axes, strict=True):
+            if target is not None:
+                moved[target] = axis
+        read = replace(item, view=View(item.view.offset, tuple(moved)))
+        number = self.inputs.setdefault(read, len(self.inputs))
+        return self.builder.input(number, F32 if item.dtype is F32 else I32)

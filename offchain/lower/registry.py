@@ -1,0 +1,146 @@
+"""Which ATen operation lowers how: a table filled by `@lowers`, and what the lowerings share."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch.fx import Node
+
+from offchain.errors import Unsupported
+from offchain.ir.primitives import DType
+from offchain.lower.builder import Builder
+from offchain.lower.program import F32, I32, Value
+from offchain.lower.refs import Ref
+from offchain.lower.trace import origin
+
+Lower = Callable[..., Any]
+REGISTRY: Final[dict[Any, Lower]] = {}
+_DTYPES: Final = {
+    torch.float32: F32,
+    torch.int32: I32,
+    torch.int64: I32,
+    torch.int16: I32,
+    torch.int8: I32,
+    torch.uint8: I32,
+    torch.bool: I32,
+}
+_INSTEAD: Final = {  # what to use instead, by a part of the operation's name
+    "bernoulli": "leave dropout out: random operations have no counter to be replayed from",
+    "dropout": "leave dropout out: random operations have no counter to be replayed from",
+    "rand": "make random numbers before the job, or from the step number with offchain.lower.order.philox",
+    "native_batch_norm": "use LayerNorm",
+    "nonzero": "use torch.where, whose shape does not depend on values",
+    "linalg": "use products, sums and elementwise operations",
+    "fft": "multiply with the transform's matrix",
+    "sort": "use amax, or comparisons",
+    "topk": "use amax, or comparisons",
+}
+
+
+def lowers(*operations: Any) -> Callable[[Lower], Lower]:
+    """Register the lowering of ATen overloads: `f(context, *args, **kwargs)`, tensors as Ref, else plain values."""
+
+    def register(lower: Lower) -> Lower:
+        for operation in operations:
+            if operation in REGISTRY:
+                raise ValueError(f"{operation} has two lowerings")
+            REGISTRY[operation] = lower
+        return lower
+
+    return register
+
+
+@dataclass
+class Context:
+    """The node being lowered, and the builder that takes the result."""
+
+    builder: Builder
+    attributes: torch.nn.Module
+    values: dict[Node, Any] = field(default_factory=dict)
+    node: Node = field(init=False)
+
+    def run(self, node: Node) -> Any:
+        """Lower one traced operation. Raises Unsupported in one line: operation, place, what to use instead."""
+        self.node = node
+        if node.target is operator.getitem:
+            source, index = node.args
+            return self.values[source][index]  # type: ignore[index]
+        try:
+            self._refuse_types(node)
+            lower = REGISTRY.get(node.target)
+            if lower is None:
+                raise Unsupported("not supported; " + _instead(str(node.target)))
+            args = torch.fx.map_arg(node.args, lambda n: self.values[n])
+            kwargs = torch.fx.map_arg(node.kwargs, lambda n: self.values[n])
+            return lower(self, *args, **kwargs)
+        except Unsupported as error:
+            raise Unsupported(f"{node.target}{origin(node)}: {error}") from error
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return tuple(self.node.meta["val"].shape)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Type of the result, as torch has it."""
+        dtype: torch.dtype = self.node.meta["val"].dtype
+        return dtype
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the result."""
+        return _DTYPES[self.torch_dtype]
+
+    @property
+    def checked(self) -> bool:
+        """Whether arithmetic must not wrap, because torch has 64 bits here."""
+        return self.torch_dtype is torch.int64
+
+    def elementwise(self, f: Callable[..., Value], *args: Ref | float | bool, dtype: DType | None = None) -> Ref:
+        """A map over tensors and numbers, all cast to `dtype` (default: that of the result) before `f`."""
+        wanted = dtype or self.dtype
+        refs = [arg if isinstance(arg, Ref) else Ref.constant(wanted, arg) for arg in args]
+
+        def program(*values: Value) -> Value:
+            return f(*(value.cast(wanted) for value in values))
+
+        return self.builder.map(program, *refs, checked=self.checked)
+
+    def common(self, *args: Ref | float | bool) -> DType:
+        """Type in which torch compares these."""
+        floats = any(arg.dtype is F32 if isinstance(arg, Ref) else isinstance(arg, float) for arg in args)
+        return F32 if floats else I32
+
+    def dim(self, dim: int, rank: int) -> int:
+        return dim % rank if rank else 0
+
+    def dims(self, dims: Sequence[int] | int | None, rank: int) -> list[int]:
+        """Axes as torch names them: negative from the end, none for all."""
+        listed = [dims] if isinstance(dims, int) else list(dims or range(rank))
+        return sorted({self.dim(d, rank) for d in listed}) if rank else []
+
+    def keep(self, ref: Ref, dims: Sequence[int], keepdim: bool) -> Ref:
+        """Put reduced axes back with size 1."""
+        for d in sorted(dims) if keepdim else ():
+            ref = ref.unsqueeze(d)
+        return ref
+
+    def _refuse_types(self, node: Node) -> None:
+        made = node.meta.get("val")
+        for value in made if isinstance(made, tuple | list) else (made,):
+            if not isinstance(value, torch.Tensor):
+                continue
+            if value.dtype not in _DTYPES:
+                raise Unsupported(f"makes {value.dtype}; use float32 (.float())")
+            if value.numel() == 0:
+                raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}")
+
+
+def _instead(name: str) -> str:
+    hints = [hint for part, hint in _INSTEAD.items() if part in name]
+    return hints[0] if hints else "write it with elementwise operations, sums, products and indexing"

@@ -1,0 +1,356 @@
+"""Lowerings of operations that rearrange, index and reduce: views, gathers, sums, products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+from offchain.errors import Unsupported
+from offchain.ir.legality import MAX_INPUTS
+from offchain.lower.program import F32, I32, Value
+from offchain.lower.refs import Ref
+from offchain.lower.registry import Context, lowers
+
+aten, prims = torch.ops.aten, torch.ops.prims
+
+
+# --- views -------------------------------------------------------------------------------------------------------
+
+
+@lowers(aten.permute.default)
+def _permute(c: Context, x: Ref, dims: Sequence[int]) -> Ref:
+    return x.permute([c.dim(d, len(x.shape)) for d in dims])
+
+
+@lowers(aten.t.default)
+def _t(c: Context, x: Ref) -> Ref:
+    return x.permute(range(len(x.shape))[::-1])
+
+
+@lowers(aten.transpose.int)
+def _transpose(c: Context, x: Ref, a: int, b: int) -> Ref:
+    order = list(range(len(x.shape)))
+    a, b = c.dim(a, len(order)), c.dim(b, len(order))
+    order[a], order[b] = order[b], order[a]
+    return x.permute(order)
+
+
+@lowers(aten.expand.default)
+def _expand(c: Context, x: Ref, *_: Any, **__: Any) -> Ref:
+    return x.expand(c.shape)
+
+
+@lowers(
+    aten.view.default,
+    aten.reshape.default,
+    aten._unsafe_view.default,
+    aten._reshape_alias.default,
+    aten.squeeze.dims,
+    aten.squeeze.dim,
+    aten.squeeze.default,
+    aten.unsqueeze.default,
+    aten.view_copy.default,
+)
+def _view(c: Context, x: Ref, *_: Any) -> Ref:
+    return c.builder.reshape(x, c.shape)
+
+
+@lowers(aten.slice.Tensor)
+def _slice(c: Context, x: Ref, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Ref:
+    dim = c.dim(dim, len(x.shape))
+    first, _, stride = slice(start, end, step).indices(x.shape[dim])
+    return x.slice(dim, first, c.shape[dim], stride)
+
+
+@lowers(aten.select.int)
+def _select(c: Context, x: Ref, dim: int, index: int) -> Ref:
+    dim = c.dim(dim, len(x.shape))
+    return x.slice(dim, index % x.shape[dim], 1).squeeze([dim])
+
+
+@lowers(aten.flip.default)
+def _flip(c: Context, x: Ref, dims: Sequence[int]) -> Ref:
+    for d in c.dims(dims, len(x.shape)):
+        x = x.slice(d, x.shape[d] - 1, x.shape[d], -1)
+    return x
+
+
+@lowers(aten.split_with_sizes.default)
+def _split(c: Context, x: Ref, sizes: Sequence[int], dim: int = 0) -> list[Ref]:
+    dim = c.dim(dim, len(x.shape))
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [x.slice(dim, start, size) for start, size in zip(starts, sizes, strict=True)]
+
+
+@lowers(aten.unbind.int)
+def _unbind(c: Context, x: Ref, dim: int = 0) -> list[Ref]:
+    dim = c.dim(dim, len(x.shape))
+    return [x.slice(dim, i, 1).squeeze([dim]) for i in range(x.shape[dim])]
+
+
+@lowers(aten.constant_pad_nd.default)
+def _pad(c: Context, x: Ref, pad: Sequence[int], value: float = 0.0) -> Ref:
+    out, valid = x, Ref.constant(I32, 1, x.shape)
+    if x.uniform is not None or value:
+        valid = c.builder.copy(valid)
+        out = c.builder.copy(x) if x.uniform is not None else x
+    for i in range(len(pad) // 2):
+        dim = len(x.shape) - 1 - i
+        before, after = pad[2 * i], pad[2 * i + 1]
+        start, size = max(-before, 0), out.shape[dim] + min(before, 0) + min(after, 0)
+        out = out.slice(dim, start, size).pad(dim, max(before, 0), max(after, 0))
+        if value:
+            valid = valid.slice(dim, start, size).pad(dim, max(before, 0), max(after, 0))
+    if not value:
+        return out
+    return c.builder.map(lambda v, inside: inside.where(v, value), out, valid)
+
+
+@lowers(aten.cat.default)
+def _cat(c: Context, tensors: Sequence[Ref], dim: int = 0) -> Ref:
+    """Each part read outside of its range gives 0; the coordinate chooses the part."""
+    dim = c.dim(dim, len(c.shape))
+    while len(tensors) > MAX_INPUTS:
+        tensors = [_join(c, tensors[i : i + MAX_INPUTS], dim) for i in range(0, len(tensors), MAX_INPUTS)]
+    return _join(c, tensors, dim)
+
+
+def _join(c: Context, tensors: Sequence[Ref], dim: int) -> Ref:
+    if len(tensors) == 1:
+        return tensors[0]
+    sizes = [tensor.shape[dim] for tensor in tensors]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    total = sum(sizes)
+    shape = (*tensors[0].shape[:dim], total, *tensors[0].shape[dim + 1 :])
+    parts = [
+        tensor.expand(shape) if tensor.uniform is not None else tensor.pad(dim, start, total - start - size)
+        for tensor, start, size in zip(tensors, starts, sizes, strict=True)
+    ]
+
+    def program(*values: Value) -> Value:
+        at, out = values[0].program.index(dim), values[-1].cast(c.dtype)
+        for value, end in reversed(list(zip(values[:-1], starts[1:], strict=True))):
+            out = at.lt(end).where(value.cast(c.dtype), out)
+        return out
+
+    return c.builder.generate(shape, program, *parts)
+
+
+# --- products, sums, maxima --------------------------------------------------------------------------------------
+
+
+@lowers(aten.mm.default)
+def _mm(c: Context, a: Ref, b: Ref) -> Ref:
+    return c.builder.dot(a.unsqueeze(1), b.permute([1, 0]).unsqueeze(0))
+
+
+@lowers(aten.bmm.default)
+def _bmm(c: Context, a: Ref, b: Ref) -> Ref:
+    return c.builder.dot(a.unsqueeze(2), b.permute([0, 2, 1]).unsqueeze(1))
+
+
+@lowers(aten.mv.default, aten.dot.default)
+def _mv(c: Context, a: Ref, b: Ref) -> Ref:
+    return c.builder.dot(a, b)
+
+
+@lowers(aten.addmm.default)
+def _addmm(c: Context, bias: Ref, a: Ref, b: Ref, beta: float = 1, alpha: float = 1) -> Ref:
+    return c.elementwise(lambda x, y: x * beta + y * alpha, bias, _mm(c, a, b))
+
+
+@lowers(aten.sum.dim_IntList, prims.sum.default)
+def _sum(c: Context, x: Ref, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> Ref:
+    axes = c.dims(dims, len(x.shape))
+    if not axes:
+        return c.elementwise(lambda v: v, x)
+    if x.dtype is I32:
+        return _integer_sum(c, x, axes, keepdim)
+    return c.keep(c.builder.sum(x, axes), axes, keepdim)
+
+
+@lowers(aten.sum.default)
+def _sum_all(c: Context, x: Ref, **_: Any) -> Ref:
+    return _sum(c, x, None)
+
+
+def _integer_sum(c: Context, x: Ref, axes: Sequence[int], keepdim: bool) -> Ref:
+    """Integers sum exactly as floats while neither they nor their sum pass 2^24."""
+    count = prod(x.shape[axis] for axis in axes)
+    largest = max(map(abs, x.bounds)) * count
+    if largest > 1 << 24:
+        raise Unsupported(f"a sum of integers that may reach {largest}; convert to float32 first (.float())")
+    floats = c.builder.map(lambda v: v.to_float(), x)
+    total = c.builder.map(lambda v: v.cast(c.dtype), c.builder.sum(floats, axes))
+    return c.keep(total, axes, keepdim)
+
+
+@lowers(aten.mean.dim, aten.mean.default)
+def _mean(c: Context, x: Ref, dims: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Ref:
+    axes = c.dims(dims, len(x.shape))
+    count = prod(x.shape[axis] for axis in axes)
+    total = c.builder.map(lambda v: v / float(count), c.builder.sum(x, axes) if axes else x)
+    return c.keep(total, axes, keepdim)
+
+
+@lowers(aten.amax.default, prims.amax.default)
+def _amax(c: Context, x: Ref, dims: Sequence[int] = (), keepdim: bool = False) -> Ref:
+    axes = c.dims(dims, len(x.shape))
+    return c.keep(c.builder.max(x, axes), axes, keepdim) if axes else x
+
+
+@lowers(aten.max.default)
+def _max(c: Context, x: Ref) -> Ref:
+    return _amax(c, x)
+
+
+@lowers(aten.amin.default)
+def _amin(c: Context, x: Ref, dims: Sequence[int] = (), keepdim: bool = False) -> Ref:
+    lowest = _amax(c, c.builder.map(lambda v: (-v) if v.dtype is F32 else v ^ -1, x), dims, keepdim)
+    return c.builder.map(lambda v: (-v) if v.dtype is F32 else v ^ -1, lowest)
+
+
+@lowers(aten.max.dim)
+def _max_dim(c: Context, x: Ref, dim: int, keepdim: bool = False) -> tuple[Ref, Ref]:
+    dim = c.dim(dim, len(x.shape))
+    top = c.builder.max(x, [dim]) if x.shape else x
+    where = _first(c, x, top.unsqueeze(dim) if x.shape else x, dim)
+    return c.keep(top, [dim], keepdim), c.keep(where, [dim], keepdim)
+
+
+@lowers(aten.argmax.default)
+def _argmax(c: Context, x: Ref, dim: int | None = None, keepdim: bool = False) -> Ref:
+    flat = x if dim is not None else c.builder.reshape(x, (prod(x.shape),))
+    axis = c.dim(dim or 0, len(flat.shape))
+    where = _first(c, flat, c.builder.max(flat, [axis]).unsqueeze(axis), axis)
+    if dim is None:
+        return where.expand(c.shape) if keepdim else where
+    return c.keep(where, [axis], keepdim)
+
+
+def _first(c: Context, x: Ref, top: Ref, dim: int) -> Ref:
+    """First coordinate along `dim` that holds the maximum: the greatest of its complements."""
+    size = x.shape[dim]
+
+    def program(value: Value, best: Value) -> Value:
+        same = value.eq(best)
+        if value.dtype is F32:
+            same = same | (value.ne(value) & best.ne(best))
+        return same.where(value.program.index(dim) ^ -1, -size)
+
+    found = c.builder.generate(x.shape, program, x, top)
+    return c.builder.map(lambda v: v ^ -1, c.builder.max(found, [dim]))
+
+
+# --- rows by index -----------------------------------------------------------------------------------------------
+
+
+def _wrapped(c: Context, index: Ref, size: int) -> Ref:
+    """Negative indices count from the end."""
+    if index.bounds[0] >= 0:
+        return index
+    return c.builder.map(lambda i: i.lt(0).where(i + size, i), index)
+
+
+def _rows(c: Context, table: Ref, index: Ref, dim: int) -> Ref:
+    """`table` along `dim` at every index; the axes of `index` take the place of `dim`."""
+    before, after = table.shape[:dim], table.shape[dim + 1 :]
+    shape = (*before, *index.shape, *after)
+    order = [*(i for i in range(len(table.shape)) if i != dim), dim]
+    rows = table.permute(order)
+    for _ in index.shape:
+        rows = rows.unsqueeze(dim)
+    wide = index
+    for _ in after:
+        wide = wide.unsqueeze(len(wide.shape))
+    return c.builder.gather(rows.expand((*shape, table.shape[dim])), wide.expand(shape))
+
+
+@lowers(aten.index_select.default)
+def _index_select(c: Context, table: Ref, dim: int, index: Ref) -> Ref:
+    return _rows(c, table, index, c.dim(dim, len(table.shape)))
+
+
+@lowers(aten.embedding.default)
+def _embedding(c: Context, table: Ref, index: Ref, *_: Any) -> Ref:
+    return _rows(c, table, index, 0)
+
+
+@lowers(aten.index.Tensor, aten._unsafe_index.Tensor)
+def _index(c: Context, table: Ref, indices: Sequence[Ref | None]) -> Ref:
+    named = [(dim, index) for dim, index in enumerate(indices) if index is not None]
+    if len(named) != 1 or len(c.shape) != len(table.shape) - 1 + len(named[0][1].shape):
+        raise Unsupported("indexing by a mask or by several tensors; index one axis at a time by integers")
+    dim, index = named[0]
+    return _rows(c, table, _wrapped(c, index, table.shape[dim]), dim)
+
+
+@lowers(aten.gather.default)
+def _gather(c: Context, table: Ref, dim: int, index: Ref, **_: Any) -> Ref:
+    dim = c.dim(dim, len(table.shape))
+    for d, size in enumerate(index.shape):
+        if d != dim:
+            table = table.slice(d, 0, size)
+    order = [*(i for i in range(len(table.shape)) if i != dim), dim]
+    return c.builder.gather(table.permute(order).unsqueeze(dim), index)
+
+
+@lowers(aten.scatter.value, aten.scatter.src)
+def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Ref:
+    """One index per line along `dim` (as in the backward of nll_loss): a comparison of coordinates."""
+    dim = c.dim(dim, len(x.shape))
+    if index.shape[dim] != 1 or any(
+        a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim
+    ):
+        raise Unsupported("scatter of several values into one line; use index_add or one-hot products")
+    source = value.slice(dim, 0, 1) if isinstance(value, Ref) else Ref.constant(c.dtype, value, index.shape)
+
+    def program(old: Value, at: Value, new: Value) -> Value:
+        return old.program.index(dim).eq(at).where(new, old)
+
+    return c.builder.generate(x.shape, program, x, index, source)
+
+
+@lowers(aten.scatter_add.default)
+def _scatter_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref) -> Ref:
+    dim = c.dim(dim, len(x.shape))
+    if index.shape[dim] != 1 or any(
+        a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim
+    ):
+        raise Unsupported("scatter_add of several values into one line; use index_add over the first axis")
+
+    def program(old: Value, at: Value, new: Value) -> Value:
+        return old.program.index(dim).eq(at).where(old + new, old)
+
+    return c.builder.generate(x.shape, program, x, index, source.slice(dim, 0, 1))
+
+
+@lowers(aten.index_put.default, aten._unsafe_index_put.default)
+def _index_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, accumulate: bool = False) -> Ref:
+    if not accumulate or len(indices) != 1 or indices[0] is None:
+        raise Unsupported("index_put other than accumulation into rows; use index_add, or torch.where")
+    return _add_rows(c, x, _wrapped(c, indices[0], x.shape[0]), values)
+
+
+@lowers(aten.index_add.default)
+def _index_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref, alpha: float = 1) -> Ref:
+    if c.dim(dim, len(x.shape)) or alpha != 1:
+        raise Unsupported("index_add along another axis than the first; transpose first")
+    return _add_rows(c, x, index, source)
+
+
+def _add_rows(c: Context, x: Ref, index: Ref, values: Ref) -> Ref:
+    """x[index[i]] += values[i], as one exact sum per element."""
+    if x.dtype is not F32:
+        raise Unsupported("adding rows of integers; convert to float32 first")
+    row = x.shape[1:]
+    flat_index = c.builder.reshape(index, (prod(index.shape),))
+    flat = c.builder.reshape(values.expand((*index.shape, *row)), (prod(index.shape), *row))
+    order = [*range(1, len(flat.shape)), 0]
+    summed = c.builder.scatter_add(x.shape[0], flat_index, flat.permute(order))
+    if x.uniform is not None and not x.uniform.word:
+        return summed
+    return c.elementwise(lambda a, b: a + b, x, summed)

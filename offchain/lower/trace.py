@@ -1,0 +1,212 @@
+"""One training step of a job as a flat graph of ATen operations, without side effects."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.fx.traceback as notes
+from torch import Tensor, nn
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from offchain.errors import BadInput, OffchainError, Unsupported
+from offchain.job import Job
+from offchain.lower.optim import Functional, functional
+from offchain.lower.order import uniform_rows
+
+aten = torch.ops.aten
+_DECOMPOSED: Final = [
+    aten.native_layer_norm,
+    aten.native_layer_norm_backward,
+    aten.gelu,
+    aten.gelu_backward,
+    aten._log_softmax,
+    aten._softmax,
+    aten.var_mean,
+    aten.embedding_dense_backward,
+    aten.addmm,
+    aten.nll_loss_forward,
+    aten.nll_loss_backward,
+    aten.silu,
+    aten.silu_backward,
+    aten.softplus,
+    aten.softplus_backward,
+    aten.sigmoid_backward,
+    aten.tanh_backward,
+    aten.threshold_backward,
+    aten.detach,
+    aten.t,
+]
+_HERE: Final = Path(__file__).parent.parent
+_TORCH: Final = Path(torch.__file__).parent
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The graph, whose placeholders stand for `state` tensors (by name), then the dataset, then t.
+
+    It returns the next values of the first `len(state)` tensors, then the metrics.
+    """
+
+    module: GraphModule
+    names: tuple[str, ...]
+    state: tuple[Tensor, ...]
+    parameters: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+
+class _Losses(nn.Module):
+    """Loss and metrics as a module over the model, so that `functional_call` can replace the model's tensors."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.model, self.loss, self.metrics = job.model, job.loss, dict(job.metrics)
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        loss = _scalar("loss", self.loss(self.model, dict(batch)))
+        values = [_scalar(name, fn(self.model, dict(batch))).detach() for name, fn in self.metrics.items()]
+        return loss, (loss.detach(), *values)
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise BadInput(f"job: {name} must return a tensor of one number; reduce it with .mean()")
+    return value.reshape(())
+
+
+def trace(job: Job) -> Traced:
+    """Trace one step. Raises Unsupported for what depends on values that only a run would know."""
+    optimizer = functional(job.optimizer)
+    trained = {n: p.detach() for n, p in job.model.named_parameters() if p.requires_grad}
+    fixed = {n: p.detach() for n, p in job.model.named_parameters() if not p.requires_grad}
+    fixed |= {n: b.detach() for n, b in job.model.named_buffers()}
+    buffers = {f"{kind}.{name}": torch.zeros_like(p) for name, p in trained.items() for kind in optimizer.buffers}
+    state = {**trained, **fixed, **buffers}
+    step = _step(job, optimizer, tuple(trained), tuple(fixed))
+    data = [as_int32(tensor) for tensor in job.dataset.values()]
+    module = _make_fx(job.model, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)])
+    return Traced(module, tuple(state), tuple(state.values()), tuple(trained), ("loss", *job.metrics))
+
+
+def as_int32(data: Tensor) -> Tensor:
+    """Datasets hold int32 where torch wants int64."""
+    data = data.detach().cpu()
+    return data.contiguous() if data.dtype is torch.float32 else data.to(torch.int32).contiguous()
+
+
+def _step(
+    job: Job, optimizer: Functional, trained: Sequence[str], fixed: Sequence[str]
+) -> Callable[..., tuple[Tensor, ...]]:
+    losses = _Losses(job)
+
+    def step(*flat: Tensor) -> tuple[Tensor, ...]:
+        tensors = iter(flat)
+        weights = {name: next(tensors) for name in trained}
+        others = {name: next(tensors) for name in fixed}
+        old = {name: tuple(next(tensors) for _ in optimizer.buffers) for name in trained}
+        data = {name: next(tensors) for name in job.dataset}
+        t = next(tensors)
+        batch = _batch(job, data, t)
+
+        def value(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, Any]]:
+            moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
+            named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
+            loss, metrics = torch.func.functional_call(losses, named, (batch,))
+            return loss, (metrics, {name: tensor.detach() for name, tensor in moving.items()})
+
+        gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
+        new = {name: optimizer.update(weights[name], gradients[name], old[name], t) for name in trained}
+        moved = [buffer for name in trained for buffer in new[name][1]]
+        return (*(new[name][0] for name in trained), *moved_others.values(), *moved, *metrics)
+
+    return step
+
+
+def _batch(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
+    if job.order is None:
+        rows = uniform_rows(t, job.seed, job.rows, job.batch_size)
+    else:
+        rows = job.order(t)
+    if rows.dtype not in (torch.int32, torch.int64) or rows.shape != (job.batch_size,):
+        raise BadInput(
+            f"job: order(t) gave {rows.dtype} of shape {tuple(rows.shape)}; give {job.batch_size} int32 rows"
+        )
+    picked = {name: tensor.index_select(0, rows) for name, tensor in data.items()}
+    return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
+
+
+def _make_fx(model: nn.Module, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
+    table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
+    clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
+    try:
+        with warnings.catch_warnings(), notes.preserve_node_meta(), _module_notes(model):
+            warnings.simplefilter("ignore")
+            functional_step = torch.func.functionalize(step)
+            return make_fx(functional_step, table, "real", record_stack_traces=True)(*clones)
+    except OffchainError:
+        raise
+    except Exception as error:
+        text = str(error).split("\n")[0]
+        if "value out of a tracing tensor" in text or "data-dependent" in text:
+            raise Unsupported(
+                f"the step depends on a tensor's value{_place(error)}: .item(), bool(), int() and `if` on tensors "
+                "cannot be traced; use torch.where, or keep the value a tensor"
+            ) from error
+        raise BadInput(f"job: tracing a step failed{_place(error)}: {type(error).__name__}: {text}") from error
+
+
+@contextmanager
+def _module_notes(model: nn.Module) -> Iterator[None]:
+    """While open, every traced node notes the path of the module that made it."""
+    with ExitStack() as hooks:
+        open_notes: list[ExitStack] = []
+
+        def enter(path: str) -> Callable[..., None]:
+            def hook(*_: Any) -> None:
+                note = ExitStack()
+                note.enter_context(notes.annotate({"module": path}))
+                open_notes.append(note)
+
+            return hook
+
+        def leave(*_: Any) -> None:
+            open_notes.pop().close()
+
+        for path, module in model.named_modules():
+            for handle in (
+                module.register_forward_pre_hook(enter(path or type(model).__name__)),
+                module.register_forward_hook(leave, always_call=True),
+            ):
+                hooks.callback(handle.remove)
+        yield
+
+
+def _place(error: BaseException) -> str:
+    """` at FILE:LINE` of the innermost frame that is neither torch's nor ours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _foreign(frame.filename):
+            return f" at {frame.filename}:{frame.lineno}"
+    return ""
+
+
+def _foreign(filename: str) -> bool:
+    path = Path(filename)
+    return path.is_file() and not any(path.is_relative_to(own) for own in (_HERE / "lower", _HERE / "job.py", _TORCH))
+
+
+def origin(node: Node) -> str:
+    """Where a traced node comes from: module path and line, as far as known."""
+    module = (node.meta.get("custom") or {}).get("module")
+    lines = [line.strip() for line in (node.stack_trace or "").split("\n")]
+    frames = [line.split('"') for line in lines if line.startswith('File "')]
+    user = [(parts[1], parts[2].split(",")[1].replace("line", "").strip()) for parts in frames if _foreign(parts[1])]
+    where = f" in module {module}" if module else "" if lines[0] else " in the backward pass or the optimizer"
+    return where + (f" at {user[-1][0]}:{user[-1][1]}" if user else "")

@@ -1,0 +1,106 @@
+"""safetensors files from strangers: one format tag, exactly the expected tensors, every refusal in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from offchain.errors import BadBlob
+from offchain.ir.arrays import Array, is_canonical
+from offchain.ir.graph import TensorSpec
+from offchain.ir.primitives import DType
+
+MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
+_NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
+
+
+def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Write a file whole or not at all: a reader never sees half of it."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part, dict(metadata))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """An open file. Reads are checked against what the caller expects before any content is loaded."""
+
+    path: str
+    handle: Any
+    metadata: Mapping[str, str]
+
+    def fault(self, field: str, reason: str) -> BadBlob:
+        return BadBlob(f"{self.path}: {field}: {reason}")
+
+    def text(self, field: str) -> str:
+        """A string of the metadata. Raises BadBlob where it is missing."""
+        if field not in self.metadata:
+            raise self.fault(field, "missing from the metadata")
+        return self.metadata[field]
+
+    def names(self) -> set[str]:
+        return set(self.handle.keys())
+
+    def expect(self, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+        """Raise BadBlob unless the file holds exactly these tensors."""
+        names = self.names()
+        for name in required:
+            if name not in names:
+                raise self.fault(name, "tensor is missing")
+        for name in sorted(names - {*required, *optional}):
+            raise self.fault(name, "tensor does not belong here")
+
+    def raw(self, field: str, limit: int) -> bytes:
+        """Bytes that are kept as a uint8 tensor."""
+        if field not in self.names():
+            raise self.fault(field, "tensor is missing")
+        view = self.handle.get_slice(field)
+        shape = view.get_shape()
+        if view.get_dtype() != "U8" or len(shape) != 1:
+            raise self.fault(field, "must be one row of bytes")
+        if shape[0] > limit:
+            raise self.fault(field, f"{shape[0]} bytes are above the limit of {limit}")
+        return bytes(self.handle.get_tensor(field).tobytes())
+
+    def tensor(self, field: str, spec: TensorSpec) -> Array:
+        """A flat array of exactly the dtype and shape of `spec`, every NaN canonical."""
+        view = self.handle.get_slice(field)
+        have, wanted = (view.get_dtype(), tuple(view.get_shape())), (_NAMES[spec.dtype], spec.shape)
+        if have != wanted:
+            raise self.fault(field, f"is {have[0]} of shape {have[1]}, must be {wanted[0]} of {wanted[1]}")
+        array: Array = self.handle.get_tensor(field).reshape(-1)
+        if not is_canonical(array):
+            raise self.fault(field, "holds a NaN that is not 0x7fc00000")
+        return array
+
+
+@contextmanager
+def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
+    """Open a file of the given format tag. Raises BadBlob for anything that is not one."""
+    name = str(path)
+    try:
+        size = Path(path).stat().st_size
+    except OSError as error:
+        raise BadBlob(f"{name}: cannot be read: {error.strerror}") from error
+    if size > MAX_BYTES:
+        raise BadBlob(f"{name}: {size} bytes are above the limit of {MAX_BYTES}")
+    try:
+        with safe_open(name, framework="numpy") as handle:
+            file = TensorFile(name, handle, handle.metadata() or {})
+            if file.metadata.get("format") != form:
+                raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise BadBlob(f"{name}: not a whole safetensors file: {str(error).splitlines()[0]}") from error
