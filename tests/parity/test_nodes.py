@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from web3.contract import Contract
 from offchain.exec import make_executor, reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind, Node
-from offchain.ir.primitives import CANONICAL_NAN, DType
+from offchain.ir.legality import check
+from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 from tests.evidence import Evidence, Prover, call
-from tests.strategies import SUMS, Case, graphs, nodes
+from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, SUMS, Case, graphs, nodes, over_state
 
 ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.EXPONENT: 1, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
-MAP_GAS = 3_000_000  # the dearest map: 16 inputs, 256 instructions, with calldata; see test_gas_of_the_dearest_map
+SPECIAL_WORDS = {DType.F32: SPECIAL_FLOATS, DType.I32: SPECIAL_INTS}
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,31 @@ def test_graph(verifier: Contract, case: Case, data: st.DataObject) -> None:
     prover = Prover(case)
     assert_torch_agrees(prover)
     judge(verifier, prover, data.draw(st.integers(0, len(case.graph.nodes) - 1), label="node"), data)
+
+
+def hashing_program(op: Op, rng: random.Random) -> tuple[Instr, ...]:
+    """Applies a primitive to special operands, over and over, and mixes all results into one word."""
+    row = TABLE[op]
+    floats, ints = ([Instr.const(dtype, w) for w in words] for dtype, words in SPECIAL_WORDS.items())
+    code = [*floats, *ints, Instr.const(DType.I32, 31)]
+    of = {DType.F32: range(len(floats)), DType.I32: range(len(floats), len(code) - 1)}
+    multiplier = mixed = len(code) - 1
+    while len(code) < MAX_PROGRAM - 4:
+        branch = rng.choice(list(DType))
+        operands = [rng.choice(of[dtype or branch]) for dtype in row.operands]
+        code.append(Instr(op, *operands))
+        if (row.result or branch) is DType.F32:
+            code.append(Instr(Op.BITS, len(code) - 1))
+        code.append(Instr(Op.IMUL, mixed, multiplier))
+        code.append(Instr(Op.IXOR, len(code) - 1, len(code) - 2))
+        mixed = len(code) - 1
+    return tuple(code)
+
+
+@pytest.mark.parametrize("op", [op for op in Op if TABLE[op].operands])
+def test_every_primitive(verifier: Contract, op: Op) -> None:
+    for seed in range(3):
+        node = Node(Kind.MAP, DType.I32, (), (), program=hashing_program(op, random.Random(seed)))
+        prover = Prover(over_state([node], []))
+        check(prover.case.graph)
+        assert call(verifier.functions.compute, prover.evidence(0, 0)) == prover.word(0, 0)
