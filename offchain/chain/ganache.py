@@ -47,16 +47,23 @@ def find_command() -> list[str]:
     if command := shutil.which("ganache", path=search):
         return [command]
     missing = "Ganache" if node else "node"
-    raise GanacheError(
-        f"{missing} is not installed: run `make setup` in the project, or `npm i -g ganache@7.9.2`"
-    )
+    raise GanacheError(f"{missing} is not installed: run `make setup` in the project, or `npm i -g ganache@7.9.2`")
 
 
-def free_port() -> int:
+def claim_port(port: int) -> int:
+    """The port itself, or a free one for 0.
+
+    Raises:
+        GanacheError: somebody listens there, who would answer in Ganache's place.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise GanacheError(f"port {port} is taken: {error.strerror}") from error
+        claimed: int = probe.getsockname()[1]
+        return claimed
 
 
 @dataclass
@@ -101,9 +108,9 @@ class Ganache:
         """Returns once the chain answers.
 
         Raises:
-            GanacheError: it cannot be started, or does not answer within START_TIMEOUT.
+            GanacheError: it cannot be started, its port is taken, or it does not answer within START_TIMEOUT.
         """
-        self.port = self.port or free_port()
+        self.port = claim_port(self.port)
         with self._open_log() as output:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
