@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -115,6 +116,7 @@ class Ganache:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
+            atexit.register(self.stop)  # no orphan, even where nobody calls stop
             deadline = time.monotonic() + START_TIMEOUT
             while not self._answers():
                 if not self.running or time.monotonic() > deadline:
@@ -137,6 +139,7 @@ class Ganache:
                 self._process.kill()
         self._process.wait()
         self._process = None
+        atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
         return self.start()
