@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from web3 import Web3
-from web3.contract import Contract
+from web3.logs import DISCARD
 
 from offchain.chain.deployment import COIN, Deployment, Parameters, deploy
 
@@ -97,6 +97,11 @@ class World:
     def ask(self, call: Any, sender: str | None = None) -> Any:
         """What a call gives, or the error that it reverts with, at the time of the latest block."""
         return call.call({"from": sender or self.stranger, "gas": GAS})
+
+    @staticmethod
+    def events(event: Any, receipt: Any) -> list[dict[str, Any]]:
+        """The arguments of every such event in a receipt."""
+        return [dict(entry["args"]) for entry in event.process_receipt(receipt, errors=DISCARD)]
 
     def terms(self, **changes: Any) -> tuple[Any, ...]:
         """Terms of three intervals, as the ABI wants them, with some fields changed."""

@@ -13,8 +13,8 @@ URI = "https://worker.example"
 def test_register(market_world: World) -> None:
     world = market_world
     receipt = world.send(world.registry.functions.register(3, URI), world.stranger)
-    (event,) = world.registry.events.Registered().process_receipt(receipt)
-    assert event["args"] == {"worker": world.stranger, "roles": 3, "endpoint": URI}
+    (event,) = world.events(world.registry.events.Registered(), receipt)
+    assert event == {"worker": world.stranger, "roles": 3, "endpoint": URI}
     assert world.registry.functions.worker(world.stranger).call() == (3, URI)
     assert all(world.registry.functions.hasRoles(world.stranger, mask).call() for mask in (1, 2, 3))
 

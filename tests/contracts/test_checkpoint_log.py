@@ -1,0 +1,193 @@
+"""CheckpointLog: what a solver may commit, when it is final, and what holds it up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from web3 import Web3
+
+from tests.conftest import Deploy
+from tests.reverts import reverts
+from tests.world import PARAMETERS, ROOT, World
+
+INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
+BIDDING, TRAINING, SLASHED = 1, 2, 4
+URI = "memory://state"
+
+
+def commit(world: World, task: int, index: int, root: bytes = ROOT, uri: str = URI) -> Any:
+    return world.log.functions.commit(task, index, root, uri)
+
+
+def test_commit(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    receipt = world.commit(task, 0)
+    (event,) = world.events(world.log.events.Committed(), receipt)
+    assert event == {"taskId": task, "index": 0, "root": ROOT, "uri": URI}
+    assert world.log.functions.count(task).call() == 1
+    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.now, 0, world.now + WINDOW)
+    assert world.log.functions.challengeableUntil(task, 0).call() == world.now + WINDOW
+
+
+def test_commit_up_to_the_deadline(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    due = world.task(task)["awardedAt"] + INTERVAL
+    assert world.market.functions.deadline(task, 0).call() == due
+    world.mine(due)
+    world.ask(commit(world, task, 0), world.solver)
+    world.mine(due + 1)
+    with reverts(world.log, "DeadlineMissed", due, due + 1):
+        world.ask(commit(world, task, 0), world.solver)
+
+
+def test_deadlines_count_from_the_award(market_world: World) -> None:
+    """Who is early with one checkpoint keeps the time for the next."""
+    world = market_world
+    task = world.award()
+    awarded = world.task(task)["awardedAt"]
+    world.commit(task, 0)
+    world.commit(task, 1, at=awarded + 2 * INTERVAL)
+    world.commit(task, 2, at=awarded + 3 * INTERVAL)
+
+
+def test_commit_out_of_order_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.log, "WrongIndex", 0, 1):
+        world.ask(commit(world, task, 1), world.solver)
+    world.commit(task, 0)
+    with reverts(world.log, "WrongIndex", 1, 0):
+        world.ask(commit(world, task, 0), world.solver)
+
+
+def test_commit_beyond_the_last_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    for index in range(3):
+        world.commit(task, index)
+    with reverts(world.log, "AllCommitted", task, 3):
+        world.ask(commit(world, task, 3), world.solver)
+
+
+def test_commit_by_others_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    for caller in (world.rival, world.requester, world.game):
+        with reverts(world.log, "NotSolver", world.solver.lower(), caller.lower()):
+            world.ask(commit(world, task, 0), caller)
+
+
+def test_commit_before_the_award_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    world.send(world.market.functions.bid(task, 1), world.solver)
+    with reverts(world.log, "NotTraining", task, BIDDING):
+        world.ask(commit(world, task, 0), world.solver)
+
+
+def test_commit_after_a_conviction_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    world.send(world.log.functions.hold(task, 0), world.game)
+    world.send(world.market.functions.slash(task, world.challenger), world.game)
+    with reverts(world.log, "NotTraining", task, SLASHED):
+        world.ask(commit(world, task, 1), world.solver)
+
+
+def test_commit_to_an_unknown_task_reverts(market_world: World) -> None:
+    with reverts(market_world.market, "UnknownTask", 0):
+        market_world.ask(commit(market_world, 0, 0), market_world.solver)
+
+
+@pytest.mark.parametrize(
+    ("root", "uri", "error"), [(bytes(32), URI, ("ZeroRoot",)), (ROOT, "u" * 513, ("UriTooLong", 512, 513))]
+)
+def test_commit_of_nonsense_reverts(market_world: World, root: bytes, uri: str, error: tuple[Any, ...]) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.log, *error):
+        world.ask(commit(world, task, 0, root, uri), world.solver)
+
+
+def test_final_once_the_window_is_closed(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    final = world.log.functions.isFinal(task, 0)
+    assert not final.call()
+    world.commit(task, 0)
+    world.travel(WINDOW)
+    assert not final.call()
+    world.travel(1)
+    assert final.call()
+    assert not world.log.functions.isFinal(task, 1).call()
+
+
+def test_final_once_every_dispute_is_over(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    final = world.log.functions.isFinal(task, 0)
+    for _ in range(2):
+        world.send(world.log.functions.hold(task, 0), world.game)
+    world.travel(WINDOW + 1)
+    for _ in range(2):
+        assert not final.call()
+        world.send(world.log.functions.unhold(task, 0), world.game)
+    assert final.call()
+
+
+def test_hold_up_to_the_end_of_the_window(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    until = world.now + WINDOW
+    world.mine(until)
+    world.ask(world.log.functions.hold(task, 0), world.game)
+    world.mine(until + 1)
+    with reverts(world.log, "WindowClosed", until, until + 1):
+        world.ask(world.log.functions.hold(task, 0), world.game)
+
+
+@pytest.mark.parametrize("verb", ["hold", "unhold"])
+def test_hold_and_unhold_only_by_the_game(market_world: World, verb: str) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    for caller in (world.solver, world.requester, world.w3.eth.accounts[0]):
+        with reverts(world.log, "NotGame", caller.lower()):
+            world.ask(world.log.functions[verb](task, 0), caller)
+
+
+@pytest.mark.parametrize("verb", ["hold", "unhold"])
+def test_hold_and_unhold_of_what_is_not_committed_reverts(market_world: World, verb: str) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.log, "UnknownCheckpoint", task, 0):
+        world.ask(world.log.functions[verb](task, 0), world.game)
+    with reverts(world.log, "UnknownCheckpoint", task, 0):
+        world.ask(world.log.functions.checkpoint(task, 0))
+
+
+def test_unhold_without_a_hold_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    with reverts(world.log, "NotHeld", task, 0):
+        world.ask(world.log.functions.unhold(task, 0), world.game)
+
+
+def test_connect_only_the_deployer_and_once(w3: Web3, deploy: Deploy, snapshot: None) -> None:
+    deployer, game = w3.eth.accounts[:2]
+    log = deploy("CheckpointLog", game)
+    with reverts(log, "NotDeployer", game.lower()):
+        log.functions.connect(game).call({"from": game})
+    with reverts(log, "ZeroAddress"):
+        log.functions.connect("0x" + "00" * 20).call({"from": deployer})
+    w3.eth.wait_for_transaction_receipt(log.functions.connect(game).transact({"from": deployer}))
+    assert log.functions.game().call() == game
+    with reverts(log, "AlreadyConnected"):
+        log.functions.connect(deployer).call({"from": deployer})

@@ -1,0 +1,426 @@
+"""TaskMarket: who pays whom, when, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import IntEnum
+from typing import Any
+
+import pytest
+from web3 import Web3
+
+from tests.conftest import Deploy
+from tests.reverts import reverts
+from tests.world import PARAMETERS, WEALTH, World
+
+Status = IntEnum("Status", "NONE BIDDING TRAINING COMPLETED SLASHED STALLED CANCELLED", start=0)
+FREE = WEALTH // 2
+STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
+INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
+
+
+# --- posting ---------------------------------------------------------------------------------------------------------
+
+
+def test_post(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    assert task == 0
+    assert world.task(task)["status"] == Status.BIDDING
+    assert world.task(task)["biddingEnds"] == world.now + PARAMETERS.bidding_time
+    assert world.market.functions.terms(task).call() == world.terms()
+    assert world.market.functions.intervals(task).call() == 3
+    assert world.pots(task) == (900, 0)
+    assert world.free(world.requester) == FREE - 900
+
+
+def test_post_without_money_reverts(market_world: World) -> None:
+    world = market_world
+    with reverts(world.vault, "InsufficientFree", world.requester.lower(), FREE + 1, FREE):
+        world.ask(world.market.functions.post(world.terms(maxPrice=FREE + 1)), world.requester)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("graphRoot", bytes(32), ("TermMissing", "graphRoot")),
+        ("stateRoot", bytes(32), ("TermMissing", "stateRoot")),
+        ("steps", 0, ("TermTooSmall", "steps", 1, 0)),
+        ("steps", 2**31, ("TermTooLarge", "steps", 2**31 - 1, 2**31)),
+        ("interval", 0, ("TermTooSmall", "interval", 1, 0)),
+        ("interval", 26, ("TermTooLarge", "interval", 25, 26)),
+        ("uri", "u" * 513, ("TermTooLarge", "uri", 512, 513)),
+        ("biddingTime", 49, ("TermTooSmall", "biddingTime", 50, 49)),
+        ("intervalTime", 9, ("TermTooSmall", "intervalTime", 10, 9)),
+        ("challengeWindow", 99, ("TermTooSmall", "challengeWindow", 100, 99)),
+        ("clock", 19, ("TermTooSmall", "clock", 20, 19)),
+        ("bond", PARAMETERS.bond - 1, ("TermTooSmall", "bond", PARAMETERS.bond, PARAMETERS.bond - 1)),
+        ("stake", STAKE - 1, ("StakeTooSmall", STAKE, STAKE - 1)),
+    ],
+)
+def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: Any, error: tuple[Any, ...]) -> None:
+    world = market_world
+    with reverts(world.market, *error):
+        world.ask(world.market.functions.post(world.terms(**{field: value})), world.requester)
+
+
+@pytest.mark.parametrize("price", [0, 1, 2, 900, 10**18 + 1, 2**128 - 1])
+@pytest.mark.parametrize("q", [1, 3_333, 5_000, 9_999])
+def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int) -> None:
+    """Burned part · q ≥ (1−q) · gain · margin, and one unit less would not do."""
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0))
+    stake = market.functions.requiredStake(price).call()
+    gain, burn, margin = 2 * price, 5_000, 12_000
+
+    def deters(candidate: int) -> bool:
+        return candidate * burn * q >= (10_000 - q) * gain * margin
+
+    assert deters(stake)
+    assert stake == 0 or not deters(stake - 1)
+
+
+@pytest.mark.parametrize("q", [0, 10_000])
+def test_detection_must_be_possible_and_uncertain(w3: Web3, artifacts: dict[str, Any], q: int) -> None:
+    artifact = artifacts["TaskMarket"]
+    factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0))
+    with reverts(factory, "InvalidDetection", q):
+        w3.eth.call({"data": constructor.data_in_transaction})
+
+
+# --- bidding ---------------------------------------------------------------------------------------------------------
+
+
+def test_bid(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    world.send(world.market.functions.bid(task, 900), world.solver)
+    assert (world.task(task)["solver"], world.task(task)["price"]) == (world.solver, 900)
+    assert world.pots(task) == (900, STAKE)
+    assert world.free(world.solver) == FREE - STAKE
+
+
+def test_lower_bid_releases_the_stake_of_the_one_outbid(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    world.send(world.market.functions.bid(task, 900), world.solver)
+    world.send(world.market.functions.bid(task, 899), world.rival)
+    assert world.task(task)["solver"] == world.rival
+    assert world.pots(task) == (900, STAKE)
+    assert (world.free(world.solver), world.free(world.rival)) == (FREE, FREE - STAKE)
+
+
+def test_own_bid_is_lowered_with_one_stake(market_world: World) -> None:
+    world = market_world
+    task = world.post(stake=FREE)
+    world.send(world.market.functions.bid(task, 900), world.solver)
+    world.send(world.market.functions.bid(task, 1), world.solver)
+    assert (world.free(world.solver), world.pots(task)) == (0, (900, FREE))
+
+
+def test_bid_that_is_not_lower_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    with reverts(world.market, "PriceTooHigh", 900, 901):
+        world.ask(world.market.functions.bid(task, 901), world.solver)
+    world.send(world.market.functions.bid(task, 0), world.solver)
+    with reverts(world.market, "PriceTooHigh", 0, 0):
+        world.ask(world.market.functions.bid(task, 0), world.rival)
+
+
+def test_bid_after_the_end_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    ends = world.task(task)["biddingEnds"]
+    world.mine(ends - 1)
+    world.ask(world.market.functions.bid(task, 1), world.solver)
+    world.mine(ends)
+    with reverts(world.market, "BiddingOver", ends, ends):
+        world.ask(world.market.functions.bid(task, 1), world.solver)
+
+
+def test_bid_of_the_wrong_people_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    world.send(world.registry.functions.register(2, ""), world.stranger)
+    world.send(world.registry.functions.register(3, ""), world.requester)
+    with reverts(world.market, "NotASolver", world.stranger.lower()):
+        world.ask(world.market.functions.bid(task, 1), world.stranger)
+    with reverts(world.market, "OwnTask", world.requester.lower()):
+        world.ask(world.market.functions.bid(task, 1), world.requester)
+
+
+def test_bid_without_the_stake_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post(stake=FREE + 1)
+    with reverts(world.vault, "InsufficientFree", world.solver.lower(), FREE + 1, FREE):
+        world.ask(world.market.functions.bid(task, 1), world.solver)
+
+
+def test_bid_on_what_is_not_for_bids_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    for number, status in ((task, Status.TRAINING), (task + 1, Status.NONE)):
+        with reverts(world.market, "WrongStatus", number, Status.BIDDING, status):
+            world.ask(world.market.functions.bid(number, 1), world.rival)
+
+
+# --- award -----------------------------------------------------------------------------------------------------------
+
+
+def test_award_refunds_the_surplus(market_world: World) -> None:
+    world = market_world
+    task = world.award(price=800)
+    assert world.task(task)["status"] == Status.TRAINING
+    assert world.task(task)["awardedAt"] == world.now
+    assert world.free(world.requester) == FREE - 800
+    assert world.pots(task) == (800, STAKE)
+
+
+def test_award_without_bids_cancels(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    world.send(world.market.functions.award(task), world.stranger, world.task(task)["biddingEnds"])
+    assert world.task(task)["status"] == Status.CANCELLED
+    assert (world.free(world.requester), world.pots(task)) == (FREE, (0, 0))
+
+
+def test_award_while_bidding_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    ends = world.task(task)["biddingEnds"]
+    world.mine(ends - 1)
+    with reverts(world.market, "BiddingOpen", ends, ends - 1):
+        world.ask(world.market.functions.award(task))
+
+
+def test_award_twice_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.market, "WrongStatus", task, Status.BIDDING, Status.TRAINING):
+        world.ask(world.market.functions.award(task))
+
+
+# --- pay -------------------------------------------------------------------------------------------------------------
+
+
+def test_collect_pays_in_order_and_the_last_takes_the_remainder(market_world: World) -> None:
+    world = market_world
+    task = world.award(price=800)
+    for index in range(3):
+        world.commit(task, index)
+    world.travel(WINDOW)  # the first two windows are over, the last one not
+    receipt = world.send(world.market.functions.collect(task), world.stranger, at=world.now)
+    paid = world.events(world.market.events.Paid(), receipt)
+    assert [(event["index"], event["amount"]) for event in paid] == [(0, 266), (1, 266)]
+    assert world.task(task)["paid"] == 2
+    assert world.free(world.solver) == FREE - STAKE + 532
+
+    world.travel(2)
+    world.send(world.market.functions.collect(task), world.stranger)
+    assert world.task(task)["status"] == Status.COMPLETED
+    assert (world.free(world.solver), world.pots(task)) == (FREE + 800, (0, 0))
+
+
+def test_collect_within_the_window_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.market, "NothingFinal", task, 0):
+        world.ask(world.market.functions.collect(task))
+    world.commit(task, 0)
+    world.travel(WINDOW)
+    with reverts(world.market, "NothingFinal", task, 0):
+        world.ask(world.market.functions.collect(task))
+    world.travel(1)
+    world.ask(world.market.functions.collect(task))
+
+
+def test_collect_stops_at_a_dispute(market_world: World) -> None:
+    """Neither the disputed checkpoint is paid, nor a later one that is final by itself."""
+    world = market_world
+    task = world.award()
+    for index in range(3):
+        world.commit(task, index)
+    world.send(world.log.functions.hold(task, 1), world.game)
+    world.travel(2 * WINDOW)
+    world.send(world.market.functions.collect(task), world.stranger)
+    assert world.task(task)["paid"] == 1
+    with reverts(world.market, "NothingFinal", task, 1):
+        world.ask(world.market.functions.collect(task))
+    world.send(world.log.functions.unhold(task, 1), world.game)
+    world.send(world.market.functions.collect(task), world.stranger)
+    assert world.task(task)["status"] == Status.COMPLETED
+
+
+def test_collect_pays_a_bounded_number(market_world: World) -> None:
+    """A long backlog can neither outgrow a block nor be lost."""
+    world = market_world
+    task = world.award(price=900, steps=66, interval=1)
+    for index in range(66):
+        world.commit(task, index, at=world.now)
+    world.travel(WINDOW + 1)
+    world.send(world.market.functions.collect(task), world.stranger)
+    assert world.task(task)["paid"] == 64
+    world.send(world.market.functions.collect(task), world.stranger)
+    assert (world.task(task)["status"], world.free(world.solver)) == (Status.COMPLETED, FREE + 900)
+
+
+# --- stall -----------------------------------------------------------------------------------------------------------
+
+
+def test_stall_pays_what_is_final_and_burns_a_tenth(market_world: World) -> None:
+    world = market_world
+    task = world.award(price=800)
+    world.commit(task, 0)
+    world.travel(WINDOW + 1)
+    world.send(world.market.functions.stall(task), world.stranger)
+    assert world.task(task)["status"] == Status.STALLED
+    assert world.free(world.solver) == FREE + 266 - 432
+    assert world.free(world.requester) == FREE - 266
+    assert (world.burned(), world.pots(task)) == (432, (0, 0))
+
+
+def test_stall_before_the_deadline_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    deadline = world.task(task)["awardedAt"] + INTERVAL
+    world.mine(deadline)
+    with reverts(world.market, "NotStalled", deadline, deadline):
+        world.ask(world.market.functions.stall(task))
+    world.mine(deadline + 1)
+    world.ask(world.market.functions.stall(task))
+
+
+def test_stall_with_a_checkpoint_pending_reverts(market_world: World) -> None:
+    """The stake answers for every commitment until nobody can dispute it any more."""
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    world.send(world.log.functions.hold(task, 0), world.game)
+    world.travel(WINDOW)
+    with reverts(world.market, "CheckpointPending", task, 0):
+        world.ask(world.market.functions.stall(task))
+    world.travel(WINDOW)  # closed now, but the dispute goes on
+    with reverts(world.market, "CheckpointPending", task, 0):
+        world.ask(world.market.functions.stall(task))
+
+
+def test_stall_of_delivered_work_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    for index in range(3):
+        world.commit(task, index)
+    world.travel(10 * WINDOW)
+    with reverts(world.market, "NothingDue", task):
+        world.ask(world.market.functions.stall(task))
+
+
+# --- conviction ------------------------------------------------------------------------------------------------------
+
+
+def test_slash_pays_before_the_false_checkpoint_and_burns_half(market_world: World) -> None:
+    world = market_world
+    task = world.award(price=800)
+    for index in range(3):
+        world.commit(task, index)
+    world.send(world.log.functions.hold(task, 1), world.game)
+    world.travel(2 * WINDOW)
+    receipt = world.send(world.market.functions.slash(task, world.challenger), world.game)
+    (event,) = world.events(world.market.events.Slashed(), receipt)
+    assert [event[name] for name in ("slashed", "rewarded", "burned", "refunded")] == [4320, 2160, 2160, 534]
+    assert world.task(task)["status"] == Status.SLASHED
+    assert world.free(world.solver) == FREE - STAKE + 266
+    assert world.free(world.challenger) == FREE + 2160
+    assert world.free(world.requester) == FREE - 266
+    assert (world.burned(), world.pots(task)) == (2160, (0, 0))
+
+
+def test_burn_is_rounded_up(market_world: World) -> None:
+    world = market_world
+    task = world.award(stake=STAKE + 1)
+    world.commit(task, 0)
+    world.send(world.log.functions.hold(task, 0), world.game)
+    world.send(world.market.functions.slash(task, world.challenger), world.game)
+    assert (world.burned(), world.free(world.challenger)) == (2161, FREE + 2160)
+
+
+def test_second_conviction_changes_nothing(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    world.commit(task, 0)
+    world.send(world.log.functions.hold(task, 0), world.game)
+    world.send(world.market.functions.slash(task, world.challenger), world.game)
+    world.send(world.market.functions.slash(task, world.stranger), world.game)
+    assert world.free(world.stranger) == FREE
+
+
+def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World) -> None:
+    """Intervals that are final and not collected can't make a conviction too dear for a block."""
+    world = market_world
+    task = world.award(steps=100, interval=1, price=900)
+    for index in range(99):
+        world.commit(task, index, at=world.now)
+    world.travel(WINDOW + 1)
+    world.commit(task, 99)
+    world.send(world.log.functions.hold(task, 99), world.game)
+    receipt = world.send(world.market.functions.slash(task, world.challenger), world.game)
+    assert receipt["gasUsed"] < 1_000_000
+    assert world.free(world.solver) == FREE - STAKE + 64 * 9
+    assert world.free(world.requester) == FREE - 64 * 9
+
+
+def test_slash_by_others_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    for caller in (world.challenger, world.requester, world.w3.eth.accounts[0]):
+        with reverts(world.market, "NotGame", caller.lower()):
+            world.ask(world.market.functions.slash(task, caller), caller)
+
+
+def test_slash_before_the_award_reverts(market_world: World) -> None:
+    world = market_world
+    task = world.post()
+    with reverts(world.market, "WrongStatus", task, Status.TRAINING, Status.BIDDING):
+        world.ask(world.market.functions.slash(task, world.challenger), world.game)
+
+
+@pytest.mark.parametrize("verb", ["collect", "stall", "award"])
+def test_nothing_moves_after_the_end(market_world: World, verb: str) -> None:
+    world = market_world
+    task = world.award()
+    world.travel(INTERVAL)
+    world.send(world.market.functions.stall(task), world.stranger)
+    expected = Status.BIDDING if verb == "award" else Status.TRAINING
+    with reverts(world.market, "WrongStatus", task, expected, Status.STALLED):
+        world.ask(world.market.functions[verb](task))
+
+
+# --- wiring and views ------------------------------------------------------------------------------------------------
+
+
+def test_connect_only_the_deployer_and_once(market_world: World) -> None:
+    world, deployer = market_world, market_world.w3.eth.accounts[0]
+    connect = world.market.functions.connect(world.log.address, world.game)
+    with reverts(world.market, "NotDeployer", world.game.lower()):
+        world.ask(connect, world.game)
+    with reverts(world.market, "AlreadyConnected"):
+        world.ask(connect, deployer)
+
+
+def test_limits(market_world: World) -> None:
+    expected = [value for name, value in asdict(PARAMETERS).items() if name != "withdrawal_delay"]
+    assert list(market_world.market.functions.limits().call()) == expected
+
+
+def test_deadline_of_the_longest_task(market_world: World) -> None:
+    """Neither the deadline nor the number of intervals overflows."""
+    world = market_world
+    task = world.award(steps=2**31 - 1, interval=1, intervalTime=2**32 - 1)
+    assert world.market.functions.intervals(task).call() == 2**31 - 1
+    due = world.market.functions.deadline(task, 2**31 - 2).call()
+    assert due == world.task(task)["awardedAt"] + (2**31 - 1) * (2**32 - 1)
+
+
+def test_intervals_of_an_unknown_task_reverts(market_world: World) -> None:
+    with reverts(market_world.market, "UnknownTask", 0):
+        market_world.ask(market_world.market.functions.intervals(0))

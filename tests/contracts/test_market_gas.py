@@ -1,0 +1,45 @@
+"""Gas of every verb of vault, registry, market and checkpoint log, held to a committed snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.contracts.conftest import GasSnapshot
+from tests.world import PARAMETERS, ROOT, World
+
+LOST = PARAMETERS.challenge_window + 1
+
+
+def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> None:
+    """One task of three intervals is completed, one is convicted, one stalls."""
+    world = market_world
+    vault, registry, market, log = (part.functions for part in (world.vault, world.registry, world.market, world.log))
+
+    def spend(verb: str, call: Any, sender: str, at: int | None = None) -> None:
+        gas_snapshot.check(verb, world.send(call, sender, at)["gasUsed"])
+
+    spend("StakeVault.deposit", vault.deposit(1), world.solver)
+    spend("StakeVault.requestWithdrawal", vault.requestWithdrawal(1), world.solver)
+    spend("StakeVault.withdraw", vault.withdraw(), world.solver, world.now + PARAMETERS.withdrawal_delay)
+    spend("WorkerRegistry.register", registry.register(1, "https://worker.example"), world.stranger)
+    spend("WorkerRegistry.update", registry.update(3, "https://worker.example"), world.stranger)
+    spend("WorkerRegistry.deregister", registry.deregister(), world.stranger)
+
+    spend("TaskMarket.post", market.post(world.terms()), world.requester)
+    spend("TaskMarket.bid first", market.bid(0, 900), world.rival)
+    spend("TaskMarket.bid lower", market.bid(0, 800), world.solver)
+    spend("TaskMarket.award", market.award(0), world.stranger, world.task(0)["biddingEnds"])
+    for index in range(3):
+        spend("CheckpointLog.commit", log.commit(0, index, ROOT, "memory://state"), world.solver)
+    spend("CheckpointLog.hold", log.hold(0, 0), world.game)
+    spend("CheckpointLog.unhold", log.unhold(0, 0), world.game)
+    spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.now + LOST)
+
+    convicted = world.award()
+    world.commit(convicted, 0)
+    world.send(log.hold(convicted, 0), world.game)
+    spend("TaskMarket.slash", market.slash(convicted, world.challenger), world.game)
+    stalled = world.award()
+    spend("TaskMarket.stall", market.stall(stalled), world.stranger, world.now + LOST)
+    world.post()
+    spend("TaskMarket.award without bids", market.award(3), world.stranger, world.task(3)["biddingEnds"])
