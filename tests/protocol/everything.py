@@ -151,7 +151,8 @@ def _update(maker: Maker, extra_maps: int) -> None:
     new_w += [Instr(Op.SUB, 7, 6)]
     inputs = [("w", (OUT, 1)), ("one", (0, 1)), ("back", (1, WIDTH)), ("half", (0, 0))]
     maker.add("new_w", Kind.MAP, (WIDTH, OUT), inputs, program=new_w)
-    new_big = [*read[:2], Instr(Op.INDEX, 0), Instr(Op.TO_FLOAT, 2), Instr(Op.DIV, 1, 3), Instr(Op.SUB, 0, 4)]
+    new_big = [*read[:2], Instr(Op.INDEX, 0), _int(1), Instr(Op.IADD, 2, 3), Instr(Op.TO_FLOAT, 4)]
+    new_big += [Instr(Op.DIV, 1, 5), Instr(Op.SUB, 0, 6)]
     maker.add("new_big", Kind.MAP, (BIG,), [("big", (1,)), ("long", (0,))], program=new_big)
     for i in range(extra_maps):
         maker.add(f"extra{i}", Kind.MAP, (3,), [("frozen", (1,))], program=[read[0], Instr(Op.ADD, 0, 0)])

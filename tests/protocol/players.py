@@ -10,6 +10,7 @@ from eth_account.signers.local import LocalAccount
 
 from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.reader import Reader
+from offchain.chain.reverts import Reverted
 from offchain.exec import make_executor
 from offchain.roles.actions import Move
 from offchain.roles.attack import attack
@@ -86,6 +87,7 @@ class Played:
 
     moves: list[tuple[str, str, int]] = field(default_factory=list)  # solver or challenger, function, gas
     last: Receipt | None = None
+    refusals: list[str] = field(default_factory=list)  # typed errors of moves that the contract refused
 
     @property
     def reveals(self) -> int:
@@ -113,11 +115,15 @@ def play(
         moving = view.mover == view.solver
         player, other = (solver, challenger) if moving else (challenger, solver)
         move = strategies[0 if moving else 1](view)
-        if move is None:
+        try:
+            played.last = player.chain.move(dispute_id, move) if move else None
+        except Reverted as refusal:  # a lie that the contract does not take is as good as silence
+            played.refusals.append(refusal.name)
+            move = None
+        if move is None or played.last is None:
             travel(view.deadline + 1)
             played.last = other.chain.timeout(dispute_id)
             continue
-        played.last = player.chain.move(dispute_id, move)
         played.moves.append(("solver" if moving else "challenger", move.function, played.last.gas_used))
     return played
 
