@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from web3 import Web3
 from web3.contract import Contract
+from web3.logs import DISCARD
 
 from offchain.chain.deployment import Parameters, deploy, load_artifact
 from offchain.commit.merkle import Position, Tree, depth
@@ -16,7 +17,8 @@ from offchain.commit.roots import graph_root
 from offchain.exec.reference import extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Kind, Source
-from tests.contracts.runs import Run, header
+from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
+from tests.reverts import reverts
 
 MAX_GAS: Final = 3_000_000  # of any move
 DEMAND: Final = 2**32 - 1
@@ -307,3 +309,27 @@ class Walk:
         if min(first + width, d.claim.b) - first > 1:
             return ["nameSum", i, sums]
         return ["proveTerm", i, sums, *self.evidence(d, self.aim.k)]
+
+
+# --- for tests ----------------------------------------------------------------------------------------------------
+
+
+def begin(world: World, aim: Aim, lie: Lie | None = None, job: Job | None = None, extra: int = 0) -> Walk:
+    told = run(job or every_kind(), lie)
+    return Walk(world, told, aim, world.task(told), extra=extra).open()
+
+
+def events(world: World, receipt: Any) -> dict[str, Any]:
+    """The game's events in a receipt, by name."""
+    game = world.game
+    found = [event().process_receipt(receipt, errors=DISCARD) for event in game.events]
+    return {log.event: log.args for logs in found for log in logs if log.address == game.address}
+
+
+def refused(walk: Walk, move: Any, *expected: Any, **changes: Any) -> Any:
+    """The move, changed so, would be refused with this error."""
+    args = [changes.get(f"a{i}", arg) for i, arg in enumerate(move.args)]
+    call = getattr(walk.world.game.functions, move.verb)(walk.id, *args)
+    with reverts(walk.world.game, *expected) as values:
+        call.call({"from": changes.get("by", move.by), "gas": 12_000_000})
+    return values
