@@ -117,8 +117,10 @@ def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> Non
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value in pairs}, indent=2, default=str))
         return
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(name, str(value), style=None)
+        table.add_row(name, str(value))
     Console(width=80, highlight=False).print(table)
 
 

@@ -16,7 +16,7 @@ from offchain.ir.arrays import Array
 from offchain.job import Batch, Job
 
 HIDDEN = 64
-STEPS = 400
+STEPS = 300
 INTERVAL = 50
 
 
@@ -50,10 +50,15 @@ def batch_accuracy(model: Any, batch: Batch) -> Tensor:
 def job(steps: int = STEPS, interval: int = INTERVAL) -> Job:
     """The job; shorter ones serve tests."""
     images, labels, _, _ = split()
+
+    def decaying(t: Tensor) -> Tensor:
+        """Learning rate of step t, falling to zero."""
+        return (t - steps) * (-0.3 / steps)
+
     return Job(
         model=model(),
         loss=loss,
-        optimizer=(torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}),
+        optimizer=(torch.optim.SGD, {"lr": decaying, "momentum": 0.9, "weight_decay": 1e-3}),
         dataset={"image": images, "label": labels},
         batch_size=64,
         steps=steps,

@@ -1,0 +1,217 @@
+"""`offchain task build|inspect|post|status|result`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of, tokens
+from offchain.commands.worker import Address
+from offchain.errors import BadInput
+from offchain.ir.graph import work_units
+from offchain.roles.posting import NoResult, Offer, follow, post, result, save_model, terms_of
+from offchain.roles.view import Status, TaskView
+from offchain.store.blobs import BlobStore, blob_name
+from offchain.store.serve import BlobServer
+from offchain.store.taskfile import Task
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def task() -> None:
+    """Build, post, follow and fetch training tasks."""
+
+
+@task.command()
+@click.argument("job", type=FILE)
+@click.option("-o", "--output", required=True, type=FILE)
+@json_option
+def build(job: Path, output: Path, as_json: bool) -> None:
+    """Trace a job file, lower it to a step graph, check it, and pack it with its data.
+
+    The job file is your own code and runs here only; workers get data.
+
+    \b
+    Example:  offchain task build job.py -o digits.task
+    """
+    from offchain.job import load
+    from offchain.lower import compile as lower
+
+    built = lower(load(job))
+    built.save(output)
+    show([*facts(built), ("file", str(output)), ("bytes", output.stat().st_size)], as_json)
+
+
+@task.command()
+@click.argument("file", type=FILE)
+@json_option
+def inspect(file: Path, as_json: bool) -> None:
+    """Check a task file and say what is in it.
+
+    \b
+    Example:  offchain task inspect digits.task
+    """
+    show(facts(Task.load(file)), as_json)
+
+
+def facts(of: Task) -> list[tuple[str, object]]:
+    """What a task file holds, as rows."""
+    kinds = Counter(node.kind.name.lower() for node in of.graph.nodes)
+    return [
+        ("name", of.name),
+        ("graph root", of.graph_root.hex()),
+        ("state root", of.state_root.hex()),
+        ("steps", of.steps),
+        ("interval", of.interval),
+        ("nodes", sum(kinds.values())),
+        ("nodes by kind", dict(sorted(kinds.items()))),
+        ("slots", len(of.graph.slots)),
+        ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),
+        ("work units a step", work_units(of.graph)),
+    ]
+
+
+@task.command("post")
+@click.argument("file", type=FILE)
+@connection_options
+@click.option("--max-price", type=TOKENS, required=True, help="For the whole task; locked now.")
+@click.option("--stake", type=TOKENS, help="What a bid locks. Default: the least that deters.")
+@click.option("--bond", type=TOKENS, help="What a dispute locks. Default: the least allowed.")
+@click.option("--bidding-time", default=60, show_default=True, help="Seconds.")
+@click.option("--interval-time", default=600, show_default=True, help="Seconds for each checkpoint.")
+@click.option("--challenge-window", default=600, show_default=True, help="Seconds to dispute a checkpoint.")
+@click.option("--clock", default=600, show_default=True, help="Seconds that each side of a dispute may think.")
+@click.option("--uri", help="Where the file can be fetched (http, https), if you serve it yourself.")
+@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Else serve it here.")
+@click.option("--public-url", help="Where others reach that, if not there.")
+@click.option("-o", "--output", type=FILE, help="Where the trained model goes.")
+@json_option
+def post_task(
+    file: Path,
+    connection: Connection,
+    uri: str | None,
+    listen: tuple[str, int],
+    public_url: str | None,
+    output: Path | None,
+    as_json: bool,
+    **offer: int,
+) -> None:
+    """Post a task, serve its file, and see it through: award, pay, fetch the model.
+
+    The file is checked before any money is locked. With --uri the command returns once the task is posted (unless -o
+    asks for the model); otherwise it stays, because workers fetch the file from here.
+
+    \b
+    Example:  offchain task post digits.task --max-price 100 --key me.key -o model.safetensors
+    """
+    loaded = Task.load(file)
+    chain = connection.chain()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
+        blobs = BlobStore(folder)
+        if uri is None:
+            server = stack.enter_context(BlobServer(folder, *listen))
+            blobs.base = public_url or server.url
+            uri = blobs.publish(blob_name(loaded.graph_root, "task"), loaded.save)
+        task_id = post(chain, terms_of(chain, loaded, Offer(**offer), uri))
+        click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
+        if blobs.base is None and output is None:
+            return
+        ended = _watch(connection, task_id)
+        click.echo(json.dumps(_facts(ended)) if as_json else f"task {task_id} is {ended.status.name.lower()}")
+        if ended.status is not Status.COMPLETED:
+            raise NoResult(f"task {task_id} is {ended.status.name.lower()}: it has no result")
+        if output:
+            save_model(output, loaded, result(chain, task_id, loaded, blobs))
+            click.echo(json.dumps({"file": str(output)}) if as_json else f"model in {output}")
+
+
+def _watch(connection: Connection, task_id: int) -> TaskView:
+    """Follow a task with a bar of its checkpoints, to its end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("bidding")
+        for view in follow(connection.chain(), task_id):
+            paid = f"{view.status.name.lower()}, {view.paid} paid"
+            progress.update(bar, description=paid, completed=len(view.checkpoints), total=view.terms.intervals)
+    return view
+
+
+@task.command()
+@click.argument("task_id", type=int, required=False)
+@connection_options
+@json_option
+def status(task_id: int | None, connection: Connection, as_json: bool) -> None:
+    """One task, or all of them.
+
+    \b
+    Example:  offchain task status 0 --dev-account 1
+    """
+    from offchain.chain.reader import Reader
+
+    views = Reader(connection.chain()).read().tasks
+    if task_id is None:
+        if as_json:
+            click.echo(json.dumps([_facts(view) for view in views], indent=2))
+            return
+        rows = [(v.id, v.status.name.lower(), tokens(v.price), _progress(v), v.solver[:10]) for v in views]
+        table_of(["task", "status", "price", "checkpoints", "solver"], rows)
+        return
+    if not 0 <= task_id < len(views):
+        raise BadInput(f"there is no task {task_id}; {len(views)} were posted")
+    facts = _facts(views[task_id])
+    if not as_json:
+        facts |= {name: tokens(int(str(facts[name]))) for name in ("price", "max_price", "stake")}
+    show([(name, value) for name, value in facts.items() if as_json or name != "checkpoint_roots"], as_json)
+
+
+def _progress(view: TaskView) -> str:
+    return f"{len(view.checkpoints)} of {view.terms.intervals}, {view.paid} paid"
+
+
+def _facts(view: TaskView) -> dict[str, object]:
+    return {
+        "task": view.id,
+        "status": view.status.name.lower(),
+        "requester": view.requester,
+        "solver": view.solver,
+        "price": str(view.price),
+        "max_price": str(view.terms.max_price),
+        "stake": str(view.terms.stake),
+        "steps": view.terms.steps,
+        "checkpoints": len(view.checkpoints),
+        "intervals": view.terms.intervals,
+        "paid": view.paid,
+        "disputes": sum(point.holds for point in view.checkpoints),
+        "checkpoint_roots": [point.root.hex() for point in view.checkpoints],
+    }
+
+
+@task.command("result")
+@click.argument("task_id", type=int)
+@click.option("-o", "--output", required=True, type=FILE)
+@click.option("--file", "task_file", type=FILE, help="The task file, if you have it; else it is fetched.")
+@connection_options
+def result_of(task_id: int, output: Path, task_file: Path | None, connection: Connection) -> None:
+    """Fetch the trained model of a completed task, check it against the last checkpoint, and save it.
+
+    \b
+    Example:  offchain task result 0 -o model.safetensors --dev-account 1
+    """
+    chain = connection.chain()
+    terms = chain.terms(task_id)
+    with TemporaryDirectory(prefix="offchain-") as folder:
+        blobs = BlobStore(Path(folder))
+        path = task_file or blobs.fetch(terms.uri, blob_name(terms.graph_root, "task"), Task.load)
+        loaded = Task.load(path)
+        loaded.verify(terms.graph_root, terms.state_root)
+        save_model(output, loaded, result(chain, task_id, loaded, blobs))
+    click.echo(f"model in {output}")

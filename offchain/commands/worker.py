@@ -1,0 +1,121 @@
+"""`offchain worker`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from offchain.chain.client import SOLVER, VERIFIER
+from offchain.commands.common import Connection, connection_options
+from offchain.errors import BadInput
+from offchain.roles.display import LEVELS, Display, configure_logging
+from offchain.roles.options import WorkerOptions
+from offchain.roles.policy import Policy
+from offchain.roles.runner import Worker, executor_factory
+
+MASKS = {"solver": SOLVER, "verifier": VERIFIER}
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9000", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+@click.command()
+@connection_options
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(["solver", "verifier", "requester"]))
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
+              help="Folder of its database and checkpoints.")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
+@click.option("--executor", type=click.Choice(["torch", "reference"]), default="torch", show_default=True)
+@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Serve checkpoints here.")
+@click.option("--public-url", help="Where others reach that, if not there.")
+@click.option("--ask", type=float, default=0.9, show_default=True, help="First bid, as a share of the highest price.")
+@click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, likewise.")
+@click.option("--audit-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="Share of the checkpoints that a verifier replays, drawn in secret.")  # fmt: skip
+@click.option("--min-clock", type=int, default=60, show_default=True, help="Leave tasks with shorter dispute clocks.")
+@click.option("--min-window", type=int, default=60, show_default=True, help="… with shorter challenge windows.")
+@click.option("--min-interval-time", type=int, default=30, show_default=True, help="… with shorter deadlines.")
+@click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two looks at the chain.")
+@click.option("--json-lines", is_flag=True, help="Log JSON, one object a line.")
+@click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
+def worker(connection: Connection, roles: tuple[str, ...], json_lines: bool, log_level: str, **chosen: object) -> None:
+    """Bid, train, audit and dispute, until stopped (Ctrl-C, or SIGTERM).
+
+    Its account needs ether for gas, and free tokens in the vault for stakes and bonds. What it trained and promised
+    is kept in --home: a restart resumes.
+
+    \b
+    Example:  offchain worker --role solver --role verifier --key worker.key --listen 0.0.0.0:9000
+    """
+    configure_logging(json_lines, log_level)
+    options = worker_options(**chosen)  # type: ignore[arg-type]
+    chain = connection.chain()
+    with (
+        Display() as display,
+        Worker(
+            chain, roles, options, executor_factory(str(chosen["executor"]), str(chosen["device"])), display.on_event
+        ) as w,
+    ):
+        register(w)
+        w.run()
+
+
+def worker_options(
+    home: Path,
+    listen: tuple[str, int],
+    public_url: str | None,
+    ask: float,
+    reserve: float,
+    audit_share: float,
+    min_clock: int,
+    min_window: int,
+    min_interval_time: int,
+    poll: float,
+    device: str,
+    executor: str,
+) -> WorkerOptions:
+    """Options from the command line. Raises BadInput."""
+    if not 0 < reserve <= ask <= 1:
+        raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
+    if device.startswith("cuda"):
+        require_cuda(device)
+    policy = Policy(
+        ask=Fraction(ask).limit_denominator(10_000),
+        reserve=Fraction(reserve).limit_denominator(10_000),
+        audit_share=audit_share,
+        min_clock=min_clock,
+        min_window=min_window,
+        min_interval_time=min_interval_time,
+    )
+    return WorkerOptions(folder=home, policy=policy, listen=listen, public_url=public_url, poll=poll)
+
+
+def require_cuda(device: str) -> None:
+    """Raises BadInput where torch does not have that device."""
+    import torch
+
+    number = device.partition(":")[2] or "0"
+    if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
+        raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")
+
+
+def register(worker: Worker) -> None:
+    """Enter the register with this worker's roles and address, if it stands there with others."""
+    mask = sum(MASKS[role] for role in set(worker.roles) if role in MASKS)
+    if mask and worker.chain.roles_of() != mask:
+        worker.chain.register(mask, worker.workshop.blobs.base or "")

@@ -1,0 +1,118 @@
+"""Who watches: every transaction of a run, and each move of a dispute as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+
+from offchain.chain.abi import Event
+from offchain.chain.reader import Reader
+from offchain.demo.stage import Stage
+from offchain.roles.view import TaskView
+
+SOLVERS_MOVES: Final = "reveal"
+VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "TermJudged", "SlotJudged")
+
+
+@dataclass
+class Move:
+    """A transaction to the dispute game."""
+
+    dispute: int
+    who: str
+    what: str
+    gas: int
+
+
+@dataclass
+class Audience:
+    """Follows the chain from a block on. `look` prints what is new."""
+
+    stage: Stage
+    console: Console
+    reader: Reader = field(init=False)
+    gas: int = 0
+    max_gas: int = 0
+    moves: list[Move] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._next = self.stage.w3.eth.block_number + 1
+        self.reader = Reader(self.stage.chains["requester"])
+        self._game = self.stage.deployment.contract(self.stage.w3, "game")
+
+    def look(self, task_id: int) -> TaskView:
+        """Take in new blocks, and return the task as it is now."""
+        last = self.stage.w3.eth.block_number
+        for number in range(self._next, last + 1):
+            for transaction in self.stage.w3.eth.get_block(number, full_transactions=True)["transactions"]:
+                self._take(transaction)
+        if last >= self._next:
+            found = self.stage.chains["requester"].logs(("market", "log", "game"), self._next, last)
+            self.events += found
+            for event in found:
+                self._say(event)
+        self._next = last + 1
+        return self.reader.read().task(task_id)
+
+    def _take(self, transaction: Any) -> None:
+        used = self.stage.w3.eth.get_transaction_receipt(transaction["hash"])["gasUsed"]
+        self.gas += used
+        self.max_gas = max(self.max_gas, used)
+        if transaction["to"] != self.stage.deployment.game:
+            return
+        function, args = self._game.decode_function_input(transaction["input"])
+        who = self.stage.name_of(transaction["from"])
+        self.moves.append(Move(args.get("id", 0), who, function.fn_name, used))
+        self.console.print(
+            f"  [bold]{who:10}[/] {function.fn_name:13} [dim]{used:>9,} gas[/]  {_shown(function.fn_name, args)}"
+        )
+
+    def _say(self, event: Event) -> None:
+        args, name = event.args, self.stage.name_of
+        lines = {
+            "Bid": lambda: f"  {name(args['solver'])} bids {args['price'] / 1e18:g}",
+            "Awarded": lambda: f"  {name(args['solver'])} wins at {args['price'] / 1e18:g}, and trains",
+            "Opened": lambda: f"  [red]{name(args['challenger'])} disputes checkpoint {args['checkpoint']}[/]",
+            "ElementJudged": lambda: (
+                f"  [red]contract computes {_float(args['computed'])}, claimed {_float(args['claimed'])}[/]"
+            ),
+            "TermJudged": lambda: (
+                f"  [red]contract computes term {args['k']}: {args['computed']}, claimed {args['claimed']}[/]"
+            ),
+            "Resolved": lambda: f"  [bold]{name(args['winner'])} wins against {name(args['loser'])}[/]",
+            "Slashed": lambda: f"  [bold red]{name(args['solver'])} is slashed {args['slashed'] / 1e18:g}[/]",
+        }
+        if event.name in lines:
+            self.console.print(lines[event.name]())
+
+    def event(self, *names: str) -> Event | None:
+        """The last event of one of those names."""
+        return next((event for event in reversed(self.events) if event.name in names), None)
+
+
+def _float(word: int) -> str:
+    return f"{np.array([word], np.uint32).view(np.float32)[0]:.9g}"
+
+
+def _shown(function: str, args: dict[str, Any]) -> str:
+    """The few words that tell a person what a move says."""
+    texts = {
+        "open": lambda: f"checkpoint {args['checkpoint']} is wrong",
+        "revealSteps": lambda: f"{len(args['roots'])} state roots",
+        "nameStep": lambda: f"root {args['i']} is the first wrong one",
+        "revealTrace": lambda: f"{len(args['nodeChildren'])} nodes, {len(args['slotChildren'])} slots",
+        "nameNode": lambda: f"node {args['node']} is the first wrong one",
+        "nameSlot": lambda: f"slot {args['slot']} does not repeat its node",
+        "revealChunks": lambda: f"{len(args['children'])} chunks",
+        "nameChunk": lambda: f"chunk {args['index']}",
+        "revealChunk": lambda: "1,024 elements",
+        "nameElement": lambda: f"element {args['element']}",
+        "revealSums": lambda: f"{len(args['sums'])} partial sums",
+        "nameSum": lambda: f"partial sum {args['i']}",
+        "proveTerm": lambda: f"term {args['i']}: multiply and compare",
+    }
+    return texts[function]() if function in texts else ""

@@ -1,0 +1,156 @@
+"""The demo's stage: a chain, contracts, people with money, and each of them as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from eth_account import Account
+from web3 import Web3
+from web3.middleware import SignAndSendRawMiddlewareBuilder
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import COIN, PRESETS, Deployment, deploy
+from offchain.chain.ganache import Ganache
+from offchain.chain.rpc import connect
+from offchain.errors import OffchainError
+
+PEOPLE: Final = {  # name -> account of the local chain
+    "requester": 1,
+    "solver-a": 2,
+    "solver-b": 3,
+    "verifier-a": 4,
+    "verifier-b": 5,
+    "cheat": 6,
+}
+WEALTH: Final = 10_000 * COIN
+PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
+LIMITS: Final = ["--min-clock", "20", "--min-window", "5", "--min-interval-time", "20", "--poll", "0.5"]
+
+
+class DemoFailed(OffchainError):
+    """Something did not happen in time; names the log to look at."""
+
+
+@dataclass
+class Stage:
+    """Everything that runs while the demo plays. Logs of the processes are in `folder`."""
+
+    folder: Path
+    ganache: Ganache = field(default_factory=Ganache)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._stack.enter_context(self.ganache)
+        self._stack.callback(self._stop_all)
+        self.w3: Web3 = connect(self.ganache.url)
+        owner = Account.from_key(self.ganache.accounts[0])
+        self.w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(owner), layer=0)
+        self.deployment: Deployment = deploy(self.w3, owner.address, PRESETS["local"])
+        self.deployment.write(self.file("deployment.json"))
+        self.chains = {name: self._chain(number) for name, number in PEOPLE.items()}
+        owner_chain = self._chain(0)
+        for chain in self.chains.values():
+            owner_chain.mint(chain.address, WEALTH)
+            chain.deposit(WEALTH)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def _chain(self, account: int) -> Chain:
+        return Chain(self.ganache.url, self.deployment, Account.from_key(self.ganache.accounts[account]))
+
+    def heartbeat(self) -> None:
+        """A block, so that time passes on a chain that otherwise mines only transactions."""
+        self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+
+    def name_of(self, address: str) -> str:
+        return next((name for name, chain in self.chains.items() if chain.address == address), address[:10])
+
+    def balance(self, name: str) -> int:
+        """Everything that a person has and that is not locked."""
+        chain = self.chains[name]
+        return chain.balance() + chain.free() + chain.pending_withdrawal()[0]
+
+    def balances(self) -> dict[str, int]:
+        return {name: self.balance(name) for name in PEOPLE}
+
+    def start_worker(self, name: str, role: str, options: Sequence[str], falsehood: Sequence[int] = ()) -> None:
+        """A worker as its operator would start it; a cheat where there is a falsehood."""
+        program = ["offchain.demo.cheat", *map(str, falsehood)] if falsehood else ["offchain", "worker"]
+        home = ["--home", str(self.file(name)), "--json-lines", "--role", role]
+        self._start(name, [*program, *self._connection(name), *home, *LIMITS, *options])
+
+    def start_requester(self, task_file: Path, result: Path, offer: Sequence[str]) -> int:
+        """Post a task from a process of the requester's; returns the task's id."""
+        result.unlink(missing_ok=True)
+        options = ["-o", str(result), "--json", *offer]
+        process = self._start(
+            "requester", ["offchain", "task", "post", str(task_file), *self._connection("requester"), *options]
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise DemoFailed(f"the requester could not post; see {self.file('requester.log')}")
+        return int(json.loads(line)["task"])
+
+    def wait_for_requester(self) -> int:
+        """Its exit code: 0 with a model, 1 with its money back."""
+        return self.processes.pop("requester").wait(PATIENCE)
+
+    def _connection(self, name: str) -> list[str]:
+        where = ["--rpc", self.ganache.url, "--deployment", str(self.file("deployment.json"))]
+        return [*where, "--dev-account", str(PEOPLE[name])]
+
+    def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        log = self._stack.enter_context(self.file(f"{name}.log").open("ab"))
+        command = [sys.executable, "-m", *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        self.processes[name] = process
+        return process
+
+    def wait_until_registered(self, names: Sequence[str]) -> None:
+        """Until those workers stand in the register."""
+        deadline = time.monotonic() + PATIENCE
+        for name in names:
+            while not self.chains[name].roles_of():
+                if time.monotonic() > deadline or self.processes[name].poll() is not None:
+                    raise DemoFailed(f"{name} did not come up; see {self.file(name + '.log')}")
+                time.sleep(0.2)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and wait."""
+        process = self.processes.pop(name, None)
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def _stop_all(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for name in list(self.processes):
+            self.stop(name)
+
+
+def plain(value: Any) -> Any:
+    """For JSON: bytes as hex."""
+    return value.hex() if isinstance(value, bytes) else value
