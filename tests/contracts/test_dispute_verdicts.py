@@ -129,7 +129,7 @@ TRUTHS = {
     "max": (JOB, Aim(1, runs.MAX, 0, 3)),
     "max with a witness": (JOB, MAX_AIM),
     "exponent with a witness": (JOB, Aim(0, runs.EWIDE, 0, DEMAND)),
-    "dot": (JOB, DOT_AIM),
+    "dot": (JOB, Aim(4, runs.DOT, 5, 1)),
     "sum": (JOB, Aim(1, runs.SUM, 0, 2_099)),
     "scatter_add": (JOB, Aim(1, runs.SCATTER, 4, 3)),
     "slot of a node": (JOB, Aim(3, slot=2)),
