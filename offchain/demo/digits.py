@@ -39,12 +39,14 @@ def model() -> nn.Module:
 
 
 def loss(model: Any, batch: Batch) -> Tensor:
-    return nn.functional.cross_entropy(model(batch["image"]), batch["label"])
+    scores: Tensor = model(batch["image"])
+    return nn.functional.cross_entropy(scores, batch["label"])
 
 
 def batch_accuracy(model: Any, batch: Batch) -> Tensor:
     """Share of the batch that the model gets right, before the step."""
-    return (model(batch["image"]).argmax(1) == batch["label"]).float().mean()
+    scores: Tensor = model(batch["image"])
+    return (scores.argmax(1) == batch["label"]).float().mean()
 
 
 def job(steps: int = STEPS, interval: int = INTERVAL) -> Job:

@@ -102,7 +102,7 @@ class _Compiler:
     def _attribute(self, node: fx.Node) -> Ref:
         """A tensor that the job's code holds outside of the model."""
         value = getattr(self.traced.module, str(node.target))
-        if not isinstance(value, Tensor) or value.is_floating_point() and value.dtype is not torch.float32:
+        if not isinstance(value, Tensor) or (value.is_floating_point() and value.dtype is not torch.float32):
             raise Unsupported(f"the step uses {getattr(value, 'dtype', type(value))}; use float32 (.float())")
         return self.builder.constant(_array(value))
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import Unsupported
+from offchain.ir.primitives import Op
 from offchain.lower import library
 from offchain.lower.program import F32, I32, Value
 from offchain.lower.refs import Ref
@@ -33,6 +34,10 @@ def _float_only(f: Callable[[Value], Value]) -> Lower:
 def _logical(f: Callable[..., Value]) -> Lower:
     """On truth values of any type."""
     return lambda c, *args: c.builder.map(lambda *vs: f(*(v.truth() for v in vs)), *args)
+
+
+def _unchanged(x: Value) -> Value:
+    return x
 
 
 def _relu(x: Value) -> Value:
@@ -116,7 +121,7 @@ def _div(c: Context, a: Operand, b: Operand) -> Ref:
 @lowers(aten.div.Tensor_mode, aten.div.Scalar_mode)
 def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = None) -> Ref:
     if c.dtype is F32:
-        rounding = {"floor": library.floor, "trunc": library.trunc}.get(rounding_mode or "", lambda x: x)
+        rounding = {"floor": library.floor, "trunc": library.trunc, None: _unchanged}[rounding_mode]
         return c.elementwise(lambda x, y: rounding(x / y), a, b)
     divisor = _divisor(b)
     if rounding_mode == "floor":
@@ -144,7 +149,7 @@ def _remainder(c: Context, a: Operand, b: Operand) -> Ref:
 
 def _divisor(b: Operand) -> int:
     if isinstance(b, Ref):
-        if b.uniform is None or b.bounds[0] != b.bounds[1] and not b.uniform.word:
+        if b.uniform is None or b.uniform.op is not Op.CONST_I32:
             raise Unsupported("integer division by a tensor; divide by a constant, or in float32")
         return b.uniform.word
     return int(b)
@@ -153,7 +158,7 @@ def _divisor(b: Operand) -> int:
 @lowers(aten.pow.Tensor_Scalar)
 def _pow(c: Context, x: Ref, exponent: Number) -> Ref:
     powers: dict[float, Callable[[Value], Value]] = {
-        0: lambda v: v * 0 + 1 if v.dtype is I32 else v.program.float(1.0),
+        0: lambda v: v * 0 + 1 if v.dtype is I32 else v.program.real(1.0),
         1: lambda v: v,
         2: lambda v: v * v,
         3: lambda v: v * v * v,
@@ -251,8 +256,18 @@ def _scalar_tensor(c: Context, value: Number, **_: Any) -> Ref:
     return Ref.constant(c.dtype, value, c.shape)
 
 
-@lowers(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default)
+@lowers(
+    aten.zeros.default,
+    aten.zeros_like.default,
+    aten.new_zeros.default,
+    aten.empty.memory_format,
+    aten.empty_like.default,
+    aten.empty_permuted.default,
+    aten.empty_strided.default,
+    aten.new_empty.default,
+)
 def _zeros(c: Context, *_: Any, **__: Any) -> Ref:
+    """What torch leaves undefined (`empty`) is zero too."""
     return Ref.constant(c.dtype, 0, c.shape)
 
 

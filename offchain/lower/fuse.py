@@ -187,7 +187,7 @@ class _Writer:
             return self._input(node.inputs[instr.a], axes)
         if instr.op is Op.INDEX:
             axis = axes[instr.a]
-            return self.builder.int(0) if axis is None else self.builder.index(axis)
+            return self.builder.whole(0) if axis is None else self.builder.index(axis)
         if instr.op is Op.STEP:
             return self.builder.step()
         if instr.op in (Op.CONST_F32, Op.CONST_I32):

@@ -55,7 +55,7 @@ _SIGN: Final = -(1 << 31)
 
 def horner(x: Value, coefficients: Sequence[float]) -> Value:
     """c[0] + c[1]·x + c[2]·x² + …"""
-    out = x.program.float(coefficients[-1])
+    out = x.program.real(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         out = out * x + c
     return out
@@ -93,7 +93,7 @@ def expm1(x: Value) -> Value:
     _, less_one, n = _reduced(clamp(x, -20.0, 89.0))
     # 2^128 is no float, but half of it and half of the rest are, until the last doubling
     half = n - 1
-    sum_ = (less_one.ldexp(half) + (x.program.float(1.0).ldexp(half) - 0.5)).ldexp(x.program.int(1))
+    sum_ = (less_one.ldexp(half) + (x.program.real(1.0).ldexp(half) - 0.5)).ldexp(x.program.whole(1))
     return x.abs().lt(2.0**-24).where(x, sum_)
 
 
@@ -102,7 +102,7 @@ def log(x: Value) -> Value:
     tiny = x.lt(2.0**-126)
     bits = tiny.where(x * 2.0**23, x).bits()
     shifted = bits + (0x3F800000 - 0x3F3504F3)  # so that the mantissa starts at sqrt(1/2)
-    exponent = ((shifted >> 23) - tiny.where(x.program.int(127 + 23), 127)).to_float()
+    exponent = ((shifted >> 23) - tiny.where(x.program.whole(127 + 23), 127)).to_float()
     f = ((shifted & 0x7FFFFF) + 0x3F3504F3).from_bits() - 1.0
     s = f / (f + 2.0)
     z = s * s
@@ -126,7 +126,7 @@ def tanh(x: Value) -> Value:
     """Hyperbolic tangent; 2 ulp. With e = e^(−2|x|): (1−e)/(1+e) near 0, where e−1 loses nothing, else 1 − 2e/(1+e)."""
     size = clamp(x.abs(), None, 10.0)
     _, less_one, n = _reduced(size * -2.0)
-    scale = x.program.float(1.0).ldexp(n)
+    scale = x.program.real(1.0).ldexp(n)
     part = less_one.ldexp(n)
     e = part + scale
     large = size.gt(0.55)

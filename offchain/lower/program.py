@@ -166,10 +166,10 @@ class ProgramBuilder:
     def step(self) -> Value:
         return self._append(Instr(Op.STEP), I32, (0, self.steps - 1))
 
-    def float(self, value: float) -> Value:
+    def real(self, value: float) -> Value:
         return self.const(literal(F32, value))
 
-    def int(self, value: int) -> Value:
+    def whole(self, value: int) -> Value:
         return self.const(literal(I32, value))
 
     def const(self, instr: Instr) -> Value:
@@ -181,7 +181,7 @@ class ProgramBuilder:
         """A number as a constant of the model's type; values pass."""
         if isinstance(other, Value):
             return other
-        return self.float(other) if model.dtype is F32 else self.int(int(other))
+        return self.real(other) if model.dtype is F32 else self.whole(int(other))
 
     def emit(self, op: Op, *args: Value) -> Value:
         """Append an instruction, unless an earlier value is provably the same word."""
@@ -226,15 +226,15 @@ class ProgramBuilder:
     def _simplify(self, op: Op, args: tuple[Value, ...], bounds: Bounds) -> Value | None:
         result = TABLE[op].result
         if result is I32 and bounds[0] == bounds[1]:
-            return self.int(bounds[0])
+            return self.whole(bounds[0])
         numbers = [self._constant(arg) for arg in args]
         if op in _FOLD and all(number is not None for number in numbers):
             with np.errstate(all="ignore"):
-                return self.float(float(_FOLD[op](*(np.float32(n) for n in numbers))))
+                return self.real(float(_FOLD[op](*(np.float32(n) for n in numbers))))
         if op is Op.TO_FLOAT and numbers[0] is not None:
-            return self.float(float(np.float32(numbers[0])))
+            return self.real(float(np.float32(numbers[0])))
         if op is Op.TO_INT and numbers[0] is not None and abs(numbers[0]) < 1 << 31:
-            return self.int(int(numbers[0]))
+            return self.whole(int(numbers[0]))
         if op is Op.SELECT:
             return self._simplify_select(args)
         return self._identity(op, args, numbers)
@@ -293,7 +293,7 @@ def signed(word: int) -> int:
 
 
 def as_float(word: int) -> np.float32:
-    return np.frombuffer(struct.pack("<I", word), np.float32)[0]
+    return np.float32(struct.unpack("<f", struct.pack("<I", word))[0])
 
 
 def _renumber(instr: Instr, new: dict[int, int]) -> Instr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch.fx import Node
@@ -18,6 +18,7 @@ from offchain.lower.refs import Ref
 from offchain.lower.trace import origin
 
 Lower = Callable[..., Any]
+L = TypeVar("L", bound=Lower)
 REGISTRY: Final[dict[Any, Lower]] = {}
 _DTYPES: Final = {
     torch.float32: F32,
@@ -41,10 +42,10 @@ _INSTEAD: Final = {  # what to use instead, by a part of the operation's name
 }
 
 
-def lowers(*operations: Any) -> Callable[[Lower], Lower]:
+def lowers(*operations: Any) -> Callable[[L], L]:
     """Register the lowering of ATen overloads: `f(context, *args, **kwargs)`, tensors as Ref, else plain values."""
 
-    def register(lower: Lower) -> Lower:
+    def register(lower: L) -> L:
         for operation in operations:
             if operation in REGISTRY:
                 raise ValueError(f"{operation} has two lowerings")

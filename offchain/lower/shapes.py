@@ -43,6 +43,14 @@ def _expand(c: Context, x: Ref, *_: Any, **__: Any) -> Ref:
     return x.expand(c.shape)
 
 
+@lowers(prims.broadcast_in_dim.default)
+def _broadcast_in_dim(c: Context, x: Ref, shape: Sequence[int], dims: Sequence[int]) -> Ref:
+    for d in range(len(shape)):
+        if d not in dims:
+            x = x.unsqueeze(d)
+    return x.expand(c.shape)
+
+
 @lowers(
     aten.view.default,
     aten.reshape.default,
@@ -194,6 +202,21 @@ def _mean(c: Context, x: Ref, dims: Sequence[int] | None = None, keepdim: bool =
     count = prod(x.shape[axis] for axis in axes)
     total = c.builder.map(lambda v: v / float(count), c.builder.sum(x, axes) if axes else x)
     return c.keep(total, axes, keepdim)
+
+
+@lowers(prims.var.default, aten.var.correction)
+def _var(
+    c: Context, x: Ref, dims: Sequence[int] | None = None, correction: float | None = 1, keepdim: bool = False, **_: Any
+) -> Ref:
+    """Σ(x − mean)² / (n − correction)."""
+    axes = c.dims(dims, len(x.shape))
+    count = prod(x.shape[axis] for axis in axes)
+    over = count - (1 if correction is None else correction)
+    if over <= 0:
+        raise Unsupported(f"variance of {count} values with correction {correction}; set unbiased=False")
+    mean = c.builder.map(lambda v: v / float(count), c.keep(c.builder.sum(x, axes), axes, True))
+    squares = c.builder.map(lambda v, m: (v - m) * (v - m), x, mean)
+    return c.keep(c.builder.map(lambda v: v / float(over), c.builder.sum(squares, axes)), axes, keepdim)
 
 
 @lowers(aten.amax.default, prims.amax.default)

@@ -131,10 +131,7 @@ def _step(
 
 
 def _batch(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
-    if job.order is None:
-        rows = uniform_rows(t, job.seed, job.rows, job.batch_size)
-    else:
-        rows = job.order(t)
+    rows = job.order(t) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
     if rows.dtype not in (torch.int32, torch.int64) or rows.shape != (job.batch_size,):
         raise BadInput(
             f"job: order(t) gave {rows.dtype} of shape {tuple(rows.shape)}; give {job.batch_size} int32 rows"
