@@ -24,9 +24,6 @@ _DTYPES: Final = {
     torch.float32: F32,
     torch.int32: I32,
     torch.int64: I32,
-    torch.int16: I32,
-    torch.int8: I32,
-    torch.uint8: I32,
     torch.bool: I32,
 }
 _INSTEAD: Final = {  # what to use instead, by a part of the operation's name
@@ -137,7 +134,7 @@ class Context:
             if not isinstance(value, torch.Tensor):
                 continue
             if value.dtype not in _DTYPES:
-                raise Unsupported(f"makes {value.dtype}; use float32 (.float())")
+                raise Unsupported(f"makes {value.dtype}; use float32 (.float()), int32, int64 or bool")
             if value.numel() == 0:
                 raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}")
 

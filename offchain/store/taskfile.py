@@ -102,6 +102,7 @@ class Task:
         with opened(path, FORMAT) as file:
             graph = decode_graph(file.raw("graph", MAX_GRAPH_BYTES))
             check(graph)
+            _check_names(file, graph)
             slots = [slot.spec for slot in graph.slots]
             fields = [
                 _fields(prefix, specs)
@@ -112,13 +113,27 @@ class Task:
             datasets = _rooted(file, fields[1], graph.datasets, graph.dataset_roots)
             state = tuple(file.tensor(name, spec) for name, spec in zip(fields[2], slots, strict=True))
             _check_state(file, slots, state)
-            steps, name = _steps(file, graph), file.text("name")[:MAX_NAME]
+            steps, name = _steps(file, graph), file.text("name")
+            if not _is_plain(name):
+                raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
             return cls(graph, constants, datasets, state, steps, name, _parameters(file, graph))
 
 
 def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:
     """Names in the file: constants by number, all others by name."""
     return [f"{prefix}{i if prefix == 'const.' else spec.name}" for i, spec in enumerate(specs)]
+
+
+def _check_names(file: TensorFile, graph: Graph) -> None:
+    """Names end up in terminals and logs of people who did not choose them."""
+    specs = (*(slot.spec for slot in graph.slots), *graph.datasets, *graph.constants)
+    for name in (*(spec.name for spec in specs), *graph.metrics):
+        if not _is_plain(name):
+            raise file.fault("graph", f"a name is not printable, or longer than {MAX_NAME}: {name[:32]!r}")
+
+
+def _is_plain(name: str) -> bool:
+    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def _rooted(

@@ -1,0 +1,110 @@
+"""Job files: what a requester may write, and what is refused before anything is traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from offchain.demo import digits
+from offchain.errors import BadInput
+from offchain.exec.base import make_executor
+from offchain.job import Job, load
+from offchain.lower import compile
+
+FILE = """
+import torch
+from offchain.job import Job
+
+def make():
+    return Job(
+        model=torch.nn.Linear(3, 2),
+        loss=lambda model, batch: model(batch["x"]).square().mean(),
+        optimizer=(torch.optim.SGD, {"lr": 0.1}),
+        dataset={"x": torch.ones(4, 3)},
+        batch_size=2, steps=4, interval=2,
+    )
+"""
+
+
+def a_job(**changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "model": nn.Linear(3, 2),
+        "loss": lambda model, batch: model(batch["x"]).square().mean(),
+        "optimizer": (torch.optim.SGD, {"lr": 0.1}),
+        "dataset": {"x": torch.ones(4, 3), "y": torch.arange(4)},
+        "batch_size": 2,
+        "steps": 4,
+        "interval": 2,
+    }
+    return Job(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("end", ["job = make()", "job = make"])
+def test_load(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "JOB.py"
+    path.write_text(FILE + end)
+    assert load(path).rows == 4
+
+
+def test_load_without_a_job_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "JOB.py"
+    path.write_text(FILE)
+    with pytest.raises(BadInput, match="must define `job"):
+        load(path)
+    with pytest.raises(BadInput, match="no such file"):
+        load(tmp_path / "none.py")
+
+
+NAN = torch.tensor([[float("nan")] * 3] * 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": {}}, "dataset is empty"),
+        ({"dataset": {"x": torch.ones(())}}, "at least one row"),
+        ({"dataset": {"x": torch.ones(4, 3), "y": torch.arange(5)}}, "'y' has 5 rows, but 'x' has 4"),
+        ({"dataset": {"x": torch.ones(4, 3).double()}}, "float64; use float32"),
+        ({"dataset": {"x": torch.ones(4, 3).half()}}, "float16; use float32"),
+        ({"dataset": {"x": NAN}}, "not finite"),
+        ({"dataset": {"x": torch.tensor([1 << 40] * 4)}}, "do not fit int32"),
+        ({"batch_size": 5}, "batch_size 5 is larger than the 4 rows"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"steps": 5}, "not a multiple of interval"),
+        ({"steps": 1.5}, "steps is 1.5"),
+        ({"bits": 28}, "bits is 28"),
+        ({"seed": 1 << 64}, "seed"),
+        ({"metrics": {"loss": lambda m, b: b["x"].sum()}}, "'loss' is there already"),
+        ({"model": nn.ReLU()}, "nothing to train"),
+        ({"model": nn.Linear(3, 2).double()}, "float64"),
+    ],
+)
+def test_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        a_job(**changes)
+
+
+def test_initial_values_that_are_not_finite_are_refused() -> None:
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.bias[0] = float("inf")
+    with pytest.raises(BadInput, match="parameter 'bias' holds values that are not finite"):
+        a_job(model=model)
+
+
+def test_demo_job_file_loads() -> None:
+    assert load(digits.__file__).name == "digits"
+
+
+@pytest.mark.slow
+def test_digits_reach_96_percent_on_held_out_rows() -> None:
+    task = compile(digits.job())
+    run = make_executor("torch", task.graph, task.constants, task.datasets)
+    state = run.load(task.state)
+    for t in range(task.steps):
+        state = run.step(state, t)
+    assert digits.accuracy(task.parameter_arrays(run.dump(state))) >= 0.96

@@ -1,0 +1,304 @@
+"""Task and checkpoint files: what was saved loads, and every altered field is named."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from offchain.commit.roots import state_root
+from offchain.errors import BadBlob, BadInput, IllegalGraph, MalformedGraph
+from offchain.exec.base import make_executor
+from offchain.ir.encoding import encode_graph
+from offchain.job import Job
+from offchain.lower import compile
+from offchain.store.checkpoint import load_state, save_state
+from offchain.store.taskfile import Task
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """Two steps an interval; a frozen weight makes a constant."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    model[0].weight.requires_grad_(False)
+    return compile(
+        Job(
+            model=model,
+            loss=lambda m, b: F.mse_loss(m(b["x"]), b["y"]),
+            optimizer=(torch.optim.SGD, {"lr": 0.1, "momentum": 0.5}),
+            dataset={"x": torch.randn(6, 3), "y": torch.randn(6, 2)},
+            batch_size=2,
+            steps=4,
+            interval=2,
+            name="small",
+        )
+    )
+
+
+@pytest.fixture
+def path(task: Task, tmp_path: Path) -> Path:
+    file = tmp_path / "small.task"
+    task.save(file)
+    return file
+
+
+def header(path: Path) -> tuple[dict[str, dict[str, object]], bytes]:
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    return json.loads(raw[8 : 8 + size]), raw[8 + size :]
+
+
+def rewrite(path: Path, change: Callable[[dict[str, dict[str, object]], bytearray], None]) -> None:
+    """Alter header or content of a safetensors file."""
+    head, body = header(path)
+    content = bytearray(body)
+    change(head, content)
+    text = json.dumps(head).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+
+
+def at(head: dict[str, dict[str, object]], field: str) -> int:
+    """Offset of a tensor's content."""
+    offsets = head[field]["data_offsets"]
+    assert isinstance(offsets, list)
+    return int(offsets[0])
+
+
+def test_save_and_load(task: Task, path: Path) -> None:
+    loaded = Task.load(path)
+    assert loaded.graph == task.graph
+    for name in ("constants", "datasets", "state"):
+        for have, want in zip(getattr(loaded, name), getattr(task, name), strict=True):
+            assert have.tobytes() == want.tobytes()
+    assert (loaded.steps, loaded.name, loaded.intervals) == (4, "small", 2)
+    assert loaded.parameters == ("0.bias", "1.weight", "1.bias")
+    loaded.verify(task.graph_root, task.state_root)
+
+
+def test_verify_refuses_other_roots(task: Task) -> None:
+    with pytest.raises(BadBlob, match="graph root"):
+        task.verify(bytes(32), task.state_root)
+    with pytest.raises(BadBlob, match="state root"):
+        task.verify(task.graph_root, bytes(32))
+
+
+def test_parameter_arrays_are_shaped(task: Task) -> None:
+    arrays = task.parameter_arrays(task.state)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "0.bias": (4,),
+        "1.weight": (2, 4),
+        "1.bias": (2,),
+    }
+
+
+@pytest.mark.parametrize("field", ["const.0", "data.x", "data.y"])
+def test_altered_content_is_named(path: Path, field: str) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        body[at(head, field)] ^= 1
+
+    rewrite(path, change)
+    with pytest.raises(BadBlob, match=rf"{field}: content does not match"):
+        Task.load(path)
+
+
+def test_altered_state_gives_another_root(task: Task, path: Path) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        body[at(head, "state.1.bias")] ^= 1
+
+    rewrite(path, change)
+    with pytest.raises(BadBlob, match="state root"):
+        Task.load(path).verify(task.graph_root, task.state_root)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [(0x7F800000, "not finite"), (0x7FC00001, "NaN")],
+)
+def test_initial_values_that_are_no_numbers_are_refused(path: Path, word: int, reason: str) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        struct.pack_into("<I", body, at(head, "state.1.bias"), word)
+
+    rewrite(path, change)
+    with pytest.raises(BadBlob, match=rf"state\.1\.bias: .*{reason}"):
+        Task.load(path)
+
+
+def test_log_must_start_empty(path: Path) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        struct.pack_into("<f", body, at(head, "state.log"), 1.0)
+
+    rewrite(path, change)
+    with pytest.raises(BadBlob, match=r"state\.log"):
+        Task.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "offchain-task-0"),
+        ("name", "\x1b[2J"),
+        ("steps", "5"),
+        ("steps", "0"),
+        ("steps", "-2"),
+        ("steps", "9" * 5000),
+        ("steps", "²"),
+        ("parameters", "[[]]"),
+        ("parameters", "[" * 100_000),
+        ("parameters", '["nobody"]'),
+    ],
+)
+def test_altered_metadata_is_named(path: Path, key: str, value: str) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        head["__metadata__"][key] = value
+
+    rewrite(path, change)
+    with pytest.raises(BadBlob, match=key) as caught:
+        Task.load(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_missing_metadata_is_named(path: Path) -> None:
+    rewrite(path, lambda head, body: head["__metadata__"].pop("steps") and None)
+    with pytest.raises(BadBlob, match="steps: missing"):
+        Task.load(path)
+
+
+def test_missing_and_foreign_tensors_are_named(path: Path) -> None:
+    def rename(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        head["data.q"] = head.pop("data.x")
+
+    rewrite(path, rename)
+    with pytest.raises(BadBlob, match=r"data\.x: tensor is missing"):
+        Task.load(path)
+
+
+def test_wrong_dtype_and_shape_are_named(path: Path) -> None:
+    def retype(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        head["data.x"]["dtype"] = "I32"
+
+    rewrite(path, retype)
+    with pytest.raises(BadBlob, match=r"data\.x: is I32 of shape \(6, 3\), must be F32"):
+        Task.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
+def test_truncated_files_are_refused(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(BadBlob, match="not a whole safetensors file"):
+        Task.load(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadBlob, match="cannot be read"):
+        Task.load(tmp_path / "none")
+
+
+def test_altered_graph_is_refused(path: Path) -> None:
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        body[at(head, "graph")] ^= 1
+
+    rewrite(path, change)
+    with pytest.raises(MalformedGraph, match="magic"):
+        Task.load(path)
+
+
+def test_any_altered_byte_of_the_graph_is_refused_or_changes_its_root(task: Task, path: Path) -> None:
+    raw = path.read_bytes()
+    head, body = header(path)
+    start = len(raw) - len(body) + at(head, "graph")
+    size = len(encode_graph(task.graph))
+    for offset in np.random.default_rng(0).integers(0, size, 60):
+        broken = bytearray(raw)
+        broken[start + offset] ^= 1 << int(offset) % 8
+        path.write_bytes(broken)
+        with pytest.raises(BadInput):
+            Task.load(path).verify(task.graph_root, task.state_root)
+
+
+def test_names_that_could_drive_a_terminal_are_refused(task: Task, tmp_path: Path) -> None:
+    replace(task, graph=replace(task.graph, metrics=("\x1b[2J",))).save(tmp_path / "escape")
+    with pytest.raises(BadBlob, match="not printable") as caught:
+        Task.load(tmp_path / "escape")
+    assert str(caught.value).isprintable()
+
+
+def test_illegal_graph_is_refused(task: Task, tmp_path: Path) -> None:
+    first = replace(task.graph.nodes[-1], bits=3)
+    broken = replace(task, graph=replace(task.graph, nodes=(*task.graph.nodes[:-1], first)))
+    broken.save(tmp_path / "illegal")
+    with pytest.raises(IllegalGraph, match="node"):
+        Task.load(tmp_path / "illegal")
+
+
+def after(task: Task, steps: int) -> list[np.ndarray]:
+    run = make_executor("torch", task.graph, task.constants, task.datasets)
+    state = run.load(task.state)
+    for t in range(steps):
+        state = run.step(state, t)
+    return run.dump(state)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_checkpoint(task: Task, tmp_path: Path, log: bool) -> None:
+    state = after(task, 2)
+    save_state(tmp_path / "c", task.graph, state, log=log)
+    loaded = load_state(tmp_path / "c", task.graph, state_root(state))
+    for have, want in zip(loaded[:-1], state[:-1], strict=True):
+        assert have.tobytes() == want.tobytes()
+    assert loaded[-1].tobytes() == (state[-1] if log else np.zeros_like(state[-1])).tobytes()
+
+
+def test_checkpoint_without_its_log_continues_alike(task: Task, tmp_path: Path) -> None:
+    state = after(task, 2)
+    save_state(tmp_path / "c", task.graph, state, log=False)
+    run = make_executor("torch", task.graph, task.constants, task.datasets)
+    resumed = run.load(load_state(tmp_path / "c", task.graph, state_root(state)))
+    for t in (2, 3):
+        resumed = run.step(resumed, t)
+    assert state_root(run.dump(resumed)) == state_root(after(task, 4))
+
+
+def test_checkpoint_of_another_state_is_refused(task: Task, tmp_path: Path) -> None:
+    save_state(tmp_path / "c", task.graph, after(task, 2))
+    with pytest.raises(BadBlob, match="roots"):
+        load_state(tmp_path / "c", task.graph, task.state_root)
+
+
+@pytest.mark.parametrize("field", ["state.1.weight", "state.log"])
+def test_altered_checkpoint_is_named(task: Task, tmp_path: Path, field: str) -> None:
+    state = after(task, 2)
+    save_state(tmp_path / "c", task.graph, state)
+
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        body[at(head, field)] ^= 1
+
+    rewrite(tmp_path / "c", change)
+    with pytest.raises(BadBlob, match=rf"{field}: content does not match"):
+        load_state(tmp_path / "c", task.graph, state_root(state))
+
+
+@pytest.mark.parametrize("value", ["00", "zz", ""])
+def test_checkpoint_with_a_malformed_root_is_refused(task: Task, tmp_path: Path, value: str) -> None:
+    save_state(tmp_path / "c", task.graph, task.state)
+    rewrite(tmp_path / "c", lambda head, body: head["__metadata__"].update({"root.1.bias": value}))
+    with pytest.raises(BadBlob, match=r"root\.1\.bias"):
+        load_state(tmp_path / "c", task.graph, task.state_root)
+
+
+def test_checkpoint_lacking_a_slot_is_refused(task: Task, tmp_path: Path) -> None:
+    save_state(tmp_path / "c", task.graph, task.state)
+
+    def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
+        head["state.odd"] = head.pop("state.1.bias")
+
+    rewrite(tmp_path / "c", change)
+    with pytest.raises(BadBlob, match=r"state\.1\.bias: tensor is missing"):
+        load_state(tmp_path / "c", task.graph, task.state_root)
