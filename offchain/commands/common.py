@@ -82,7 +82,7 @@ class Connection:
 
 
 def connection_options(command: F) -> F:
-    """Adds the options of a `Connection`, and passes one as the first argument."""
+    """Adds the options of a `Connection`, and passes one as `connection`."""
 
     @click.option(
         "--rpc", envvar="OFFCHAIN_RPC", default=LOCAL_URL, show_default=True, help="JSON-RPC address of a node."
@@ -100,7 +100,7 @@ def connection_options(command: F) -> F:
     )
     @wraps(command)
     def wrapped(rpc: str, deployment_file: Path, key_file: Path | None, dev_account: int | None, **options: Any) -> Any:
-        return command(Connection(rpc, deployment_file, key_file, dev_account), **options)
+        return command(connection=Connection(rpc, deployment_file, key_file, dev_account), **options)
 
     return wrapped  # type: ignore[return-value]
 

@@ -87,7 +87,7 @@ class Audience:
             "Slashed": lambda: f"  [bold red]{name(args['solver'])} is slashed {args['slashed'] / 1e18:g}[/]",
         }
         if event.name in lines:
-            self.console.print(lines[event.name]())
+            self.console.print(str(lines[event.name]()))
 
     def event(self, *names: str) -> Event | None:
         """The last event of one of those names."""
@@ -95,7 +95,7 @@ class Audience:
 
 
 def _float(word: int) -> str:
-    return f"{np.array([word], np.uint32).view(np.float32)[0]:.9g}"
+    return f"{np.array([word], np.uint32).view(np.float32)[0].item():.9g}"
 
 
 def _shown(function: str, args: dict[str, Any]) -> str:

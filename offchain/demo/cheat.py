@@ -32,7 +32,7 @@ def cheating(falsehood: Falsehood) -> type[Worker]:
 def main() -> None:
     """Run the worker's command as a cheat."""
     falsehood = Falsehood(*(int(value, 0) for value in sys.argv[1:5]))
-    command.Worker = cheating(falsehood)  # type: ignore[misc]
+    vars(command)["Worker"] = cheating(falsehood)
     command.worker.main(args=sys.argv[5:], prog_name="cheat")
 
 

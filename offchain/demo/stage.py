@@ -75,8 +75,10 @@ class Stage:
     def _chain(self, account: int) -> Chain:
         return Chain(self.ganache.url, self.deployment, Account.from_key(self.ganache.accounts[account]))
 
-    def heartbeat(self) -> None:
-        """A block, so that time passes on a chain that otherwise mines only transactions."""
+    def heartbeat(self, skip: int = 0) -> None:
+        """A block, so that time passes on a chain that otherwise mines only transactions; `skip` seconds at once."""
+        if skip:
+            self.w3.provider.make_request("evm_increaseTime", [skip])  # type: ignore[arg-type]
         self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
 
     def name_of(self, address: str) -> str:
@@ -132,6 +134,18 @@ class Stage:
                 if time.monotonic() > deadline or self.processes[name].poll() is not None:
                     raise DemoFailed(f"{name} did not come up; see {self.file(name + '.log')}")
                 time.sleep(0.2)
+
+    def solvers(self) -> list[str]:
+        """Names of the solvers that run."""
+        return [name for name in self.processes if name == "cheat" or name.startswith("solver")]
+
+    def said(self, name: str, event: str, task_id: int) -> int:
+        """How often a process has logged an event about a task."""
+        count = 0
+        for line in self.file(f"{name}.log").read_text().splitlines():
+            entry = json.loads(line) if line.startswith("{") else {}
+            count += entry.get("event") == event and entry.get("task") == task_id
+        return count
 
     def stop(self, name: str) -> None:
         """SIGTERM, and wait."""

@@ -1,0 +1,226 @@
+"""The demo: an honest run that settles, and a run whose solver falsifies one float of one node in one step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from safetensors.numpy import load_file
+
+from offchain.demo import digits
+from offchain.demo.audience import VERDICTS, Audience
+from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
+from offchain.ir.graph import Kind
+from offchain.job import load
+from offchain.lower import compile as lower
+from offchain.roles.posting import FINISHED
+from offchain.roles.view import Status, TaskView
+from offchain.store.taskfile import Task
+
+PRICE: Final = 100  # tokens
+OFFER: Final = [
+    *("--max-price", str(PRICE), "--bond", "50"),
+    *("--bidding-time", "120", "--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
+]
+LIE: Final = {"step": 130, "element": 7, "xor": 0x00400000}  # the top bit of a mantissa, in the third interval
+QUIET: Final = 1.5  # seconds without news until the clock may be put forward
+HONEST: Final = ["--ask", "0.9", "--reserve", "0.87"]
+GREEDY: Final = ["--ask", "0.5", "--reserve", "0.3"]
+
+
+def play(folder: Path, console: Console) -> dict[str, Any]:
+    """Both runs, on a stage whose files are in `folder`; returns the report."""
+    started = time.monotonic()
+    console.rule("[bold]offchain: a market for training that anybody can check")
+    task, file = build(folder, console)
+    with Stage(folder) as stage:
+        console.print(f"chain at {stage.ganache.url}, seven contracts deployed, {len(PEOPLE)} people with money")
+        start_workers(stage, console)
+        honest = honest_run(stage, task, file, console)
+        cheat = cheat_run(stage, task, file, console)
+    return {"honest": honest, "cheat": cheat, "seconds": round(time.monotonic() - started, 1)}
+
+
+def build(folder: Path, console: Console) -> tuple[Task, Path]:
+    """The digits job as a task file."""
+    with console.status("tracing a training step of a 64-64-10 network, lowering it to a step graph"):
+        task = lower(load(digits.__file__))
+        file = folder / "digits.task"
+        task.save(file)
+    console.print(
+        f"step graph: {len(task.graph.nodes)} nodes, {len(task.graph.slots)} slots; {task.steps} steps, ", end=""
+    )
+    console.print(f"a checkpoint every {task.interval}; {file.stat().st_size:,} bytes with its data")
+    return task, file
+
+
+def start_workers(stage: Stage, console: Console) -> None:
+    """Two solvers, two verifiers."""
+    with console.status("starting two solvers and two verifiers, each a process of its own"):
+        for name in ("solver-a", "solver-b"):
+            stage.start_worker(name, "solver", HONEST)
+        stage.start_worker("verifier-a", "verifier", ["--audit-share", "1"])
+        stage.start_worker("verifier-b", "verifier", ["--audit-share", "0.5"])
+        stage.wait_until_registered(["solver-a", "solver-b", "verifier-a", "verifier-b"])
+
+
+def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
+    """Run 1: bids, training, audits, pay, a model."""
+    console.rule("[bold green]Run 1: everybody is honest")
+    before, audience = stage.balances(), Audience(stage, console)
+    result = stage.file("honest.safetensors")
+    view = follow(stage, audience, stage.start_requester(file, result, OFFER), console)
+    delivered = stage.wait_for_requester() == 0
+    after = stage.balances()
+    accuracy = digits.accuracy({n: a for n, a in load_file(result).items() if n != "log"}) if delivered else 0.0
+    paid = after[stage.name_of(view.solver)] - before[stage.name_of(view.solver)]
+    console.print(f"[green]settled[/]: {stage.name_of(view.solver)} earned {paid / 1e18:g};", end=" ")
+    console.print(f"the model gets {accuracy:.1%} of the test digits right")
+    return {
+        "settled": view.status is Status.COMPLETED and delivered,
+        "test_accuracy": accuracy,
+        "state_roots": [point.root.hex() for point in view.checkpoints],
+        "paid": str(paid),
+        "balances_before": {name: str(amount) for name, amount in before.items()},
+        "balances_after": {name: str(amount) for name, amount in after.items()},
+        "gas_total": audience.gas,
+    }
+
+
+def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
+    """Run 2: the cheapest solver falsifies one float."""
+    node = next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT)
+    console.rule("[bold red]Run 2: one solver falsifies one float")
+    console.print(
+        f"it flips one bit of element {LIE['element']} of node {node} (dot) in step {LIE['step']}, once", end=""
+    )
+    console.print(f" in {task.steps} steps of {len(task.graph.nodes)} nodes")
+    stage.stop("solver-a")
+    stage.start_worker("cheat", "solver", GREEDY, [LIE["step"], node, LIE["element"], LIE["xor"]])
+    stage.wait_until_registered(["cheat"])
+    before, audience = stage.balances(), Audience(stage, console)
+    started = time.monotonic()
+    view = follow(stage, audience, stage.start_requester(file, stage.file("cheat.safetensors"), OFFER), console)
+    stage.wait_for_requester()
+    report = conviction(stage, audience, task, view, before)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    return report
+
+
+def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> TaskView:
+    """Until the task has ended: bars of what is trained and paid, and whatever else is worth a line."""
+    columns = (
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        trained = progress.add_task("trained", total=1)
+        final = progress.add_task("paid", total=1)
+        moved, last = time.monotonic(), None
+        while True:
+            stage.heartbeat()
+            view = audience.look(task_id)
+            steps = view.terms.steps
+            progress.update(trained, total=steps, completed=min(len(view.checkpoints) * view.terms.interval, steps))
+            progress.update(final, total=view.terms.intervals, completed=view.paid)
+            if view.status in FINISHED:
+                return view
+            now = (view.status, view.price, len(view.checkpoints), view.paid, len(audience.moves))
+            if now != last:
+                moved, last = time.monotonic(), now
+            elif time.monotonic() - moved > QUIET and nothing_to_wait_for(stage, view):
+                skip_time(stage, view, console)
+            elif time.monotonic() - moved > PATIENCE:
+                raise DemoFailed(f"task {task_id} does not move; see the logs in {stage.folder}")
+            time.sleep(0.4)
+
+
+def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
+    """Whether only the chain's clock keeps the task from going on: all have bid, or all is audited and undisputed."""
+    if view.status is Status.BIDDING:
+        return view.price > 0 and all(stage.said(name, "fit", view.id) for name in stage.solvers())
+    done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
+    audits = stage.said("verifier-a", "audited", view.id)
+    return done and audits == len(view.checkpoints) and not any(point.holds for point in view.checkpoints)
+
+
+def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
+    """Put the chain's clock forward to the end of the bidding, or of the last challenge window."""
+    now = stage.w3.eth.get_block("latest")["timestamp"]
+    ends = [view.bidding_ends, *(point.committed_at + view.terms.challenge_window for point in view.checkpoints)]
+    if (wait := max(ends) + 1 - now) > 0:
+        console.print(f"  [dim]nobody has anything left to do: the clock is put forward {wait} s[/]")
+        stage.heartbeat(skip=wait)
+
+
+def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, before: dict[str, int]) -> dict[str, Any]:
+    """What the report says of the cheat, from events alone."""
+    slashed, verdict = audience.event("Slashed"), audience.event(*VERDICTS)
+    if slashed is None or verdict is None:
+        raise DemoFailed(f"the cheat was not convicted; see the logs in {stage.folder}")
+    args = verdict.args
+    node = task.graph.nodes[args["node"]]
+    moves = [
+        move for move in audience.moves if move.dispute == args["id"] or (move.what == "open" and not move.dispute)
+    ]
+    after, challenger = stage.balances(), stage.name_of(slashed.args["challenger"])
+    return {
+        "convicted": view.status is Status.SLASHED and stage.name_of(view.solver) == "cheat",
+        "step": args["step"],
+        "node": args["node"],
+        "node_kind": node.kind.name.lower(),
+        "element": args["element"],
+        "operation": operation(verdict.name, args, node.extent, node.bits),
+        "claimed": shown(verdict.name, args["claimed"]),
+        "computed": shown(verdict.name, args["computed"]) if "computed" in args else None,
+        "reveals": sum(move.what.startswith("reveal") for move in moves),
+        "moves": [{"who": m.who, "what": m.what, "gas": m.gas} for m in moves],
+        "gas_total": sum(move.gas for move in moves),
+        "max_tx_gas": audience.max_gas,
+        "slashed": str(slashed.args["slashed"]),
+        "challenger": challenger,
+        "challenger_paid": str(after[challenger] - before[challenger]),
+        "requester_refunded": str(slashed.args["refunded"]),
+        "requester_balance_change": str(after["requester"] - before["requester"]),
+        "burned": str(slashed.args["burned"]),
+    }
+
+
+def operation(verdict: str, args: Any, extent: int, bits: int) -> str:
+    """The one operation that the contract executed, in words."""
+    return {
+        "TermJudged": f"multiply-accumulate: term {args.get('k')} of {extent}, at {bits} bits",
+        "ElementJudged": "the element's program",
+        "ExtremumJudged": f"comparison with the input at k = {args.get('k')}",
+        "SlotJudged": "comparison of two tensor roots",
+    }[verdict]
+
+
+def shown(verdict: str, value: Any) -> Any:
+    """A judged word as the float that it is; terms stay integers."""
+    return float(np.array([value], np.uint32).view(np.float32)[0]) if verdict == "ElementJudged" else value
+
+
+def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    """The report as a person reads it."""
+    honest, cheat = report["honest"], report["cheat"]
+    return [
+        ("honest run", f"settled, {honest['test_accuracy']:.1%} test accuracy, {honest['gas_total']:,} gas"),
+        ("cheat", f"step {cheat['step']}, node {cheat['node']} ({cheat['node_kind']}), element {cheat['element']}"),
+        ("judged by", cheat["operation"]),
+        ("claimed", str(cheat["claimed"])),
+        ("computed", str(cheat["computed"])),
+        ("dispute", f"{len(cheat['moves'])} moves, {cheat['reveals']} reveals, {cheat['gas_total']:,} gas"),
+        ("largest transaction", f"{cheat['max_tx_gas']:,} gas"),
+        ("slashed", f"{int(cheat['slashed']) / 1e18:g}, of which {int(cheat['burned']) / 1e18:g} burned"),
+        ("challenger earned", f"{int(cheat['challenger_paid']) / 1e18:g}"),
+        ("requester got back", f"{int(cheat['requester_refunded']) / 1e18:g}"),
+        ("seconds", str(report["seconds"])),
+    ]
