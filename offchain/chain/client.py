@@ -10,6 +10,7 @@ from typing import Any, Final
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
 from web3 import Web3
+from web3.exceptions import BlockNotFound
 
 from offchain.chain.abi import Event, interface
 from offchain.chain.deployment import PARTS, Deployment
@@ -117,7 +118,10 @@ class Chain:
 
     def head(self) -> BlockHead:
         """The latest block."""
-        return self.block("latest")
+        try:
+            return self.block("latest")
+        except BlockNotFound:
+            raise ChainUnavailable("the node knows no block") from None
 
     def block(self, number: int | str) -> BlockHead:
         """Raises web3's BlockNotFound where there is none (yet, or any more)."""

@@ -17,6 +17,7 @@ from offchain.errors import BadInput
 KEY_VARIABLE: Final = "OFFCHAIN_KEY"
 PASSWORD_VARIABLE: Final = "OFFCHAIN_KEY_PASSWORD"
 MAX_FILE: Final = 1 << 16
+ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1's group
 
 
 class BadKey(BadInput):
@@ -60,7 +61,7 @@ def _read(path: Path) -> str:
 def _from_hex(text: str, where: str) -> LocalAccount:
     digits = text.strip().removeprefix("0x")
     try:
-        if len(digits) != 64:
+        if len(digits) != 64 or not 0 < int(digits, 16) < ORDER:
             raise ValueError
         account: LocalAccount = Account.from_key(bytes.fromhex(digits))
     except Exception:  # whatever the cause says, it may quote the key

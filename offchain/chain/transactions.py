@@ -55,6 +55,7 @@ class Sender:
     def __init__(self, w3: Web3, account: LocalAccount, chain_id: int, options: SendOptions) -> None:
         self._w3, self._account, self._chain_id, self._options = w3, account, chain_id, options
         self._replace_until = 0  # nonces below it belong to transactions that were given up
+        self._last: tuple[int, bytes] | None = None  # nonce and hash of what this process sent last
 
     @property
     def address(self) -> ChecksumAddress:
@@ -94,18 +95,29 @@ class Sender:
         fees = self._fees(what, replacing=nonce < self._replace_until)
         body: dict[str, Any] = {"to": to, "data": data, "value": 0, "gas": gas, "nonce": nonce}
         signed = self._account.sign_transaction(body | fees | {"chainId": self._chain_id})
+        self._last = nonce, bytes(signed.hash)
         self._broadcast(bytes(signed.raw_transaction), what)
         return self._receipt(bytes(signed.hash), call, what)
 
     def _counts(self) -> tuple[int, int]:
+        """Transactions of this account: mined, and mined or in flight."""
         with asking("counting transactions"):
-            counts = (
-                self._w3.eth.get_transaction_count(self.address, "latest"),
-                self._w3.eth.get_transaction_count(self.address, "pending"),
-            )
-            if not all(isinstance(n, int) and 0 <= n < 2**63 for n in counts):
+            mined = int(self._w3.eth.get_transaction_count(self.address, "latest"))
+            pending = int(self._w3.eth.get_transaction_count(self.address, "pending"))
+            if not 0 <= mined < 2**63 or not 0 <= pending < 2**63:
                 raise ValueError
-        return counts
+        if self._last and self._last[0] >= mined and self._known(self._last[1]):
+            pending = max(pending, self._last[0] + 1)  # some nodes, Ganache for one, count only what is mined
+        return mined, pending
+
+    def _known(self, digest: bytes) -> bool:
+        """Whether the node still has a transaction that was sent to it (it may have been started anew since)."""
+        with asking("looking for a transaction"):
+            try:
+                self._w3.eth.get_transaction(HexBytes(digest))
+            except TransactionNotFound:
+                return False
+        return True
 
     def _gas(self, call: dict[str, Any], what: str, roomy: bool) -> int:
         with asking(what):
