@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import click
+import torch
 
 from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
@@ -41,6 +42,7 @@ class Address(click.ParamType[tuple[str, int]]):
               help="Folder of its database and checkpoints.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
 @click.option("--executor", type=click.Choice(["torch", "reference"]), default="torch", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
 @click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Serve checkpoints here.")
 @click.option("--public-url", help="Where others reach that, if not there.")
 @click.option("--ask", type=float, default=0.9, show_default=True, help="First bid, as a share of the highest price.")
@@ -53,7 +55,14 @@ class Address(click.ParamType[tuple[str, int]]):
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two looks at the chain.")
 @click.option("--json-lines", is_flag=True, help="Log JSON, one object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
-def worker(connection: Connection, roles: tuple[str, ...], json_lines: bool, log_level: str, **chosen: object) -> None:
+def worker(
+    connection: Connection,
+    roles: tuple[str, ...],
+    json_lines: bool,
+    log_level: str,
+    threads: int | None,
+    **chosen: object,
+) -> None:
     """Bid, train, audit and dispute, until stopped (Ctrl-C, or SIGTERM).
 
     Its account needs ether for gas, and free tokens in the vault for stakes and bonds. What it trained and promised
@@ -63,6 +72,8 @@ def worker(connection: Connection, roles: tuple[str, ...], json_lines: bool, log
     Example:  offchain worker --role solver --role verifier --key worker.key --listen 0.0.0.0:9000
     """
     configure_logging(json_lines, log_level)
+    if threads:
+        torch.set_num_threads(threads)
     options = worker_options(**chosen)  # type: ignore[arg-type]
     chain = connection.chain()
     with (
@@ -107,8 +118,6 @@ def worker_options(
 
 def require_cuda(device: str) -> None:
     """Raises BadInput where torch does not have that device."""
-    import torch
-
     number = device.partition(":")[2] or "0"
     if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")

@@ -76,7 +76,6 @@ class Audience:
         lines = {
             "Bid": lambda: f"  {name(args['solver'])} bids {args['price'] / 1e18:g}",
             "Awarded": lambda: f"  {name(args['solver'])} wins at {args['price'] / 1e18:g}, and trains",
-            "Opened": lambda: f"  [red]{name(args['challenger'])} disputes checkpoint {args['checkpoint']}[/]",
             "ElementJudged": lambda: (
                 f"  [red]contract computes {_float(args['computed'])}, claimed {_float(args['claimed'])}[/]"
             ),

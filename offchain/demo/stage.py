@@ -33,7 +33,18 @@ PEOPLE: Final = {  # name -> account of the local chain
 }
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
-LIMITS: Final = ["--min-clock", "20", "--min-window", "5", "--min-interval-time", "20", "--poll", "0.5"]
+LIMITS: Final = [
+    "--min-clock",
+    "20",
+    "--min-window",
+    "5",
+    "--min-interval-time",
+    "20",
+    "--poll",
+    "0.5",
+    "--threads",
+    "1",
+]
 
 
 class DemoFailed(OffchainError):
@@ -134,10 +145,6 @@ class Stage:
                 if time.monotonic() > deadline or self.processes[name].poll() is not None:
                     raise DemoFailed(f"{name} did not come up; see {self.file(name + '.log')}")
                 time.sleep(0.2)
-
-    def solvers(self) -> list[str]:
-        """Names of the solvers that run."""
-        return [name for name in self.processes if name == "cheat" or name.startswith("solver")]
 
     def said(self, name: str, event: str, task_id: int) -> int:
         """How often a process has logged an event about a task."""
