@@ -56,12 +56,16 @@ class FalsifiedExecutor:
         if t != self.falsehood.step:
             yield from self._inner.outputs(state, t)
             return
-        before, done = self.dump(state), list[Array]()
+        before, done, changed = self.dump(state), list[Array](), {self.falsehood.node}
         constants, datasets = self._ledger.arrays[Source.CONST], self._ledger.arrays[Source.DATA]
-        for n, node in enumerate(self.graph.nodes):
-            output = reference.evaluate(node, reference.sources_of(node, before, done, constants, datasets), t)
-            done.append(self.falsehood.apply(output) if n == self.falsehood.node else output)
-            yield done[-1]
+        for n, (node, output) in enumerate(zip(self.graph.nodes, self._inner.outputs(state, t), strict=True)):
+            if n == self.falsehood.node:
+                output = self.falsehood.apply(output)
+            elif any(item.source is Source.NODE and item.index in changed for item in node.inputs):
+                output = reference.evaluate(node, reference.sources_of(node, before, done, constants, datasets), t)
+                changed.add(n)
+            done.append(output)
+            yield output
 
     def trace(self, state: Any, t: int) -> list[Array]:
         return list(self.outputs(state, t))
