@@ -21,12 +21,13 @@ import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from offchain.errors import BadInput
+from offchain.errors import BadInput, OffchainError
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
@@ -129,9 +130,16 @@ def load(path: str | Path) -> Job:
     """Run a requester's own job file and return its Job. Raises BadInput."""
     if not Path(path).is_file():
         raise BadInput(f"{path}: no such file")
-    job = runpy.run_path(str(path), run_name="__job__").get("job")
-    if callable(job) and not isinstance(job, Job):
-        job = job()
+    try:
+        job = runpy.run_path(str(path), run_name="__job__").get("job")
+        if callable(job) and not isinstance(job, Job):
+            job = job()
+    except OffchainError:
+        raise
+    except Exception as error:  # the requester's own code may raise anything; it gets its own line back
+        frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = f", line {frames[-1]}" if frames else ""
+        raise BadInput(f"{path}{line}: {type(error).__name__}: {error}") from error
     if not isinstance(job, Job):
         raise BadInput(f"{path}: must define `job = Job(...)` or a function `job()` that returns one")
     return job

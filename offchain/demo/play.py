@@ -85,9 +85,9 @@ def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[s
         "settled": view.status is Status.COMPLETED and delivered,
         "test_accuracy": accuracy,
         "state_roots": [point.root.hex() for point in view.checkpoints],
-        "paid": str(paid),
-        "balances_before": {name: str(amount) for name, amount in before.items()},
-        "balances_after": {name: str(amount) for name, amount in after.items()},
+        "paid": paid,
+        "balances_before": before,
+        "balances_after": after,
         "gas_total": audience.gas,
     }
 
@@ -185,12 +185,12 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
         "moves": [{"who": m.who, "what": m.what, "gas": m.gas} for m in moves],
         "gas_total": sum(move.gas for move in moves),
         "max_tx_gas": audience.max_gas,
-        "slashed": str(slashed.args["slashed"]),
+        "slashed": slashed.args["slashed"],
         "challenger": challenger,
-        "challenger_paid": str(after[challenger] - before[challenger]),
-        "requester_refunded": str(slashed.args["refunded"]),
-        "requester_balance_change": str(after["requester"] - before["requester"]),
-        "burned": str(slashed.args["burned"]),
+        "challenger_paid": after[challenger] - before[challenger],
+        "requester_refunded": slashed.args["refunded"],
+        "requester_balance_change": after["requester"] - before["requester"],
+        "burned": slashed.args["burned"],
     }
 
 
@@ -220,8 +220,8 @@ def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
         ("computed", str(cheat["computed"])),
         ("dispute", f"{len(cheat['moves'])} moves, {cheat['reveals']} reveals, {cheat['gas_total']:,} gas"),
         ("largest transaction", f"{cheat['max_tx_gas']:,} gas"),
-        ("slashed", f"{int(cheat['slashed']) / 1e18:g}, of which {int(cheat['burned']) / 1e18:g} burned"),
-        ("challenger earned", f"{int(cheat['challenger_paid']) / 1e18:g}"),
-        ("requester got back", f"{int(cheat['requester_refunded']) / 1e18:g}"),
+        ("slashed", f"{cheat['slashed'] / 1e18:g}, of which {cheat['burned'] / 1e18:g} burned"),
+        ("challenger earned", f"{cheat['challenger_paid'] / 1e18:g}"),
+        ("requester got back", f"{cheat['requester_refunded'] / 1e18:g}"),
         ("seconds", str(report["seconds"])),
     ]

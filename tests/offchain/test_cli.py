@@ -1,0 +1,121 @@
+"""The command line: what is wrong is one line on stderr and an exit code, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from offchain import cli
+from offchain.commands.common import TOKENS, tokens
+
+JOB = """
+import torch
+from offchain.job import Job
+
+x = torch.linspace(-1, 1, 96).reshape(32, 3)
+job = Job(
+    model=torch.nn.Linear(3, 2),
+    loss=lambda model, batch: torch.nn.functional.mse_loss(model(batch["x"]), batch["y"]),
+    optimizer=(torch.optim.SGD, {"lr": 0.1}),
+    dataset={"x": x, "y": x[:, :2] * 2},
+    batch_size=4, steps=8, interval=4, name="line",
+)
+"""
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    monkeypatch.setattr(sys, "argv", ["offchain", *args])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_every_command_explains_itself_with_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, text, _ = run(capsys, monkeypatch, "--help")
+    assert code == 0
+    assert all(name in text for name in cli.COMMANDS)
+    leaves = [["worker"], ["demo"], ["deploy"], ["chain", "up"], ["account", "new"], ["vault", "deposit"]]
+    leaves += [["task", verb] for verb in ("build", "inspect", "post", "status", "result")]
+    for leaf in leaves:
+        code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
+        assert code == 0
+        assert "Example:" in text, leaf
+
+
+def test_build_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.py").write_text(JOB)
+    file = tmp_path / "line.task"
+    code, out, _ = run(capsys, monkeypatch, "task", "build", str(tmp_path / "job.py"), "-o", str(file), "--json")
+    assert (code, json.loads(out)["name"]) == (0, "line")
+    code, out, _ = run(capsys, monkeypatch, "task", "inspect", str(file), "--json")
+    assert (code, json.loads(out)["steps"]) == (0, 8)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (JOB.replace("batch_size=4", "batch_size=64"), "batch_size"),
+        (JOB.replace("batch_size=4, ", ""), "batch_size"),
+        ("job = 3", "job"),
+    ],
+)
+def test_a_bad_job_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, broken: str, said: str
+) -> None:
+    (tmp_path / "job.py").write_text(broken)
+    file = tmp_path / "line.task"
+    code, _, err = run(capsys, monkeypatch, "task", "build", str(tmp_path / "job.py"), "-o", str(file))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert said in err
+    assert not file.exists()
+
+
+def test_an_altered_task_file_is_refused_before_the_chain_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.task").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    command = ["task", "post", str(tmp_path / "bad.task"), "--max-price", "1", "--rpc", "http://127.0.0.1:1"]
+    code, _, err = run(capsys, monkeypatch, *command)
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_no_deployment_and_no_chain_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = str(tmp_path / "deployment.json")
+    code, _, err = run(capsys, monkeypatch, "task", "status", "--deployment", missing, "--dev-account", "1")
+    assert (code, "offchain deploy" in err) == (2, True)
+    code, _, err = run(capsys, monkeypatch, "deploy", "--rpc", "http://127.0.0.1:1", "--dev-account", "0")
+    assert code == 4
+    assert err.count("\n") == 1
+
+
+def test_a_new_key_is_private_and_never_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "worker.key"
+    code, out, _ = run(capsys, monkeypatch, "account", "new", "-o", str(file))
+    secret = file.read_text()
+    assert code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert secret.strip() not in out
+    code, _, _ = run(capsys, monkeypatch, "account", "new", "-o", str(file))
+    assert (code, file.read_text()) == (2, secret)
+
+
+@pytest.mark.parametrize(("text", "units"), [("1", 10**18), ("0.5", 5 * 10**17), ("0", 0)])
+def test_amounts(text: str, units: int) -> None:
+    assert TOKENS.convert(text, None, None) == units
+    assert tokens(units) == text
