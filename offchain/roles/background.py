@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-THREADS: Final = 2
+THREADS: Final = 4  # of each kind
 
 
 class Background:
-    """Jobs by key. A key is at work at most once."""
+    """Jobs by key, whose first part is their kind. A key is at work at most once.
+
+    Each kind has threads of its own: whoever serves task files slowly does not hold up states.
+    """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
-        self._jobs: dict[Hashable, Future[Any]] = {}
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._jobs: dict[tuple[Hashable, ...], Future[Any]] = {}
 
-    def poll(self, key: Hashable, work: Callable[[], T]) -> T | None:
+    def poll(self, key: tuple[str, *tuple[Hashable, ...]], work: Callable[[], T]) -> T | None:
         """The result of `work`, or None while it is not there; the first call starts it. Raises what it raised."""
         job = self._jobs.get(key)
         if job is None:
-            self._jobs[key] = self._pool.submit(work)
+            pool = self._pools.setdefault(key[0], ThreadPoolExecutor(THREADS, thread_name_prefix=key[0]))
+            self._jobs[key] = pool.submit(work)
             return None
         if not job.done():
             return None
@@ -31,12 +35,10 @@ class Background:
         result: T = job.result()
         return result
 
-    def busy(self, key: Hashable) -> bool:
-        return key in self._jobs
-
     def close(self) -> None:
         """Forget what has not begun; what runs ends with the process."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass

@@ -98,12 +98,19 @@ class BlobStore:
     def remove(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
-    def fetch(self, uri: str, name: str, check: Callable[[Path], object], max_bytes: int | None = None) -> Path:
+    def fetch(
+        self,
+        uri: str,
+        name: str,
+        check: Callable[[Path], object],
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+    ) -> Path:
         """The blob's file, fetched from `uri` unless it is here already.
 
         Args:
             check: raises BadBlob (or another BadInput) unless the file's content has the root in the name.
-            max_bytes: at most that of the options.
+            max_bytes, timeout: at most those of the options.
 
         Raises:
             Unreachable: no answer, or an interrupted one.
@@ -113,7 +120,7 @@ class BlobStore:
             return self.path(name)
         limit = min(max_bytes or self.options.max_bytes, self.options.max_bytes)
         with self._partial(name) as partial:
-            self._download(uri, partial, limit)
+            self._download(uri, partial, limit, min(timeout or self.options.timeout, self.options.timeout))
             check(partial)
         return self.path(name)
 
@@ -130,13 +137,13 @@ class BlobStore:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _download(self, uri: str, target: Path, limit: int) -> None:
+    def _download(self, uri: str, target: Path, limit: int, timeout: float) -> None:
         scheme = self._allowed(uri)
         place = printable(uri)
-        deadline = time.monotonic() + self.options.timeout
+        deadline = time.monotonic() + timeout
         size = 0
         try:
-            with self._open(scheme, uri) as source, target.open("xb") as out:
+            with self._open(scheme, uri, timeout) as source, target.open("xb") as out:
                 while block := source.read(READ):
                     size += len(block)
                     if size > limit:
@@ -162,7 +169,7 @@ class BlobStore:
             raise BadBlob(f"{printable(uri)}: not an address that this worker follows ({allowed})")
         return scheme
 
-    def _open(self, scheme: str, uri: str) -> Any:
+    def _open(self, scheme: str, uri: str, timeout: float) -> Any:
         if scheme == "file":
             path = Path(unquote(urlsplit(uri).path))
             if not stat.S_ISREG(path.stat().st_mode):
@@ -170,11 +177,10 @@ class BlobStore:
             return path.open("rb")
         if scheme not in ("http", "https"):
             return fsspec.open(uri, "rb").open()
-        timeout = aiohttp.ClientTimeout(
-            total=self.options.timeout, sock_connect=self.options.idle, sock_read=self.options.idle
-        )
+        idle = self.options.idle
+        patience = aiohttp.ClientTimeout(total=timeout, sock_connect=idle, sock_read=idle)
         # Compressed answers are not unpacked: a few bytes could become many before anybody counts them.
-        client = {"timeout": timeout, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+        client = {"timeout": patience, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
         system = fsspec.filesystem(scheme, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
         return system.open(uri, "rb", block_size=0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -148,6 +149,25 @@ def test_stalling_server_is_given_up(theirs: BlobStore, stranger: tuple[type[Str
     handler.headers_out, handler.body, handler.stall = {"Content-Length": "7000"}, b"half", 3
     with pytest.raises(Unreachable):
         theirs.fetch(uri, NAME, check)
+    assert files(theirs) == []
+
+
+def test_trickling_server_is_given_up(theirs: BlobStore, stranger: tuple[type[Stranger], str]) -> None:
+    """One byte now and then is never idle; the time for the whole of it still ends."""
+    handler, uri = stranger
+
+    def trickle(self: Stranger) -> None:
+        self.do_HEAD()
+        for _ in range(20):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+            threading.Event().wait(0.2)
+
+    handler.do_GET, handler.headers_out = trickle, {"Content-Length": "7000"}  # type: ignore[method-assign]
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        theirs.fetch(uri, NAME, check, timeout=1)
+    assert time.monotonic() < began + 3
     assert files(theirs) == []
 
 
