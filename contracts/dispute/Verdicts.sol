@@ -16,7 +16,8 @@ import {Descent} from "./Descent.sol";
 abstract contract Verdicts is IDisputeGame {
     using Clocks for Clocks.State;
 
-    /// @notice Part of a losing challenger's bond that burns, in 1/10,000: the solver cannot win it back by losing to itself.
+    /// @notice Part of a losing challenger's bond that burns, in 1/10,000: nobody wins it back by losing to
+    /// itself.
     uint256 public constant BURN_BPS = 2_000;
     uint256 private constant BPS = 10_000;
 
@@ -124,8 +125,8 @@ abstract contract Verdicts is IDisputeGame {
         _charge(d);
     }
 
-    /// The verdict. A dispute about a task that is over ends without one: its stake is gone, so there is nothing to win,
-    /// and a challenger who was right must not pay for having been second.
+    /// The verdict. A dispute about a task that is over ends without one: its stake is gone, there is nothing to win, and
+    /// a challenger who was right must not pay for having been second.
     function _conclude(uint256 id, bool solverWins) internal {
         Dispute storage d = _disputes[id];
         if (!_trains(d.taskId)) return _dismiss(id, d);

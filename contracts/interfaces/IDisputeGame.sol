@@ -156,7 +156,8 @@ interface IDisputeGame {
     /// @param header preimage of the task's graph root
     function open(uint256 taskId, uint32 checkpoint, GraphHeader calldata header) external returns (uint256 id);
 
-    /// @notice Solver: state roots after lo+w, lo+2w, … , hi steps, with w = ⌈(hi−lo)/256⌉. The last is the claimed root.
+    /// @notice Solver: state roots after lo+w, lo+2w, … , hi steps, with w = ⌈(hi−lo)/256⌉.
+    /// The last is the claimed root.
     function revealSteps(uint256 id, bytes32[] calldata roots) external;
 
     /// @notice Challenger: root `i` of that list is the first wrong one.
@@ -177,7 +178,8 @@ interface IDisputeGame {
         bytes32 stateTree, bytes32[] calldata slotChildren
     ) external;
 
-    /// @notice Challenger, where the revealed children are no leaves: `hash` at `index` of their level is the first wrong.
+    /// @notice Challenger, where the revealed children are no leaves: `hash` at `index` of their level is the first
+    /// wrong one.
     function nameSubtree(uint256 id, Tree tree, uint64 index, bytes32 hash, bytes32[] calldata proof) external;
 
     /// @notice Solver: hashes two levels (or the one there is) below the named subtree.
@@ -210,7 +212,7 @@ interface IDisputeGame {
     /// @notice Solver: the named chunk (or the only one).
     function revealChunk(uint256 id, bytes calldata chunk) external;
 
-    /// @notice Challenger: `element` of the node's output is wrong. Decides for `map`, `gather` and padding; decides for
+    /// @notice Challenger: `element` of the node's output is wrong. Decides for `map`, `gather` and padding; also for
     /// `max` and `exponent` with a counter-example k. A sum, or `k` = DEMAND, asks the solver to answer.
     /// @param chunk the revealed one
     /// @param openings inputs of the node there, see docs/protocol.md; none where the solver is to answer
@@ -246,7 +248,8 @@ interface IDisputeGame {
     /// @notice Either party: the sender loses.
     function concede(uint256 id) external;
 
-    /// @notice Anyone, when the task no longer trains (its solver was convicted in another dispute): the bond goes back.
+    /// @notice Anyone, when the task no longer trains (its solver was convicted in another dispute): the bond goes
+    /// back.
     function dismiss(uint256 id) external;
 
     /// @notice Anyone: slash again, after a conviction that the market refused.

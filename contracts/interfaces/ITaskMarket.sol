@@ -109,7 +109,8 @@ interface ITaskMarket {
     /// `maxPrice`). The requester's own account is refused, so that nobody wins its own task by accident.
     function bid(uint256 taskId, uint128 price) external;
 
-    /// @notice Anyone, after bidding: the best bidder wins; the requester gets back what the price left over. No bid: cancelled, refunded.
+    /// @notice Anyone, after bidding: the best bidder wins; the requester gets back what the price left over.
+    /// No bid: cancelled, refunded.
     function award(uint256 taskId) external;
 
     /// @notice Anyone: pay what has become final, in order, up to 64 intervals; after the last, release the stake.

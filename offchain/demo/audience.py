@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ class Audience:
 
     def _say(self, event: Event) -> None:
         args, name = event.args, self.stage.name_of
-        lines = {
+        lines: dict[str, Callable[[], str]] = {
             "Bid": lambda: f"  {name(args['solver'])} bids {args['price'] / 1e18:g}",
             "Awarded": lambda: f"  {name(args['solver'])} wins at {args['price'] / 1e18:g}, and trains",
             "ElementJudged": lambda: (
@@ -99,7 +100,7 @@ def _float(word: int) -> str:
 
 def _shown(function: str, args: dict[str, Any]) -> str:
     """The few words that tell a person what a move says."""
-    texts = {
+    texts: dict[str, Callable[[], str]] = {
         "open": lambda: f"checkpoint {args['checkpoint']} is wrong",
         "revealSteps": lambda: f"{len(args['roots'])} state roots",
         "nameStep": lambda: f"root {args['i']} is the first wrong one",
