@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import BoundedSemaphore, Thread
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -19,15 +20,18 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._places: dict[str, BoundedSemaphore] = {}
         self._jobs: dict[tuple[Hashable, ...], Future[Any]] = {}
+        self._closed = False
 
     def poll(self, key: tuple[str, *tuple[Hashable, ...]], work: Callable[[], T]) -> T | None:
         """The result of `work`, or None while it is not there; the first call starts it. Raises what it raised."""
         job = self._jobs.get(key)
         if job is None:
-            pool = self._pools.setdefault(key[0], ThreadPoolExecutor(THREADS, thread_name_prefix=key[0]))
-            self._jobs[key] = pool.submit(work)
+            job = self._jobs[key] = Future()
+            places = self._places.setdefault(key[0], BoundedSemaphore(THREADS))
+            # A pool's threads would hold up the end of the process until the last download is done.
+            Thread(target=self._run, args=(job, places, work), name=key[0], daemon=True).start()
             return None
         if not job.done():
             return None
@@ -35,10 +39,18 @@ class Background:
         result: T = job.result()
         return result
 
+    def _run(self, job: Future[Any], places: BoundedSemaphore, work: Callable[[], Any]) -> None:
+        with places:
+            if self._closed:
+                return
+            try:
+                job.set_result(work())
+            except BaseException as error:  # it is raised where the result is asked for
+                job.set_exception(error)
+
     def close(self) -> None:
         """Forget what has not begun; what runs ends with the process."""
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
 
 
 @dataclass
