@@ -125,7 +125,7 @@ abstract contract Verdicts is IDisputeGame {
         _charge(d);
     }
 
-    /// The verdict. A dispute about a task that is over ends without one: its stake is gone, there is nothing to win, and
+    /// The verdict. A dispute about a task that is over ends without one: its stake is gone, nothing is to win, and
     /// a challenger who was right must not pay for having been second.
     function _conclude(uint256 id, bool solverWins) internal {
         Dispute storage d = _disputes[id];
