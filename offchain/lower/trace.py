@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from offchain.errors import BadInput, OffchainError, Unsupported
 from offchain.job import Job
@@ -37,6 +38,12 @@ _DECOMPOSED: Final = [
     aten.nll_loss_backward,
     aten.silu,
     aten.silu_backward,
+    aten.elu,
+    aten.elu_backward,
+    aten.mish,
+    aten.mish_backward,
+    aten.native_group_norm,
+    aten.native_group_norm_backward,
     aten.softplus,
     aten.softplus_backward,
     aten.sigmoid_backward,
@@ -144,7 +151,7 @@ def _make_fx(model: nn.Module, step: Callable[..., tuple[Tensor, ...]], inputs: 
     table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with warnings.catch_warnings(), notes.preserve_node_meta(), _module_notes(model):
+        with warnings.catch_warnings(), notes.preserve_node_meta(), _module_notes(model), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")
             functional_step = torch.func.functionalize(step)
             return make_fx(functional_step, table, "real", record_stack_traces=True)(*clones)

@@ -35,7 +35,8 @@ def samples() -> Array:
     rng = np.random.default_rng(0)
     words = rng.integers(0, 1 << 32, 60_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
     dense = [np.linspace(-110, 110, 40_001), np.linspace(-6, 6, 40_001), np.linspace(-1, 1, 20_001)]
-    x = np.concatenate([words, *dense, SPECIAL, EDGES, np.negative(EDGES)]).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # signalling NaN among the words
+        x = np.concatenate([words, *dense, SPECIAL, EDGES, np.negative(EDGES)]).astype(np.float32)
     x[np.isnan(x)] = np.nan
     return x
 

@@ -124,6 +124,8 @@ MODULES: Mapping[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
+    "elu": nn.ELU,
+    "group-norm": lambda: nn.GroupNorm(1, 7),
     "leaky-relu": nn.LeakyReLU,
     "hardtanh": nn.Hardtanh,
     "softmax": lambda: nn.Softmax(-1),
@@ -154,9 +156,12 @@ def test_loss(loss: Callable[..., Tensor]) -> None:
         lambda m, b: F.l1_loss(m(b["x"]), b["z"]),
         lambda m, b: F.smooth_l1_loss(m(b["x"]), b["z"]),
         lambda m, b: (m(b["x"]).amax(1) - b["z"].sum(1)).pow(2).mean(),
+        lambda m, b: (
+            (m(b["x"]) * (b["z"] > 1).any(1, keepdim=True) * (b["z"] > -2).all(1, keepdim=True)).square().mean()
+        ),
         lambda m, b: torch.cat([m(b["x"]), b["z"][:, 1:4].flip(0)], 1).square().mean(),
     ],
-    ids=["smoothing", "sum", "ignore", "bce", "l1", "smooth-l1", "amax", "cat"],
+    ids=["smoothing", "sum", "ignore", "bce", "l1", "smooth-l1", "amax", "any-all", "cat"],
 )
 def test_other_losses(loss: Callable[..., Tensor]) -> None:
     assert_trains_alike(a_job(loss=loss))
@@ -197,6 +202,17 @@ def test_embedding_attention_and_tied_weights() -> None:
     torch.manual_seed(0)
     tokens = torch.randint(0, CLASSES, (ROWS, 3))
     assert_trains_alike(a_job(Tokens(), dataset={"x": tokens, "y": tokens[:, 0].clone()}))
+
+
+def test_transformer_layer() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    rows = torch.randn(ROWS, 3, 8)
+
+    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(model(batch["x"]).mean(1)[:, :CLASSES], batch["y"])
+
+    assert_trains_alike(a_job(model, loss=loss, dataset={"x": rows, "y": data()["y"]}), tolerance=1e-4)
 
 
 LAYERS = ["linear", "relu", "tanh", "gelu", "gelu-tanh", "sigmoid", "layer-norm", "residual"]
