@@ -1,14 +1,14 @@
 """Every error that `offchain` raises on purpose, and the exit code that the command line gives it.
 
-    OffchainError            1
-    ├── BadInput             2   what came from outside is not what it must be
-    │   ├── MalformedGraph       bytes are not a canonical graph
-    │   ├── IllegalGraph         a graph breaks the legality table
-    │   ├── BadBlob              a tensor or task file does not match its root, or cannot be read
-    │   ├── Unsupported          an operation that cannot be lowered
-    │   └── BadTerms             terms or options that make no sense
-    ├── ChainError           3   the chain refused, with the contract's typed error
-    └── ChainUnavailable     4   no answer from the chain
+OffchainError            1
+├── BadInput             2   what came from outside is not what it must be
+│   ├── MalformedGraph       bytes are not a canonical graph
+│   ├── IllegalGraph         a graph breaks the legality table
+│   ├── BadBlob              a tensor or task file does not match its root, or cannot be read
+│   ├── Unsupported          an operation that cannot be lowered
+│   └── BadTerms             terms or options that make no sense
+├── ChainError           3   the chain refused, with the contract's typed error
+└── ChainUnavailable     4   no answer from the chain
 """
 
 from __future__ import annotations

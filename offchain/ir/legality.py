@@ -273,16 +273,9 @@ def _check_slots(graph: Graph) -> None:
             raise IllegalGraph(f"{where}: must repeat a node or a slot")
         limit = len(graph.nodes) if slot.source is Source.NODE else len(graph.slots)
         if slot.index >= limit:
-            raise IllegalGraph(
-                f"{where}: repeats {slot.source.name.lower()} {slot.index}, which does not exist"
-            )
+            raise IllegalGraph(f"{where}: repeats {slot.source.name.lower()} {slot.index}, which does not exist")
         if graph.spec_of(slot.source, slot.index) != (slot.spec.dtype, slot.spec.length):
             raise IllegalGraph(f"{where}: differs in dtype or length from what it repeats")
     log = graph.slots[-1].spec
-    if (
-        log.name != LOG_SLOT
-        or log.dtype is not _F
-        or len(log.shape) != 2
-        or log.shape[1] != len(graph.metrics)
-    ):
+    if log.name != LOG_SLOT or log.dtype is not _F or len(log.shape) != 2 or log.shape[1] != len(graph.metrics):
         raise IllegalGraph(f"the last slot must be {LOG_SLOT!r}, f32 of shape (interval, metrics)")

@@ -74,9 +74,7 @@ class Primitive:
 _F, _I = DType.F32, DType.I32
 
 
-def _rows(
-    ops: str, operands: tuple[DType | None, ...], result: DType | None, cost: int = 1
-) -> list[Primitive]:
+def _rows(ops: str, operands: tuple[DType | None, ...], result: DType | None, cost: int = 1) -> list[Primitive]:
     return [Primitive(Op[name], operands, result, cost) for name in ops.split()]
 
 
@@ -112,9 +110,7 @@ class Instr:
     @classmethod
     def const(cls, dtype: DType, word: int) -> Instr:
         """A constant from its unsigned 32-bit pattern."""
-        return cls(
-            Op.CONST_F32 if dtype is DType.F32 else Op.CONST_I32, 0, word >> 16 & 0xFFFF, word & 0xFFFF
-        )
+        return cls(Op.CONST_F32 if dtype is DType.F32 else Op.CONST_I32, 0, word >> 16 & 0xFFFF, word & 0xFFFF)
 
     @property
     def word(self) -> int:
