@@ -10,8 +10,11 @@ WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup
 
+# Two at a time, each with its own chain; contracts are compiled before, so that neither waits for the other. One thread
+# each for torch: threads that spin on two cores that are both busy make its small tensors many times slower.
 test: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/python scripts/compile.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 demo: setup
 	$(BIN)/offchain demo $(ARGS)
