@@ -30,7 +30,8 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
     spend("TaskMarket.bid lower", market.bid(0, 800), world.solver)
     spend("TaskMarket.award", market.award(0), world.stranger, world.task(0)["biddingEnds"])
     for index in range(3):
-        spend("CheckpointLog.commit", log.commit(0, index, ROOT, "memory://state"), world.solver)
+        verb = "CheckpointLog.commit" if index else "CheckpointLog.commit first"
+        spend(verb, log.commit(0, index, ROOT, "memory://state"), world.solver)
     spend("CheckpointLog.hold", log.hold(0, 0), world.game)
     spend("CheckpointLog.unhold", log.unhold(0, 0), world.game)
     spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.now + LOST)
