@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -55,17 +56,19 @@ def show_account(connection: Connection, as_json: bool) -> None:
 
 @account.command()
 @click.argument("amount", type=TOKENS)
-@click.option("--to", help="Default: the signing account.")
+@click.option("--to", multiple=True, help="Address, or number of a --dev-account. Default: the signing account.")
 @connection_options
-def mint(connection: Connection, amount: int, to: str | None) -> None:
+def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
     """Make tokens out of nothing; local chains only, by the account that deployed.
 
     \b
-    Example:  offchain account mint 1000 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --dev-account 0
+    Example:  offchain account mint 10000 --to 1 --to 2 --dev-account 0
     """
     chain = connection.chain()
-    chain.mint(to or chain.address, amount)
-    click.echo(f"minted {tokens(amount)} for {to or chain.address}")
+    for receiver in to or (chain.address,):
+        address = replace(connection, dev_account=int(receiver)).account().address if receiver.isdigit() else receiver
+        chain.mint(address, amount)
+        click.echo(f"minted {tokens(amount)} for {address}")
 
 
 @click.group()

@@ -198,13 +198,13 @@ def _facts(view: TaskView) -> dict[str, object]:
 @task.command("result")
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
-@click.option("--file", "task_file", type=FILE, help="The task file, if you have it; else it is fetched.")
+@click.option("--file", "task_file", type=FILE, help="The task file; else it is fetched from where it was posted.")
 @connection_options
 def result_of(task_id: int, output: Path, task_file: Path | None, connection: Connection) -> None:
     """Fetch the trained model of a completed task, check it against the last checkpoint, and save it.
 
     \b
-    Example:  offchain task result 0 -o model.safetensors --dev-account 1
+    Example:  offchain task result 0 --file digits.task -o model.safetensors --dev-account 1
     """
     chain = connection.chain()
     terms = chain.terms(task_id)

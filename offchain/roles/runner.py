@@ -255,7 +255,7 @@ class Worker:
         fields = {name: getattr(action, name) for name in action.__slots__ if name != "task_id"}
         self.tell(type(action).__name__.lower(), task=action.task_id, **fields, gas=receipt.gas_used)
         for event in receipt.events:
-            if event.name in REPORTED:
+            if event.name in REPORTED and event.address == self.chain.deployment.market:
                 self.tell(event.name.lower(), **{key: value for key, value in event.args.items() if key != "taskId"})
 
     @contextmanager
