@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from offchain.commit.roots import graph_root, state_root, tensor_root
+from offchain.exec import make_executor
+from offchain.exec.base import Executor
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
+from offchain.roles.replay import Ledger
 
 F32, I32 = DType.F32, DType.I32
 STEPS: Final = 8
 INTERVAL: Final = 4
+LONG_INTERVAL: Final = 512  # more than 256 steps
 ROWS, BATCH, WIDTH, OUT = 8, 5, 70, 4
 BIG: Final = 270_000  # more than 256 chunks
 LONG: Final = 5_000  # terms of a sum: more than 64 · 64
@@ -34,6 +39,29 @@ class Work:
     datasets: list[Array]
     state: list[Array]
     names: dict[str, int]
+    steps: int = STEPS
+    interval: int = INTERVAL
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.graph, self.constants, self.datasets)
+
+    @cached_property
+    def executor(self) -> Executor[Any]:
+        return make_executor("torch", self.graph, self.constants, self.datasets)
+
+    def before(self, checkpoint: int) -> list[Array]:
+        """The right state that the interval of a checkpoint starts from; computed once."""
+        while len(self._states) <= checkpoint:
+            held, start = self.executor.load(self._states[-1]), (len(self._states) - 1) * self.interval
+            for t in range(start, start + self.interval):
+                held = self.executor.step(held, t)
+            self._states.append(self.executor.dump(held))
+        return self._states[checkpoint]
+
+    @cached_property
+    def _states(self) -> list[list[Array]]:
+        return [self.state]
 
     @property
     def graph_root(self) -> bytes:
@@ -159,10 +187,27 @@ def _update(maker: Maker, extra_maps: int) -> None:
     _log(maker)
 
 
-def _log(maker: Maker) -> None:
-    position = [Instr(Op.INDEX, 0), Instr(Op.STEP), _int(INTERVAL - 1), Instr(Op.IAND, 1, 2)]
+def _log(maker: Maker, interval: int = INTERVAL) -> None:
+    """The last slot (docs/protocol.md, section 3). `interval` is a power of two."""
+    position = [Instr(Op.INDEX, 0), Instr(Op.STEP), _int(interval - 1), Instr(Op.IAND, 1, 2)]
     carried = [*position, Instr(Op.ILT, 0, 3), _int(-1), Instr(Op.SELECT, 4, 0, 5)]
-    maker.add("old_rows", Kind.MAP, (INTERVAL,), [], program=carried, dtype=I32)
-    maker.add("old_log", Kind.GATHER, (INTERVAL, 1), [("log", (0, 1, 1)), ("old_rows", (1, 0))], INTERVAL)
+    maker.add("old_rows", Kind.MAP, (interval,), [], program=carried, dtype=I32)
+    maker.add("old_log", Kind.GATHER, (interval, 1), [("log", (0, 1, 1)), ("old_rows", (1, 0))], interval)
     row = [*position, Instr(Op.IEQ, 0, 3), Instr(Op.INPUT, 0), Instr(Op.INPUT, 1), Instr(Op.SELECT, 4, 6, 5)]
-    maker.add("new_log", Kind.MAP, (INTERVAL, 1), [("old_log", (1, 1)), ("loss", (0, 0))], program=row)
+    maker.add("new_log", Kind.MAP, (interval, 1), [("old_log", (1, 1)), ("loss", (0, 0))], program=row)
+
+
+def tiny() -> Work:
+    """One number that grows, in intervals of more than 256 steps."""
+    maker = Maker({"x": (Source.STATE, 0, F32, 1), "log": (Source.STATE, 1, F32, LONG_INTERVAL)})
+    grow = [Instr(Op.INPUT, 0), _float(1.001), Instr(Op.MUL, 0, 1)]
+    maker.add("loss", Kind.MAP, (1,), [("x", (1,))], program=grow)
+    _log(maker, LONG_INTERVAL)
+    slots = (
+        Slot(TensorSpec("x", F32, (1,)), Source.NODE, maker.names["loss"]),
+        Slot(TensorSpec("log", F32, (LONG_INTERVAL, 1)), Source.NODE, maker.names["new_log"]),
+    )
+    graph = Graph(tuple(maker.nodes), slots, (), (), (), (), ("loss",))
+    check(graph)
+    state = [np.ones(1, np.float32), np.zeros(LONG_INTERVAL, np.float32)]
+    return Work(graph, [], [], state, maker.names, 2 * LONG_INTERVAL, LONG_INTERVAL)

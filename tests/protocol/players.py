@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
 
-from offchain.chain.client import Chain, GraphHeader, Receipt
+from offchain.chain.abi import interface
+from offchain.chain.client import Chain, Receipt
+from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
-from offchain.exec import make_executor
+from offchain.chain.rpc import asking
+from offchain.chain.transactions import MAX_GAS, Mined
 from offchain.roles.actions import Move
-from offchain.roles.attack import attack
+from offchain.roles.attack import NothingWrong, attack
 from offchain.roles.defence import defend
 from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
-from offchain.roles.replay import Ledger, Replay
+from offchain.roles.replay import Replay
 from offchain.roles.view import DisputeView
-from tests.protocol.everything import INTERVAL, Work
+from tests.protocol.everything import Work
 
 Strategy = Callable[[DisputeView], Move | None]  # None: says nothing, and loses by its clock
+CONCEDE: Final = Move("concede", ())
+
+
+def silent(view: DisputeView) -> None:
+    """Never moves."""
 
 
 @dataclass
@@ -29,48 +37,67 @@ class Mind:
 
     work: Work
     falsehood: Falsehood | None = None
-    ledger: Ledger = field(init=False)
-    executor: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        work = self.work
-        self.ledger = Ledger(work.graph, work.constants, work.datasets)
-        self.executor = make_executor("torch", work.graph, work.constants, work.datasets)
-        if self.falsehood:
-            self.executor = FalsifiedExecutor(self.executor, self.ledger, self.falsehood)
-        self._replays: dict[int, Replay] = {}
+    make: Callable[..., Replay] | None = None  # of its replays; by default what the falsehood asks for
+    _replays: dict[int, Replay] = field(default_factory=dict)
 
     def replay(self, checkpoint: int) -> Replay:
-        """Its replay of an interval, from the initial state on."""
+        """Its replay of an interval, from the right state before it on: the falsehood lies in that interval."""
         if checkpoint not in self._replays:
-            state, start = self.work.state, checkpoint * INTERVAL
-            held = self.executor.load(state)
-            for t in range(start):
-                held = self.executor.step(held, t)
-            make = FalsifiedReplay if self.falsehood else Replay
-            self._replays[checkpoint] = make(self.executor, self.ledger, start, self.executor.dump(held))
+            work, executor = self.work, self.work.executor
+            if self.falsehood:
+                executor = FalsifiedExecutor(executor, work.ledger, self.falsehood)
+            make = self.make or (FalsifiedReplay if self.falsehood else Replay)
+            start = checkpoint * work.interval
+            self._replays[checkpoint] = make(executor, work.ledger, start, work.before(checkpoint))
         return self._replays[checkpoint]
 
     def root(self, checkpoint: int) -> bytes:
         """The state root that this player would commit."""
-        return self.replay(checkpoint).root((checkpoint + 1) * INTERVAL)
+        return self.replay(checkpoint).root((checkpoint + 1) * self.work.interval)
 
     def defend(self, view: DisputeView) -> Move | None:
         return defend(view, self.replay(view.checkpoint))
 
     def attack(self, view: DisputeView) -> Move | None:
-        return attack(view, self.replay(view.checkpoint))
+        try:
+            return attack(view, self.replay(view.checkpoint))
+        except NothingWrong:
+            return CONCEDE
+
+
+class Hand:
+    """Sends from an account that the node holds, with all the gas of a move: two questions, not ten, a transaction."""
+
+    def __init__(self, chain: Chain, address: ChecksumAddress) -> None:
+        self._w3, self.address = chain.w3, address
+
+    def settle(self) -> None:
+        """Every transaction is mined when it is sent."""
+
+    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False) -> Mined:
+        """Raises Reverted: it was mined, and failed."""
+        call: Any = {"from": self.address, "to": to, "data": "0x" + data.hex(), "gas": MAX_GAS}
+        digest = self._w3.eth.send_transaction(call | {"gasPrice": 10**10})
+        receipt = self._w3.eth.get_transaction_receipt(digest)
+        if receipt["status"] != 1:
+            with asking(what):
+                self._w3.eth.call(call, receipt["blockNumber"] - 1)
+            raise AssertionError(f"{what} failed when it was mined, and not when it was asked about again")
+        return Mined(bytes(digest), receipt["blockNumber"], receipt["gasUsed"], list(receipt["logs"]))
 
 
 @dataclass
 class Player:
-    """An account on the chain."""
+    """An account on the chain. `careful` ones look and send as workers do; the others save questions."""
 
     chain: Chain
+    careful: bool = False
     reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.chain)
+        if not self.careful:
+            self.chain._sender = Hand(self.chain, self.chain.address)  # type: ignore[assignment]
 
     @property
     def address(self) -> str:
@@ -78,7 +105,19 @@ class Player:
 
     def dispute(self, dispute_id: int) -> DisputeView | None:
         """None once it is over."""
-        return next((d for d in self.reader.read().disputes if d.id == dispute_id), None)
+        if self.careful:
+            return next((d for d in self.reader.read().disputes if d.id == dispute_id), None)
+        on_move = self.chain.call("game", "onMove", dispute_id)
+        if not int(on_move[0], 16):
+            return None
+        said = self.chain.logs(("game",), self.chain.deployment.block, self.chain.head().number)
+        events = [event for event in said if event.name in EVENTS and event.args["id"] == dispute_id]
+        return dispute_view(dispute_id, self.raw(dispute_id), on_move, events)
+
+    def raw(self, dispute_id: int) -> dict[str, Any]:
+        """All that the contract remembers of a dispute."""
+        answer: dict[str, Any] = self.chain.call("game", "dispute", dispute_id)
+        return answer
 
 
 @dataclass
@@ -94,8 +133,19 @@ class Played:
         return sum(who == "solver" for who, _, _ in self.moves)
 
     @property
+    def functions(self) -> list[str]:
+        return [function for _, function, _ in self.moves]
+
+    def count(self, function: str) -> int:
+        return self.functions.count(function)
+
+    @property
     def max_gas(self) -> int:
         return max(gas for _, _, gas in self.moves)
+
+    def said(self, name: str) -> bool:
+        assert self.last is not None
+        return any(event.name == name for event in self.last.events)
 
     def event(self, name: str) -> dict[str, Any]:
         assert self.last is not None
@@ -104,33 +154,33 @@ class Played:
 
 def play(
     dispute_id: int,
-    solver: Player,
-    challenger: Player,
+    players: tuple[Player, Player],
     strategies: tuple[Strategy, Strategy],
     travel: Callable[[int], None],
 ) -> Played:
-    """Play to the end; `strategies` of solver and challenger. A player without a move is timed out by the other."""
+    """Play to the end (solver first, then challenger). A player without a move is timed out by the other.
+
+    A second passes before every move, so that clocks are always written and gas does not depend on the machine.
+    """
     played = Played()
-    while view := solver.dispute(dispute_id):
-        moving = view.mover == view.solver
-        player, other = (solver, challenger) if moving else (challenger, solver)
-        move = strategies[0 if moving else 1](view)
+    while view := players[0].dispute(dispute_id):
+        travel(1)
+        moving = 0 if view.mover == view.solver else 1
+        move = strategies[moving](view)
         try:
-            played.last = player.chain.move(dispute_id, move) if move else None
+            receipt = players[moving].chain.move(dispute_id, move) if move else None
         except Reverted as refusal:  # a lie that the contract does not take is as good as silence
             played.refusals.append(refusal.name)
-            move = None
-        if move is None or played.last is None:
-            travel(view.deadline + 1)
-            played.last = other.chain.timeout(dispute_id)
+            receipt = None
+        if move is None or receipt is None:
+            travel(view.deadline - players[0].chain.head().timestamp + 1)
+            played.last = players[1 - moving].chain.timeout(dispute_id)
             continue
-        played.moves.append(("solver" if moving else "challenger", move.function, played.last.gas_used))
+        played.last = receipt
+        played.moves.append((("solver", "challenger")[moving], move.function, receipt.gas_used))
     return played
 
 
-def header(work: Work) -> GraphHeader:
-    return GraphHeader.of(work.graph)
-
-
-def chain_of(url: str, deployment: Any, account: LocalAccount) -> Chain:
-    return Chain(url, deployment, account)
+def arguments(function: str) -> list[str]:
+    """Names of a move's arguments after the dispute's id."""
+    return [item["name"] for item in interface("game").functions[function]["inputs"][1:]]

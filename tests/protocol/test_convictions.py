@@ -5,58 +5,65 @@ from __future__ import annotations
 import pytest
 
 from offchain.roles.falsified import Falsehood
-from tests.protocol.conftest import BOND, PRICE, Arena
+from offchain.roles.view import Status
+from tests.protocol.conftest import BOND, PRICE, Arena, GasBook
 from tests.protocol.everything import BIG, INTERVAL, everything
-from tests.protocol.players import Mind
+from tests.protocol.players import Mind, play, silent
 
 STEP = 2 * INTERVAL - 1  # in the disputed interval
 NAMES = everything().names
 SIGN, LOW = 0x80000000, 1
-CASES = {
-    "map of the step": ("rows", 2, LOW),
-    "map": ("new_w", 133, LOW),
-    "map of many chunks": ("new_big", BIG - 1, LOW),
-    "gather": ("x", 77, LOW),
-    "exponent too high": ("x_e", 1, 64),
-    "exponent of NaN": ("x_e", 1, 128),
-    "exponent too low": ("w_e", 2, SIGN),
-    "dot": ("y", 7, LOW),
-    "dot far off": ("y", 7, SIGN),
-    "sum": ("loss", 0, LOW),
-    "sum of one term": ("one", 3, LOW),
-    "sum of 64 terms": ("sum64", 1, LOW),
-    "sum of 65 terms": ("sum65", 1, LOW),
-    "sum of 5,000 terms": ("long", 0, LOW),
-    "scatter_add": ("back", 5, LOW),
-    "scatter_add, row without entries": ("back", 7 * 70 + 3, 0x3F800000),
-    "max": ("top", 4, LOW),
-    "max, sign": ("top", 4, SIGN),
-    "carried log": ("old_log", 0, LOW),
-    "log": ("new_log", 1, LOW),
+COMPUTED, TIMED_OUT = 0, 1  # IDisputeGame.Reason
+CASES = {  # node, element, flipped bits, and how it ends: what the contract judged, or refused to take from the solver
+    "map of the step": ("rows", 2, LOW, "ElementJudged"),
+    "map": ("new_w", 133, LOW, "ElementJudged"),
+    "map of many chunks": ("new_big", BIG - 1, LOW, "ElementJudged"),
+    "gather": ("x", 77, LOW, "ElementJudged"),
+    "exponent too high": ("x_e", 1, 64, "WitnessDiffers"),
+    "exponent of NaN": ("x_e", 1, 128, "WitnessDiffers"),
+    "exponent too low": ("w_e", 2, 64, "ExtremumJudged"),
+    "dot": ("y", 7, LOW, "TermJudged"),
+    "dot far off": ("y", 7, SIGN, "TermJudged"),
+    "sum": ("loss", 0, LOW, "TermJudged"),
+    "sum of one term": ("one", 3, LOW, "TermJudged"),
+    "sum of 64 terms": ("sum64", 1, LOW, "TermJudged"),
+    "sum of 65 terms": ("sum65", 1, LOW, "TermJudged"),
+    "sum of 5,000 terms": ("long", 0, LOW, "TermJudged"),
+    "scatter_add": ("back", 5, LOW, "TermJudged"),
+    "scatter_add, row without entries": ("back", 3 * 70 + 3, 0x3F800000, "TermJudged"),
+    "max too low": ("top", 4, LOW, "ExtremumJudged"),
+    "max too high": ("top", 0, LOW, "WitnessDiffers"),
+    "max, negative": ("top", 3, SIGN, "WitnessDiffers"),
+    "carried log": ("old_log", 0, LOW, "ElementJudged"),
+    "log": ("new_log", 1, LOW, "ElementJudged"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_false_element_convicts(arena: Arena, case: str) -> None:
-    name, element, xor = CASES[case]
+def test_one_false_element_convicts(arena: Arena, gas_book: GasBook, case: str) -> None:
+    name, element, xor, end = CASES[case]
     cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], element, xor))
     assert cheat.root(1) != arena.honest.root(1)
     arena.commit(cheat.root(1))
-    before = {player: arena.free(player) for player in ("challenger", "solver", "requester")}
-    burned = arena.burned()
+    before = arena.wealth()
 
     played = arena.play(arena.open(arena.challenger), (cheat.defend, arena.honest.attack))
 
     verdict = played.event("Resolved")
     assert (verdict["winner"], verdict["loser"]) == (arena.challenger.address, arena.solver.address)
+    assert arena.status() is Status.SLASHED
     stake = arena.terms.stake
     half = stake - stake // 2  # rounded up, against the cheat
-    assert arena.burned() - burned == half
-    assert arena.free("challenger") == before["challenger"] + stake - half
-    assert arena.free("solver") == before["solver"]
-    assert arena.free("requester") == before["requester"] + PRICE  # nothing had become final
+    assert arena.gains(before) == {"burned": half, "challenger": stake - half, "requester": PRICE}
+    if end.endswith("Judged"):
+        assert (played.refusals, verdict["reason"], played.said(end)) == ([], COMPUTED, True)
+        judged = played.event(end)
+        assert (judged["step"], judged["node"], judged["element"]) == (STEP, NAMES[name], element)
+    else:
+        assert (played.refusals, verdict["reason"]) == ([end], TIMED_OUT)
     assert played.reveals <= 12
     assert played.max_gas < 3_000_000
+    gas_book.check(case, played)
 
 
 def test_an_operation_is_named_and_both_values_are_shown(arena: Arena) -> None:
@@ -64,22 +71,44 @@ def test_an_operation_is_named_and_both_values_are_shown(arena: Arena) -> None:
     arena.commit(cheat.root(1))
     played = arena.play(arena.open(arena.challenger), (cheat.defend, arena.honest.attack))
     judged = played.event("ElementJudged")
-    assert (judged["step"], judged["node"], judged["element"]) == (STEP, NAMES["new_w"], 133)
-    assert judged["claimed"] == judged["computed"] ^ 1
+    right = arena.honest.replay(1).step(STEP).trace.tensor(NAMES["new_w"]).word(133)
+    assert (judged["computed"], judged["claimed"]) == (right, right ^ LOW)
 
 
 def test_a_false_term_is_executed(arena: Arena) -> None:
+    """Between people who look and send as workers do."""
     cheat = Mind(arena.work, Falsehood(STEP, NAMES["y"], 7))
     arena.commit(cheat.root(1))
-    played = arena.play(arena.open(arena.challenger), (cheat.defend, arena.honest.attack))
+    dispute = arena.open(arena.challenger)
+    players = (arena.careful("solver"), arena.careful("challenger"))
+    played = play(dispute, players, (cheat.defend, arena.honest.attack), arena.pass_time)
     judged = played.event("TermJudged")
     terms = arena.honest.replay(1).step(STEP).terms(NAMES["y"], 7)
     assert judged["computed"] == terms[judged["k"]] != judged["claimed"]
 
 
+@pytest.mark.parametrize("step", range(INTERVAL, 2 * INTERVAL))
+def test_a_lie_in_any_step_convicts(arena: Arena, step: int) -> None:
+    cheat = Mind(arena.work, Falsehood(step, NAMES["new_w"], 133))
+    arena.commit(cheat.root(1))
+    played = arena.play(arena.open(arena.challenger), (cheat.defend, arena.honest.attack))
+    assert played.event("ElementJudged")["step"] == step
+    assert played.event("Resolved")["loser"] == arena.solver.address
+
+
 def test_a_root_of_nothing_convicts(arena: Arena) -> None:
     arena.commit(bytes(31) + b"\x01")
+    before = arena.free("challenger")
     dispute = arena.open(arena.challenger)
-    played = arena.play(dispute, (lambda view: None, arena.honest.attack))
+    assert arena.free("challenger") == before - BOND
+    played = arena.play(dispute, (silent, arena.honest.attack))
     assert played.event("Resolved")["loser"] == arena.solver.address
-    assert arena.free("challenger") > 1_000_000 * 10**18 - BOND
+    assert arena.free("challenger") == before + arena.terms.stake // 2
+
+
+def test_steps_of_somebody_else_are_refused(arena: Arena) -> None:
+    """The root is of nothing, the steps are right: they do not lead there."""
+    arena.commit(bytes(31) + b"\x01")
+    played = arena.play(arena.open(arena.challenger), (arena.honest.defend, arena.honest.attack))
+    assert played.refusals == ["HashMismatch"]
+    assert played.event("Resolved")["loser"] == arena.solver.address
