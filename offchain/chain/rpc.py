@@ -31,7 +31,7 @@ from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainErro
 
 MAX_ANSWER: Final = 64 << 20  # bytes
 CONNECT_TIMEOUT: Final = 5.0  # seconds
-READ_TIMEOUT: Final = 60.0
+READ_TIMEOUT: Final = 30.0
 
 
 class Wire(HTTPProvider):

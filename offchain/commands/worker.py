@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import click
+import structlog
 import torch
 
 from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
-from offchain.errors import BadInput
+from offchain.errors import BadInput, ChainUnavailable
 from offchain.roles.display import LEVELS, Display, configure_logging
 from offchain.roles.options import WorkerOptions
 from offchain.roles.policy import Policy
 from offchain.roles.runner import Worker, executor_factory
+
+T = TypeVar("T")
 
 MASKS = {"solver": SOLVER, "verifier": VERIFIER}
 
@@ -75,14 +81,14 @@ def worker(
     if threads:
         torch.set_num_threads(threads)
     options = worker_options(**chosen)  # type: ignore[arg-type]
-    chain = connection.chain()
+    chain = patiently(connection.chain)
     with (
         Display() as display,
         Worker(
             chain, roles, options, executor_factory(str(chosen["executor"]), str(chosen["device"])), display.on_event
         ) as w,
     ):
-        register(w)
+        patiently(lambda: register(w))
         w.run()
 
 
@@ -121,6 +127,16 @@ def require_cuda(device: str) -> None:
     number = device.partition(":")[2] or "0"
     if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")
+
+
+def patiently(ask: Callable[[], T], wait: float = 2.0) -> T:
+    """Ask again while the chain does not answer, as a worker does later, too."""
+    while True:
+        try:
+            return ask()
+        except ChainUnavailable as error:
+            structlog.get_logger().warning("chain unavailable", error=str(error), retry_in=wait)
+            time.sleep(wait)
 
 
 def register(worker: Worker) -> None:
