@@ -160,11 +160,11 @@ WALKS = {  # together they make every move
 }
 REFUSALS = {
     "HashMismatch", "ProofLength", "RootCount", "ChildrenCount", "ChunkSize", "OpeningMismatch", "OpeningCount",
-    "ChunkLength", "SumCount", "SumDiffers", "RoundedDiffers", "OutsidePosition", "IndexOutOfRange", "WitnessDiffers",
-    "SumOutOfRange", "TermCount",
+    "ChunkLength", "ElementOutsideChunk", "SumCount", "SumDiffers", "RoundedDiffers", "OutsidePosition",
+    "IndexOutOfRange", "WitnessDiffers", "SumOutOfRange", "TermCount",
 }  # fmt: skip
-# Not read: the root before the first step, and what is only needed where the contract computes something.
-IGNORED = {"nameStep.rootBefore", "nameStep.proofBefore", "nameElement.encoding", "nameElement.openings"}
+# Not read where the solver is to answer, and no inputs are opened yet.
+UNREAD = {"nameElement.encoding", "nameElement.openings"}
 
 
 def corruptions(move: Move) -> Iterator[tuple[str, Move]]:
@@ -188,7 +188,7 @@ def falsified(value: Any) -> Iterator[Any]:
             yield value[:-1]
             yield from ([*value[:-1], false] for false in falsified(value[-1]))  # steps before the last are free
     elif isinstance(value, int) and not isinstance(value, bool):
-        yield value + (1 << 40)  # of a sum; too large for an index, which `encodable` leaves out
+        yield value + (1 << 40)  # of a sum; as an index it cannot even be encoded
 
 
 def refusal(player: Player, dispute_id: int, move: Move) -> str | None:
@@ -215,7 +215,7 @@ def sabotaged(arena: Arena, strategy: Strategy, player: Player, tried: set[str])
         raw, last = arena.stranger.raw(view.id), None
         for what, false in corruptions(move):
             name = refusal(player, view.id, false)
-            if name == "unencodable" or (name is None and what in IGNORED):
+            if name == "unencodable" or (name is None and what in UNREAD and not move.args[-1]):
                 continue
             assert name in REFUSALS, f"{what}: {name}"
             tried.add(what)
