@@ -76,6 +76,8 @@ class Ganache:
         accounts: how many funded accounts, from MNEMONIC.
         balance: of each account, in ether.
         block_time: seconds between blocks; 0 mines each transaction at once.
+        strict: answer with a transaction's hash before it is mined. Otherwise after it, and then Ganache now and then
+            never answers when several accounts send at once.
         database: folder that keeps the chain between runs; without one it is gone when Ganache stops.
         log: file for Ganache's output; without one it is shown only when the start fails.
     """
@@ -84,6 +86,7 @@ class Ganache:
     accounts_count: int = 20
     balance: int = 1_000_000
     block_time: float = 0
+    strict: bool = False
     database: Path | None = None
     log: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
@@ -161,6 +164,7 @@ class Ganache:
             "chain.hardfork": HARDFORK,
             "miner.blockGasLimit": BLOCK_GAS,
             "miner.callGasLimit": 2**53 - 1,
+            "miner.instamine": "strict" if self.strict else "eager",
             "wallet.mnemonic": MNEMONIC,
             "wallet.totalAccounts": self.accounts_count,
             "wallet.defaultBalance": self.balance,

@@ -56,7 +56,7 @@ class Stage:
     """Everything that runs while the demo plays. Logs of the processes are in `folder`."""
 
     folder: Path
-    ganache: Ganache = field(default_factory=Ganache)
+    ganache: Ganache = field(default_factory=lambda: Ganache(strict=True))
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
