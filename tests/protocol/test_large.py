@@ -39,12 +39,13 @@ def test_more_than_256_nodes(many_nodes: Arena, gas_book: GasBook, name: str) ->
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 300, LONG_INTERVAL - 1])
-def test_more_than_256_steps(many_steps: Arena, at: int) -> None:
+def test_more_than_256_steps(many_steps: Arena, gas_book: GasBook, at: int) -> None:
     step = LONG_INTERVAL + at
     node = many_steps.work.names["loss"]
     played = convicted(many_steps, Mind(many_steps.work, Falsehood(step, node, 0)))
     assert played.functions[:4] == ["revealSteps", "nameStep"] * 2
     assert (played.event("ElementJudged")["step"], played.event("ElementJudged")["node"]) == (step, node)
+    gas_book.check(f"512 steps, {at}", played)
 
 
 class FalseSlot(Replay):

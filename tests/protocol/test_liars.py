@@ -16,7 +16,7 @@ from offchain.roles.actions import Move
 from offchain.roles.attack import known
 from offchain.roles.falsified import Falsehood
 from offchain.roles.view import DisputeView, Phase, Status, TreeName
-from tests.protocol.conftest import BOND, Arena
+from tests.protocol.conftest import BOND, Arena, GasBook
 from tests.protocol.everything import INTERVAL, SLOTS, everything
 from tests.protocol.players import CONCEDE, Mind, Played, Player, Strategy, arguments
 
@@ -55,12 +55,14 @@ LIES = {  # what a challenger believes, and how it ends
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_false_node_acquits(arena: Arena, lie: str) -> None:
+def test_a_false_node_acquits(arena: Arena, gas_book: GasBook, lie: str) -> None:
     name, element, xor, end = LIES[lie]
     liar = Mind(arena.work, Falsehood(STEP, NAMES[name], element, xor))
-    judged = acquitted(arena, liar.attack).event(end)
+    played = acquitted(arena, liar.attack)
+    judged = played.event(end)
     assert (judged["step"], judged["node"], judged["element"]) == (STEP, NAMES[name], element)
     assert judged["order"] == 0 if "order" in judged else judged["claimed"] == judged["computed"]
+    gas_book.check(f"lie: {lie}", played)
 
 
 @pytest.mark.parametrize("step", range(INTERVAL, 2 * INTERVAL))
