@@ -20,6 +20,8 @@ from typing import IO, Self
 
 from eth_account import Account
 
+from offchain.errors import OffchainError
+
 CHAIN_ID = 1337
 HARDFORK = "shanghai"  # the newest that Ganache 7.9.2 knows
 BLOCK_GAS = 30_000_000
@@ -28,7 +30,7 @@ START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 10.0  # seconds
 
 
-class GanacheError(RuntimeError):
+class GanacheError(OffchainError):
     """Ganache is not installed, or did not come up."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 
 from offchain.commands.common import show
+from offchain.errors import BadInput
 
 
 @click.command()
@@ -25,6 +27,8 @@ def demo(report_file: Path, logs: Path | None) -> None:
     \b
     Example:  offchain demo --json reports/demo.json
     """
+    if find_spec("sklearn") is None:
+        raise BadInput("the demo trains on scikit-learn's digits: run `make setup` in the project")
     from offchain.demo.play import play, summary
 
     folder = logs or Path(mkdtemp(prefix="offchain-demo-"))
