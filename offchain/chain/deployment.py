@@ -260,7 +260,8 @@ class _Web3Builder:
 
 def _inputs(abi: Abi, kind: str, name: str | None = None) -> Iterable[Mapping[str, Any]]:
     """The inputs of the constructor or of a function; a contract without a constructor has none."""
-    found = [entry for entry in abi if entry["type"] == kind and entry.get("name") == name]
+    # only functions are chosen by name: Brownie gives the constructor one, too
+    found = [entry for entry in abi if entry["type"] == kind and (name is None or entry["name"] == name)]
     return cast(Iterable[Mapping[str, Any]], found[0]["inputs"] if found else ())
 
 

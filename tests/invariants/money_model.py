@@ -79,7 +79,7 @@ class Model:
     burned: int = 0
 
     def post(self, sender: str, task: Task) -> None:
-        self._require_free(sender, task.max_price)
+        self.require_free(sender, task.max_price)
         self.free[sender] -= task.max_price
         self.tasks.append(task)
 
@@ -90,7 +90,7 @@ class Model:
         require(sender in self.solvers, "NotASolver")
         require(price <= (task.price - 1 if task.solver else task.max_price), "PriceTooHigh")
         back = task.stake if task.solver == sender else 0
-        self._require_free(sender, task.stake - back)
+        self.require_free(sender, task.stake - back)
         if task.solver:
             self.free[task.solver] += task.stake
         self.free[sender] -= task.stake
@@ -174,7 +174,7 @@ class Model:
         require(self.tasks[number].status is status, "WrongStatus")
         return self.tasks[number]
 
-    def _require_free(self, account: str, amount: int) -> None:
+    def require_free(self, account: str, amount: int) -> None:
         require(self.free[account] >= amount, "InsufficientFree")
 
 

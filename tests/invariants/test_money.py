@@ -12,18 +12,28 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from web3 import Web3
 
 from tests.conftest import Deploy
-from tests.invariants.money_model import Model, Refused, Status, Task
+from tests.invariants.money_model import Model, Refused, Status, Task, require
 from tests.reverts import typed_error
 from tests.world import BURN_ADDRESS, PARAMETERS, PLAYERS, ROOT, WEALTH, World
 
 ACTORS = st.sampled_from([*PLAYERS, "game"])
+BIDDERS = st.sampled_from(["rival", "rival", "solver", "stranger", "requester"])
+REFEREES = st.sampled_from(["game"] * 6 + ["rival", "requester"])
 TASKS = st.integers(0, 3)
-INDEXES = st.sampled_from([0, 0, 1, 1, 2, 3])
+PLACES = st.integers(0, 2)
 HONEST, CHEAT = "solver", "rival"
+INTERVAL_TIME = 60  # seconds; most moves fit in before a deadline
 
 
 class Money(RuleBasedStateMachine):
@@ -35,6 +45,8 @@ class Money(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.taken = self.world._rpc("evm_snapshot")
+        self.now = self.world.now  # moves take no time, only `travel` does
+        self.moved = True
         self.names = [*PLAYERS, "game"]
         self.initial = dict.fromkeys(PLAYERS, WEALTH) | {"game": 0}
         free = dict.fromkeys(PLAYERS, WEALTH // 2) | {"game": 0}
@@ -54,110 +66,150 @@ class Money(RuleBasedStateMachine):
     def two_tasks_in_training(self, prices: list[int]) -> None:
         for number, (solver, price) in enumerate(zip((HONEST, CHEAT), prices, strict=True)):
             self.post("requester", 900, 3)
-            self.bid(solver, number, price)
-        self.travel(PARAMETERS.bidding_time)
+            call = self.market.bid(number, price)
+            self.move(call, solver, lambda n=number, s=solver, p=price: self.model.bid(s, n, p, self.now))
+        self.pass_time(self.now + PARAMETERS.bidding_time)
         for number in range(2):
-            self.award("stranger", number)
+            self.move(self.market.award(number), "stranger", lambda n=number: self.model.award(n, self.now))
 
-    @rule(actor=ACTORS, amount=st.integers(1, 2_000))
+    @rule(actor=st.sampled_from(PLAYERS), amount=st.sampled_from([1, 1_000, WEALTH]), verb=st.integers(0, 2))
+    def use_vault(self, actor: str, amount: int, verb: int) -> None:
+        (self.deposit, self.request_withdrawal, self.withdraw)[verb](actor, amount)
+
     def deposit(self, actor: str, amount: int) -> None:
-        if actor == "game":  # owns nothing and has approved nothing
-            return
+        amount = min(amount, 1_000)  # beyond the wallet, the token's own error would come
         self.move(self.vault.deposit(amount), actor, lambda: None)
         self.wallets[actor] -= amount
         self.model.free[actor] += amount
 
-    @rule(actor=ACTORS, amount=st.sampled_from([1, 1_000, WEALTH]))
     def request_withdrawal(self, actor: str, amount: int) -> None:
         def apply() -> None:
-            self.model._require_free(actor, amount)
+            self.model.require_free(actor, amount)
             self.model.free[actor] -= amount
-            self.pending[actor] = (self.pending[actor][0] + amount, self.next + PARAMETERS.withdrawal_delay)
+            self.pending[actor] = (self.pending[actor][0] + amount, self.now + PARAMETERS.withdrawal_delay)
 
         self.move(self.vault.requestWithdrawal(amount), actor, apply)
 
-    @rule(actor=ACTORS)
-    def withdraw(self, actor: str) -> None:
+    def withdraw(self, actor: str, _: int) -> None:
         def apply() -> None:
             amount, ready_at = self.pending[actor]
-            if amount == 0:
-                raise Refused("NothingToWithdraw")
-            if self.next < ready_at:
-                raise Refused("WithdrawalNotReady")
+            require(amount > 0, "NothingToWithdraw")
+            require(self.now >= ready_at, "WithdrawalNotReady")
             self.pending[actor] = (0, ready_at)
             self.wallets[actor] += amount
 
         self.move(self.vault.withdraw(), actor, apply)
 
+    @precondition(lambda self: len(self.model.tasks) < 4)
     @rule(actor=ACTORS, price=st.sampled_from([0, 1, 7, 900, WEALTH]), intervals=st.integers(1, 3))
     def post(self, actor: str, price: int, intervals: int) -> None:
-        if len(self.model.tasks) == 4:
-            return
-        terms = self.world.terms(maxPrice=price, steps=intervals * 10)
+        terms = self.world.terms(maxPrice=price, steps=intervals * 10, intervalTime=INTERVAL_TIME)
         task = Task(
             requester=actor,
             max_price=price,
             stake=terms[5],
             intervals=intervals,
-            bidding_ends=self.next + PARAMETERS.bidding_time,
-            interval_time=PARAMETERS.interval_time,
+            bidding_ends=self.now + PARAMETERS.bidding_time,
+            interval_time=INTERVAL_TIME,
             window=PARAMETERS.challenge_window,
         )
         self.move(self.market.post(terms), actor, lambda: self.model.post(actor, task))
 
-    @rule(actor=ACTORS, number=TASKS, price=st.integers(0, 901))
-    def bid(self, actor: str, number: int, price: int) -> None:
-        if self.exists(number):
-            self.move(self.market.bid(number, price), actor, lambda: self.model.bid(actor, number, price, self.next))
+    @precondition(lambda self: any(task.status is Status.BIDDING for task in self.model.tasks))
+    @rule(actor=BIDDERS, task=TASKS, price=st.integers(0, 901))
+    def bid(self, actor: str, task: int, price: int) -> None:
+        number = self.pick(task, Status.BIDDING)
+        call = self.market.bid(number, price)
+        self.move(call, actor, lambda: self.model.bid(actor, number, price, self.now))
 
-    @rule(actor=ACTORS, number=TASKS)
-    def award(self, actor: str, number: int) -> None:
-        if self.exists(number):
-            self.move(self.market.award(number), actor, lambda: self.model.award(number, self.next))
+    @precondition(lambda self: any(task.status is Status.BIDDING for task in self.model.tasks))
+    @rule(actor=ACTORS, task=TASKS)
+    def award(self, actor: str, task: int) -> None:
+        number = self.pick(task, Status.BIDDING)
+        self.move(self.market.award(number), actor, lambda: self.model.award(number, self.now))
 
-    @rule(actor=st.sampled_from([CHEAT, CHEAT, HONEST, "stranger"]), number=TASKS, index=INDEXES)
-    def commit(self, actor: str, number: int, index: int) -> None:
-        if self.exists(number):
-            call = self.log.commit(number, index, ROOT, "")
-            self.move(call, actor, lambda: self.model.commit(actor, number, index, self.next))
+    @precondition(lambda self: any(self.can_deliver(task) for task in self.model.tasks))
+    @rule()
+    def work(self) -> None:
+        """A dishonest solver, too, delivers most of the time."""
+        number = next(n for n, task in enumerate(self.model.tasks) if self.can_deliver(task))
+        self.deliver(number)
 
-    @rule(actor=st.sampled_from(["game", "game", CHEAT, "requester"]), number=TASKS, index=INDEXES)
-    def hold(self, actor: str, number: int, index: int) -> None:
-        if self.exists(number):
-            call = self.log.hold(number, index)
-            self.move(call, actor, lambda: self.model.hold(actor, number, index, self.next))
+    @rule(stranger=st.sampled_from([None] * 6 + ["stranger"]), task=TASKS, slip=st.sampled_from([0] * 6 + [1]))
+    def commit(self, stranger: str | None, task: int, slip: int) -> None:
+        number = self.pick(task, Status.TRAINING)
+        chosen = self.model.tasks[number]
+        actor, index = stranger or chosen.solver or "rival", len(chosen.checkpoints) + slip
+        call = self.log.commit(number, index, ROOT, "")
+        self.move(call, actor, lambda: self.model.commit(actor, number, index, self.now))
 
-    @rule(actor=st.sampled_from(["game", "game", CHEAT, "requester"]), number=TASKS, index=INDEXES)
-    def unhold(self, actor: str, number: int, index: int) -> None:
-        if self.exists(number):
-            call = self.log.unhold(number, index)
-            self.move(call, actor, lambda: self.model.unhold(actor, number, index))
+    @rule(actor=REFEREES, task=TASKS, place=PLACES)
+    def hold(self, actor: str, task: int, place: int) -> None:
+        number = self.pick(task, Status.TRAINING, committed=True)
+        index = place % max(1, len(self.model.tasks[number].checkpoints))
+        call = self.log.hold(number, index)
+        self.move(call, actor, lambda: self.model.hold(actor, number, index, self.now))
 
-    @rule(actor=ACTORS, number=TASKS)
-    def collect(self, actor: str, number: int) -> None:
-        if self.exists(number):
-            self.move(self.market.collect(number), actor, lambda: self.model.collect(number, self.next))
+    @rule(actor=REFEREES, task=TASKS, place=PLACES)
+    def unhold(self, actor: str, task: int, place: int) -> None:
+        number = self.pick(task, Status.TRAINING, committed=True)
+        checkpoints = self.model.tasks[number].checkpoints
+        held = [index for index, checkpoint in enumerate(checkpoints) if checkpoint.holds] or [place]
+        index = held[place % len(held)]
+        call = self.log.unhold(number, index)
+        self.move(call, actor, lambda: self.model.unhold(actor, number, index))
 
-    @rule(actor=ACTORS, number=TASKS)
-    def stall(self, actor: str, number: int) -> None:
-        if self.exists(number):
-            self.move(self.market.stall(number), actor, lambda: self.model.stall(number, self.next))
+    @rule(actor=ACTORS, task=TASKS)
+    def collect(self, actor: str, task: int) -> None:
+        number = self.pick(task, Status.TRAINING)
+        self.move(self.market.collect(number), actor, lambda: self.model.collect(number, self.now))
 
-    @rule(actor=ACTORS, number=TASKS, challenger=st.sampled_from(["challenger", CHEAT, "requester"]))
-    def slash(self, actor: str, number: int, challenger: str) -> None:
-        if not self.exists(number) or (actor == "game" and self.model.tasks[number].solver == HONEST):
-            return  # the game convicts nobody who is right
+    @rule(actor=ACTORS, task=TASKS)
+    def stall(self, actor: str, task: int) -> None:
+        late = [n for n, t in enumerate(self.model.tasks) if t.status is Status.TRAINING and self.now > t.due]
+        number = late[task % len(late)] if late else self.pick(task, Status.TRAINING)
+        self.move(self.market.stall(number), actor, lambda: self.model.stall(number, self.now))
+
+    @rule(actor=st.sampled_from(PLAYERS), task=TASKS, challenger=st.sampled_from(["challenger", CHEAT]))
+    def slash(self, actor: str, task: int, challenger: str) -> None:
+        self.convict(actor, self.pick(task, Status.TRAINING), challenger)
+
+    @precondition(lambda self: self.disputable())
+    @rule(wait=st.sampled_from([0, 101]), place=PLACES, challenger=st.sampled_from(["challenger", CHEAT, "requester"]))
+    def dispute(self, wait: int, place: int, challenger: str) -> None:
+        """The game holds, decides in time or late, slashes once or (of two disputes) twice, and lets go."""
+        number, index = self.disputable()[place % len(self.disputable())]
+        hold, unhold = self.log.hold(number, index), self.log.unhold(number, index)
+        self.move(hold, "game", lambda: self.model.hold("game", number, index, self.now))
+        self.pass_time(self.now + wait)
+        for _ in range(1 + place % 2):
+            self.convict("game", number, challenger)
+        self.move(unhold, "game", lambda: self.model.unhold("game", number, index))
+
+    def convict(self, actor: str, number: int, challenger: str) -> None:
         call = self.market.slash(number, self.address(challenger))
-        self.move(call, actor, lambda: self.model.slash(actor, number, challenger, self.next))
+        self.move(call, actor, lambda: self.model.slash(actor, number, challenger, self.now))
 
-    @rule(seconds=st.sampled_from([1, 5, 10, 50, 101, 1_000]))
+    def disputable(self) -> list[tuple[int, int]]:
+        """Checkpoints that may be false: the honest solver's are not."""
+        return [
+            (number, index)
+            for number, task in enumerate(self.model.tasks)
+            for index, checkpoint in enumerate(task.checkpoints)
+            if task.status is Status.TRAINING and task.solver != HONEST and self.now <= checkpoint.until
+        ]
+
+    @rule(seconds=st.sampled_from([1, 10, 30, 61, 101]))
     def travel(self, seconds: int) -> None:
-        self.pass_time(self.world.now + seconds)
+        self.pass_time(self.now + seconds)
 
     # --- laws --------------------------------------------------------------------------------------------------------
 
     @invariant()
     def books_balance(self) -> None:
+        if not self.moved:
+            return
+        self.moved = False
         world, model = self.world, self.model
         accounts = [*map(self.address, self.names), BURN_ADDRESS]
         arguments = (world.token.address, world.vault.address, world.market.address, accounts)
@@ -179,17 +231,19 @@ class Money(RuleBasedStateMachine):
         mine = [(n, task) for n, task in enumerate(self.model.tasks) if task.solver == HONEST]
         for number, task in mine:
             if task.status is Status.BIDDING:
-                self.pass_time(max(self.world.now, task.bidding_ends))
-                self.award("stranger", number)
+                self.pass_time(task.bidding_ends)
+                self.move(self.market.award(number), "stranger", lambda n=number: self.model.award(n, self.now))
             while task.status is Status.TRAINING and len(task.checkpoints) < task.intervals:
-                self.commit(HONEST, number, len(task.checkpoints))
+                self.deliver(number)
             for index, checkpoint in enumerate(task.checkpoints):
                 while checkpoint.holds:
-                    self.unhold("game", number, index)
-        self.travel(PARAMETERS.challenge_window + 1)
+                    call = self.log.unhold(number, index)
+                    self.move(call, "game", lambda n=number, i=index: self.model.unhold("game", n, i))
+        self.pass_time(self.now + PARAMETERS.challenge_window + 1)
         for number, task in mine:
             if task.status is Status.TRAINING:
-                self.collect("stranger", number)
+                call = self.market.collect(number)
+                self.move(call, "stranger", lambda n=number: self.model.collect(n, self.now))
             assert task.status is Status.COMPLETED
         self.books_balance()
         posted = [task for task in self.model.tasks if task.requester == HONEST]
@@ -210,16 +264,15 @@ class Money(RuleBasedStateMachine):
     def log(self) -> Any:
         return self.world.log.functions
 
-    @property
-    def next(self) -> int:
-        """Time of the move that is being made: a move takes no time, only `travel` does."""
-        return self.world.now
-
     def address(self, name: str) -> str:
         return str(getattr(self.world, name))
 
-    def exists(self, number: int) -> bool:
-        return number < len(self.model.tasks)
+    def pick(self, task: int, status: Status, committed: bool = False) -> int:
+        """Number of a task; of one in `status`, where there is any and `task` is not the last choice."""
+        tasks = list(enumerate(self.model.tasks))
+        fitting = [n for n, other in tasks if other.status is status and (other.checkpoints or not committed)]
+        choice = fitting if fitting and task != 3 else range(len(tasks))
+        return choice[task % len(choice)]
 
     def move(self, call: Any, actor: str, apply: Any) -> None:
         """Make a move that the model allows, or see the contract refuse what the model refuses."""
@@ -229,7 +282,8 @@ class Money(RuleBasedStateMachine):
         except Refused as refused:
             expected = str(refused)
         if expected is None:
-            self.world.send(call, self.address(actor), at=self.world.now)
+            self.moved = True
+            self.world.send(call, self.address(actor), at=self.now)
         else:
             assert self.error(call, actor) == expected
 
@@ -244,13 +298,23 @@ class Money(RuleBasedStateMachine):
 
     def pass_time(self, until: int) -> None:
         """The honest solver commits at the last moment, whenever the clock would run past it."""
-        for number, task in enumerate(self.model.tasks):
-            while self.owes(task, until):
-                if task.due > self.world.now:
-                    self.world.mine(task.due)
-                self.commit(HONEST, number, len(task.checkpoints))
-        if until > self.world.now:
-            self.world.mine(until)
+        while owed := [(task.due, n) for n, task in enumerate(self.model.tasks) if self.owes(task, until)]:
+            due, number = min(owed)
+            self.now = max(self.now, due)
+            self.deliver(number)
+        self.now = max(self.now, until)
+        self.world.mine(self.now)
+
+    def deliver(self, number: int) -> None:
+        """The solver's next checkpoint."""
+        task = self.model.tasks[number]
+        index, solver = len(task.checkpoints), task.solver or ""
+        call = self.log.commit(number, index, ROOT, "")
+        self.move(call, solver, lambda: self.model.commit(solver, number, index, self.now))
+
+    def can_deliver(self, task: Task) -> bool:
+        working = task.status is Status.TRAINING and task.solver != HONEST
+        return working and len(task.checkpoints) < task.intervals and self.now <= task.due
 
     def owes(self, task: Task, until: int) -> bool:
         return (
@@ -269,9 +333,10 @@ def test_money(w3: Web3, artifacts: dict[str, Any], deploy: Deploy, snapshot: No
     machine = type("Money", (Money,), {"world": world, "ledger": ledger})
     scale = settings().max_examples / 50  # of the profile that runs by default
     limits = settings(
-        max_examples=int(20 * scale),
+        max_examples=int(30 * scale),
         stateful_step_count=40,
         deadline=None,
+        database=None,  # a remembered example costs seconds on a chain, long after its fault is gone
         suppress_health_check=list(HealthCheck),
     )
     world.stop_clock()
