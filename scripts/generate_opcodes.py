@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from offchain.ir.encoding import MAX_RANK  # noqa: E402
 from offchain.ir.graph import Kind, Source, has_k  # noqa: E402
-from offchain.ir.legality import _MAX_BITS, _SIGNATURES, MAX_INPUTS  # noqa: E402
+from offchain.ir.legality import MAX_BITS, MAX_INPUTS, SIGNATURES  # noqa: E402
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, DType, Op  # noqa: E402
 
 HEADER = """\
@@ -54,14 +54,14 @@ def render() -> str:
     """Text of Opcodes.sol."""
     opcodes = [f"{op.name} = 0x{op:02X}" for op in Op]
     limits = [f"MAX_PROGRAM = {MAX_PROGRAM}", f"CANONICAL_NAN = 0x{CANONICAL_NAN:08X}"]
-    inputs = {kind: len(dtypes) for kind, dtypes in _SIGNATURES.items()} | {Kind.MAP: MAX_INPUTS}
+    inputs = {kind: len(dtypes) for kind, dtypes in SIGNATURES.items()} | {Kind.MAP: MAX_INPUTS}
     kinds = [
         *members(Kind),
         f"LAST = {max(Kind)}",
         f"MAX_RANK = {MAX_RANK}",
         f"MAX_INPUTS = {MAX_INPUTS}",
         f"INPUTS = 0x{per_kind(inputs):x}",
-        f"MAX_BITS = 0x{per_kind(_MAX_BITS):x}",
+        f"MAX_BITS = 0x{per_kind(MAX_BITS):x}",
         f"WITH_K = 0x{inputs_with_k():x}",
     ]
     return HEADER + "".join(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from offchain.commit.roots import tensor_root
 from offchain.ir.arrays import Array, canonical
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
-from offchain.ir.legality import MAX_INPUTS, check, exact
+from offchain.ir.legality import MAX_BITS, MAX_INPUTS, check, exact
 from offchain.ir.primitives import MAX_PROGRAM, TABLE, DType, Instr, Op
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -33,7 +33,6 @@ SPECIAL_FLOATS: Final = [
 ]  # fmt: skip
 SPECIAL_INTS: Final = [0, 1, 2, 3, 31, 32, 127, 128, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 149, 2**32 - 2, 2**32 - 1]
 SUMS: Final = (Kind.DOT, Kind.SUM, Kind.SCATTER_ADD)
-_MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
 
 
 @dataclass(frozen=True)
@@ -245,7 +244,7 @@ class Builder:
         scales = [self.exponents(operand, shape, extent) for operand in operands]
         if scatter:
             operands.append(self.input(I32, wide, range(len(shape))))  # in the order X, I, EX
-        most = max(p for p in range(2, _MAX_BITS[kind] + 1) if exact(kind, p, extent))
+        most = max(p for p in range(2, MAX_BITS[kind] + 1) if exact(kind, p, extent))
         bits = self.draw(st.one_of(st.just(most), st.integers(2, most)))
         return self.add(Node(kind, F32, shape, (*operands, *scales), extent, bits))
 

@@ -20,7 +20,6 @@ EVENTS: Final = frozenset(
         "TraceRevealed",
         "ChildrenRevealed",
         "ChunksRevealed",
-        "ChunkNamed",
         "ChunkRevealed",
         "SumsRevealed",
     }
@@ -91,8 +90,6 @@ def _after(view: DisputeView, counts: Counts, name: str, args: Mapping[str, Any]
         return replace(view, reveals=(*view.reveals, _reveal(tree, position, args["children"])))
     if name == "ChunksRevealed":
         return replace(view, reveals=(*view.reveals, _top(TreeName.CHUNKS, counts, args["children"])))
-    if name == "ChunkNamed":
-        return replace(view, chunk_index=args["index"])
     if name == "ChunkRevealed":
         return replace(view, chunk=_chunk(args["chunk"]))
     return replace(view, sums=_sums(args["sums"]))

@@ -14,7 +14,6 @@ from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
 from offchain.roles.view import TaskView
 
-SOLVERS_MOVES: Final = "reveal"
 VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "TermJudged", "SlotJudged")
 
 

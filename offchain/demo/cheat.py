@@ -8,22 +8,22 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from offchain.commands import worker as command
+from offchain.commands.worker import worker
 from offchain.exec.base import Executor
 from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.roles.replay import Ledger
-from offchain.roles.runner import Worker, executor_factory
+from offchain.roles.runner import Worker
+from offchain.roles.workshop import ExecutorFactory
 
 
 def cheating(falsehood: Falsehood) -> type[Worker]:
     """Workers whose executor and replay hold that falsehood."""
-    honest = executor_factory("torch")
-
-    def executors(ledger: Ledger) -> Executor[Any]:
-        return FalsifiedExecutor(honest(ledger), ledger, falsehood)
 
     class Cheat(Worker):
-        def __init__(self, chain: Any, roles: Any, options: Any, _: Any, on_event: Any = None) -> None:
+        def __init__(self, chain: Any, roles: Any, options: Any, honest: ExecutorFactory, on_event: Any = None) -> None:
+            def executors(ledger: Ledger) -> Executor[Any]:
+                return FalsifiedExecutor(honest(ledger), ledger, falsehood)
+
             super().__init__(chain, roles, options, executors, on_event, FalsifiedReplay)
 
     return Cheat
@@ -32,8 +32,7 @@ def cheating(falsehood: Falsehood) -> type[Worker]:
 def main() -> None:
     """Run the worker's command as a cheat."""
     falsehood = Falsehood(*(int(value, 0) for value in sys.argv[1:5]))
-    vars(command)["Worker"] = cheating(falsehood)
-    command.worker.main(args=sys.argv[5:], prog_name="cheat")
+    worker.main(args=sys.argv[5:], prog_name="cheat", obj=cheating(falsehood))
 
 
 if __name__ == "__main__":

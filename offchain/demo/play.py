@@ -168,9 +168,8 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
         raise DemoFailed(f"the cheat was not convicted; see the logs in {stage.folder}")
     args = verdict.args
     node = task.graph.nodes[args["node"]]
-    winner = stage.name_of(slashed.args["challenger"])
-    moves = [m for m in audience.moves if m.dispute == args["id"] or (m.what == "open" and m.who == winner)]
     after, challenger = stage.balances(), stage.name_of(slashed.args["challenger"])
+    moves = [m for m in audience.moves if m.dispute == args["id"] or (m.what == "open" and m.who == challenger)]
     return {
         "convicted": view.status is Status.SLASHED and stage.name_of(view.solver) == "cheat",
         "step": args["step"],

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from eth_account import Account
 from web3 import Web3
@@ -170,8 +170,3 @@ class Stage:
             process.terminate()
         for name in list(self.processes):
             self.stop(name)
-
-
-def plain(value: Any) -> Any:
-    """For JSON: bytes as hex."""
-    return value.hex() if isinstance(value, bytes) else value

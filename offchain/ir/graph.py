@@ -6,7 +6,6 @@ and executed by workers (`offchain.exec`). All tensors are flat; shapes matter o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
@@ -208,11 +207,3 @@ def _node_cost(node: Node) -> int:
     if node.kind in (Kind.GATHER, Kind.SCATTER_ADD):
         per_element = 1
     return node.length * max(per_element, 1)
-
-
-def readers(graph: Graph, source: Source, index: int) -> Iterator[tuple[int, int]]:
-    """(node, input position) of every reader of a tensor."""
-    for n, node in enumerate(graph.nodes):
-        for position, item in enumerate(node.inputs):
-            if item.source is source and item.index == index:
-                yield n, position

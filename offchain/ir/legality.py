@@ -20,7 +20,7 @@ MAX_EXTENT: Final = 1 << 30
 EXACT_BITS: Final = 53  # integers that a float64 holds
 
 _F, _I = DType.F32, DType.I32
-_SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; None: any
+SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; None: any
     Kind.EXPONENT: (_F,),
     Kind.DOT: (_F, _F, _I, _I),
     Kind.SUM: (_F, _I),
@@ -28,7 +28,7 @@ _SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; No
     Kind.MAX: (None,),
     Kind.GATHER: (None, _I),
 }
-_MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
+MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
 _SCALED: Final = {  # input -> input that holds its exponents
     Kind.DOT: ((0, 2), (1, 3)),
     Kind.SUM: ((0, 1),),
@@ -120,7 +120,7 @@ def _arity(graph: Graph, index: int, node: Node) -> Iterator[str]:
         if len(node.inputs) > MAX_INPUTS:
             yield f"{len(node.inputs)} inputs are above {MAX_INPUTS}"
         return
-    wanted = _SIGNATURES[node.kind]
+    wanted = SIGNATURES[node.kind]
     if len(wanted) != len(node.inputs):
         yield f"takes {len(wanted)} inputs, has {len(node.inputs)}"
     for position, (want, item) in enumerate(zip(wanted, node.inputs, strict=False)):
@@ -181,11 +181,11 @@ def _dtype(graph: Graph, index: int, node: Node) -> Iterator[str]:
 
 
 def _bits(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    if node.kind not in _MAX_BITS:
+    if node.kind not in MAX_BITS:
         if node.bits:
             yield "only sums have bits"
-    elif not 2 <= node.bits <= _MAX_BITS[node.kind]:
-        yield f"{node.bits} bits, must be 2 to {_MAX_BITS[node.kind]}"
+    elif not 2 <= node.bits <= MAX_BITS[node.kind]:
+        yield f"{node.bits} bits, must be 2 to {MAX_BITS[node.kind]}"
     elif not exact(node.kind, node.bits, node.extent):
         yield f"a sum of {node.extent} terms is not exact at {node.bits} bits"
 

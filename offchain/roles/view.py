@@ -69,10 +69,6 @@ class TaskView:
     paid: int
     checkpoints: tuple[CheckpointView, ...]
 
-    def root_before(self, checkpoint: int) -> bytes:
-        """State root that checkpoint starts from."""
-        return self.checkpoints[checkpoint - 1].root if checkpoint else self.terms.state_root
-
     def deadline(self, checkpoint: int) -> int:
         """Last timestamp at which that checkpoint may be committed."""
         return self.awarded_at + (checkpoint + 1) * self.terms.interval_time
@@ -150,7 +146,6 @@ class DisputeView:
     deadline: int  # of the mover, timestamp
     step_roots: tuple[bytes, ...] = ()  # last StepsRevealed
     reveals: tuple[Reveal, ...] = ()
-    chunk_index: int = 0
     chunk: bytes = b""
     sums: tuple[int, ...] = ()  # last SumsRevealed
 

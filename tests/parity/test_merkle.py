@@ -15,7 +15,7 @@ from offchain.commit import merkle, roots
 from offchain.ir.primitives import DType
 from tests.reverts import reverts
 
-REVEAL_GAS = 400_000  # of a reveal of 256 children, with its calldata; measured 209k
+REVEAL_GAS = 400_000  # of a reveal of 256 children, with its calldata
 CASES = settings(max_examples=30)
 
 
