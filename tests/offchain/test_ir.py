@@ -23,7 +23,6 @@ from offchain.ir.graph import (
     View,
     address,
     coordinates,
-    readers,
     row_major,
     work_units,
 )
@@ -170,10 +169,7 @@ def test_constants_keep_their_word() -> None:
     assert set(TABLE) == set(Op)
 
 
-def test_readers_and_work_units() -> None:
+def test_work_units() -> None:
     made = rows_with_rows()
     check(made)
-    assert list(readers(made, Source.NODE, 0)) == [(1, 2), (1, 3)]
-    assert list(readers(made, Source.CONST, 0)) == [(0, 0), (1, 0), (1, 1)]
-    assert list(readers(made, Source.NODE, 1)) == []
     assert work_units(made) == 4 * 3 + 16 * 3
