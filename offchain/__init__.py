@@ -1,3 +1,20 @@
 """A market for neural-network training whose results anybody can dispute down to one operation."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from offchain.job import Job as Job
+    from offchain.lion import Lion as Lion
+
 __version__ = "0.1.0"
+
+_LAZY: Final = {"Job": "offchain.job", "Lion": "offchain.lion"}  # name -> module; torch takes seconds to import
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

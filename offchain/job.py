@@ -9,6 +9,7 @@
         loss=lambda model, batch: torch.nn.functional.cross_entropy(model(batch["x"]), batch["y"]),
         optimizer=(torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
         dataset={"x": images, "y": labels},
+        schedule=lambda t: 1 - t / 400,
         batch_size=64, steps=400, interval=50, seed=0,
     )
 
@@ -17,9 +18,11 @@ Only the requester runs this file. Workers get the step graph that `offchain.low
 
 from __future__ import annotations
 
+import math
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Final
@@ -28,10 +31,12 @@ import torch
 from torch import Tensor
 
 from offchain.errors import BadInput, OffchainError
+from offchain.groups import Chosen, Group, groups_of
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
 Order = Callable[[Tensor], Tensor]
+Schedule = Callable[[Tensor], Tensor | float]
 
 RESERVED: Final = "log"
 _INTEGERS: Final = (torch.int64, torch.int32)
@@ -43,7 +48,8 @@ class Job:
 
     model       module whose parameters that require a gradient are trained; its present values are the initial state
     loss        `loss(model, batch)`: scalar; `batch` maps each dataset name to its rows of this step
-    optimizer   (torch.optim.SGD, its options); `lr` may also be a function of the step number (a float32 scalar tensor)
+    optimizer   (torch.optim.X, its options), or a fresh optimizer over the model's parameters with groups of its own;
+                a parameter in none of its groups stays as it is
     dataset     float32, or integers that fit int32; all with the same first dimension
     batch_size  rows a step
     steps       steps in all, a multiple of `interval`
@@ -52,12 +58,17 @@ class Job:
     metrics     further scalars for the log, `metric(model, batch)`, after the loss
     bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
+    schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
+                t counts the optimizer's moves
+    clip_norm   as torch.nn.utils.clip_grad_norm_, over all trained parameters together
+    clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
+    accumulate  steps between two moves of the optimizer, which sees the mean of their gradients; divides `steps`
     name        for people
     """
 
     model: torch.nn.Module
     loss: Loss
-    optimizer: tuple[type[torch.optim.Optimizer], Mapping[str, Any]]
+    optimizer: Chosen
     dataset: dict[str, Tensor]
     batch_size: int
     steps: int
@@ -66,12 +77,22 @@ class Job:
     metrics: Mapping[str, Loss] = field(default_factory=dict)
     bits: int = 21
     order: Order | None = None
+    schedule: Schedule | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    accumulate: int = 1
     name: str = "job"
 
     def __post_init__(self) -> None:
         self._check_dataset()
         self._check_numbers()
         self._check_model()
+        _ = self.groups  # raises what is wrong with the optimizer
+
+    @cached_property
+    def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[Group, ...]]:
+        """The optimizer's class and its parameter groups, by name, every option filled in."""
+        return groups_of(self.model, self.optimizer)
 
     @property
     def rows(self) -> int:
@@ -90,14 +111,19 @@ class Job:
             _check_values(f"dataset {name!r}", data)
 
     def _check_numbers(self) -> None:
-        for what in ("batch_size", "steps", "interval"):
+        for what in ("batch_size", "steps", "interval", "accumulate"):
             value = getattr(self, what)
             if not isinstance(value, int) or value < 1:
                 raise BadInput(f"job: {what} is {value!r}, must be a positive integer")
         if self.batch_size > self.rows:
             raise BadInput(f"job: batch_size {self.batch_size} is larger than the {self.rows} rows of the dataset")
-        if self.steps % self.interval:
-            raise BadInput(f"job: steps {self.steps} is not a multiple of interval {self.interval}")
+        for what in ("interval", "accumulate"):
+            if self.steps % getattr(self, what):
+                raise BadInput(f"job: steps {self.steps} is not a multiple of {what} {getattr(self, what)}")
+        for what in ("clip_norm", "clip_value"):
+            value = getattr(self, what)
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise BadInput(f"job: {what} is {value!r}, must be a positive number")
         if self.steps >= 1 << 31 or not -(1 << 63) <= self.seed < 1 << 64:
             raise BadInput("job: steps must be below 2^31, and seed fit 64 bits")
         if not 2 <= self.bits <= 27:
@@ -106,8 +132,6 @@ class Job:
             raise BadInput("job: the metric 'loss' is there already; give yours another name")
 
     def _check_model(self) -> None:
-        if not any(p.requires_grad for p in self.model.parameters()):
-            raise BadInput("job: the model has no parameter that requires a gradient, so nothing to train")
         for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):
             for name, value in tensors:
                 if name == RESERVED:

@@ -54,13 +54,14 @@ def job(steps: int = STEPS, interval: int = INTERVAL) -> Job:
     images, labels, _, _ = split()
 
     def decaying(t: Tensor) -> Tensor:
-        """Learning rate of step t, falling to zero."""
-        return (t - steps) * (-0.3 / steps)
+        """Factor on the learning rate at step t, falling to zero."""
+        return 1 - t / steps
 
     return Job(
         model=model(),
         loss=loss,
-        optimizer=(torch.optim.SGD, {"lr": decaying, "momentum": 0.9, "weight_decay": 1e-3}),
+        optimizer=(torch.optim.SGD, {"lr": 0.3, "momentum": 0.9, "weight_decay": 1e-3}),
+        schedule=decaying,
         dataset={"image": images, "label": labels},
         batch_size=64,
         steps=steps,

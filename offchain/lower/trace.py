@@ -91,13 +91,15 @@ def _scalar(name: str, value: Any) -> Tensor:
 
 def trace(job: Job) -> Traced:
     """Trace one step. Raises Unsupported for what depends on values that only a run would know."""
-    optimizer = functional(job.optimizer)
-    trained = {n: p.detach() for n, p in job.model.named_parameters() if p.requires_grad}
-    fixed = {n: p.detach() for n, p in job.model.named_parameters() if not p.requires_grad}
+    optimizer = functional(job)
+    trained = {n: p.detach() for n, p in job.model.named_parameters() if n in optimizer.names}
+    fixed = {n: p.detach() for n, p in job.model.named_parameters() if n not in trained}
     fixed |= {n: b.detach() for n, b in job.model.named_buffers()}
-    buffers = {f"{kind}.{name}": torch.zeros_like(p) for name, p in trained.items() for kind in optimizer.buffers}
-    state = {**trained, **fixed, **buffers}
-    step = _step(job, optimizer, tuple(trained), tuple(fixed))
+    slots = optimizer.initial(trained)
+    for name in slots.keys() & {**trained, **fixed}.keys():
+        raise BadInput(f"job: {name!r} of the model is also what a slot of the optimizer is called; rename the module")
+    state = {**trained, **fixed, **slots}
+    step = _step(job, optimizer, tuple(trained), tuple(fixed), tuple(slots))
     data = [as_int32(tensor) for tensor in job.dataset.values()]
     module = _make_fx(job.model, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)])
     return Traced(module, tuple(state), tuple(state.values()), tuple(trained), ("loss", *job.metrics))
@@ -110,16 +112,15 @@ def as_int32(data: Tensor) -> Tensor:
 
 
 def _step(
-    job: Job, optimizer: Functional, trained: Sequence[str], fixed: Sequence[str]
+    job: Job, optimizer: Functional, trained: Sequence[str], fixed: Sequence[str], slots: Sequence[str]
 ) -> Callable[..., tuple[Tensor, ...]]:
     losses = _Losses(job)
 
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
         tensors = iter(flat)
-        weights = {name: next(tensors) for name in trained}
-        others = {name: next(tensors) for name in fixed}
-        old = {name: tuple(next(tensors) for _ in optimizer.buffers) for name in trained}
-        data = {name: next(tensors) for name in job.dataset}
+        weights, others, old, data = (
+            {name: next(tensors) for name in names} for names in (trained, fixed, slots, job.dataset)
+        )
         t = next(tensors)
         batch = _batch(job, data, t)
 
@@ -127,18 +128,18 @@ def _step(
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
             loss, metrics = torch.func.functional_call(losses, named, (batch,))
-            return loss, (metrics, {name: tensor.detach() for name, tensor in moving.items()})
+            share = loss / job.accumulate if job.accumulate > 1 else loss
+            return share, (metrics, {name: tensor.detach() for name, tensor in moving.items()})
 
         gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
-        new = {name: optimizer.update(weights[name], gradients[name], old[name], t) for name in trained}
-        moved = [buffer for name in trained for buffer in new[name][1]]
-        return (*(new[name][0] for name in trained), *moved_others.values(), *moved, *metrics)
+        weights, moved = optimizer.step(weights, gradients, old, t)
+        return (*weights.values(), *moved_others.values(), *(moved[name] for name in slots), *metrics)
 
     return step
 
 
 def _batch(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
-    rows = job.order(t) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
+    rows = job.order(t.clone()) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
     if rows.dtype not in (torch.int32, torch.int64) or rows.shape != (job.batch_size,):
         raise BadInput(
             f"job: order(t) gave {rows.dtype} of shape {tuple(rows.shape)}; give {job.batch_size} int32 rows"

@@ -80,13 +80,9 @@ def executed(task: Task, steps: int, executor: str = "torch") -> list[np.ndarray
 def plain(job: Job, steps: int) -> tuple[list[float], dict[str, np.ndarray]]:
     """Losses and parameters of ordinary float32 training."""
     kind, options = job.optimizer
-    schedule = options["lr"]
-    first = schedule(torch.tensor(0.0)).item() if callable(schedule) else schedule
-    optimizer = kind(job.model.parameters(), **{**options, "lr": first})
+    optimizer = kind(job.model.parameters(), **options)
     losses = []
     for t in range(steps):
-        if callable(schedule):
-            optimizer.param_groups[0]["lr"] = schedule(torch.tensor(float(t))).item()
         rows = uniform_rows(torch.tensor(t, dtype=torch.int32), job.seed, job.rows, job.batch_size)
         batch = {name: tensor[rows.long()] for name, tensor in job.dataset.items()}
         optimizer.zero_grad()
@@ -165,23 +161,6 @@ def test_loss(loss: Callable[..., Tensor]) -> None:
 )
 def test_other_losses(loss: Callable[..., Tensor]) -> None:
     assert_trains_alike(a_job(loss=loss))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"lr": 0.1},
-        {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
-        {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.01},
-        {"lr": 0.1, "weight_decay": 0.01},
-        {"lr": 0.01, "maximize": True},
-        {"lr": lambda t: 0.1 / (1 + t), "momentum": 0.5},
-    ],
-    ids=["plain", "nesterov", "decay", "dampening", "plain-decay", "maximize", "schedule"],
-)
-def test_sgd(options: dict[str, Any]) -> None:
-    assert_trains_alike(a_job(optimizer=(torch.optim.SGD, options)))
 
 
 class Tokens(nn.Module):
@@ -372,13 +351,6 @@ def test_unsupported_names_operation_place_and_remedy(
 def test_int64_arithmetic_that_could_overflow_is_refused() -> None:
     with pytest.raises(Unsupported, match="do not fit int32"):
         compile(a_job(metrics={"big": lambda m, b: (b["y"] * 1_000_000_007).float().mean()}))
-
-
-def test_unknown_optimizer_and_option_are_refused() -> None:
-    with pytest.raises(Unsupported, match="LBFGS"):
-        compile(a_job(optimizer=(torch.optim.LBFGS, {"lr": 1})))
-    with pytest.raises(Unsupported, match="foreach"):
-        compile(a_job(optimizer=(torch.optim.SGD, {"lr": 1, "foreach": True})))
 
 
 def test_loss_that_is_no_scalar_is_refused() -> None:

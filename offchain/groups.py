@@ -1,0 +1,83 @@
+"""What a job says of its optimizer, in one form: its class, and groups of named parameters with all options filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from offchain.errors import BadInput
+
+Chosen = Optimizer | tuple[type[Optimizer], Mapping[str, Any]]
+_HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Names of parameters that are trained with the same options."""
+
+    names: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tuple[Group, ...]]:
+    """The class and its groups. Torch's own constructor judges the options. Raises BadInput.
+
+    Parameters that need no gradient belong to no group, and neither does a group's name twice: tied weights are one.
+    """
+    built = optimizer if isinstance(optimizer, Optimizer) else _built(model, optimizer)
+    _check_fresh(built)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = []
+    for group in built.param_groups:
+        for parameter in group["params"]:
+            if parameter not in names:
+                shape = tuple(parameter.shape)
+                raise BadInput(f"job: the optimizer holds a parameter of shape {shape} that is not the model's")
+        options = {name: _plain(name, value) for name, value in group.items() if name not in ("params", "param_names")}
+        groups.append(Group(tuple(names[p] for p in group["params"] if p.requires_grad), options))
+    if not any(group.names for group in groups):
+        raise BadInput("job: the optimizer holds no parameter that requires a gradient, so nothing to train")
+    return type(built), tuple(groups)
+
+
+def _built(model: nn.Module, optimizer: Any) -> Optimizer:
+    try:
+        kind, options = optimizer
+        options = dict(options)
+    except (TypeError, ValueError):
+        kind, options = None, {}
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise BadInput("job: optimizer must be (torch.optim.X, {options}), or an optimizer over the model's parameters")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise BadInput("job: the model has no parameter that requires a gradient, so nothing to train")
+    try:
+        return kind(trained, **options)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise BadInput(f"job: {kind.__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _check_fresh(optimizer: Optimizer) -> None:
+    """A task starts at move 0 with the state that the class itself starts from."""
+    if any(float(state.get("step", 1)) != 0 for state in optimizer.state.values()):
+        raise BadInput("job: the optimizer has moved already; give a fresh one")
+    if any(getattr(optimizer, hooks) for hooks in _HOOKS):
+        raise BadInput("job: the optimizer has hooks, which workers could not run; remove them")
+    if any("initial_lr" in group for group in optimizer.param_groups):
+        raise BadInput("job: a scheduler is attached to the optimizer; give a fresh one, and Job(schedule=...)")
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An option as numbers."""
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 else value.tolist()
+    if isinstance(value, tuple | list):
+        return tuple(_plain(name, item) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"job: option {name!r} of the optimizer is {value}")
+    return value

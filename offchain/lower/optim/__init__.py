@@ -1,0 +1,116 @@
+"""The optimizer of a job as a pure function: which tensors it keeps, and what one step makes of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from offchain.errors import BadInput, Unsupported
+from offchain.groups import Group
+from offchain.job import Job
+from offchain.lower.optim.rules import RULES, Rate, Rule
+
+Tensors = dict[str, Tensor]
+_IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # how torch computes, not what
+
+
+@dataclass(frozen=True)
+class Functional:
+    """`initial(weights)` gives the slots, `step(weights, gradients, slots, t)` the next weights and slots.
+
+    A slot is named BUFFER.PARAMETER, as torch names the buffer; `grad.PARAMETER` holds a gradient being accumulated.
+    """
+
+    job: Job
+    rule: Rule
+    groups: tuple[Group, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The parameters that are trained."""
+        return frozenset(name for group in self.groups for name in group.names)
+
+    def initial(self, weights: Mapping[str, Tensor]) -> Tensors:
+        """Zero, except where the optimizer starts from something else."""
+        slots = {f"grad.{name}": torch.zeros_like(p) for name, p in weights.items()} if self.job.accumulate > 1 else {}
+        for group in self.groups:
+            for name in group.names:
+                buffers = self.rule.buffers(group.options, weights[name])
+                slots |= {f"{buffer}.{name}": value for buffer, value in buffers.items()}
+        return slots
+
+    def step(self, weights: Tensors, gradients: Tensors, slots: Tensors, t: Tensor) -> tuple[Tensors, Tensors]:
+        """With `accumulate`, weights and buffers move in the last of its steps only; t is an int32 scalar."""
+        every = self.job.accumulate
+        if every == 1:
+            return self._moved(weights, gradients, slots, t)
+        summed = {name: slots[f"grad.{name}"] + gradient for name, gradient in gradients.items()}
+        moves = t % every == every - 1
+        new_weights, new_slots = self._moved(weights, summed, slots, t // every)
+        new_slots |= {f"grad.{name}": torch.zeros_like(gradient) for name, gradient in summed.items()}
+        old_slots = slots | {f"grad.{name}": gradient for name, gradient in summed.items()}
+        return _either(moves, new_weights, weights), _either(moves, new_slots, old_slots)
+
+    def _moved(self, weights: Tensors, gradients: Tensors, slots: Tensors, count: Tensor) -> tuple[Tensors, Tensors]:
+        gradients, factor = self._clipped(gradients), self._factor(count)
+        new_weights, new_slots = dict(weights), dict(slots)
+        for group in self.groups:
+            lr = group.options["lr"] * factor
+            for name in group.names:
+                kept = {b: slots[f"{b}.{name}"] for b in self.rule.buffers(group.options, weights[name])}
+                moved = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
+                new_weights[name] = moved[0]
+                new_slots |= {f"{buffer}.{name}": value for buffer, value in moved[1].items()}
+        return new_weights, new_slots
+
+    def _clipped(self, gradients: Tensors) -> Tensors:
+        """torch.nn.utils.clip_grad_norm_, then clip_grad_value_."""
+        norm, value = self.job.clip_norm, self.job.clip_value
+        if norm is not None:
+            total = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+            scale = (norm / (total + 1e-6)).clamp(max=1.0)
+            gradients = {name: gradient * scale for name, gradient in gradients.items()}
+        if value is not None:
+            gradients = {name: gradient.clamp(-value, value) for name, gradient in gradients.items()}
+        return gradients
+
+    def _factor(self, count: Tensor) -> Rate:
+        if self.job.schedule is None:
+            return 1.0
+        factor: Any = self.job.schedule(count.to(torch.float32))
+        if isinstance(factor, Tensor) and factor.numel() == 1:
+            return factor.to(torch.float32).reshape(())
+        if not isinstance(factor, int | float):
+            raise BadInput("job: schedule(t) must return one number, a factor on the learning rate")
+        return float(factor)
+
+
+def functional(job: Job) -> Functional:
+    """The pure form of a job's optimizer. Raises Unsupported, naming the optimizer or the option."""
+    kind, groups = job.groups
+    if kind not in RULES:
+        names = ", ".join(known.__name__ for known in RULES)
+        raise Unsupported(f"optimizer {kind.__name__}; use one of: {names}")
+    rule = RULES[kind]
+    for group in groups:
+        _check_options(kind, rule, group.options)
+    return Functional(job, rule, groups)
+
+
+def _check_options(kind: type[Optimizer], rule: Rule, options: Mapping[str, Any]) -> None:
+    defaults = inspect.signature(kind).parameters
+    for name, value in options.items():
+        known = name in rule.options or name in _IGNORED
+        if not known and not (name in defaults and value == defaults[name].default):
+            supported = ", ".join(sorted(rule.options))
+            raise Unsupported(f"option {name}={value!r} of {kind.__name__}; supported are: {supported}")
+
+
+def _either(condition: Tensor, yes: Tensors, no: Tensors) -> Tensors:
+    return {name: torch.where(condition, value, no[name]) for name, value in yes.items()}
