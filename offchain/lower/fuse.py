@@ -11,13 +11,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Final
 
 from offchain.errors import IllegalGraph, Unsupported
+from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, row_major
 from offchain.ir.legality import MAX_INPUTS, program_types
-from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
+from offchain.ir.primitives import MAX_PROGRAM, Program
+from offchain.lower.axes import coalesced, cut
 from offchain.lower.builder import compact
+from offchain.lower.copies import without_copies
 from offchain.lower.program import F32, I32, ProgramBuilder, Value
 
 FREE: Final = 8  # instructions of a map without inputs that may be copied
@@ -36,6 +40,8 @@ def prune(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], lis
 def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
     """The same step with fewer, longer maps."""
     nodes, slots = prune(nodes, slots)
+    nodes, slots = prune(without_copies(nodes, slots), slots)
+    nodes = _aligned(nodes)
     readers: list[set[int]] = [set() for _ in nodes]
     for n, node in enumerate(nodes):
         for item in node.inputs:
@@ -54,7 +60,40 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
             absorbed |= cluster.grow(readers, pinned)
             nodes[root] = cluster.node
     nodes, slots = _keep(nodes, slots, [n for n in range(len(nodes)) if n not in absorbed])
-    return prune(nodes, slots)
+    return prune([coalesced(node) if node.kind is Kind.MAP else node for node in nodes], slots)
+
+
+def _aligned(nodes: Sequence[Node]) -> list[Node]:
+    """Maps that read each other element for element, with the same axes: those of either."""
+    out = list(nodes)
+    for _ in range(MAX_RANK):
+        before = list(out)
+        for n in range(len(out) - 1, -1, -1):
+            for position in range(len(out[n].inputs)):
+                item = out[n].inputs[position]
+                if item.source is Source.NODE and out[n].kind is out[item.index].kind is Kind.MAP:
+                    out[n], out[item.index] = _cut_alike(out[n], out[item.index], item)
+        if out == before:
+            break
+    return out
+
+
+def _cut_alike(reader: Node, producer: Node, item: Input) -> tuple[Node, Node]:
+    walked = [
+        (out, axis.stride, size)
+        for out, axis, size in zip(row_major(reader.shape), item.view.axes, reader.shape, strict=True)
+        if axis.stride and size > 1
+    ]
+    full = all((axis.lo, axis.hi) == (0, size) for axis, size in zip(item.view.axes, reader.shape, strict=True))
+    if not full or item.view.offset or prod(size for _, _, size in walked) != producer.length:
+        return reader, producer
+    for _, stride, _ in walked:
+        producer = cut(producer, stride) or producer
+    for out, stride, size in walked:
+        for own in row_major(producer.shape):
+            if stride < own < stride * size and own % stride == 0:
+                reader = cut(reader, out * (own // stride)) or reader
+    return reader, producer
 
 
 def _keep(nodes: Sequence[Node], slots: Sequence[Slot], kept: Sequence[int]) -> tuple[list[Node], list[Slot]]:
@@ -177,22 +216,12 @@ class _Writer:
 
     def _member(self, member: int) -> Value:
         node, axes = self.nodes[member], self.members[member]
-        values: list[Value] = []
-        for instr in node.program:
-            values.append(self._instruction(node, axes, instr, values))
-        return values[-1]
 
-    def _instruction(self, node: Node, axes: Axes, instr: Instr, values: list[Value]) -> Value:
-        if instr.op is Op.INPUT:
-            return self._input(node.inputs[instr.a], axes)
-        if instr.op is Op.INDEX:
-            axis = axes[instr.a]
-            return self.builder.whole(0) if axis is None else self.builder.index(axis)
-        if instr.op is Op.STEP:
-            return self.builder.step()
-        if instr.op in (Op.CONST_F32, Op.CONST_I32):
-            return self.builder.const(instr)
-        return self.builder.emit(instr.op, *(values[arg] for arg in instr.args))
+        def index(axis: int) -> Value:
+            target = axes[axis]
+            return self.builder.whole(0) if target is None else self.builder.index(target)
+
+        return self.builder.repeat(node.program, lambda number: self._input(node.inputs[number], axes), index)
 
     def _input(self, item: Input, axes: Axes) -> Value:
         if item.source is Source.NODE and item.index in self.results:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -195,6 +196,22 @@ class ProgramBuilder:
             return same
         ids = [arg.id for arg in args] + [0] * (3 - len(args))
         return self._append(Instr(op, *ids), TABLE[op].result or args[1].dtype, bounds)
+
+    def repeat(self, program: Program, read: Callable[[int], Value], index: Callable[[int], Value]) -> Value:
+        """Append a whole program, its inputs written by `read(number)`, its coordinates by `index(axis)`."""
+        values: list[Value] = []
+        for instr in program:
+            if instr.op is Op.INPUT:
+                values.append(read(instr.a))
+            elif instr.op is Op.INDEX:
+                values.append(index(instr.a))
+            elif instr.op is Op.STEP:
+                values.append(self.step())
+            elif instr.op in (Op.CONST_F32, Op.CONST_I32):
+                values.append(self.const(instr))
+            else:
+                values.append(self.emit(instr.op, *(values[arg] for arg in instr.args)))
+        return values[-1]
 
     def finish(self, result: Value) -> Program:
         """The live instructions, in order; the last one is the result."""
