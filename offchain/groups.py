@@ -1,4 +1,4 @@
-"""What a job says of its optimizer, in one form: its class, and groups of named parameters with all options filled in."""
+"""What a job says of its optimizer, in one form: its class, and groups of named parameters with all their options."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from offchain.lower import elementwise, indexing, shapes  # noqa: F401  they fil
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder
-from offchain.lower.program import F32, FULL, I32, ProgramBuilder, Value
+from offchain.lower.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context
 from offchain.lower.trace import Traced, as_int32, trace
@@ -27,7 +28,10 @@ from offchain.store.taskfile import Task
 
 __all__ = ["compile"]
 
-_COPIES = {torch.ops.aten.clone.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default}
+aten = torch.ops.aten
+_COPIES = {aten.clone.default, aten.detach.default, aten.alias.default}
+# int64 is computed in int32, where nothing may wrap; _check_counter enforces what is assumed of int64 state
+_ASSUMED: Final[dict[torch.dtype, Bounds]] = {torch.int64: (-(1 << 30), 1 << 30), torch.bool: (0, 1)}
 MAX_METRICS = MAX_INPUTS - 2  # the log's map also reads the old rows
 
 
@@ -60,6 +64,9 @@ class _Compiler:
         self._bind()
         for node in self.body:
             self.context.values[node] = self._attribute(node) if node.op == "get_attr" else self.context.run(node)
+        for i in self.moving:
+            if self.traced.state[i].dtype is torch.int64:
+                self._check_counter(i)
         state = [(self.traced.names[i], _array(self.traced.state[i])) for i in self.moving]
         slots = [
             self._slot(name, array, self._result(self.outputs[i]))
@@ -85,8 +92,7 @@ class _Compiler:
         for i in range(count):
             array = _array(self.traced.state[i])
             if i in self.moving:
-                # int64 state (a counter of steps) counts as small: it grows by what one step adds
-                bounds = (-(1 << 30), 1 << 30) if array.dtype == np.int32 else FULL
+                bounds = _ASSUMED.get(self.traced.state[i].dtype, FULL)
                 slot = self.moving.index(i)
                 ref = Ref.whole(Source.STATE, slot, dtype_of(array), array.shape, bounds)
             else:
@@ -98,6 +104,49 @@ class _Compiler:
             values[self.placeholders[count + number]] = ref
         step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.steps - 1))
         values[self.placeholders[-1]] = step
+
+    def _check_counter(self, i: int) -> None:
+        """Raise Unsupported unless int64 state stays within what `_bind` assumes of it, in all steps.
+
+        By induction: either any step ends within, or each adds what is bounded, and all of them together not too much.
+        """
+        low, high = _ASSUMED[torch.int64]
+        after = self._bounds(self.outputs[i])
+        grown = (0, 0) if low <= after[0] and after[1] <= high else self._growth(self.outputs[i], self.placeholders[i])
+        first, name = self.traced.state[i], self.traced.names[i]
+        if grown is None:
+            raise Unsupported(f"buffer {name!r}: int64 that is not counted up by what fits; use int32, which wraps")
+        least, most = (int(end) + self.job.steps * by for end, by in zip(first.aminmax(), grown, strict=True))
+        if min(least, int(first.min())) < low or max(most, int(first.max())) > high:
+            raise Unsupported(
+                f"buffer {name!r}: int64 that may reach {least} to {most} in {self.job.steps} steps; "
+                "it must stay within 2^30: use int32, which wraps"
+            )
+
+    def _growth(self, node: Any, start: fx.Node) -> Bounds | None:
+        """Bounds of what a step adds to `start` to make `node`; None where it is not a sum with it."""
+        node = _origin(node) if isinstance(node, fx.Node) else node
+        if node is start:
+            return 0, 0
+        if not isinstance(node, fx.Node) or node.target not in (aten.add.Tensor, aten.where.self) or node.kwargs:
+            return None
+        if node.target is aten.where.self:
+            yes, no = (self._growth(branch, start) for branch in node.args[1:])
+            return (min(yes[0], no[0]), max(yes[1], no[1])) if yes and no else None
+        for old, added in (node.args, node.args[::-1]):
+            if grown := self._growth(old, start):
+                low, high = self._bounds(added)
+                return grown[0] + low, grown[1] + high
+        return None
+
+    def _bounds(self, value: Any) -> Bounds:
+        """Bounds of an integer argument of a traced operation."""
+        if not isinstance(value, fx.Node):
+            return value, value
+        ref = self._result(value)
+        if ref.uniform is not None and ref.uniform.op is Op.CONST_I32:
+            return ref.uniform.word, ref.uniform.word
+        return ref.bounds
 
     def _attribute(self, node: fx.Node) -> Ref:
         """A tensor that the job's code holds outside of the model."""

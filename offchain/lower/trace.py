@@ -129,7 +129,8 @@ def _step(
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
             loss, metrics = torch.func.functional_call(losses, named, (batch,))
             share = loss / job.accumulate if job.accumulate > 1 else loss
-            return share, (metrics, {name: tensor.detach() for name, tensor in moving.items()})
+            moved = {name: named[f"model.{name}"].detach() for name in moving}  # functional_call notes new tensors too
+            return share, (metrics, moved)
 
         gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
         weights, moved = optimizer.step(weights, gradients, old, t)
@@ -155,17 +156,35 @@ def _make_fx(model: nn.Module, step: Callable[..., tuple[Tensor, ...]], inputs: 
         with warnings.catch_warnings(), notes.preserve_node_meta(), _module_notes(model), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")
             functional_step = torch.func.functionalize(step)
-            return make_fx(functional_step, table, "real", record_stack_traces=True)(*clones)
+            module = make_fx(functional_step, table, "real", record_stack_traces=True)(*clones)
     except OffchainError:
         raise
     except Exception as error:
         text = str(error).split("\n")[0]
+        if "would mutate a captured Tensor" in text:
+            raise Unsupported(
+                f"a tensor is written in place{_place(error)}: in-place tricks on inputs (the batch, or tensors from "
+                "outside the model) cannot be replayed; work on a copy (.clone())"
+            ) from error
         if "value out of a tracing tensor" in text or "data-dependent" in text:
             raise Unsupported(
                 f"the step depends on a tensor's value{_place(error)}: .item(), bool(), int() and `if` on tensors "
                 "cannot be traced; use torch.where, or keep the value a tensor"
             ) from error
         raise BadInput(f"job: tracing a step failed{_place(error)}: {type(error).__name__}: {text}") from error
+    _refuse_writes(module)
+    return module
+
+
+def _refuse_writes(module: GraphModule) -> None:
+    """Writing in place that is left after functionalization goes to trained parameters or to tensors from outside."""
+    for node in module.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            raise Unsupported(
+                f"a parameter, or a tensor from outside the model, is written in place ({node.target}): in-place "
+                "tricks on inputs cannot be replayed; write only buffers of the model"
+            )
 
 
 @contextmanager
