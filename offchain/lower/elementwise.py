@@ -74,6 +74,12 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _compare(lambda a, b: a.ge(b)): (aten.ge.Tensor, aten.ge.Scalar),
     _float_only(library.exp): (aten.exp.default,),
     _float_only(library.expm1): (aten.expm1.default,),
+    _float_only(library.exp2): (aten.exp2.default,),
+    _float_only(library.sin): (aten.sin.default,),
+    _float_only(library.cos): (aten.cos.default,),
+    _float_only(library.tan): (aten.tan.default,),
+    _float_only(library.log2): (aten.log2.default,),
+    _float_only(library.log10): (aten.log10.default,),
     _float_only(library.log): (aten.log.default,),
     _float_only(library.log1p): (aten.log1p.default,),
     _float_only(library.tanh): (aten.tanh.default,),
@@ -155,23 +161,41 @@ def _divisor(b: Operand) -> int:
     return int(b)
 
 
+_POWERS: Final[dict[float, Callable[[Value], Value]]] = {  # shorter than the general power, and closer
+    0: lambda v: v.program.real(1.0),
+    1: _unchanged,
+    2: lambda v: v * v,
+    3: lambda v: v * v * v,
+    4: lambda v: (v * v) * (v * v),
+    0.5: lambda v: v.sqrt(),
+    1.5: lambda v: v * v.sqrt(),
+    -0.5: library.rsqrt,
+    -1: library.reciprocal,
+    -2: lambda v: library.reciprocal(v) * library.reciprocal(v),  # 1/(v·v) would be 0 where v·v overflows
+}
+
+
 @lowers(aten.pow.Tensor_Scalar)
 def _pow(c: Context, x: Ref, exponent: Number) -> Ref:
-    powers: dict[float, Callable[[Value], Value]] = {
-        0: lambda v: v * 0 + 1 if v.dtype is I32 else v.program.real(1.0),
-        1: lambda v: v,
-        2: lambda v: v * v,
-        3: lambda v: v * v * v,
-        4: lambda v: (v * v) * (v * v),
-        0.5: lambda v: v.sqrt(),
-        1.5: lambda v: v * v.sqrt(),
-        -0.5: library.rsqrt,
-        -1: library.reciprocal,
-        -2: lambda v: 1.0 / (v * v),
-    }
-    if exponent not in powers:
-        raise Unsupported(f"a power of {exponent}; use products, sqrt, or exp and log")
-    return c.elementwise(powers[exponent], x)
+    if c.dtype is I32:
+        return c.elementwise(lambda v: _whole_power(v, int(exponent)), x)
+    short = _POWERS.get(exponent)
+    return c.elementwise(short, x) if short else _pow_tensor(c, x, exponent)
+
+
+@lowers(aten.pow.Tensor_Tensor, aten.pow.Scalar)
+def _pow_tensor(c: Context, x: Operand, y: Operand) -> Ref:
+    if c.dtype is I32:
+        raise Unsupported("an integer power with a tensor for exponent; use float32, or a constant exponent")
+    return c.elementwise(library.power, x, y)
+
+
+def _whole_power(x: Value, exponent: int) -> Value:
+    """By squaring; wraps as torch's does."""
+    if exponent == 0:
+        return x.program.whole(1)
+    half = _whole_power(x, exponent // 2)
+    return half * half * x if exponent % 2 else half * half
 
 
 @lowers(aten.clamp.default, aten.clamp.Tensor, aten.hardtanh.default)
