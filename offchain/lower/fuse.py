@@ -1,9 +1,10 @@
 """Fusion: maps that only feed one other map become part of its program; nodes that nobody reads disappear.
 
 A map joins the cluster of its readers when all of them are in that cluster and read it element for element (axes
-may be permuted), so that nothing is computed twice; except for short maps that read no tensor at all (coordinates,
-masks), which are copied into every reader. Programs do what the separate nodes did, so that fused and unfused graphs
-give the same bits. Deterministic: clusters grow from the last node backwards.
+may be permuted, or split), so that nothing is computed twice. Short maps that only maps read, or that read no tensor
+at all (coordinates, masks), are copied into every reader instead, which is cheaper than to store them. Programs do
+what the separate nodes did, so that fused and unfused graphs give the same bits. Deterministic: clusters grow from
+the last node backwards.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from offchain.lower.copies import without_copies
 from offchain.lower.program import F32, I32, ProgramBuilder, Value
 
 FREE: Final = 8  # instructions of a map without inputs that may be copied
+LIGHT: Final = 12  # instructions of any map that may be copied, and what it may read
+LIGHT_INPUTS: Final = 3
 Axes = tuple[int | None, ...]  # axis of the cluster's root that each axis of a member follows; None: has size 1
 
 
@@ -51,15 +54,17 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
     for n, node in enumerate(nodes):  # forwards, so that what reads only free maps becomes free itself
         if node.kind is Kind.MAP:
             cluster = _Cluster(nodes, n)
-            cluster.grow(readers, pinned, only_free=True)
+            cluster.grow(readers, pinned)
             nodes[n] = cluster.node
-    absorbed: set[int] = set()
-    for root in range(len(nodes) - 1, -1, -1):
-        if nodes[root].kind is Kind.MAP and root not in absorbed:
-            cluster = _Cluster(nodes, root)
-            absorbed |= cluster.grow(readers, pinned)
-            nodes[root] = cluster.node
-    nodes, slots = _keep(nodes, slots, [n for n in range(len(nodes)) if n not in absorbed])
+    light = {n for n in range(len(nodes)) if n not in pinned and _is_light(nodes, n, readers[n])}
+    live = set(pinned)
+    for n in range(len(nodes) - 1, -1, -1):
+        if n in live:
+            if nodes[n].kind is Kind.MAP:
+                cluster = _Cluster(nodes, n)
+                cluster.grow(readers, pinned, light)
+                nodes[n] = cluster.node
+            live |= {item.index for item in nodes[n].inputs if item.source is Source.NODE}
     return prune([coalesced(node) if node.kind is Kind.MAP else node for node in nodes], slots)
 
 
@@ -120,27 +125,27 @@ class _Cluster:
         self.node = self.nodes[self.root]
         rank = range(len(self.node.shape))
         self.members: dict[int, Axes] = {self.root: tuple(rank)}
+        self.copied: set[int] = set()
 
-    def grow(self, readers: Sequence[set[int]], pinned: set[int], only_free: bool = False) -> set[int]:
-        """Swallow what fits; returns the nodes that are needed no more."""
+    def grow(self, readers: Sequence[set[int]], pinned: set[int], light: set[int] | None = None) -> None:
+        """Swallow what fits; without `light`, free maps only."""
         queue = self._producers(self.root)
         heapq.heapify(queue)
         seen = set(queue)
         while queue:
             candidate = -heapq.heappop(queue)
-            inside = candidate not in pinned and readers[candidate] <= self.members.keys()
-            if not _is_free(self.nodes[candidate]) and (only_free or not inside):
+            inside = candidate not in pinned and readers[candidate] <= self.members.keys() - self.copied
+            if not _is_free(self.nodes[candidate]) and (light is None or not (inside or candidate in light)):
                 continue
             axes = self._axes_of(candidate)
             if axes is None or not self._swallow(candidate, axes):
                 continue
+            if not inside:
+                self.copied.add(candidate)
             fresh = [p for p in self._producers(candidate) if p not in seen]
             seen.update(fresh)
             for p in fresh:
                 heapq.heappush(queue, p)
-        return {
-            member for member in self.members if member != self.root and readers[member] <= self.members.keys()
-        } - pinned
 
     def _producers(self, member: int) -> list[int]:
         """Maps that a member reads, negated so that the heap gives the last first."""
@@ -169,7 +174,7 @@ class _Cluster:
 
 def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | None:
     """Root axes that the producer's axes follow when `reader` reads it, or None if not one to one."""
-    if item.view.offset or (producer.length != reader.length and not _is_free(producer)):
+    if item.view.offset or (producer.length != reader.length and len(producer.program) > LIGHT):
         return None
     own = {s: d for d, s in enumerate(row_major(producer.shape)) if producer.shape[d] > 1}
     out: list[int | None] = [None] * len(producer.shape)
@@ -186,6 +191,14 @@ def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | Non
 def _is_free(node: Node) -> bool:
     """Whether a map is cheaper to repeat than to read."""
     return node.kind is Kind.MAP and not node.inputs and len(node.program) <= FREE
+
+
+def _is_light(nodes: Sequence[Node], n: int, readers: set[int]) -> bool:
+    """Whether a map is cheaper to repeat in each of its readers than to store: short, and no node needs it whole."""
+    node = nodes[n]
+    if node.kind is not Kind.MAP or len(node.program) > LIGHT or len(node.inputs) > LIGHT_INPUTS:
+        return False
+    return all(nodes[reader].kind is Kind.MAP for reader in readers)
 
 
 class _Writer:

@@ -1,0 +1,131 @@
+"""Fusion and other spellings of nodes: fewer nodes, the same bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from offchain.exec.reference import evaluate
+from offchain.ir.graph import Kind, Node, Source
+from offchain.ir.primitives import DType, Op
+from offchain.lower import compile
+from offchain.lower.axes import coalesced, cut
+from offchain.lower.builder import Builder
+from offchain.lower.refs import Ref
+from tests.gradients import assert_same_bits, gradient_job
+
+LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
+
+
+class Attention(nn.Module):
+    """Heads by view and transpose, as nanoGPT writes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, length, width = x.shape
+        parts = (part.view(rows, length, HEADS, width // HEADS).transpose(1, 2) for part in self.qkv(x).split(width, 2))
+        q, k, v = parts
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).contiguous().view(rows, length, width))
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(WIDTH), Attention()
+        self.norm2, self.mlp = nn.LayerNorm(WIDTH), nn.Sequential(nn.Linear(WIDTH, 16), nn.GELU(), nn.Linear(16, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+def language_model(layers: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Embedding(LETTERS, WIDTH), *(Block() for _ in range(layers)), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, LETTERS)
+    )
+
+
+def next_letter(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    scores = model(batch["text"][:, :-1])
+    return F.cross_entropy(scores.reshape(-1, LETTERS), batch["text"][:, 1:].reshape(-1))
+
+
+def text(rows: int = 3) -> dict[str, Tensor]:
+    return {"text": torch.randint(0, LETTERS, (rows, LENGTH + 1), generator=torch.Generator().manual_seed(1))}
+
+
+def test_a_transformer_gives_the_same_bits_fused_or_not() -> None:
+    assert_same_bits(gradient_job(language_model(1), next_letter, text()))
+
+
+def test_reshapes_of_attention_heads_cost_no_copy() -> None:
+    """The output of attention is merged along the axis of the next product's sum: the one copy that has to be."""
+    task = compile(gradient_job(language_model(1), next_letter, text()))
+    copies = [n for n in task.graph.nodes if n.kind is Kind.MAP and [i.op for i in n.program] == [Op.INPUT]]
+    assert len([node for node in copies if node.inputs[0].source is Source.NODE]) <= 2
+
+
+def a_map(shape: tuple[int, ...]) -> tuple[Node, list[np.ndarray[Any, Any]]]:
+    """x·10 + i0 + 2·i1 … over a permuted tensor and a broadcast one."""
+    builder = Builder(21, 1)
+    x = np.random.default_rng(0).standard_normal(shape[::-1]).astype(np.float32)
+    y = np.arange(shape[-1], dtype=np.float32)
+    refs = [
+        Ref.whole(Source.DATA, 0, DType.F32, x.shape).permute(range(len(shape))[::-1]),
+        Ref.whole(Source.DATA, 1, DType.F32, y.shape),
+    ]
+
+    def program(a: Any, b: Any) -> Any:
+        out = a * 10 + b
+        for axis in range(len(shape)):
+            out = out + (a.program.index(axis) * (axis + 1)).to_float()
+        return out
+
+    builder.map(program, *refs)
+    return builder.nodes[-1], [x.reshape(-1), y]
+
+
+def result(node: Node, sources: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    return evaluate(node, [sources[item.index] for item in node.inputs], 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4), st.integers(1, 60))
+def test_a_cut_changes_the_spelling_and_no_bit(sizes: list[int], at: int) -> None:
+    node, sources = a_map(tuple(sizes))
+    other = cut(node, at)
+    if other is not None:
+        np.testing.assert_array_equal(result(other, sources), result(node, sources))
+        assert other.length == node.length
+
+
+def test_a_cut_within_a_factor_is_refused() -> None:
+    node, _ = a_map((6, 4))
+    assert cut(node, 8) is not None and cut(node, 16) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=5))
+def test_coalescing_changes_no_bit(sizes: list[int]) -> None:
+    node, sources = a_map(tuple(sizes))
+    other = coalesced(node)
+    np.testing.assert_array_equal(result(other, sources), result(node, sources))
+    assert 1 not in other.shape
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_fusion_is_deterministic(layers: int) -> None:
+    roots = {compile(gradient_job(language_model(layers), next_letter, text())).graph_root for _ in range(2)}
+    assert len(roots) == 1
