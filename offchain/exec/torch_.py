@@ -14,7 +14,7 @@ import torch
 
 from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, last_readers, state_after
-from offchain.exec.torch_program import run_program
+from offchain.exec.torch_program import run_map
 from offchain.exec.torch_views import Plane, read, read_rows, steps
 from offchain.exec.torch_words import (
     canonical,
@@ -101,7 +101,7 @@ class TorchExecutor:
     @torch.no_grad()
     def _node(self, node: Node, sources: list[Tensor], t: int) -> Tensor:
         out = (
-            run_program(node, sources, t, self.device)
+            run_map(node, sources, t, self.device)
             if node.kind is Kind.MAP
             else _KINDS[node.kind](node, sources, self.parts)
         )

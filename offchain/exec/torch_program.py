@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from offchain.exec import torch_words as words
+from offchain.exec.pieces import Piece, pieces
 from offchain.exec.torch_views import read
 from offchain.ir.graph import Node
 from offchain.ir.primitives import DType, Instr, Op, Program
@@ -44,6 +45,25 @@ _PRIMITIVES: Final[dict[Op, Callable[..., Tensor]]] = {
     Op.IEQ: torch.eq,
     Op.ILT: torch.lt,
 }
+
+
+def run_map(node: Node, sources: Sequence[Tensor], t: int, device: torch.device) -> Tensor:
+    """The output of a `map`, broadcastable to its shape: piece by piece where it chooses by a coordinate."""
+    parts = _pieces(node)
+    if not parts:
+        return run_program(node, sources, t, device)
+    out = torch.empty(node.shape, dtype=torch.float32 if node.dtype is DType.F32 else torch.int32, device=device)
+    for part, used in parts:
+        value = run_map(part.node, [sources[number] for number in used], t, device)
+        out.narrow(part.axis, part.lo, part.hi - part.lo).copy_(value)
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _pieces(node: Node) -> tuple[tuple[Piece, tuple[int, ...]], ...]:
+    """Pieces of a map, each with the numbers of the sources that its inputs read."""
+    numbers = {(item.source, item.index): number for number, item in enumerate(node.inputs)}
+    return tuple((p, tuple(numbers[item.source, item.index] for item in p.node.inputs)) for p in pieces(node))
 
 
 def run_program(node: Node, sources: Sequence[Tensor], t: int, device: torch.device) -> Tensor:
