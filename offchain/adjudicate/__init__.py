@@ -1,0 +1,167 @@
+"""Do the deployed contracts judge a task as its executors compute it? Every node of one step, put to the test.
+
+Disputes end in StepVerifier. Here it is asked directly, with the evidence that a dispute would have brought it: true
+claims must stand, falsified ones must fall.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from random import Random
+from typing import Any, Final
+
+from offchain.adjudicate.case import Bench, Case, falsify
+from offchain.adjudicate.report import Fault, Report, Tally
+from offchain.chain.client import Chain
+from offchain.chain.deployment import PRESETS, deploy
+from offchain.chain.ganache import Ganache
+from offchain.chain.reverts import Reverted
+from offchain.chain.rpc import asking, connect
+from offchain.commit.roots import state_tree
+from offchain.commit.trace import Trace
+from offchain.errors import BadInput, ChainError
+from offchain.exec.base import Executor, make_executor, state_after
+from offchain.ir.graph import Graph
+from offchain.roles.replay import Ledger
+from offchain.store.taskfile import Task
+
+REFUSAL: Final = "OpeningMismatch"  # how a forged opening is refused
+
+Watch = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def court(url: str | None = None) -> Iterator[Chain]:
+    """The contracts on a chain of their own, or deployed to the node at `url` from the first account it holds."""
+    if url is None:
+        with Ganache() as ganache, court(ganache.url) as chain:
+            yield chain
+        return
+    w3 = connect(url)
+    with asking("deploying the contracts"):
+        if not w3.eth.accounts:
+            raise ChainError("the node holds no account to deploy from; leave out its address for a chain of your own")
+        deployment = deploy(w3, w3.eth.accounts[0], PRESETS["local"])
+    yield Chain(url, deployment, None)
+
+
+def adjudicate(
+    task: Task,
+    step: int,
+    samples: int,
+    seed: int,
+    chain: Chain,
+    executor: Executor[Any] | None = None,
+    watch: Watch = unwatched,
+) -> Report:
+    """Have the contracts on `chain` judge `samples` elements of step `step`, each as it is and falsified.
+
+    Args:
+        step: 0 to `task.steps` - 1; the steps before it are computed.
+        seed: chooses nodes, elements and falsehoods.
+        executor: computes the steps; by default torch's.
+
+    Raises BadInput for a step that the task does not have, ChainUnavailable.
+    """
+    require_step(task, step)
+    started, rng = time.monotonic(), Random(seed)
+    ledger = Ledger(task.graph, task.constants, task.datasets)
+    bench = trace(
+        task, ledger, step, executor or make_executor("torch", task.graph, task.constants, task.datasets), watch
+    )
+    report, done = Report(step, samples, seed), 0
+    for node, elements in draw(task.graph, samples, rng):
+        bench.forget()  # trees of one node's inputs at a time: a step may have hundreds of large tensors
+        cases = [Case(chain, bench, node, element, rng) for element in elements]
+        for case in cases:
+            watch("judged", done, samples)
+            _judge(case, report)
+            done += 1
+        _forge(cases, report)
+        _weigh(cases[0], report)
+    watch("judged", done, samples)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def require_step(task: Task, step: int) -> None:
+    """Raises BadInput for a step that the task does not have."""
+    if not 0 <= step < task.steps:
+        raise BadInput(f"there is no step {step}: task {task.name!r} has steps 0 to {task.steps - 1}")
+
+
+def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Bench:
+    """Everything inside a step of a task."""
+    held = executor.load(task.state)
+    for t in range(step):
+        watch("trained", t, step)
+        held = executor.step(held, t)
+    watch("traced", 0, 1)
+    state, outputs = executor.dump(held), executor.trace(held, step)
+    return Bench(ledger, step, state, state_tree(state), Trace(outputs, state_after(task.graph, state, outputs)))
+
+
+def draw(graph: Graph, samples: int, rng: Random) -> list[tuple[int, list[int]]]:
+    """Nodes in turn, in random order, each time with a random element: no node twice before all have been chosen."""
+    order = list(range(len(graph.nodes)))
+    rng.shuffle(order)
+    chosen: dict[int, list[int]] = {}
+    for i in range(samples):
+        node = order[i % len(order)]
+        chosen.setdefault(node, []).append(rng.randrange(graph.nodes[node].length))
+    return sorted(chosen.items())
+
+
+def _judge(case: Case, report: Report) -> None:
+    """The true claim, and a falsified one. Evidence that the contract refuses proves neither."""
+    tally = report.by_kind.setdefault(case.node.kind, Tally())
+    tally.claims += 1
+    tally.falsified += 1
+    name, false = falsify(case.word, case.rng)
+    try:
+        against = case.contradiction(case.word)
+    except Reverted as refusal:
+        against = str(refusal)
+    if against is None:
+        tally.upheld += 1
+    else:
+        _fault(case, report, f"the true claim {case.word:#010x} fell: {against}")
+    try:
+        against, why = case.conviction(false), "nothing contradicts it"
+    except Reverted as refusal:
+        against, why = None, str(refusal)
+    if against is not None:
+        tally.convicted += 1
+    else:
+        _fault(case, report, f"the false claim {false:#010x} ({name}) stood: {why}")
+
+
+def _forge(cases: list[Case], report: Report) -> None:
+    """One false input word for the node, at the first of its elements that reads any."""
+    for case in cases:
+        refusal = case.forgery()
+        if refusal == "":
+            continue
+        tally = report.by_kind[case.node.kind]
+        tally.forged += 1
+        if refusal == REFUSAL:
+            tally.refused += 1
+        else:
+            _fault(case, report, f"a forged input met {refusal or 'no refusal'}, not {REFUSAL}")
+        return
+
+
+def _weigh(case: Case, report: Report) -> None:
+    """What a judgement of the node takes. Evidence that is refused was reported as a fault already."""
+    with suppress(ChainError):
+        report.gas[case.node.kind] = max(report.gas.get(case.node.kind, 0), case.gas())
+
+
+def _fault(case: Case, report: Report, what: str) -> None:
+    report.faults.append(Fault(case.index, case.node.kind, case.element, what))

@@ -1,0 +1,250 @@
+"""One element of one node before the deployed StepVerifier, with the evidence that a dispute would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from offchain.chain.abi import interface
+from offchain.chain.client import Chain
+from offchain.chain.reverts import Reverted
+from offchain.chain.rpc import asking
+from offchain.commit.merkle import Tree
+from offchain.commit.roots import graph_counts
+from offchain.commit.trace import TensorTree
+from offchain.exec import reference
+from offchain.ir.arrays import Array
+from offchain.ir.encoding import encode_node
+from offchain.ir.graph import CHUNK, Kind, Node, Source
+from offchain.ir.primitives import CANONICAL_NAN
+from offchain.roles.attack import first_difference
+from offchain.roles.falsified import total_of
+from offchain.roles.replay import Opening, Record
+from offchain.roles.spans import SUM_FAN, pieces
+
+WORD: Final = 0xFFFFFFFF
+SIGN: Final = 0x80000000
+FALSEHOODS: Final[dict[str, Callable[[int, Random], int]]] = {
+    "one bit": lambda word, rng: word ^ 1 << rng.randrange(32),
+    "one ulp up": lambda word, rng: word + 1 & WORD,
+    "one ulp down": lambda word, rng: word - 1 & WORD,
+    "zero": lambda word, rng: 0,
+    "NaN": lambda word, rng: CANONICAL_NAN,
+    "sign": lambda word, rng: word ^ SIGN,
+}
+FUNCTIONS: Final = {  # what judges a kind's last step
+    Kind.MAP: "compute",
+    Kind.GATHER: "compute",
+    Kind.EXPONENT: "compare",
+    Kind.MAX: "compare",
+    Kind.DOT: "term",
+    Kind.SUM: "term",
+    Kind.SCATTER_ADD: "term",
+}
+
+
+def falsify(word: int, rng: Random) -> tuple[str, int]:
+    """A falsehood at random, of those that change the word."""
+    made = [(name, make(word, rng)) for name, make in FALSEHOODS.items()]
+    return rng.choice([(name, false) for name, false in made if false != word])
+
+
+@dataclass
+class Bench(Record):
+    """A record that keeps the chunk trees that it opens until told to forget them."""
+
+    _kept: dict[tuple[Source, int], tuple[TensorTree, list[bytes]]] = field(default_factory=dict)
+
+    @cached_property
+    def roots(self) -> tuple[Any, ...]:
+        """IStepVerifier.Roots."""
+        trees = (self.trace.nodes, self.before, self.ledger.tree)
+        return (*(tree.root for tree in trees), *graph_counts(self.ledger.graph))
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+    def evidence(self, node: int, element: int, k: int, positions: tuple[int, ...] | None = None) -> list[Any]:
+        """IStepVerifier.Evidence, with the inputs at `positions` (all by default) opened."""
+        openings = self.open_inputs(self.trace.nodes, node, element, k, positions)
+        encoding = encode_node(self.ledger.graph.nodes[node])
+        return [self.roots, node, self.t, element, k, encoding, openings]
+
+    def addresses(self, index: int, element: int, k: int) -> list[int]:
+        """Flat indices that the openings of `evidence` show."""
+        node = self.ledger.graph.nodes[index]
+        found = (self._address(node, position, element, k) for position in range(len(node.inputs)))
+        return [at for at in found if at is not None]
+
+    def _committed(self, nodes: Tree, source: Source, index: int) -> tuple[TensorTree, list[bytes]]:
+        key = (source, index)
+        if key not in self._kept:
+            arrays = {Source.NODE: self.trace.outputs, Source.STATE: self.state} | self.ledger.arrays
+            tree, leaf = self._leaf(nodes, source, index)
+            self._kept[key] = TensorTree(arrays[source][index]), tree.proof(leaf)
+        return self._kept[key]
+
+    def _leaf(self, nodes: Tree, source: Source, index: int) -> tuple[Tree, int]:
+        """The tree that a tensor's root is in, and where."""
+        if source is Source.NODE:
+            return nodes, index
+        if source is Source.STATE:
+            return self.before, index
+        return self.ledger.tree, self.ledger.leaf(source, index)
+
+
+@dataclass
+class Case:
+    """An element, and what the contract says to claims about it. Every question may raise Reverted.
+
+    `rng` chooses the k that a challenger of a true claim names.
+    """
+
+    chain: Chain
+    bench: Bench
+    index: int
+    element: int
+    rng: Random
+
+    @cached_property
+    def node(self) -> Node:
+        return self.bench.ledger.graph.nodes[self.index]
+
+    @property
+    def word(self) -> int:
+        """The true word, as the executor computed it."""
+        return int(self.bench.trace.outputs[self.index][self.element : self.element + 1].view(np.uint32)[0])
+
+    def contradiction(self, word: int) -> str | None:
+        """What the contract says against the claim that the element is `word`; None where the claim stands."""
+        return {"compute": self._computed, "compare": self._compared, "term": self._summed}[self._function](word)
+
+    def conviction(self, word: int) -> str | None:
+        """The same for a claim of a cheat's, who also stands by a total that rounds to it where there is one."""
+        against = self.contradiction(word)
+        bent = self._bent(word) if self._function == "term" else None
+        return against if against is None or bent is None else self._walk(word, bent)
+
+    def forgery(self) -> str | None:
+        """Shows the contract an input word that was never committed: the typed error of its refusal.
+
+        None where it judges nevertheless, "" where the element reads no input at this k.
+        """
+        k = self._some_k()
+        evidence = self._evidence(k)
+        if not evidence[-1]:
+            return ""
+        which = self.rng.randrange(len(evidence[-1]))
+        at = self.bench.addresses(self.index, self.element, k)[which]
+        evidence[-1] = list(evidence[-1])
+        evidence[-1][which] = _forged(evidence[-1][which], 32 * (at % CHUNK) + self.rng.randrange(32))
+        try:
+            self._ask(self._function, evidence, *self._claim)
+        except Reverted as refusal:
+            return refusal.name
+        return None
+
+    def gas(self) -> int:
+        """What one judgement takes, as the node estimates it for a transaction."""
+        data = interface("verifier").call_data(self._function, (self._evidence(self._some_k()), *self._claim))
+        with asking("estimating gas"):
+            to = self.chain.deployment.verifier
+            return int(self.chain.w3.eth.estimate_gas({"to": to, "data": "0x" + data.hex()}))  # type: ignore[typeddict-item]
+
+    # --- the three endings ---------------------------------------------------------------------------------------
+
+    def _computed(self, word: int) -> str | None:
+        return None if self._result == word else f"computes {self._result:#010x}, not {word:#010x}"
+
+    def _compared(self, word: int) -> str | None:
+        """The claim needs a witness, and nothing above it: asked at the greatest value and at some other k."""
+        top = int(reference.extremum_keys(self.node, self._sources, self.element).argmax())
+        orders = {k: self._ask("compare", self._evidence(k), word) for k in {top, self._some_k()}}
+        if above := [k for k, order in orders.items() if order > 0]:
+            return f"the value at k = {above[0]} is above {word:#010x}"
+        return None if 0 in orders.values() else f"no witness for {word:#010x}: the value at k = {top} is below it"
+
+    def _summed(self, word: int) -> str | None:
+        """The true total must round to the claim, and stand up to a challenger who names some term."""
+        rounded = self._rounded(int(self._terms.sum()))
+        if rounded != word:
+            return f"the total {int(self._terms.sum())} rounds to {rounded:#010x}, not {word:#010x}"
+        return self._term_differs(self._some_k(), self._terms)
+
+    def _walk(self, word: int, bent: npt.NDArray[np.int64]) -> str | None:
+        """Partial sums of a cheat against ours, down to the one term that the contract computes."""
+        total = int(bent.sum())
+        if (rounded := self._rounded(total)) != word:
+            return f"the total {total} rounds to {rounded:#010x}, not {word:#010x}"
+        a, b = 0, self.node.extent
+        while b - a > 1:
+            parts = pieces(a, b, SUM_FAN)
+            theirs, mine = ([int(terms[i:j].sum()) for i, j in parts] for terms in (bent, self._terms))
+            first = first_difference(theirs, mine)
+            if first is None:
+                return None
+            a, b = parts[first]
+        return self._term_differs(a, bent)
+
+    def _term_differs(self, k: int, claimed: npt.NDArray[np.int64]) -> str | None:
+        term = self._ask("term", self._evidence(k))
+        return None if term == claimed[k] else f"term {k} is {term}, not {int(claimed[k])}"
+
+    def _bent(self, word: int) -> npt.NDArray[np.int64] | None:
+        """Terms of which one is false, so that their total rounds to `word`; None where no total does."""
+        scales = reference.exponents(self.node, self._sources, self.element)
+        total = total_of(self.node, scales, word)
+        if total is None:
+            return None
+        bent = self._terms.copy()
+        bent[self._some_k()] += total - int(bent.sum())
+        return bent
+
+    # --- evidence ------------------------------------------------------------------------------------------------
+
+    @property
+    def _function(self) -> str:
+        return FUNCTIONS[self.node.kind]
+
+    @property
+    def _claim(self) -> tuple[int, ...]:
+        return (self.word,) if self._function == "compare" else ()
+
+    @cached_property
+    def _sources(self) -> list[Array]:
+        return self.bench.sources(self.node)
+
+    @cached_property
+    def _terms(self) -> npt.NDArray[np.int64]:
+        return self.bench.terms(self.index, self.element)
+
+    @cached_property
+    def _result(self) -> int:
+        return int(self._ask("compute", self._evidence()))
+
+    def _rounded(self, total: int) -> int:
+        scales = reference.EXPONENT_INPUTS[self.node.kind]
+        return int(self._ask("rounded", self._evidence(positions=scales), total))
+
+    def _some_k(self) -> int:
+        """0 where the contract takes no k."""
+        return 0 if self._function == "compute" else self.rng.randrange(self.node.extent)
+
+    def _evidence(self, k: int = 0, positions: tuple[int, ...] | None = None) -> list[Any]:
+        return self.bench.evidence(self.index, self.element, k, positions)
+
+    def _ask(self, function: str, evidence: list[Any], *rest: int) -> int:
+        return int(self.chain.call("verifier", function, evidence, *rest))
+
+
+def _forged(opening: Opening, bit: int) -> Opening:
+    """The opening with one bit of its chunk flipped."""
+    chunk = bytearray(opening[2])
+    chunk[bit // 8] ^= 1 << bit % 8
+    return (*opening[:2], bytes(chunk))

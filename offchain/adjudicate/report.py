@@ -1,0 +1,99 @@
+"""What came out of an adjudication: counts by node kind, and every judgement that was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from offchain.ir.graph import Kind
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many claims were brought, and how many of them were judged rightly.
+
+    `claims` are true ones, `forged` are openings whose input word was changed.
+    """
+
+    claims: int = 0
+    upheld: int = 0
+    falsified: int = 0
+    convicted: int = 0
+    forged: int = 0
+    refused: int = 0
+
+    @property
+    def right(self) -> bool:
+        return (self.claims, self.falsified, self.forged) == (self.upheld, self.convicted, self.refused)
+
+    @classmethod
+    def total(cls, tallies: Iterable[Tally]) -> Tally:
+        rows = [tuple(asdict(tally).values()) for tally in tallies]
+        return cls(*map(sum, zip(*rows, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A claim that was judged wrongly: a true one that fell, or a false one that stood."""
+
+    node: int
+    kind: Kind
+    element: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"node {self.node} ({self.kind.name.lower()}), element {self.element}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A whole dispute on the chain about one falsified element. `ending`: the event that judged it, or the typed
+    error with which the contract refused the cheat's move; "" where the lie changed no checkpoint."""
+
+    node: int
+    kind: Kind
+    element: int
+    ending: str = ""
+    convicted: bool = False
+    moves: int = 0
+    gas: int = 0
+    largest: int = 0  # gas of the largest move
+
+
+@dataclass(slots=True)
+class Report:
+    """`gas`: the most that a judgement of that kind was estimated at (one a node)."""
+
+    step: int
+    samples: int
+    seed: int
+    by_kind: dict[Kind, Tally] = field(default_factory=dict)
+    gas: dict[Kind, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Tally:
+        return Tally.total(self.by_kind.values())
+
+    @property
+    def right(self) -> bool:
+        """Whether every true claim stood and every falsified one fell."""
+        return not self.faults and self.total.right and self.total.claims > 0
+
+    def facts(self) -> dict[str, Any]:
+        """For machines."""
+        kinds = sorted(self.by_kind)
+        return {
+            "step": self.step,
+            "samples": self.samples,
+            "seed": self.seed,
+            **asdict(self.total),
+            "by_node_kind": {kind.name.lower(): asdict(self.by_kind[kind]) for kind in kinds},
+            "gas": {kind.name.lower(): self.gas[kind] for kind in kinds if kind in self.gas},
+            "faults": [asdict(fault) | {"kind": fault.kind.name.lower()} for fault in self.faults],
+            "disputes": [asdict(trial) | {"kind": trial.kind.name.lower()} for trial in self.trials],
+            "seconds": round(self.seconds, 1),
+        }
