@@ -16,7 +16,7 @@ from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, Tensor
 from offchain.ir.legality import MAX_INPUTS, check
 from offchain.ir.primitives import Instr, Op
 from offchain.job import Job
-from offchain.lower import elementwise, indexing, shapes  # noqa: F401  they fill the registry
+from offchain.lower import elementwise, indexing, normalisation, shapes  # noqa: F401  they fill the registry
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder
@@ -225,6 +225,6 @@ def _origin(node: fx.Node) -> fx.Node:
 
 
 def _array(tensor: Tensor) -> Array:
-    """As NumPy, in the dtype that the graph holds: float32 or int32."""
-    array: Array = as_int32(tensor).numpy()
-    return np.ascontiguousarray(array)
+    """As NumPy, in the dtype that the graph holds, float32 or int32; the job may change its tensor afterwards."""
+    array: Array = as_int32(tensor).numpy().copy()
+    return array

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from offchain.errors import BadBlob
+from offchain.errors import BadBlob, BadInput
 from offchain.ir.arrays import Array, is_canonical
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
@@ -22,13 +22,21 @@ MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
+def check_writable(path: Path) -> None:
+    """Raise BadInput where `write` would fail, before hours of work that it would lose."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise BadInput(f"{path}: cannot be written: its folder must exist, and let you write")
+
+
 def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write a file whole or not at all: a reader never sees half of it."""
+    """Write a file whole or not at all: a reader never sees half of it. Raises BadInput where it cannot be written."""
     target = Path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part, dict(metadata))
+        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, part, dict(metadata))
         part.replace(target)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{target}: cannot be written: {str(error).splitlines()[0]}") from error
     finally:
         part.unlink(missing_ok=True)
 
