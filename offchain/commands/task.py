@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of, tokens
 from offchain.commands.worker import Address
 from offchain.errors import BadInput
-from offchain.ir.graph import work_units
+from offchain.ir.encoding import encode_graph
+from offchain.ir.graph import TensorSpec, work_units
 from offchain.roles.posting import NoResult, Offer, follow, post, result, save_model, terms_of
 from offchain.roles.view import Status, TaskView
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import Task
+from offchain.store.tensorfile import check_writable
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+PATIENCE = 2.0  # seconds
+WORD = 4  # bytes of an element
 
 
 @click.group()
@@ -45,9 +52,13 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     from offchain.job import load
     from offchain.lower import compile as lower
 
-    built = lower(load(job))
-    built.save(output)
-    show([*facts(built), ("file", str(output)), ("bytes", output.stat().st_size)], as_json)
+    check_writable(output)
+    began = time.perf_counter()
+    with _patience(f"tracing and lowering {job.name}"):
+        built = lower(load(job))
+        built.save(output)
+    seconds = round(time.perf_counter() - began, 1)
+    show([*facts(built, output, as_json), ("file", str(output)), ("seconds", seconds)], as_json)
 
 
 @task.command()
@@ -59,12 +70,32 @@ def inspect(file: Path, as_json: bool) -> None:
     \b
     Example:  offchain task inspect digits.task
     """
-    show(facts(Task.load(file)), as_json)
+    show(facts(Task.load(file), file, as_json), as_json)
 
 
-def facts(of: Task) -> list[tuple[str, object]]:
-    """What a task file holds, as rows."""
+@contextmanager
+def _patience(doing: str) -> Iterator[None]:
+    """A clock on stderr, if it takes longer than two seconds."""
+    columns = (SpinnerColumn(), TextColumn(doing), TimeElapsedColumn())
+    console = Console(stderr=True)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress.add_task(doing, total=None)
+    timer = Timer(PATIENCE, progress.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        progress.stop()
+
+
+def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
+    """What a task file holds, as rows; with `as_json` groups of numbers are objects."""
     kinds = Counter(node.kind.name.lower() for node in of.graph.nodes)
+    slots = [slot.spec for slot in of.graph.slots]
+    groups = {"constants": of.graph.constants, "datasets": of.graph.datasets, "state": slots}
+    tensors = {what: _size(specs) for what, specs in groups.items()}
     return [
         ("name", of.name),
         ("graph root", of.graph_root.hex()),
@@ -72,11 +103,22 @@ def facts(of: Task) -> list[tuple[str, object]]:
         ("steps", of.steps),
         ("interval", of.interval),
         ("nodes", sum(kinds.values())),
-        ("nodes by kind", dict(sorted(kinds.items()))),
-        ("slots", len(of.graph.slots)),
+        ("nodes by kind", dict(sorted(kinds.items())) if as_json else _listed(dict(kinds.most_common()))),
+        *((what, size if as_json else _listed(size)) for what, size in tensors.items()),
         ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),
         ("work units a step", work_units(of.graph)),
+        ("graph bytes", len(encode_graph(of.graph))),
+        ("file bytes", file.stat().st_size),
     ]
+
+
+def _size(specs: Sequence[TensorSpec]) -> dict[str, int]:
+    elements = sum(spec.length for spec in specs)
+    return {"tensors": len(specs), "elements": elements, "bytes": elements * WORD}
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {what}" for what, number in numbers.items())
 
 
 @task.command("post")

@@ -8,9 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
@@ -22,6 +19,7 @@ from offchain.roles.workshop import state_name
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
 from offchain.store.taskfile import Task
+from offchain.store.tensorfile import write
 
 FINISHED = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})
 
@@ -126,6 +124,6 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Arr
 
 def save_model(path: Path, task: Task, state: list[Array]) -> None:
     """The trained parameters (for `load_state_dict`) and the metrics of the last interval (`log`)."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in task.parameter_arrays(state).items()}
+    tensors = task.parameter_arrays(state)
     log = state[-1].reshape(task.graph.slots[-1].spec.shape)
-    save_file({**tensors, "log": np.ascontiguousarray(log)}, path, metadata={"metrics": ",".join(task.graph.metrics)})
+    write(path, {**tensors, "log": log}, {"metrics": ",".join(task.graph.metrics)})
