@@ -18,7 +18,9 @@ COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds
     "account": ("offchain.commands.account", "account"),
     "vault": ("offchain.commands.account", "vault"),
     "task": ("offchain.commands.task", "task"),
+    "run": ("offchain.commands.run", "run"),
     "worker": ("offchain.commands.worker", "worker"),
+    "adjudicate": ("offchain.commands.adjudicate", "adjudicate"),
     "demo": ("offchain.commands.demo", "demo"),
 }
 SUMMARIES: Final = {
@@ -27,7 +29,9 @@ SUMMARIES: Final = {
     "account": "Make an account, look at its balances.",
     "vault": "Move tokens into the vault and out of it.",
     "task": "Build, post, follow and fetch training tasks.",
+    "run": "Train a task file on this machine, without a chain.",
     "worker": "Bid, train, audit and dispute, until stopped.",
+    "adjudicate": "Have the deployed contracts judge a step: true claims must stand, false ones fall.",
     "demo": "The whole loop on a chain of its own: an honest run, then a cheat.",
 }
 

@@ -13,7 +13,8 @@ from random import Random
 from typing import Any, Final
 
 from offchain.adjudicate.case import Bench, Case, falsify
-from offchain.adjudicate.report import Fault, Report, Tally
+from offchain.adjudicate.report import Fault, Tally
+from offchain.adjudicate.report import Report as Report
 from offchain.chain.client import Chain
 from offchain.chain.deployment import PRESETS, deploy
 from offchain.chain.ganache import Ganache

@@ -48,8 +48,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A whole dispute on the chain about one falsified element. `ending`: the event that judged it, or the typed
-    error with which the contract refused the cheat's move; "" where the lie changed no checkpoint."""
+    """A whole dispute on the chain about one falsified element; without moves where the lie changed no checkpoint.
+
+    `ending` is the event that judged it, or the typed error with which the contract refused a move of the cheat's.
+    """
 
     node: int
     kind: Kind
@@ -59,6 +61,14 @@ class Trial:
     moves: int = 0
     gas: int = 0
     largest: int = 0  # gas of the largest move
+
+    @property
+    def right(self) -> bool:
+        return self.convicted or not self.moves
+
+    def __str__(self) -> str:
+        name = self.kind.name.lower()
+        return f"node {self.node} ({name}), element {self.element}: the dispute ended with {self.ending or 'nothing'}"
 
 
 @dataclass(slots=True)
@@ -79,9 +89,14 @@ class Report:
         return Tally.total(self.by_kind.values())
 
     @property
+    def wrong(self) -> list[str]:
+        """What was judged wrongly, a line each."""
+        return [*map(str, self.faults), *(str(trial) for trial in self.trials if not trial.right)]
+
+    @property
     def right(self) -> bool:
         """Whether every true claim stood and every falsified one fell."""
-        return not self.faults and self.total.right and self.total.claims > 0
+        return not self.wrong and self.total.right and self.total.claims > 0
 
     def facts(self) -> dict[str, Any]:
         """For machines."""

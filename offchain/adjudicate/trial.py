@@ -1,0 +1,178 @@
+"""Whole disputes on a chain of one's own: a solver falsifies one element, an honest challenger convicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Final, cast
+
+import numpy as np
+from eth_account import Account
+
+from offchain.adjudicate.case import falsify
+from offchain.adjudicate.report import Trial
+from offchain.chain.client import SOLVER, Chain, GraphHeader, Receipt
+from offchain.chain.deployment import COIN
+from offchain.chain.ganache import Ganache
+from offchain.chain.reader import Reader
+from offchain.chain.reverts import Reverted
+from offchain.chain.rpc import Wire
+from offchain.chain.transactions import SendOptions
+from offchain.commit.roots import state_root, state_tree
+from offchain.errors import ChainError
+from offchain.exec.base import Executor
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Kind
+from offchain.roles.attack import attack
+from offchain.roles.defence import defend
+from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
+from offchain.roles.posting import Offer, post, terms_of
+from offchain.roles.replay import Ledger, Replay
+from offchain.roles.view import DisputeView, Status
+from offchain.store.taskfile import Task
+
+WEALTH: Final = 10_000 * COIN
+PRICE: Final = 1_000
+LONG: Final = 1_000_000  # seconds: nothing here ends by its deadline
+OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=LONG)
+TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
+VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "TermJudged", "SlotJudged")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The interval around the disputed step: its number, the right states before it, and who computes."""
+
+    task: Task
+    ledger: Ledger
+    executor: Executor[Any]
+    step: int
+    roots: tuple[bytes, ...]  # of the checkpoints before it
+    state: list[Array]
+
+    @classmethod
+    def around(cls, task: Task, step: int, executor: Executor[Any]) -> Interval:
+        """Computes the steps before it."""
+        held, roots = executor.load(task.state), list[bytes]()
+        for t in range(step // task.interval * task.interval):
+            held = executor.step(held, t)
+            if (t + 1) % task.interval == 0:
+                roots.append(state_root(executor.dump(held)))
+        ledger = Ledger(task.graph, task.constants, task.datasets)
+        return cls(task, ledger, executor, step, tuple(roots), executor.dump(held))
+
+    @property
+    def checkpoint(self) -> int:
+        return len(self.roots)
+
+    @property
+    def end(self) -> int:
+        return min((self.checkpoint + 1) * self.task.interval, self.task.steps)
+
+    def replay(self, falsehood: Falsehood | None = None) -> Replay:
+        """Of somebody honest, or of a cheat."""
+        first, tree = self.checkpoint * self.task.interval, state_tree(self.state)
+        if falsehood is None:
+            return Replay(self.executor, self.ledger, first, self.state, tree)
+        false = FalsifiedExecutor(self.executor, self.ledger, falsehood)
+        return FalsifiedReplay(false, self.ledger, first, self.state, tree)
+
+
+@dataclass
+class Arena:
+    """A funded solver and challenger, and a task in training up to the disputed interval. Needs a Ganache of ours."""
+
+    chain: Chain
+    interval: Interval
+
+    def __post_init__(self) -> None:
+        owner, requester, solver = (self._hand(number) for number in range(3))
+        for person in (requester, solver, self._hand(3)):
+            owner.mint(person.address, WEALTH)
+            person.deposit(WEALTH)
+        solver.register(SOLVER, "http://127.0.0.1")
+        self.task_id = post(requester, terms_of(requester, self.interval.task, OFFER, "http://127.0.0.1"))
+        solver.bid(self.task_id, PRICE)
+        self._wait(OFFER.bidding_time + 1)
+        owner.award(self.task_id)
+        for number, root in enumerate(self.interval.roots):
+            solver.commit(self.task_id, number, root, "")
+
+    def trials(self, rng: Random) -> Iterator[Trial]:
+        """One for each node kind of the graph; each leaves the chain as it was."""
+        honest = self.interval.replay()
+        nodes = self.interval.task.graph.nodes
+        for kind in sorted({node.kind for node in nodes}):
+            trial = Trial(0, kind, 0)
+            for falsehood in self._falsehoods(kind, honest, rng):
+                trial = Trial(falsehood.node, kind, falsehood.element)
+                cheat = self.interval.replay(falsehood)
+                if cheat.root(self.interval.end) != honest.root(self.interval.end):
+                    trial = self._try(trial, cheat, honest)
+                    break
+            yield trial
+
+    def _falsehoods(self, kind: Kind, honest: Replay, rng: Random) -> Iterator[Falsehood]:
+        outputs = honest.step(self.interval.step).trace.outputs
+        nodes = [n for n, node in enumerate(self.interval.task.graph.nodes) if node.kind is kind]
+        for _ in range(TRIES):
+            n = rng.choice(nodes)
+            element = rng.randrange(outputs[n].size)
+            word = int(outputs[n].view(np.uint32)[element])
+            yield Falsehood(self.interval.step, n, element, word ^ falsify(word, rng)[1])
+
+    def _try(self, trial: Trial, cheat: Replay, honest: Replay) -> Trial:
+        taken = self._rpc("evm_snapshot")
+        solver, challenger = self._hand(2), self._hand(3)
+        number = self.interval.checkpoint
+        solver.commit(self.task_id, number, cheat.root(self.interval.end), "")
+        dispute = challenger.open(self.task_id, number, GraphHeader.of(self.interval.task.graph))
+        ended = self._play(trial, dispute, (solver, challenger), (cheat, honest))
+        self._rpc("evm_revert", taken)
+        return ended
+
+    def _play(self, trial: Trial, dispute: int, players: tuple[Chain, Chain], minds: tuple[Replay, Replay]) -> Trial:
+        """To the end. What the contract refuses to take from the cheat costs it the game by its clock."""
+        reader, last, gas, ending = Reader(players[1]), None, list[int](), ""
+        while view := _running(reader, dispute):
+            cheats = view.mover == view.solver
+            mover, other = players if cheats else players[::-1]
+            move = defend(view, minds[0]) if cheats else attack(view, minds[1])
+            try:
+                last = mover.move(dispute, move)
+                gas.append(last.gas_used)
+            except Reverted as refusal:
+                if not cheats:
+                    raise
+                ending = refusal.name
+                self._wait(view.deadline - self.chain.head().timestamp + 1)
+                last = other.timeout(dispute)
+        if last is None:
+            raise ChainError(f"dispute {dispute} never ran")
+        task = players[0].task(self.task_id, players[0].terms(self.task_id))
+        convicted = task.status is Status.SLASHED and last.event("Resolved").args["winner"] == players[1].address
+        return replace(
+            trial, ending=ending or _verdict(last), convicted=convicted, moves=len(gas), gas=sum(gas), largest=max(gas)
+        )
+
+    def _hand(self, account: int) -> Chain:
+        """An account of the chain, whose memory does not outlive a snapshot."""
+        key = Account.from_key(Ganache().accounts[account])
+        url = str(cast(Wire, self.chain.w3.provider).endpoint_uri)
+        return Chain(url, self.chain.deployment, key, SendOptions(poll=0.02))
+
+    def _wait(self, seconds: int) -> None:
+        self._rpc("evm_increaseTime", max(0, seconds))
+        self._rpc("evm_mine")
+
+    def _rpc(self, method: str, *args: Any) -> Any:
+        return self.chain.w3.provider.make_request(method, list(args)).get("result")  # type: ignore[arg-type]
+
+
+def _running(reader: Reader, dispute: int) -> DisputeView | None:
+    return next((view for view in reader.read().disputes if view.id == dispute), None)
+
+
+def _verdict(last: Receipt) -> str:
+    return next((event.name for event in last.events if event.name in VERDICTS), "")

@@ -1,0 +1,119 @@
+"""`offchain adjudicate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from secrets import randbits
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from offchain.commands.common import json_option, table_of
+from offchain.errors import BadInput, OffchainError
+from offchain.exec.base import EXECUTORS, make_executor
+
+if TYPE_CHECKING:
+    from offchain.adjudicate import Report
+
+SHOWN = 20  # faults; --json has them all
+
+
+class Misjudged(OffchainError):
+    """The contracts and the executor disagree."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--step", type=int, required=True, help="The step to judge, from 0.")
+@click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Elements to judge.")
+@click.option("--seed", type=int, help="Repeats a run. Default: another one each time; the report names it.")
+@click.option(
+    "--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True, help="Computes the steps."
+)
+@click.option("--rpc-url", help="Deploy to this node, from an account that it holds. Default: a Ganache of its own.")
+@click.option("--dispute", is_flag=True, help="Also play one whole dispute about each node kind, move by move.")
+@json_option
+def adjudicate(
+    file: Path,
+    step: int,
+    samples: int,
+    seed: int | None,
+    executor: str,
+    rpc_url: str | None,
+    dispute: bool,
+    as_json: bool,
+) -> None:
+    """Have the deployed contracts judge a step of a task: do they say what the executor says?
+
+    The task is computed up to the step. Then the samples are taken from its nodes in turn, in random order, so that
+    every node is judged at least once if there are as many samples as nodes; the element is random. Each is brought
+    to the contract, with its inputs opened against the committed roots, as it is (the claim must stand) and
+    falsified (it must fall: by computation, by counter-example or missing witness, by rounding, and by one term of a
+    false sum); and once for each node with an input that was never committed (it must be refused).
+
+    Exits with 0 only if every judgement is right; otherwise the wrong ones are named, and it exits with 1.
+
+    \b
+    Example:  offchain adjudicate digits.task --step 7 --samples 200
+    """
+    from offchain.adjudicate import adjudicate as judge
+    from offchain.adjudicate import court, require_step
+    from offchain.adjudicate.trial import Arena, Interval
+    from offchain.store.taskfile import Task
+
+    if dispute and rpc_url:
+        raise BadInput("--dispute moves the chain's clock: it needs a chain of its own, without --rpc-url")
+    task = Task.load(file)
+    require_step(task, step)
+    seed = randbits(32) if seed is None else seed
+    runs = make_executor(executor, task.graph, task.constants, task.datasets)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with court(rpc_url) as chain, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("judged", total=samples)
+
+        def watch(what: str, done: int, total: int) -> None:
+            progress.update(bar, description=what, completed=done, total=total)
+
+        report = judge(task, step, samples, seed, chain, runs, watch)
+        if dispute:
+            kinds = len(report.by_kind)
+            for trial in Arena(chain, Interval.around(task, step, runs)).trials(Random(seed)):
+                report.trials.append(trial)
+                watch("disputed", len(report.trials), kinds)
+    _print(report, as_json)
+    if not report.right:
+        raise Misjudged(_complaint(report))
+
+
+def _print(report: Report, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.facts(), indent=2))
+        return
+    rows = [
+        (name, t["claims"], t["upheld"], t["falsified"], t["convicted"], t["forged"], t["refused"], gas)
+        for name, t, gas in _rows(report)
+    ]
+    table_of(("node kind", "claims", "upheld", "falsified", "convicted", "forged", "refused", "gas"), rows)
+    if report.trials:
+        click.echo()
+        ended = [(t.kind.name.lower(), t.node, t.element, t.ending or "no effect on the checkpoint", t.moves, t.gas)
+                 for t in report.trials]  # fmt: skip
+        table_of(("dispute", "node", "element", "ended by", "moves", "gas"), ended)
+    click.echo(f"\nstep {report.step}, seed {report.seed}, {report.seconds:.1f} s")
+
+
+def _rows(report: Report) -> list[tuple[str, dict[str, int], str]]:
+    facts = report.facts()
+    gas = {name: f"{used:,}" for name, used in facts["gas"].items()}
+    kinds = [(name, tally, gas.get(name, "")) for name, tally in facts["by_node_kind"].items()]
+    return [*kinds, ("all", facts, "")]
+
+
+def _complaint(report: Report) -> str:
+    wrong = report.wrong
+    more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return f"{len(wrong)} wrong:" + "".join(f"\n  {line}" for line in wrong[:SHOWN]) + more
