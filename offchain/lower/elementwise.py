@@ -9,8 +9,8 @@ import torch
 
 from offchain.errors import Unsupported
 from offchain.ir.primitives import Op
+from offchain.ir.program import F32, I32, Value
 from offchain.lower import library
-from offchain.lower.program import F32, I32, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import REGISTRY, Context, Lower, lowers
 
@@ -21,6 +21,10 @@ Operand = Ref | Number
 
 def _simple(f: Callable[..., Value]) -> Lower:
     return lambda c, *args: c.elementwise(f, *args)
+
+
+def _float_pair(f: Callable[[Value, Value], Value]) -> Lower:
+    return lambda c, a, b: c.elementwise(f, a, b, dtype=F32)
 
 
 def _compare(f: Callable[[Value, Value], Value]) -> Lower:
@@ -60,7 +64,9 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _simple(_sign): (aten.sign.default, aten.sgn.default),
     _simple(library.maximum): (aten.maximum.default,),
     _simple(library.minimum): (aten.minimum.default,),
-    _simple(lambda x: x * x): (aten.square.default,),
+    _simple(library.fmax): (aten.fmax.default,),
+    _simple(library.fmin): (aten.fmin.default,),
+    _simple(_unchanged): (aten.positive.default,),
     _simple(lambda a, b: a << b): (aten.bitwise_left_shift.Tensor_Scalar, aten.__lshift__.Scalar),
     _simple(lambda a, b: a >> b): (aten.bitwise_right_shift.Tensor_Scalar, aten.__rshift__.Scalar),
     _simple(lambda a, b: a & b): (aten.bitwise_and.Tensor, aten.bitwise_and.Scalar),
@@ -72,6 +78,20 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _compare(lambda a, b: a.le(b)): (aten.le.Tensor, aten.le.Scalar),
     _compare(lambda a, b: a.gt(b)): (aten.gt.Tensor, aten.gt.Scalar),
     _compare(lambda a, b: a.ge(b)): (aten.ge.Tensor, aten.ge.Scalar),
+    _float_pair(lambda a, b: a / b): (aten.div.Tensor, aten.div.Scalar, prims.div.default),
+    _float_pair(library.atan2): (aten.atan2.default,),
+    _float_pair(library.hypot): (aten.hypot.default,),
+    _float_pair(lambda a, b: library.with_sign_of(b, a.abs())): (aten.copysign.Tensor, aten.copysign.Scalar),
+    _float_only(library.atan): (aten.atan.default,),
+    _float_only(library.asin): (aten.asin.default,),
+    _float_only(library.acos): (aten.acos.default,),
+    _float_only(library.sinh): (aten.sinh.default,),
+    _float_only(library.cosh): (aten.cosh.default,),
+    _float_only(library.asinh): (aten.asinh.default,),
+    _float_only(library.acosh): (aten.acosh.default,),
+    _float_only(library.atanh): (aten.atanh.default,),
+    _float_only(library.erfc): (aten.erfc.default,),
+    _float_only(lambda x: x.bits().lt(0)): (aten.signbit.default,),
     _float_only(library.exp): (aten.exp.default,),
     _float_only(library.expm1): (aten.expm1.default,),
     _float_only(library.exp2): (aten.exp2.default,),
@@ -119,11 +139,6 @@ def _rsub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
     return c.elementwise(lambda x, y: y - x * alpha, a, b)
 
 
-@lowers(aten.div.Tensor, aten.div.Scalar, prims.div.default)
-def _div(c: Context, a: Operand, b: Operand) -> Ref:
-    return c.elementwise(lambda x, y: x / y, a, b, dtype=F32)
-
-
 @lowers(aten.div.Tensor_mode, aten.div.Scalar_mode)
 def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = None) -> Ref:
     if c.dtype is F32:
@@ -133,12 +148,13 @@ def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = No
     if rounding_mode == "floor":
         return c.elementwise(lambda x: library.floor_divide(x, divisor), a)
 
-    def truncated(x: Value) -> Value:
-        if x.bounds[0] >= 0:
-            return library.floor_divide(x, divisor)
-        return x.lt(0).where(-library.floor_divide(-x, divisor), library.floor_divide(x, divisor))
+    return c.elementwise(lambda x: _truncated(x, divisor), a)
 
-    return c.elementwise(truncated, a)
+
+def _truncated(x: Value, divisor: int) -> Value:
+    if x.bounds[0] >= 0:
+        return library.floor_divide(x, divisor)
+    return x.lt(0).where(-library.floor_divide(-x, divisor), library.floor_divide(x, divisor))
 
 
 @lowers(aten.floor_divide.default, aten.floor_divide.Scalar)
@@ -149,8 +165,16 @@ def _floor_divide(c: Context, a: Operand, b: Operand) -> Ref:
 @lowers(aten.remainder.Scalar, aten.remainder.Tensor)
 def _remainder(c: Context, a: Operand, b: Operand) -> Ref:
     if c.dtype is F32:
-        return c.elementwise(lambda x, y: x - library.floor(x / y) * y, a, b)
+        return c.elementwise(library.modulo, a, b)
     return c.elementwise(lambda x: library.remainder(x, _divisor(b)), a)
+
+
+@lowers(aten.fmod.Scalar, aten.fmod.Tensor)
+def _fmod(c: Context, a: Operand, b: Operand) -> Ref:
+    if c.dtype is F32:
+        return c.elementwise(library.fmod, a, b)
+    divisor = abs(_divisor(b))
+    return c.elementwise(lambda x: x - _truncated(x, divisor) * divisor, a)
 
 
 def _divisor(b: Operand) -> int:
@@ -162,25 +186,23 @@ def _divisor(b: Operand) -> int:
 
 
 _POWERS: Final[dict[float, Callable[[Value], Value]]] = {  # shorter than the general power, and closer
-    0: lambda v: v.program.real(1.0),
-    1: _unchanged,
-    2: lambda v: v * v,
-    3: lambda v: v * v * v,
-    4: lambda v: (v * v) * (v * v),
+    0: lambda v: v.program.like(v, 1),
     0.5: lambda v: v.sqrt(),
     1.5: lambda v: v * v.sqrt(),
     -0.5: library.rsqrt,
     -1: library.reciprocal,
     -2: lambda v: library.reciprocal(v) * library.reciprocal(v),  # 1/(v·v) would be 0 where v·v overflows
 }
+_MOST_PRODUCTS: Final = 8  # whole powers up to here stay within the general power's error
 
 
 @lowers(aten.pow.Tensor_Scalar)
 def _pow(c: Context, x: Ref, exponent: Number) -> Ref:
-    if c.dtype is I32:
-        return c.elementwise(lambda v: _whole_power(v, int(exponent)), x)
-    short = _POWERS.get(exponent)
-    return c.elementwise(short, x) if short else _pow_tensor(c, x, exponent)
+    if exponent in _POWERS:
+        return c.elementwise(_POWERS[exponent], x)
+    if exponent > 0 and exponent == int(exponent) and (exponent <= _MOST_PRODUCTS or c.dtype is I32):
+        return c.elementwise(lambda v: _by_squaring(v, int(exponent)), x)
+    return _pow_tensor(c, x, exponent)
 
 
 @lowers(aten.pow.Tensor_Tensor, aten.pow.Scalar)
@@ -190,12 +212,18 @@ def _pow_tensor(c: Context, x: Operand, y: Operand) -> Ref:
     return c.elementwise(library.power, x, y)
 
 
-def _whole_power(x: Value, exponent: int) -> Value:
-    """By squaring; wraps as torch's does."""
-    if exponent == 0:
-        return x.program.whole(1)
-    half = _whole_power(x, exponent // 2)
+def _by_squaring(x: Value, exponent: int) -> Value:
+    if exponent == 1:
+        return x
+    half = _by_squaring(x, exponent // 2)
     return half * half * x if exponent % 2 else half * half
+
+
+@lowers(aten.ldexp.Tensor)
+def _ldexp(c: Context, x: Ref, exponent: Ref) -> Ref:
+    if exponent.dtype is F32:
+        return c.elementwise(lambda v, n: v * library.exp2(n), x, exponent)
+    return c.builder.map(lambda v, n: v.cast(F32).ldexp(n), x, exponent)
 
 
 @lowers(aten.clamp.default, aten.clamp.Tensor, aten.hardtanh.default)
@@ -228,6 +256,24 @@ def _clamp_max(c: Context, x: Ref, high: Number) -> Ref:
 @lowers(aten.leaky_relu.default)
 def _leaky_relu(c: Context, x: Ref, slope: float = 0.01) -> Ref:
     return c.elementwise(lambda v: v.gt(0.0).where(v, v * slope), x)
+
+
+@lowers(aten.softplus.default)
+def _softplus(c: Context, x: Ref, beta: Number = 1, threshold: Number = 20) -> Ref:
+    return c.elementwise(lambda v: library.softplus(v, float(beta), float(threshold)), x)
+
+
+@lowers(aten.softshrink_backward.default, aten.hardshrink_backward.default)
+def _shrink_backward(c: Context, gradient: Ref, x: Ref, limit: Number) -> Ref:
+    return c.elementwise(lambda g, v: v.abs().le(float(limit)).where(0.0, g), gradient, x)
+
+
+@lowers(aten.round.decimals)
+def _round_decimals(c: Context, x: Ref, *, decimals: int) -> Ref:
+    scale = 10.0 ** abs(decimals)
+    if decimals < 0:
+        return c.elementwise(lambda v: (v / scale).rint() * scale, x)
+    return c.elementwise(lambda v: (v * scale).rint() / scale, x)
 
 
 @lowers(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
@@ -289,6 +335,7 @@ def _scalar_tensor(c: Context, value: Number, **_: Any) -> Ref:
     aten.empty_permuted.default,
     aten.empty_strided.default,
     aten.new_empty.default,
+    aten._efficientzerotensor.default,
 )
 def _zeros(c: Context, *_: Any, **__: Any) -> Ref:
     """What torch leaves undefined (`empty`) is zero too."""

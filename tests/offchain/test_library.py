@@ -13,8 +13,8 @@ from offchain.exec.reference import evaluate
 from offchain.ir.graph import Input as NodeInput
 from offchain.ir.graph import Kind, Node, Source, View
 from offchain.ir.primitives import DType, Instr, Op
+from offchain.ir.program import FULL, ProgramBuilder, Value
 from offchain.lower import library
-from offchain.lower.program import FULL, ProgramBuilder, Value
 
 Array = np.ndarray[Any, Any]
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e-45, -1e-45, 1.1754944e-38, 3.4e38, -3.4e38]

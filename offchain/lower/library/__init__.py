@@ -6,15 +6,22 @@ signed zeros are as in C99, Annex F. Polynomials are minimax fits made for this 
 """
 
 from offchain.lower.library.basic import clamp, head, horner, with_sign_of
-from offchain.lower.library.error import erf
-from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid, tanh
+from offchain.lower.library.error import erf, erfc
+from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
+from offchain.lower.library.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
+from offchain.lower.library.inverse import acos, asin, atan, atan2
 from offchain.lower.library.logarithm import log, log1p, log2, log10, power, softplus
 from offchain.lower.library.rounding import (
     ceil,
     floor,
     floor_divide,
+    fmax,
+    fmin,
+    fmod,
+    hypot,
     maximum,
     minimum,
+    modulo,
     reciprocal,
     remainder,
     rsqrt,
@@ -23,29 +30,44 @@ from offchain.lower.library.rounding import (
 from offchain.lower.library.trigonometric import cos, sin, tan
 
 __all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
     "ceil",
     "clamp",
     "cos",
+    "cosh",
     "erf",
+    "erfc",
     "exp",
     "exp2",
     "expm1",
     "floor",
     "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
     "head",
     "horner",
+    "hypot",
     "log",
     "log1p",
     "log2",
     "log10",
     "maximum",
     "minimum",
+    "modulo",
     "power",
     "reciprocal",
     "remainder",
     "rsqrt",
     "sigmoid",
     "sin",
+    "sinh",
     "softplus",
     "tan",
     "tanh",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from offchain.lower.program import Value
+from offchain.ir.program import Value
 
 _SIGN: Final = -(1 << 31)
 _HEAD: Final = -(1 << 12)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from offchain.lower.library.basic import clamp, fast_two_sum, horner, with_sign_of
-from offchain.lower.program import Value
+from offchain.ir.program import Value
+from offchain.lower.library.basic import clamp, fast_two_sum, horner
 
 _LOG2E: Final = 1.4426950408889634
 _LN2: Final = (0.693359375, -2.12194440e-4)  # ten bits, and the rest
@@ -27,14 +27,6 @@ _EXP2: Final = (
     0.009618065319955349,
     0.0013391174143180251,
     0.00015461677685379982,
-)
-# (tanh(x)/x − 1)/x² in x² on |x| ≤ 0.625:
-_TANH: Final = (
-    -0.33333277702331543,
-    0.1333131343126297,
-    -0.053727973252534866,
-    0.020597970113158226,
-    -0.005656316876411438,
 )
 
 
@@ -62,6 +54,13 @@ def exp_small(x: Value) -> Value:
     return (less_one + 1.0).ldexp(n)
 
 
+def exp_of_sum(big: Value, small: Value, factor: Value) -> Value:
+    """factor·e^(big + small) for |big| < 2^16, |small| ≤ 1 and a factor near 1, so that small results round once."""
+    n = (big * _LOG2E).rint()
+    r = (big - n * _LN2[0]) + (small - n * _LN2[1])
+    return ((r + r * r * horner(r, _EXP) + 1.0) * factor).ldexp(n.to_int())
+
+
 def exp2(x: Value) -> Value:
     """2^x; 1 ulp."""
     return exp2_of_sum(clamp(x, -200.0, 200.0), x.program.real(0.0))
@@ -81,15 +80,6 @@ def expm1(x: Value) -> Value:
     half = n - 1
     total = (less_one.ldexp(half) + (x.program.real(1.0).ldexp(half) - 0.5)).ldexp(x.program.whole(1))
     return x.abs().lt(2.0**-24).where(x, total)
-
-
-def tanh(x: Value) -> Value:
-    """Hyperbolic tangent; 1.5 ulp. A polynomial up to 0.625, then 1 − 2/(e^2x + 1)."""
-    size = clamp(x.abs(), None, 10.0)
-    z = size * size
-    near = size * (z * horner(z, _TANH)) + size
-    far = 1.0 - 2.0 / (exp_small(size + size) + 1.0)
-    return with_sign_of(x, size.lt(0.625).where(near, far))
 
 
 def sigmoid(x: Value) -> Value:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from offchain.ir.program import Value
 from offchain.lower.library.basic import INF, NAN, Pair, clamp, fast_two_sum, head, horner, sign_bit
 from offchain.lower.library.exponential import exp2_of_sum, exp_parts
-from offchain.lower.program import Value
 
 _LN2: Final = (6.9313812256e-01, 9.0580006145e-06)  # seventeen bits, and the rest
 _TWO_LOG2E: Final = (2.8857421875, -0.000352105722073)  # twelve bits, and the rest

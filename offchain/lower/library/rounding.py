@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from offchain.errors import Unsupported
-from offchain.lower.library.basic import with_sign_of
-from offchain.lower.program import I32, Value
+from offchain.ir.program import I32, ProgramBuilder, Value
+from offchain.lower.library.basic import INF, head, with_sign_of
 
 
 def rsqrt(x: Value) -> Value:
@@ -37,6 +40,36 @@ def with_sign_of_zero(x: Value, whole: Value) -> Value:
     return x.eq(0.0).where(x, whole)
 
 
+def remainder_of_sizes(a: Value, b: Value) -> Value:
+    """a mod b for a, b ≥ 0; exact where a/b < 2^12, else off by what n·b rounds. NaN for b = 0 and infinite a."""
+    n = (a / b).rint()
+    b_head = head(b)
+    rest = (a - n * b_head) - n * (b - b_head)
+    return (a.lt(b) & a.lt(INF)).where(a, rest.lt(0.0).where(rest + b, rest))
+
+
+def fmod(x: Value, y: Value) -> Value:
+    """x − y·trunc(x/y), with the sign of x; exact where |x/y| < 2^12."""
+    return with_sign_of(x, remainder_of_sizes(x.abs(), y.abs()))
+
+
+def modulo(x: Value, y: Value) -> Value:
+    """x − y·⌊x/y⌋, with the sign of y; exact to one rounding where |x/y| < 2^12."""
+    rest = remainder_of_sizes(x.abs(), y.abs())
+    across = rest.ne(0.0) & (x.lt(0.0) ^ y.lt(0.0))
+    return with_sign_of(y, across.where(y.abs() - rest, rest))
+
+
+def hypot(x: Value, y: Value) -> Value:
+    """√(x² + y²) without overflow of the squares; 1.5 ulp. Infinite if either is, even if the other is NaN."""
+    x, y = x.abs(), y.abs()
+    infinite = x.eq(INF) | y.eq(INF)
+    exponent = (maximum(x, y).bits() >> 23) - 127
+    down = 0 - exponent
+    a, b = x.ldexp(down), y.ldexp(down)
+    return infinite.where(INF, (a * a + b * b).sqrt().ldexp(exponent))
+
+
 def maximum(a: Value, b: Value) -> Value:
     """The greater; NaN if either is."""
     if a.dtype is I32:
@@ -49,6 +82,16 @@ def minimum(a: Value, b: Value) -> Value:
     if a.dtype is I32:
         return b.lt(a).where(b, a)
     return (b.lt(a) | b.ne(b)).where(b, a)
+
+
+def fmax(a: Value, b: Value) -> Value:
+    """The greater; the other where one is NaN."""
+    return (a.lt(b) | a.ne(a)).where(b, a)
+
+
+def fmin(a: Value, b: Value) -> Value:
+    """The lesser; the other where one is NaN."""
+    return (b.lt(a) | a.ne(a)).where(b, a)
 
 
 def multiply_high(x: Value, factor: int) -> Value:
@@ -72,18 +115,26 @@ def floor_divide(x: Value, divisor: int) -> Value:
         return x >> 31
     shift = (divisor - 1).bit_length()
     magic = -(-(1 << (31 + shift)) // divisor)
-    sign = x >> 31
-    return _bounded(multiply_high(x ^ sign, magic).shr(shift - 1), x, divisor) ^ sign
+    with _wrapping(x.program):
+        sign = x >> 31
+        quotient = multiply_high(x ^ sign, magic).shr(shift - 1) ^ sign
+    return _bounded(quotient, x.bounds[0] // divisor, x.bounds[1] // divisor)
 
 
-def _bounded(quotient: Value, x: Value, divisor: int) -> Value:
-    largest = max(abs(x.bounds[0]), abs(x.bounds[1])) // divisor
-    return Value(quotient.program, quotient.id, quotient.dtype, (0, largest))
+@contextmanager
+def _wrapping(program: ProgramBuilder) -> Iterator[None]:
+    """While open, integers may wrap: these are halves of longer ones."""
+    checked, program.checked = program.checked, False
+    yield
+    program.checked = checked
+
+
+def _bounded(x: Value, low: int, high: int) -> Value:
+    return Value(x.program, x.id, x.dtype, (low, high))
 
 
 def remainder(x: Value, divisor: int) -> Value:
     """x − divisor·⌊x/divisor⌋, in [0, divisor)."""
     if divisor & (divisor - 1) == 0 and divisor > 0:
         return x & (divisor - 1)
-    rest = x - floor_divide(x, divisor) * divisor
-    return Value(rest.program, rest.id, rest.dtype, (0, divisor - 1))
+    return _bounded(x - floor_divide(x, divisor) * divisor, 0, divisor - 1)

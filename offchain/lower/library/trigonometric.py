@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from offchain.ir.program import Value
 from offchain.lower.library.basic import Pair, clamp, fast_two_sum, horner
-from offchain.lower.program import Value
 
 _TWO_OVER_PI: Final = 0.6366197723675814
 _HALF_PI: Final = (
