@@ -20,7 +20,7 @@ State = dict[str, np.ndarray[Any, Any]]
 
 
 def gradient_job(model: nn.Module, loss: Loss, dataset: Mapping[str, Tensor], **changes: Any) -> Job:
-    """One step over the whole dataset, in order. After it, slot `momentum.NAME` is the gradient of NAME."""
+    """One step over the whole dataset, in order. After it, `momentum.NAME` is the gradient of NAME."""
     rows = next(iter(dataset.values())).shape[0]
     fields: dict[str, Any] = {
         "model": model,
@@ -36,13 +36,12 @@ def gradient_job(model: nn.Module, loss: Loss, dataset: Mapping[str, Tensor], **
 
 
 def run(task: Task, executor: str = "torch", steps: int = 1) -> State:
-    """The state after some steps, by slot name."""
+    """The state after some steps, by name."""
     engine = make_executor(executor, task.graph, task.constants, task.datasets)
     state = engine.load(task.state)
     for t in range(steps):
         state = engine.step(state, t)
-    arrays = engine.dump(state)
-    return {s.spec.name: a.reshape(s.spec.shape) for s, a in zip(task.graph.slots, arrays, strict=True)}
+    return task.tensors(engine.dump(state))
 
 
 def assert_same_bits(job: Job, steps: int = 2) -> Task:

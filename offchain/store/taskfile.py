@@ -1,8 +1,8 @@
 """The task file: everything that a worker needs to replay a task, in one safetensors file.
 
 Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`; metadata `format`, `name`, `steps`,
-`parameters`. Reading it runs no code of the requester and trusts nothing: the graph must be canonical and legal,
-every tensor must have the dtype and shape that the graph says, constants and datasets their roots.
+`parameters`, `parts`. Reading it runs no code of the requester and trusts nothing: the graph must be canonical and
+legal, every tensor must have the dtype and shape that the graph says, constants and datasets their roots.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.encoding import decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
+from offchain.store.parts import Part, dumps, loads, tensors
 from offchain.store.tensorfile import TensorFile, opened, write
 
 FORMAT: Final = "offchain-task-1"
@@ -34,7 +35,8 @@ MAX_NAME: Final = 256
 class Task:
     """A task as data: step graph, flat arrays that it reads, initial state in slot order, number of steps.
 
-    `parameters` names the slots that are the trained model; `name` is for people. Neither is committed to.
+    `parameters` names the tensors that are the trained model, `parts` says which tensors share a slot; `name` is for
+    people. None of these is committed to.
     """
 
     graph: Graph
@@ -44,6 +46,7 @@ class Task:
     steps: int
     name: str = "task"
     parameters: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @cached_property
     def graph_root(self) -> bytes:
@@ -64,10 +67,14 @@ class Task:
         """Number of checkpoints."""
         return self.steps // self.interval
 
+    def tensors(self, state: Sequence[Array]) -> dict[str, Array]:
+        """Every tensor of a state by name, in its own shape."""
+        return tensors([slot.spec for slot in self.graph.slots], self.parts, state)
+
     def parameter_arrays(self, state: Sequence[Array]) -> dict[str, Array]:
         """The trained model within a state: shaped arrays by parameter name, as for `load_state_dict`."""
-        slots = {slot.spec.name: (slot.spec.shape, i) for i, slot in enumerate(self.graph.slots)}
-        return {name: state[slots[name][1]].reshape(slots[name][0]) for name in self.parameters}
+        named = self.tensors(state)
+        return {name: named[name] for name in self.parameters}
 
     def verify(self, graph_root: bytes, state_root: bytes) -> None:
         """Raise BadBlob unless this is the task that those roots name."""
@@ -81,7 +88,7 @@ class Task:
     def save(self, path: str | Path) -> None:
         """Write the task file."""
         graph = self.graph
-        tensors = {"graph": np.frombuffer(encode_graph(graph), np.uint8)}
+        fields = {"graph": np.frombuffer(encode_graph(graph), np.uint8)}
         slots = [slot.spec for slot in graph.slots]
         for prefix, specs, arrays in (
             ("const.", graph.constants, self.constants),
@@ -89,9 +96,9 @@ class Task:
             ("state.", slots, self.state),
         ):
             names = _fields(prefix, specs)
-            tensors |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
+            fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
         texts = {"name": self.name, "steps": str(self.steps), "parameters": json.dumps(self.parameters)}
-        write(path, tensors, {"format": FORMAT, **texts})
+        write(path, fields, {"format": FORMAT, "parts": dumps(self.parts), **texts})
 
     @classmethod
     def load(cls, path: str | Path) -> Task:
@@ -116,7 +123,8 @@ class Task:
             steps, name = _steps(file, graph), file.text("name")
             if not _is_plain(name):
                 raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
-            return cls(graph, constants, datasets, state, steps, name, _parameters(file, graph))
+            parts = _parts(file, slots)
+            return cls(graph, constants, datasets, state, steps, name, _parameters(file, slots, parts), parts)
 
 
 def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:
@@ -165,12 +173,22 @@ def _steps(file: TensorFile, graph: Graph) -> int:
     return int(text)
 
 
-def _parameters(file: TensorFile, graph: Graph) -> tuple[str, ...]:
+def _parts(file: TensorFile, slots: Sequence[TensorSpec]) -> tuple[Part, ...]:
+    try:
+        parts = loads(file.text("parts"), slots)
+    except ValueError as error:
+        raise file.fault("parts", str(error)) from error
+    if not all(_is_plain(part.name) for part in parts):
+        raise file.fault("parts", f"names must be up to {MAX_NAME} printable characters")
+    return parts
+
+
+def _parameters(file: TensorFile, slots: Sequence[TensorSpec], parts: Sequence[Part]) -> tuple[str, ...]:
     try:
         names = json.loads(file.text("parameters"))
     except (ValueError, RecursionError) as error:
-        raise file.fault("parameters", "not a JSON list of slot names") from error
-    slots = {slot.spec.name for slot in graph.slots}
-    if not isinstance(names, list) or any(not isinstance(name, str) or name not in slots for name in names):
-        raise file.fault("parameters", "not a JSON list of slot names")
+        raise file.fault("parameters", "not a JSON list of names") from error
+    known = {part.name for part in parts} | {spec.name for spec in slots} - {part.slot for part in parts}
+    if not isinstance(names, list) or any(not isinstance(name, str) or name not in known for name in names):
+        raise file.fault("parameters", "not a JSON list of names of tensors of the state")
     return tuple(names)

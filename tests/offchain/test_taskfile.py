@@ -153,6 +153,14 @@ def test_log_must_start_empty(path: Path) -> None:
         ("parameters", "[[]]"),
         ("parameters", "[" * 100_000),
         ("parameters", '["nobody"]'),
+        ("parts", "{}"),
+        ("parts", "[" * 100_000),
+        ("parts", '[["a", "nowhere", 0, [1]]]'),
+        ("parts", '[["a", "log", 0, [1000000]]]'),
+        ("parts", '[["a", "log", -1, [1]]]'),
+        ("parts", '[["a", "log", true, [1]]]'),
+        ("parts", '[["a", "log", 0, [1]], ["a", "log", 0, [1]]]'),
+        ("parts", '[["\x1b", "log", 0, [1]]]'),
     ],
 )
 def test_altered_metadata_is_named(path: Path, key: str, value: str) -> None:

@@ -1,0 +1,64 @@
+"""Parameters of one optimizer group laid end to end in one slot, as data-parallel training lays them in buckets.
+
+An optimizer then moves a whole pack by one node for each of its tensors, where it would take three for each parameter;
+the model reads its parameters through views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from offchain.groups import Group
+
+MEMBERS: Final = 14  # so that the node which joins the gradients reads no more tensors than a node may
+PREFIX: Final = "pack."
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Parameters by name and shape, in order; `slot` is the name of the state tensor that holds them."""
+
+    slot: str
+    members: tuple[tuple[str, Shape], ...]
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each member begins."""
+        sizes = [prod(shape) for _, shape in self.members]
+        return tuple(sum(sizes[:i]) for i in range(len(sizes)))
+
+    def joined(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The members' values as the slot holds them: flat; a pack of one keeps its shape."""
+        values = [tensors[name] for name, _ in self.members]
+        return values[0] if len(values) == 1 else torch.cat([value.reshape(-1) for value in values])
+
+    def split(self, value: Tensor) -> dict[str, Tensor]:
+        """Views of the members by name."""
+        if len(self.members) == 1:
+            return {self.members[0][0]: value}
+        return {
+            name: value[start : start + prod(shape)].view(shape)
+            for (name, shape), start in zip(self.members, self.offsets, strict=True)
+        }
+
+
+def packed(groups: Sequence[Group], weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], tuple[Group, ...]]:
+    """The packs of some groups, and the groups with the names of their packs' slots instead of parameters."""
+    packs: list[Pack] = []
+    moved: list[Group] = []
+    for group in groups:
+        own = [group.names[i : i + MEMBERS] for i in range(0, len(group.names), MEMBERS)]
+        first = len(packs)
+        for names in own:
+            slot = names[0] if len(names) == 1 else f"{PREFIX}{len(packs)}"
+            packs.append(Pack(slot, tuple((name, tuple(weights[name].shape)) for name in names)))
+        moved.append(replace(group, names=tuple(pack.slot for pack in packs[first:])))
+    return tuple(packs), tuple(moved)
