@@ -16,7 +16,7 @@ from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, Tensor
 from offchain.ir.legality import MAX_INPUTS, check
 from offchain.ir.primitives import Instr, Op
 from offchain.job import Job
-from offchain.lower import elementwise, indexing, normalisation, shapes  # noqa: F401  they fill the registry
+from offchain.lower import elementwise, indexing, normalisation, shapes, words  # noqa: F401  they fill the registry
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder
@@ -83,7 +83,8 @@ class _Compiler:
             state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
             steps=self.job.steps,
             name=self.job.name,
-            parameters=tuple(n for n in self.traced.parameters if n in self.traced.names),
+            parameters=self.traced.parameters,
+            parts=self.traced.parts,
         )
 
     def _bind(self) -> None:

@@ -27,9 +27,11 @@ _DTYPES: Final = {
     torch.bool: I32,
 }
 _INSTEAD: Final = {  # what to use instead, by a part of the operation's name
-    "bernoulli": "leave dropout out: random operations have no counter to be replayed from",
-    "dropout": "leave dropout out: random operations have no counter to be replayed from",
-    "rand": "make random numbers before the job, or from the step number with offchain.lower.order.philox",
+    "randperm": "draw rows with torch.randint, or shuffle in Job.order",
+    "multinomial": "take argmax of log-probabilities plus Gumbel noise, -(-torch.rand_like(p).log()).log()",
+    "rand": "leave the generator out, or use torch.rand, randn, randint",
+    "poisson": "use torch.rand, randn, randint or bernoulli",
+    "rrelu": "use LeakyReLU, or dropout",
     "native_batch_norm": "use LayerNorm",
     "nonzero": "use torch.where, whose shape does not depend on values",
     "linalg": "use products, sums and elementwise operations",

@@ -22,11 +22,14 @@ from offchain.errors import BadInput, OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
+from offchain.lower.packs import Pack, parts_of
+from offchain.lower.random import drawn
+from offchain.lower.substitutes import Substituted
+from offchain.store.parts import Part
 
 aten = torch.ops.aten
 _DECOMPOSED: Final = [
     aten.native_layer_norm,
-    aten.native_layer_norm_backward,
     aten.gelu,
     aten.gelu_backward,
     aten._log_softmax,
@@ -51,7 +54,15 @@ _DECOMPOSED: Final = [
     aten.threshold_backward,
     aten.detach,
     aten.t,
+    aten.linalg_vector_norm,
+    aten.addmv,
+    aten.dist,
 ]
+_DIRECT: Final = [
+    aten.roll,
+    aten.eye,
+    aten.native_layer_norm_backward,
+]  # whose lowerings are shorter than torch's decompositions
 _HERE: Final = Path(__file__).parent.parent
 _TORCH: Final = Path(torch.__file__).parent
 
@@ -60,17 +71,19 @@ _TORCH: Final = Path(torch.__file__).parent
 class Traced:
     """The graph, whose placeholders stand for `state` tensors (by name), then the dataset, then t.
 
-    It returns the next values of the first `len(state)` tensors, then the metrics.
+    It returns the next values of the first `len(state)` tensors, then the metrics. Trained parameters, and what the
+    optimizer keeps of them, are in packs; `parts` says where.
     """
 
     module: GraphModule
     names: tuple[str, ...]
     state: tuple[Tensor, ...]
     parameters: tuple[str, ...]
+    parts: tuple[Part, ...]
     metrics: tuple[str, ...]
 
 
-class _Losses(nn.Module):
+class Losses(nn.Module):
     """Loss and metrics as a module over the model, so that `functional_call` can replace the model's tensors."""
 
     def __init__(self, job: Job) -> None:
@@ -92,17 +105,22 @@ def _scalar(name: str, value: Any) -> Tensor:
 def trace(job: Job) -> Traced:
     """Trace one step. Raises Unsupported for what depends on values that only a run would know."""
     optimizer = functional(job)
-    trained = {n: p.detach() for n, p in job.model.named_parameters() if n in optimizer.names}
-    fixed = {n: p.detach() for n, p in job.model.named_parameters() if n not in trained}
+    weights = {name: parameter.detach() for name, parameter in job.model.named_parameters()}
+    packs, optimizer = optimizer.packed(weights)
+    trained = {pack.slot: pack.joined(weights) for pack in packs}
+    members = {name for pack in packs for name, _ in pack.members}
+    fixed = {name: tensor for name, tensor in weights.items() if name not in members}
     fixed |= {n: b.detach() for n, b in job.model.named_buffers()}
     slots = optimizer.initial(trained)
-    for name in slots.keys() & {**trained, **fixed}.keys():
+    parts = parts_of(packs, {**trained, **slots})
+    for name in ({part.name for part in parts} | trained.keys() | slots.keys()) & fixed.keys():
         raise BadInput(f"job: {name!r} of the model is also what a slot of the optimizer is called; rename the module")
     state = {**trained, **fixed, **slots}
-    step = _step(job, optimizer, tuple(trained), tuple(fixed), tuple(slots))
+    step = _step(job, optimizer, packs, tuple(fixed), tuple(slots))
     data = [as_int32(tensor) for tensor in job.dataset.values()]
-    module = _make_fx(job.model, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)])
-    return Traced(module, tuple(state), tuple(state.values()), tuple(trained), ("loss", *job.metrics))
+    module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)])
+    names = tuple(name for pack in packs for name, _ in pack.members)
+    return Traced(module, tuple(state), tuple(state.values()), names, parts, ("loss", *job.metrics))
 
 
 def as_int32(data: Tensor) -> Tensor:
@@ -112,17 +130,18 @@ def as_int32(data: Tensor) -> Tensor:
 
 
 def _step(
-    job: Job, optimizer: Functional, trained: Sequence[str], fixed: Sequence[str], slots: Sequence[str]
+    job: Job, optimizer: Functional, packs: Sequence[Pack], fixed: Sequence[str], slots: Sequence[str]
 ) -> Callable[..., tuple[Tensor, ...]]:
-    losses = _Losses(job)
+    losses = Losses(job)
 
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
         tensors = iter(flat)
-        weights, others, old, data = (
-            {name: next(tensors) for name in names} for names in (trained, fixed, slots, job.dataset)
+        trained, others, old, data = (
+            {name: next(tensors) for name in names}
+            for names in ([pack.slot for pack in packs], fixed, slots, job.dataset)
         )
         t = next(tensors)
-        batch = _batch(job, data, t)
+        batch = batch_of(job, data, t)
 
         def value(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, Any]]:
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
@@ -132,14 +151,17 @@ def _step(
             moved = {name: named[f"model.{name}"].detach() for name in moving}  # functional_call notes new tensors too
             return share, (metrics, moved)
 
+        weights = {name: tensor for pack in packs for name, tensor in pack.split(trained[pack.slot]).items()}
         gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
-        weights, moved = optimizer.step(weights, gradients, old, t)
-        return (*weights.values(), *moved_others.values(), *(moved[name] for name in slots), *metrics)
+        joined = {pack.slot: pack.joined(gradients) for pack in packs}
+        trained, moved = optimizer.step(trained, joined, old, t)
+        return (*trained.values(), *moved_others.values(), *(moved[name] for name in slots), *metrics)
 
     return step
 
 
-def _batch(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
+def batch_of(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
+    """The rows of step t (an int32 scalar) of the job's datasets, in the job's own dtypes."""
     rows = job.order(t.clone()) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
     if rows.dtype not in (torch.int32, torch.int64) or rows.shape != (job.batch_size,):
         raise BadInput(
@@ -149,14 +171,14 @@ def _batch(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
     return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
 
 
-def _make_fx(model: nn.Module, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
+def _make_fx(job: Job, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
     table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
+    table = {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with warnings.catch_warnings(), notes.preserve_node_meta(), _module_notes(model), sdpa_kernel(SDPBackend.MATH):
-            warnings.simplefilter("ignore")
+        with notes.preserve_node_meta(), _module_notes(job.model), _plain_torch():
             functional_step = torch.func.functionalize(step)
-            module = make_fx(functional_step, table, "real", record_stack_traces=True)(*clones)
+            module = make_fx(drawn(functional_step, job.seed), table, "real", record_stack_traces=True)(*clones)
     except OffchainError:
         raise
     except Exception as error:
@@ -185,6 +207,15 @@ def _refuse_writes(module: GraphModule) -> None:
                 f"a parameter, or a tensor from outside the model, is written in place ({node.target}): in-place "
                 "tricks on inputs cannot be replayed; write only buffers of the model"
             )
+
+
+@contextmanager
+def _plain_torch() -> Iterator[None]:
+    """While open, attention and recurrent layers are the operations they consist of, and torch does not warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False), Substituted():
+            yield
 
 
 @contextmanager

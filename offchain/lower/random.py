@@ -1,0 +1,159 @@
+"""Random operations of a step as pure functions of seed, step and place, in plain torch operations.
+
+While a step is traced, every random operation of torch is replaced by words of Philox4x32-10 whose counter is
+(step, block of four elements, number of the operation within the step, domain). The data order has domain 0.
+Backward passes read the tensors that the forward pass drew. `replayed` does the same to eager torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from offchain.errors import Unsupported
+from offchain.lower.philox import high_product, random_words
+
+aten = torch.ops.aten
+DOMAIN: Final = 1
+_TURN: Final = 6.283185307179586
+Step = Callable[..., tuple[Tensor, ...]]
+
+
+def replayed(seed: int, t: int | Tensor) -> _Draws:
+    """`with replayed(job.seed, t): ...`: eager torch on the CPU draws what the graph of a job draws in step t.
+
+    The random operations must be run once each, in the order of the job's own step. All numbers are equal bit for
+    bit, except normal and exponential ones, which go through torch's own log and cos: these agree to some ulp.
+    Raises Unsupported for random operations that have no such form.
+    """
+    return _Draws(seed, torch.as_tensor(t, dtype=torch.int32))
+
+
+def drawn(step: Step, seed: int) -> Step:
+    """`step(*tensors, t)` with every random operation drawn by counter."""
+
+    def drawn_step(*flat: Tensor) -> tuple[Tensor, ...]:
+        with replayed(seed, flat[-1]):
+            return step(*flat)
+
+    return drawn_step
+
+
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Replaces random operations while it is on; counts them."""
+
+    def __init__(self, seed: int, t: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seed, self.t, self.number = seed, t, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is not None:
+            raise Unsupported(f"{func} with a generator; leave it out, numbers come from the job's seed")
+        if func in _DRAWN:
+            return _DRAWN[func](self, *args, **kwargs)
+        if func in _IN_PLACE:
+            return args[0].copy_(_DRAWN[_IN_PLACE[func]](self, *args, **kwargs))
+        # in a trace the lowering refuses it, and can say where it comes from
+        if torch.Tag.nondeterministic_seeded in func.tags and get_proxy_mode() is None:
+            raise Unsupported(f"{func}: has no counter-based form")
+        return func(*args, **kwargs)
+
+    def draw(self, size: Sequence[int], f: Callable[[Tensor], Tensor]) -> Tensor:
+        """f of fresh words, of shape (blocks, 4), in the given shape."""
+        count = prod(size)
+        words = random_words(self.t, self.seed, count, self.number, DOMAIN)
+        self.number += 1
+        return f(words).reshape(-1)[:count].reshape(tuple(size))
+
+    def uniform(self, size: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
+        return self.draw(size, lambda words: _scaled(_unit(words), low, high))
+
+    def below(self, size: Sequence[int], p: float) -> Tensor:
+        """1.0 with probability p, else 0.0."""
+        return self.draw(size, lambda words: (_unit(words) < p).to(torch.float32))
+
+    def normal(self, size: Sequence[int]) -> Tensor:
+        return self.draw(size, _gauss)
+
+    def whole(self, size: Sequence[int], low: int, high: int) -> Tensor:
+        """Integers in [low, high), with a bias below (high − low)/2^32."""
+        span = high - low
+        if span > 1 << 31 or not -(1 << 31) <= low < high <= 1 << 31:
+            raise Unsupported(f"random integers from {low} to {high - 1}; they must fit int32")
+        mask = (1 << (span - 1).bit_length()) - 1  # changes nothing, but lets the lowering know the bounds
+        return self.draw(size, lambda words: (high_product(words, span) & mask) + low)
+
+
+def _unit(words: Tensor) -> Tensor:
+    """The upper 24 bits as a multiple of 2^−24 in [0, 1)."""
+    return ((words >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def _scaled(unit: Tensor, low: float, high: float) -> Tensor:
+    return unit if (low, high) == (0.0, 1.0) else unit * (high - low) + low
+
+
+def _gauss(words: Tensor) -> Tensor:
+    """Box and Muller (1958): words 0 and 1 give two normal numbers, words 2 and 3 two more; all are below 5.77."""
+    pairs = words.reshape(-1, 2, 2)
+    radius, turn = (_unit(pairs[:, :, j : j + 1].expand(pairs.shape)) for j in (0, 1))
+    turn = turn - torch.arange(2, dtype=torch.float32) * 0.25  # the second is the sine
+    return (((radius + 2.0**-24).log() * -2.0).sqrt() * (turn * _TURN).cos()).reshape(words.shape)
+
+
+def _exponential(draws: _Draws, x: Tensor, rate: float = 1.0, **_: Any) -> Tensor:
+    return draws.draw(x.shape, lambda words: (_unit(words) + 2.0**-24).log() * (-1.0 / rate))
+
+
+def _native_dropout(draws: _Draws, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+    if train is False or p == 0:
+        return x.clone(), torch.ones(x.shape, dtype=torch.bool)
+    kept = draws.below(x.shape, 1 - p)
+    return x * kept * (1 / (1 - p) if p < 1 else 0.0), kept.to(torch.bool)
+
+
+def _made(make: Callable[..., Tensor], default: torch.dtype) -> Callable[..., Tensor]:
+    """`make` in the dtype that a factory function is asked for."""
+    return lambda *args, dtype=None, **_: make(*args).to(dtype or default)
+
+
+def _like(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`make` in the dtype of its tensor, unless another is asked for."""
+    return lambda draws, x, *args, dtype=None, **options: make(draws, x, *args, **options).to(dtype or x.dtype)
+
+
+_DRAWN: Final[dict[Any, Callable[..., Any]]] = {
+    aten.bernoulli.default: _like(lambda d, p, **_: d.uniform(p.shape) < p),
+    aten.bernoulli.p: _like(lambda d, x, p=0.5, **_: d.below(x.shape, p)),
+    aten.bernoulli.Tensor: _like(lambda d, x, p, **_: d.uniform(x.shape) < p),
+    aten.native_dropout.default: _native_dropout,
+    aten.rand.default: _made(lambda d, size: d.uniform(size), torch.float32),
+    aten.randn.default: _made(lambda d, size: d.normal(size), torch.float32),
+    aten.rand_like.default: _like(lambda d, x, **_: d.uniform(x.shape)),
+    aten.randn_like.default: _like(lambda d, x, **_: d.normal(x.shape)),
+    aten.uniform.default: _like(lambda d, x, low=0.0, high=1.0, **_: d.uniform(x.shape, low, high)),
+    aten.normal_functional.default: _like(lambda d, x, mean=0.0, std=1.0, **_: d.normal(x.shape) * std + mean),
+    aten.normal.float_float: _made(lambda d, mean, std, size: d.normal(size) * std + mean, torch.float32),
+    aten.normal.Tensor_float: lambda d, mean, std=1.0, **_: d.normal(mean.shape) * std + mean,
+    aten.normal.float_Tensor: lambda d, mean, std, **_: d.normal(std.shape) * std + mean,
+    aten.normal.Tensor_Tensor: lambda d, mean, std, **_: d.normal((mean + std).shape) * std + mean,
+    aten.exponential.default: _like(_exponential),
+    aten.randint.default: _made(lambda d, high, size: d.whole(size, 0, high), torch.int64),
+    aten.randint.low: _made(lambda d, low, high, size: d.whole(size, low, high), torch.int64),
+    aten.randint_like.default: _like(lambda d, x, high, **_: d.whole(x.shape, 0, high)),
+    aten.randint_like.low_dtype: _like(lambda d, x, low, high, **_: d.whole(x.shape, low, high)),
+}
+_IN_PLACE: Final = {
+    aten.bernoulli_.float: aten.bernoulli.p,
+    aten.bernoulli_.Tensor: aten.bernoulli.Tensor,
+    aten.uniform_.default: aten.uniform.default,
+    aten.normal_.default: aten.normal_functional.default,
+    aten.exponential_.default: aten.exponential.default,
+}

@@ -1,0 +1,100 @@
+"""Functions of torch that look at values, or fall apart in a trace, written so that they can be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log, pi
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from offchain.errors import Unsupported
+
+
+class Substituted(TorchFunctionMode):
+    """While it is on, calls of these functions take their substitutes."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
+
+
+def _one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
+    """Labels outside of the range give zeros; torch looks at them to refuse that."""
+    if num_classes < 1:
+        raise Unsupported("one_hot without num_classes; give it, since values are not known beforehand")
+    return (labels.unsqueeze(-1) == torch.arange(num_classes, dtype=labels.dtype)).to(torch.int64)
+
+
+def _gaussian_nll(
+    x: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """As torch has it, but for its check that no variance is negative."""
+    var = var * torch.ones_like(x) if isinstance(var, float) else var
+    if var.shape != x.shape and var.ndim == x.ndim - 1:
+        var = var.unsqueeze(-1)
+    var = var + (var.detach().clamp(min=eps) - var.detach())  # the gradient passes the clamp
+    loss = 0.5 * (var.log() + (x - target) ** 2 / var) + (0.5 * log(2 * pi) if full else 0.0)
+    return _reduced(loss, reduction)
+
+
+def _embedding_bag(
+    rows: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """Bags as the rows of a 2-D tensor."""
+    if rows.ndim != 2 or offsets is not None or max_norm is not None or scale_grad_by_freq:
+        raise Unsupported("embedding_bag with offsets, max_norm or scale_grad_by_freq; give bags as rows of 2-D input")
+    found = F.embedding(rows, weight)
+    if per_sample_weights is not None:
+        found = found * per_sample_weights.unsqueeze(-1)
+    inside = (rows != (-1 if padding_idx is None else padding_idx % weight.shape[0])).unsqueeze(-1)
+    if mode == "max":
+        best = found.masked_fill(~inside, float("-inf")).amax(1)
+        return best.masked_fill(~inside.any(1), 0.0)
+    total = (found * inside).sum(1)
+    return total / inside.sum(1).clamp(min=1) if mode == "mean" else total
+
+
+def _multi_margin(
+    x: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """torch has no traceable backward of it."""
+    rows, labels = (x, target) if x.ndim == 2 else (x.unsqueeze(0), target.reshape(1))
+    excess = (margin - rows.gather(1, labels.unsqueeze(1)) + rows).clamp(min=0.0) ** p
+    if weight is not None:
+        excess = excess * weight[labels].unsqueeze(1)
+    loss = (excess * (1 - _one_hot(labels, rows.shape[1]))).sum(1) / rows.shape[1]
+    return _reduced(loss.reshape(target.shape), reduction)
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+_SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
+    F.one_hot: _one_hot,
+    F.gaussian_nll_loss: _gaussian_nll,
+    F.embedding_bag: _embedding_bag,
+    F.multi_margin_loss: _multi_margin,
+}
