@@ -111,6 +111,7 @@ class Case:
     index: int
     element: int
     rng: Random
+    _answers: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     @cached_property
     def node(self) -> Node:
@@ -137,15 +138,14 @@ class Case:
         None where it judges nevertheless, "" where the element reads no input at this k.
         """
         k = self._some_k()
-        evidence = self._evidence(k)
-        if not evidence[-1]:
+        *fixed, openings = self._evidence(k)
+        if not openings:
             return ""
-        which = self.rng.randrange(len(evidence[-1]))
+        which = self.rng.randrange(len(openings))
         at = self.bench.addresses(self.index, self.element, k)[which]
-        evidence[-1] = list(evidence[-1])
-        evidence[-1][which] = _forged(evidence[-1][which], 32 * (at % CHUNK) + self.rng.randrange(32))
+        openings[which] = _forged(openings[which], 32 * (at % CHUNK) + self.rng.randrange(32))
         try:
-            self._ask(self._function, evidence, *self._claim)
+            self.chain.call("verifier", self._function, [*fixed, openings], *self._claim)
         except Reverted as refusal:
             return refusal.name
         return None
@@ -160,28 +160,28 @@ class Case:
     # --- the three endings ---------------------------------------------------------------------------------------
 
     def _computed(self, word: int) -> str | None:
-        return None if self._result == word else f"computes {self._result:#010x}, not {word:#010x}"
+        computed = self._ask("compute")
+        return None if computed == word else f"computes {computed:#010x}, not {word:#010x}"
 
     def _compared(self, word: int) -> str | None:
         """The claim needs a witness, and nothing above it: asked at the greatest value and at some other k."""
         top = int(reference.extremum_keys(self.node, self._sources, self.element).argmax())
-        orders = {k: self._ask("compare", self._evidence(k), word) for k in {top, self._some_k()}}
-        if above := [k for k, order in orders.items() if order > 0]:
-            return f"the value at k = {above[0]} is above {word:#010x}"
-        return None if 0 in orders.values() else f"no witness for {word:#010x}: the value at k = {top} is below it"
+        witness = False
+        for k in (top, self._some_k()):
+            order = self._ask("compare", word, k=k)
+            if order > 0:
+                return f"the value at k = {k} is above {word:#010x}"
+            witness = witness or order == 0
+        return None if witness else f"no witness for {word:#010x}: the value at k = {top} is below it"
 
     def _summed(self, word: int) -> str | None:
         """The true total must round to the claim, and stand up to a challenger who names some term."""
-        rounded = self._rounded(int(self._terms.sum()))
-        if rounded != word:
-            return f"the total {int(self._terms.sum())} rounds to {rounded:#010x}, not {word:#010x}"
-        return self._term_differs(self._some_k(), self._terms)
+        return self._rounds_to(word, int(self._terms.sum())) or self._term_differs(self._some_k(), self._terms)
 
     def _walk(self, word: int, bent: npt.NDArray[np.int64]) -> str | None:
         """Partial sums of a cheat against ours, down to the one term that the contract computes."""
-        total = int(bent.sum())
-        if (rounded := self._rounded(total)) != word:
-            return f"the total {total} rounds to {rounded:#010x}, not {word:#010x}"
+        if refused := self._rounds_to(word, int(bent.sum())):
+            return refused
         a, b = 0, self.node.extent
         while b - a > 1:
             parts = pieces(a, b, SUM_FAN)
@@ -192,8 +192,12 @@ class Case:
             a, b = parts[first]
         return self._term_differs(a, bent)
 
+    def _rounds_to(self, word: int, total: int) -> str | None:
+        rounded = self._ask("rounded", total, positions=reference.EXPONENT_INPUTS[self.node.kind])
+        return None if rounded == word else f"the total {total} rounds to {rounded:#010x}, not {word:#010x}"
+
     def _term_differs(self, k: int, claimed: npt.NDArray[np.int64]) -> str | None:
-        term = self._ask("term", self._evidence(k))
+        term = self._ask("term", k=k)
         return None if term == claimed[k] else f"term {k} is {term}, not {int(claimed[k])}"
 
     def _bent(self, word: int) -> npt.NDArray[np.int64] | None:
@@ -224,14 +228,6 @@ class Case:
     def _terms(self) -> npt.NDArray[np.int64]:
         return self.bench.terms(self.index, self.element)
 
-    @cached_property
-    def _result(self) -> int:
-        return int(self._ask("compute", self._evidence()))
-
-    def _rounded(self, total: int) -> int:
-        scales = reference.EXPONENT_INPUTS[self.node.kind]
-        return int(self._ask("rounded", self._evidence(positions=scales), total))
-
     def _some_k(self) -> int:
         """0 where the contract takes no k."""
         return 0 if self._function == "compute" else self.rng.randrange(self.node.extent)
@@ -239,8 +235,13 @@ class Case:
     def _evidence(self, k: int = 0, positions: tuple[int, ...] | None = None) -> list[Any]:
         return self.bench.evidence(self.index, self.element, k, positions)
 
-    def _ask(self, function: str, evidence: list[Any], *rest: int) -> int:
-        return int(self.chain.call("verifier", function, evidence, *rest))
+    def _ask(self, function: str, *rest: int, k: int = 0, positions: tuple[int, ...] | None = None) -> int:
+        """StepVerifier's answer, asked for once: what it says does not depend on who claims what."""
+        question = (function, rest, k, positions)
+        if question not in self._answers:
+            evidence = self._evidence(k, positions)
+            self._answers[question] = int(self.chain.call("verifier", function, evidence, *rest))
+        return self._answers[question]
 
 
 def _forged(opening: Opening, bit: int) -> Opening:
