@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from offchain.job import Job as Job
     from offchain.lion import Lion as Lion
+    from offchain.training import compile as compile
 
 __version__ = "0.1.0"
 
-_LAZY: Final = {"Job": "offchain.job", "Lion": "offchain.lion"}  # name -> module; torch takes seconds to import
+_LAZY: Final = {  # name -> module; torch takes seconds to import
+    "Job": "offchain.job",
+    "Lion": "offchain.lion",
+    "compile": "offchain.training",
+}
 
 
 def __getattr__(name: str) -> Any:

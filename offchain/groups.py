@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from offchain.errors import BadInput
 
 Chosen = Optimizer | tuple[type[Optimizer], Mapping[str, Any]]
+_ONCE: Final = {"initial_accumulator_value"}  # torch takes it from the constructor, whatever a group says
 _HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -39,10 +40,19 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
                 shape = tuple(parameter.shape)
                 raise BadInput(f"job: the optimizer holds a parameter of shape {shape} that is not the model's")
         options = {name: _plain(name, value) for name, value in group.items() if name not in ("params", "param_names")}
+        for name in _ONCE & options.keys():
+            options[name] = _plain(name, built.defaults[name])
         groups.append(Group(tuple(names[p] for p in group["params"] if p.requires_grad), options))
     if not any(group.names for group in groups):
         raise BadInput("job: the optimizer holds no parameter that requires a gradient, so nothing to train")
     return type(built), tuple(groups)
+
+
+def optimizer_over(kind: type[Optimizer], groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> Optimizer:
+    """A fresh optimizer of those groups over tensors of the same names."""
+    make: Callable[..., Optimizer] = kind
+    once = {name: groups[0].options[name] for name in _ONCE & groups[0].options.keys()}
+    return make([{"params": [tensors[name] for name in group.names], **group.options} for group in groups], **once)
 
 
 def _built(model: nn.Module, optimizer: Any) -> Optimizer:

@@ -1,0 +1,108 @@
+"""`offchain run`: train a task file on this machine, without a chain."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from offchain.commands.common import json_option, show
+from offchain.commands.plot import curve
+from offchain.errors import BadInput
+from offchain.exec.base import EXECUTORS
+from offchain.store.taskfile import Task
+from offchain.store.tensorfile import check_writable
+from offchain.training import Run
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
+@click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many. Default: all of the task's.")
+@click.option("-o", "--output", type=FILE, help="Where the trained model goes (safetensors).")
+@json_option
+def run(
+    file: Path,
+    executor: str,
+    threads: int | None,
+    device: str,
+    steps: int | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Train a task file from its initial state, and show the loss and the state root of each checkpoint.
+
+    Any executor, device and number of threads gives the same roots.
+
+    \b
+    Example:  offchain run digits.task -o model.safetensors
+    """
+    if output:
+        check_writable(output)
+    training = Run(_loaded(file), executor, device, threads)
+    began = time.perf_counter()
+    _train(training, steps or training.task.steps)
+    seconds = time.perf_counter() - began
+    if output:
+        from offchain.roles.posting import save_model
+
+        save_model(output, training.task, training.arrays())
+    _report(training, seconds, output, as_json)
+
+
+def _loaded(file: Path) -> Task:
+    if file.suffix == ".py":
+        raise BadInput(f"{file} is a job file; first run: offchain task build {file} -o {file.stem}.task")
+    return Task.load(file)
+
+
+def _train(training: Run, steps: int) -> None:
+    """All those steps, with a bar on stderr that shows the last loss known: that of the last interval's end."""
+    if steps > training.task.steps:
+        raise BadInput(f"--steps {steps}: the task has {training.task.steps}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=steps)
+        while training.t < steps:
+            training.step()
+            progress.update(bar, completed=training.t)
+            if training.t % training.task.interval == 0:
+                progress.update(bar, description=f"loss {training.last_rows[-1, 0]:.5g}")
+
+
+def _report(training: Run, seconds: float, output: Path | None, as_json: bool) -> None:
+    losses = training.losses
+    if as_json:
+        facts = {
+            "steps": training.t,
+            "loss": [_finite(value) for value in losses],
+            "state_roots": [root.hex() for root in training.state_roots],
+            "metrics": {name: [_finite(v) for v in values] for name, values in training.metrics.items()},
+            "seconds": round(seconds, 3),
+        }
+        click.echo(json.dumps(facts))
+    else:
+        rows = [("first loss", f"{losses[0]:.6g}"), ("last loss", f"{losses[-1]:.6g}")]
+        interval = training.task.interval
+        rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(training.state_roots, 1)]
+        rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]
+        show([*rows, *([("model", str(output))] if output else [])], as_json=False)
+        click.echo("\n".join(curve(losses)))
+    bad = next((t for t, value in enumerate(losses) if not math.isfinite(value)), None)
+    if bad is not None:
+        click.echo(f"warning: the loss of step {bad} is not finite ({losses[bad]})", err=True)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,242 @@
+"""Run a task on this machine: from Python with `offchain.compile`, or a task file with `offchain run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offchain.commit.roots import state_root
+from offchain.errors import BadInput
+from offchain.exec.base import Executor, make_executor
+from offchain.groups import optimizer_over
+from offchain.ir.arrays import Array
+from offchain.job import Job
+from offchain.store.taskfile import Task
+
+MAX_INTERVAL: Final = 100  # of a job that names none
+
+
+class Run:
+    """A task from its initial state on, by one executor after another.
+
+    Raises BadInput for an executor or a device that there is not.
+    """
+
+    def __init__(self, task: Task, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
+        self.task, self.t = task, 0
+        self.state_roots: list[bytes] = []  # of the states at the interval ends so far: what a solver would commit
+        self._rows: list[Array] = []  # of the log, one array for each of these intervals
+        self._place(list(task.state), executor, device, threads)
+
+    def use(self, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
+        """Go on with another executor. `threads` are torch's, on the CPU; all executors give the same bits."""
+        self._place(self.arrays(), executor, device, threads)
+
+    def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
+        task = self.task
+        try:
+            made = make_executor(executor, task.graph, task.constants, task.datasets, device)
+            self._state: Any = made.load(state)
+        except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
+            raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        self._executor: Executor[Any] = made
+        self._threads = threads
+
+    def step(self) -> None:
+        """One step. Raises BadInput after the last one."""
+        self.run(1)
+
+    def run(self, steps: int | None = None) -> None:
+        """So many steps; by default all that are left."""
+        left = self.task.steps - self.t
+        count = left if steps is None else steps
+        if not 0 <= count <= left:
+            raise BadInput(f"{count} steps: {left} of {self.task.steps} are left")
+        with _threads(self._threads):
+            for _ in range(count):
+                self._state = self._executor.step(self._state, self.t)
+                self.t += 1
+                if self.t % self.task.interval == 0:
+                    self._close_interval()
+
+    def _close_interval(self) -> None:
+        arrays = self.arrays()
+        self.state_roots.append(state_root(arrays))
+        self._rows.append(self._log(arrays))
+
+    @property
+    def last_rows(self) -> Array:
+        """Log of the last whole interval: one row a step, one column a metric. There must be one."""
+        return self._rows[-1]
+
+    def _log(self, arrays: list[Array]) -> Array:
+        return arrays[-1].reshape(self.task.interval, -1)
+
+    def arrays(self) -> list[Array]:
+        """The present state: flat arrays in slot order."""
+        return self._executor.dump(self._state)
+
+    @property
+    def state_root(self) -> bytes:
+        """Root of the present state."""
+        return state_root(self.arrays())
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """Each metric of all steps so far, the loss first, as the state's log has them."""
+        rows, rest = list(self._rows), self.t % self.task.interval
+        if rest:
+            rows.append(self._log(self.arrays())[:rest])
+        names = self.task.graph.metrics
+        table = np.concatenate([np.empty((0, len(names)), np.float32), *rows])
+        return {name: [float(value) for value in table[:, i]] for i, name in enumerate(names)}
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step so far."""
+        return self.metrics[self.task.graph.metrics[0]]
+
+    def save(self, path: str | Path) -> None:
+        """Write the task file: the task as it was at step 0."""
+        self.task.save(path)
+
+
+class Training(Run):
+    """A job compiled to a task, and its run. The job's model keeps the values that it has."""
+
+    def __init__(self, job: Job, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
+        from offchain.lower import compile as lower
+
+        self.job = job
+        self._initial = _tensors(job)
+        super().__init__(lower(job), executor, device, threads)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Present parameters and buffers, for `load_state_dict` of the model or of a copy of it."""
+        arrays = self.task.tensors(self.arrays())
+        values = {
+            name: torch.from_numpy(arrays[name]).reshape(tensor.shape).to(tensor.dtype) if name in arrays else tensor
+            for name, tensor in self._initial.items()
+        }
+        return {key: values[name].clone() for key, name in self._keys.items()}
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        """Names in the model's state_dict, where tied weights stand several times, and the one name of each tensor."""
+        model = self.job.model
+        names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+        state = model.state_dict(keep_vars=True)
+        return {key: names[id(tensor)] for key, tensor in state.items() if id(tensor) in names}
+
+    def plain(self) -> PlainTraining:
+        """The same job from the same start in ordinary torch."""
+        return PlainTraining(self.job, self._initial)
+
+
+class PlainTraining:
+    """A job in eager torch: its own float32 kernels, autograd and optimizer; the task's initial state and batches."""
+
+    def __init__(self, job: Job, initial: dict[str, Tensor]) -> None:
+        kind, groups = job.groups
+        self.job, self.t = job, 0
+        trained = {name for group in groups for name in group.names}
+        self._tensors = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in initial.items()}
+        self._trained = [self._tensors[name] for name in trained]
+        self._optimizer = optimizer_over(kind, groups, self._tensors)
+        self._rates = [group.options["lr"] for group in groups]
+        self._rows: list[list[float]] = []
+
+    def step(self) -> None:
+        """One step. Raises BadInput after the last one."""
+        from offchain.lower.random import replayed
+        from offchain.lower.trace import Losses, batch_of
+
+        job, t = self.job, torch.tensor(self.t, dtype=torch.int32)
+        if self.t >= job.steps:
+            raise BadInput(f"1 step: none of {job.steps} is left")
+        batch = batch_of(job, job.dataset, t)
+        named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
+        with replayed(job.seed, self.t):
+            loss, metrics = torch.func.functional_call(Losses(job), named, (batch,))
+            (loss / job.accumulate).backward()
+        self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may bind new buffers
+        self._rows.append([metric.item() for metric in metrics])
+        self.t += 1
+        if self.t % job.accumulate == 0:
+            self._move(self.t // job.accumulate - 1)
+
+    def _move(self, count: int) -> None:
+        """The optimizer's move after `count` others."""
+        job, utils = self.job, torch.nn.utils
+        if job.clip_norm is not None:
+            utils.clip_grad_norm_(self._trained, job.clip_norm)
+        if job.clip_value is not None:
+            utils.clip_grad_value_(self._trained, job.clip_value)
+        if job.schedule is not None:
+            factor = float(job.schedule(torch.tensor(float(count))))
+            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def run(self, steps: int | None = None) -> None:
+        """So many steps; by default all that are left."""
+        for _ in range(self.job.steps - self.t if steps is None else steps):
+            self.step()
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """Each metric of all steps so far, the loss first."""
+        return {name: [row[i] for row in self._rows] for i, name in enumerate(("loss", *self.job.metrics))}
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step so far."""
+        return [row[0] for row in self._rows]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Present parameters and buffers by name, tied ones once."""
+        return {name: tensor.detach() for name, tensor in self._tensors.items()}
+
+
+def compile(
+    job: Job | None = None, *, executor: str = "torch", device: str = "cpu", threads: int | None = None, **fields: Any
+) -> Training:
+    """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
+
+    Without `interval` there is a checkpoint every 100 steps, or at the next smaller divisor of `steps`.
+    Raises BadInput or Unsupported in one line.
+    """
+    if job is not None and fields:
+        raise BadInput(f"compile: give a job, or its fields ({', '.join(fields)}), not both")
+    if job is None:
+        steps = fields.get("steps")
+        if "interval" not in fields and isinstance(steps, int) and steps > 0:
+            fields["interval"] = max(c for c in range(1, min(steps, MAX_INTERVAL) + 1) if steps % c == 0)
+        try:
+            job = Job(**fields)
+        except TypeError as error:
+            raise BadInput(f"compile: {str(error).replace('Job.__init__()', 'a job')}") from error
+    return Training(job, executor, device, threads)
+
+
+def _tensors(job: Job) -> dict[str, Tensor]:
+    """Copies of the model's parameters and buffers by name, tied ones once."""
+    named = (*job.model.named_parameters(), *job.model.named_buffers())
+    return {name: tensor.detach().clone() for name, tensor in named}
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    yield
+    torch.set_num_threads(before)
