@@ -47,7 +47,6 @@ _DECOMPOSED: Final = [
     aten.mish_backward,
     aten.native_group_norm,
     aten.native_group_norm_backward,
-    aten.softplus,
     aten.softplus_backward,
     aten.sigmoid_backward,
     aten.tanh_backward,
@@ -62,6 +61,7 @@ _DIRECT: Final = [
     aten.roll,
     aten.eye,
     aten.native_layer_norm_backward,
+    aten.softplus,
 ]  # whose lowerings are shorter than torch's decompositions
 _HERE: Final = Path(__file__).parent.parent
 _TORCH: Final = Path(torch.__file__).parent
