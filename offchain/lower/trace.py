@@ -211,11 +211,18 @@ def _refuse_writes(module: GraphModule) -> None:
 
 @contextmanager
 def _plain_torch() -> Iterator[None]:
-    """While open, attention and recurrent layers are the operations they consist of, and torch does not warn."""
-    with warnings.catch_warnings():
+    """While open, attention and recurrent layers are the operations they consist of, and torch does not warn.
+
+    Libraries that ask `torch.compiler.is_compiling()` leave out shortcuts that depend on a tensor's values.
+    """
+    with ExitStack() as settings:
+        settings.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False), Substituted():
-            yield
+        settings.enter_context(sdpa_kernel(SDPBackend.MATH))
+        settings.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        settings.enter_context(torch.compiler._compile_session_context())
+        settings.enter_context(Substituted())
+        yield
 
 
 @contextmanager
@@ -241,7 +248,11 @@ def _module_notes(model: nn.Module) -> Iterator[None]:
                 module.register_forward_hook(leave, always_call=True),
             ):
                 hooks.callback(handle.remove)
-        yield
+        try:
+            yield
+        finally:  # what a module that raised left open: while compiling, torch does not call its hook then
+            while open_notes:
+                leave()
 
 
 def _place(error: BaseException) -> str:
