@@ -129,12 +129,17 @@ class _Compiler:
         node = _origin(node) if isinstance(node, fx.Node) else node
         if node is start:
             return 0, 0
-        if not isinstance(node, fx.Node) or node.target not in (aten.add.Tensor, aten.where.self) or node.kwargs:
+        if not isinstance(node, fx.Node) or node.kwargs:
             return None
+        if node.target is aten.copy.default:
+            return self._growth(node.args[1], start)
         if node.target is aten.where.self:
             yes, no = (self._growth(branch, start) for branch in node.args[1:])
             return (min(yes[0], no[0]), max(yes[1], no[1])) if yes and no else None
-        for old, added in (node.args, node.args[::-1]):
+        if node.target is aten.sub.Tensor and (grown := self._growth(node.args[0], start)):
+            low, high = self._bounds(node.args[1])
+            return grown[0] - high, grown[1] - low
+        for old, added in (node.args, node.args[::-1]) if node.target is aten.add.Tensor else ():
             if grown := self._growth(old, start):
                 low, high = self._bounds(added)
                 return grown[0] + low, grown[1] + high

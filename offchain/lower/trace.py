@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -113,8 +114,9 @@ def trace(job: Job) -> Traced:
     fixed |= {n: b.detach() for n, b in job.model.named_buffers()}
     slots = optimizer.initial(trained)
     parts = parts_of(packs, {**trained, **slots})
-    for name in ({part.name for part in parts} | trained.keys() | slots.keys()) & fixed.keys():
-        raise BadInput(f"job: {name!r} of the model is also what a slot of the optimizer is called; rename the module")
+    for name, uses in Counter([*(part.name for part in parts), *trained, *slots, *fixed]).items():
+        if uses > 1:
+            raise BadInput(f"job: both the model and the optimizer have a tensor {name!r}; rename the module")
     state = {**trained, **fixed, **slots}
     step = _step(job, optimizer, packs, tuple(fixed), tuple(slots))
     data = [as_int32(tensor) for tensor in job.dataset.values()]
