@@ -1,4 +1,4 @@
-"""Lowering of layer normalisation's gradient: sums over the same axes are one node, over tensors laid side by side."""
+"""Lowerings that torch's own decompositions would make longer: layer normalisation's gradient, masked softmax."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from offchain.lower.library import exp
 from offchain.lower.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
@@ -47,6 +48,16 @@ def _layer_norm_backward(
         plain, scaled = _sums(c, dy, normal, outer_axes)
         dw, db = (scaled if wanted[1] else None), (plain if wanted[2] else None)
     return dx, dw, db
+
+
+@lowers(aten._safe_softmax.default)
+def _safe_softmax(c: Context, x: Ref, dim: int, dtype: torch.dtype | None = None) -> Ref:
+    """Softmax with zeros where a whole row is −inf, which its maximum tells."""
+    axis = c.dim(dim, len(x.shape))
+    top = c.builder.max(x, [axis]).unsqueeze(axis)
+    powers = c.builder.map(lambda v, m: exp(v - m), x, top)
+    total = c.builder.sum(powers, [axis]).unsqueeze(axis)
+    return c.builder.map(lambda e, s, m: m.eq(float("-inf")).where(0.0, e / s), powers, total, top)
 
 
 def _sums(c: Context, a: Ref, b: Ref, axes: Sequence[int]) -> list[Ref]:

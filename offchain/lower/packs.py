@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from offchain.groups import Group
+from offchain.store.parts import Part
 
 MEMBERS: Final = 14  # so that the node which joins the gradients reads no more tensors than a node may
 PREFIX: Final = "pack."
@@ -62,3 +63,19 @@ def packed(groups: Sequence[Group], weights: Mapping[str, Tensor]) -> tuple[tupl
             packs.append(Pack(slot, tuple((name, tuple(weights[name].shape)) for name in names)))
         moved.append(replace(group, names=tuple(pack.slot for pack in packs[first:])))
     return tuple(packs), tuple(moved)
+
+
+def parts_of(packs: Sequence[Pack], slots: Mapping[str, Tensor]) -> tuple[Part, ...]:
+    """Where the members of the packs lie, and what the optimizer keeps of each (in slots BUFFER.PACK)."""
+    parts: list[Part] = []
+    for pack in packs:
+        if len(pack.members) == 1:
+            continue
+        for slot, value in slots.items():
+            if value.numel() != sum(prod(shape) for _, shape in pack.members):
+                continue
+            if slot == pack.slot or slot.endswith(f".{pack.slot}"):
+                prefix = slot.removesuffix(pack.slot)
+                places = zip(pack.members, pack.offsets, strict=True)
+                parts += [Part(f"{prefix}{name}", slot, offset, shape) for (name, shape), offset in places]
+    return tuple(parts)

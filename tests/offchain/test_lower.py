@@ -208,7 +208,7 @@ def test_composition(layers: list[str], loss: Callable[..., Tensor]) -> None:
 def test_executors_and_fusion_give_the_same_bits() -> None:
     job = a_job(network(nn.GELU(), nn.LayerNorm(7)), metrics={"z": lambda m, b: b["z"].abs().amax()})
     fused, unfused = compile(job), compile(job, fused=False)
-    assert len(fused.graph.nodes) < len(unfused.graph.nodes) / 3
+    assert len(fused.graph.nodes) < len(unfused.graph.nodes) * 2 / 3
     states = [executed(fused, 3), executed(unfused, 3), executed(fused, 3, "reference")]
     for arrays in zip(*states, strict=True):
         assert len({array.tobytes() for array in arrays}) == 1
@@ -252,7 +252,7 @@ def test_frozen_parameters_and_buffers_are_constants() -> None:
     model = network(nn.ReLU())
     model[0].weight.requires_grad_(False)
     task = compile(a_job(model))
-    assert [slot.spec.name for slot in task.graph.slots if slot.spec.name.startswith("0.")] == ["0.bias"]
+    assert [name for name in task.tensors(task.state) if name.startswith("0.")] == ["0.bias"]
     assert [constant.size for constant in task.constants] == [7 * WIDTH]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -15,6 +15,7 @@ from offchain.errors import BadInput, Unsupported
 from offchain.groups import Group
 from offchain.job import Job
 from offchain.lower.optim.rules import RULES, Rate, Rule
+from offchain.lower.packs import Pack, packed
 
 Tensors = dict[str, Tensor]
 _IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # how torch computes, not what
@@ -31,10 +32,10 @@ class Functional:
     rule: Rule
     groups: tuple[Group, ...]
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The parameters that are trained."""
-        return frozenset(name for group in self.groups for name in group.names)
+    def packed(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], Functional]:
+        """The same for packs of parameters in place of parameters: every update is elementwise, or of one number."""
+        packs, groups = packed(self.groups, weights)
+        return packs, replace(self, groups=groups)
 
     def initial(self, weights: Mapping[str, Tensor]) -> Tensors:
         """Zero, except where the optimizer starts from something else."""
