@@ -14,8 +14,8 @@ from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
 from offchain.chain.client import SOLVER, Chain, GraphHeader, Receipt
 from offchain.chain.deployment import COIN
+from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.chain.ganache import Ganache
-from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import Wire
 from offchain.chain.transactions import SendOptions
@@ -87,8 +87,9 @@ class Arena:
     interval: Interval
 
     def __post_init__(self) -> None:
-        owner, requester, solver = (self._hand(number) for number in range(3))
-        for person in (requester, solver, self._hand(3)):
+        self._keys = Ganache(accounts_count=4).accounts
+        owner, requester, solver, challenger = (self._hand(number) for number in range(4))
+        for person in (requester, solver, challenger):
             owner.mint(person.address, WEALTH)
             person.deposit(WEALTH)
         solver.register(SOLVER, "http://127.0.0.1")
@@ -134,8 +135,8 @@ class Arena:
 
     def _play(self, trial: Trial, dispute: int, players: tuple[Chain, Chain], minds: tuple[Replay, Replay]) -> Trial:
         """To the end. What the contract refuses to take from the cheat costs it the game by its clock."""
-        reader, last, gas, ending = Reader(players[1]), None, list[int](), ""
-        while view := _running(reader, dispute):
+        first, last, gas, ending = self.chain.head().number, None, list[int](), ""
+        while view := self._look(dispute, first):
             cheats = view.mover == view.solver
             mover, other = players if cheats else players[::-1]
             move = defend(view, minds[0]) if cheats else attack(view, minds[1])
@@ -158,9 +159,19 @@ class Arena:
 
     def _hand(self, account: int) -> Chain:
         """An account of the chain, whose memory does not outlive a snapshot."""
-        key = Account.from_key(Ganache().accounts[account])
         url = str(cast(Wire, self.chain.w3.provider).endpoint_uri)
-        return Chain(url, self.chain.deployment, key, SendOptions(poll=0.02))
+        hand = Chain(url, self.chain.deployment, Account.from_key(self._keys[account]), SendOptions(poll=0.02))
+        hand.w3.middleware_onion.remove("validation")
+        return hand
+
+    def _look(self, dispute: int, first: int) -> DisputeView | None:
+        """The dispute, opened in block `first`; None once it is over."""
+        on_move = self.chain.call("game", "onMove", dispute)
+        if not int(on_move[0], 16):
+            return None
+        said = self.chain.logs(("game",), first, self.chain.head().number)
+        events = [event for event in said if event.name in EVENTS and event.args["id"] == dispute]
+        return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, events)
 
     def _wait(self, seconds: int) -> None:
         self._rpc("evm_increaseTime", max(0, seconds))
@@ -168,10 +179,6 @@ class Arena:
 
     def _rpc(self, method: str, *args: Any) -> Any:
         return self.chain.w3.provider.make_request(method, list(args)).get("result")  # type: ignore[arg-type]
-
-
-def _running(reader: Reader, dispute: int) -> DisputeView | None:
-    return next((view for view in reader.read().disputes if view.id == dispute), None)
 
 
 def _verdict(last: Receipt) -> str:
