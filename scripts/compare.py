@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Trains the examples in plain torch and as step graphs, from the same start with the same batches, and prints a table.
+
+    python scripts/compare.py --example mlp_digits --example cnn_digits --seeds 3
+
+Loss: mean of the last tenth of the steps. Memory: what a step needs at its peak beyond what is resident between steps.
+Time and memory are those of seed 0, beside an ordinary training step (torch's own kernels, batch rows by index).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import ctypes
+import gc
+import json
+import runpy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from offchain.groups import optimizer_over  # noqa: E402
+from offchain.ir.encoding import encode_graph  # noqa: E402
+from offchain.job import Job  # noqa: E402
+from offchain.training import PlainTraining, Training  # noqa: E402
+
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+MEASURED_STEPS = 15  # at most, of the ordinary step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step: median seconds; bytes at its peak beyond what is resident before."""
+
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One training: final loss, test metrics; of a graph also its size and what it took to build."""
+
+    loss: float
+    test: dict[str, float]
+    cost: Cost | None = None
+    nodes: int = 0
+    graph_bytes: int = 0
+    build_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example in one way, over all seeds. `differences` are relative, to plain torch with the same seed."""
+
+    example: str
+    way: str
+    steps: int
+    losses: list[float]
+    differences: list[float]
+    test: dict[str, list[float]]
+    nodes: int
+    graph_bytes: int
+    build_seconds: float
+    cost: Cost
+    time_ratio: float
+    memory_ratio: float
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process: VmRSS now, or VmHWM at the peak (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def peak_memory(step: Callable[[], None]) -> int:
+    """Bytes that a step needs beyond what is resident before it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # or the step would reuse, unseen, what others freed
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+    before = _resident("VmRSS")
+    step()
+    return _resident("VmHWM") - before
+
+
+def timed(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def cost_of(step: Callable[[], None], steps: int) -> Cost:
+    """Cost of a step, by taking `steps` of them."""
+    warm = [timed(step) for _ in range(min(2, steps))]
+    memory = peak_memory(step) if steps > 2 else 0
+    return Cost(statistics.median([timed(step) for _ in range(steps - 3)] or warm), memory)
+
+
+def ordinary_step(job: Job) -> Callable[[], None]:
+    """What a training loop in plain torch does, on a copy of the job's model."""
+    model, compute = copy.deepcopy(job.model), cast("Any", job.loss)
+    kind, groups = job.groups
+    optimizer = optimizer_over(kind, groups, dict(model.named_parameters()))
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def step() -> None:
+        rows = torch.randint(job.rows, (job.batch_size,))
+        compute(model, {name: data[rows] for name, data in job.dataset.items()}).backward()
+        if job.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, job.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+# --- training ----------------------------------------------------------------------------------------------------
+
+
+class Example:
+    """A job file of examples/: `job(seed, steps, bits)` and `evaluate(state_dict)`."""
+
+    def __init__(self, name: str, steps: int | None) -> None:
+        self.name = name
+        self._file = runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__job__")
+        self._steps = {} if steps is None else {"steps": steps}
+
+    def job(self, seed: int, bits: int = 21) -> Job:
+        job: Job = self._file["job"](seed=seed, bits=bits, **self._steps)
+        return job
+
+    def _outcome(self, losses: list[float], state: dict[str, Tensor], **built: Any) -> Outcome:
+        last = losses[-max(1, len(losses) // 10) :]
+        return Outcome(statistics.fmean(last), self._file["evaluate"](state), **built)
+
+    def plain(self, seed: int) -> Outcome:
+        """Eager torch with the graph's batches and random numbers."""
+        job = self.job(seed)
+        cost = cost_of(ordinary_step(job), MEASURED_STEPS) if seed == 0 else None
+        named = (*job.model.named_parameters(), *job.model.named_buffers())
+        training = PlainTraining(job, {name: tensor.detach().clone() for name, tensor in named})
+        training.run()
+        values = training.parameters
+        state = {name: values.get(name, value) for name, value in job.model.state_dict().items()}
+        return self._outcome(training.losses, state, cost=cost)
+
+    def compiled(self, seed: int, bits: int) -> Outcome:
+        """The step graph, run by the torch executor."""
+        start = time.perf_counter()
+        training = Training(self.job(seed, bits))
+        seconds = time.perf_counter() - start
+        graph = training.task.graph
+        cost = cost_of(training.step, training.task.steps)
+        return self._outcome(
+            training.losses,
+            training.state_dict(),
+            cost=cost,
+            nodes=len(graph.nodes),
+            graph_bytes=len(encode_graph(graph)),
+            build_seconds=seconds,
+        )
+
+    def rows(self, seeds: int, all_bits: list[int]) -> list[Row]:
+        """Plain torch first, then each precision."""
+        plain = [self.plain(seed) for seed in range(seeds)]
+        rows = [self._row("plain", plain, plain)]
+        for bits in all_bits:
+            rows.append(self._row(f"{bits} bits", [self.compiled(seed, bits) for seed in range(seeds)], plain))
+        return rows
+
+    def _row(self, way: str, outcomes: list[Outcome], plain: list[Outcome]) -> Row:
+        first, ordinary = outcomes[0], plain[0].cost
+        assert first.cost and ordinary  # measured with seed 0
+        return Row(
+            example=self.name,
+            way=way,
+            steps=self.job(0).steps,
+            losses=[outcome.loss for outcome in outcomes],
+            differences=[outcome.loss / base.loss - 1 for outcome, base in zip(outcomes, plain, strict=True)],
+            test={name: [outcome.test[name] for outcome in outcomes] for name in first.test},
+            nodes=first.nodes,
+            graph_bytes=first.graph_bytes,
+            build_seconds=first.build_seconds,
+            cost=first.cost if first.nodes else ordinary,
+            time_ratio=first.cost.seconds / ordinary.seconds,
+            memory_ratio=first.cost.memory / max(1, ordinary.memory),
+        )
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+HEAD = (
+    "| example | steps | | final loss | to plain | test | nodes | graph | build | time | memory |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def markdown(row: Row) -> str:
+    """One line of the table; `to plain` is the largest difference over the seeds, ± is the standard deviation."""
+    test = ", ".join(f"{name} {_mean_and_spread(values)}" for name, values in row.test.items())
+    cells = [row.example, str(row.steps), row.way, f"{statistics.fmean(row.losses):.4f}"]
+    if row.nodes:
+        worst = max(row.differences, key=abs)
+        cells += [f"{worst:+.3%}", test, f"{row.nodes:,}", f"{row.graph_bytes / 1000:,.0f} kB"]
+        cells += [f"{row.build_seconds:.1f} s", f"×{row.time_ratio:.1f}", f"×{row.memory_ratio:.1f}"]
+    else:
+        cells += ["", test, "", "", "", f"{row.cost.seconds * 1000:.3g} ms", f"{row.cost.memory / 1e6:.3g} MB"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean_and_spread(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--example", action="append", choices=EXAMPLES, help="again for more; default: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="default: those of the job file")
+    parser.add_argument("--bits", type=int, action="append", help="again for more; default: 21 and 8")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one object a row instead of Markdown")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if not args.json:
+        print(HEAD)
+    for name in args.example or EXAMPLES:
+        for row in Example(name, args.steps).rows(args.seeds, args.bits or [21, 8]):
+            print(json.dumps(asdict(row)) if args.json else markdown(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
