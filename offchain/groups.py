@@ -63,6 +63,8 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
         kind, options = None, {}
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
         raise BadInput("job: optimizer must be (torch.optim.X, {options}), or an optimizer over the model's parameters")
+    if callable(options.get("lr")):
+        raise BadInput("job: lr is a function; give a number, and the function as Job(schedule=...), a factor on it")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise BadInput("job: the model has no parameter that requires a gradient, so nothing to train")

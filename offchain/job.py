@@ -84,6 +84,7 @@ class Job:
     name: str = "job"
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         self._check_dataset()
         self._check_numbers()
         self._check_model()
@@ -98,6 +99,17 @@ class Job:
     def rows(self) -> int:
         """Rows of the dataset."""
         return next(iter(self.dataset.values())).shape[0]
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.model, torch.nn.Module):
+            raise BadInput(f"job: model is {self.model!r}, must be a torch.nn.Module")
+        functions = {"loss": self.loss, **{f"metric {name!r}": metric for name, metric in self.metrics.items()}}
+        for what in ("order", "schedule"):
+            if getattr(self, what) is not None:
+                functions[what] = getattr(self, what)
+        for what, value in functions.items():
+            if not callable(value):
+                raise BadInput(f"job: {what} is {value!r}, must be a function")
 
     def _check_dataset(self) -> None:
         if not self.dataset:
@@ -160,7 +172,7 @@ def load(path: str | Path) -> Job:
             job = job()
     except OffchainError:
         raise
-    except Exception as error:  # the requester's own code may raise anything; it gets its own line back
+    except (Exception, SystemExit) as error:  # the requester's own code may raise anything; it gets its own line back
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1]}" if frames else ""
         raise BadInput(f"{path}{line}: {type(error).__name__}: {error}") from error

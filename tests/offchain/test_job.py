@@ -55,6 +55,9 @@ def test_load_without_a_job_is_refused(tmp_path: Path) -> None:
     path.write_text(FILE)
     with pytest.raises(BadInput, match="must define `job"):
         load(path)
+    path.write_text(FILE + "import sys; sys.exit(3)")
+    with pytest.raises(BadInput, match="SystemExit: 3"):
+        load(path)
     with pytest.raises(BadInput, match="no such file"):
         load(tmp_path / "none.py")
 
@@ -76,6 +79,16 @@ NAN = torch.tensor([[float("nan")] * 3] * 4)
         ({"batch_size": 0}, "batch_size is 0"),
         ({"steps": 5}, "not a multiple of interval"),
         ({"steps": 1.5}, "steps is 1.5"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"accumulate": 3}, "steps 4 is not a multiple of accumulate 3"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0, must be a positive number"),
+        ({"clip_value": float("inf")}, "clip_value is inf"),
+        ({"schedule": 0.5}, "schedule is 0.5"),
+        ({"loss": None}, "loss is None"),
+        ({"model": "gpt2"}, "model is 'gpt2'"),
+        ({"optimizer": (torch.optim.SGD, {"lr": lambda t: 1 / t})}, "lr is a function; give a number"),
+        ({"order": [0, 1]}, "order is"),
+        ({"metrics": {"m": 3}}, "metric 'm' is 3"),
         ({"bits": 28}, "bits is 28"),
         ({"seed": 1 << 64}, "seed"),
         ({"metrics": {"loss": lambda m, b: b["x"].sum()}}, "'loss' is there already"),
