@@ -124,7 +124,7 @@ for _lower, _operations in _TABLE.items():
         REGISTRY[_operation] = _lower
 
 
-@lowers(aten.add.Tensor, aten.add.Scalar)
+@lowers(aten.add.Tensor, aten.add.Scalar, prims.add.default)
 def _add(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
     return c.elementwise(lambda x, y: x + y * alpha, a, b)
 
