@@ -83,9 +83,14 @@ class _Compiler:
             state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
             steps=self.job.steps,
             name=self.job.name,
-            parameters=self.traced.parameters,
+            parameters=(*self.traced.parameters, *self._moving_buffers()),
             parts=self.traced.parts,
         )
+
+    def _moving_buffers(self) -> list[str]:
+        """Buffers of the model that steps change: a trained model is not whole without them."""
+        buffers = {name for name, _ in self.job.model.named_buffers()}
+        return [self.traced.names[i] for i in self.moving if self.traced.names[i] in buffers]
 
     def _bind(self) -> None:
         """Placeholders: slots that move, constants that do not, datasets, the step number."""

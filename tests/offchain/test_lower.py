@@ -79,7 +79,7 @@ def executed(task: Task, steps: int, executor: str = "torch") -> list[np.ndarray
 
 
 def plain(job: Job, steps: int) -> tuple[list[float], dict[str, np.ndarray]]:
-    """Losses and parameters of ordinary float32 training."""
+    """Losses, parameters and buffers of ordinary float32 training."""
     kind, options = job.optimizer
     optimizer = kind(job.model.parameters(), **options)
     losses = []
@@ -91,7 +91,7 @@ def plain(job: Job, steps: int) -> tuple[list[float], dict[str, np.ndarray]]:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses, {name: p.detach().numpy() for name, p in job.model.named_parameters()}
+    return losses, {name: tensor.numpy() for name, tensor in job.model.state_dict().items()}
 
 
 def assert_trains_alike(job: Job, steps: int = 6, tolerance: float = 2e-5) -> None:
@@ -273,6 +273,7 @@ def test_buffers_that_move_are_slots() -> None:
     task = compile(a_job(Counting()))
     state = dict(zip([slot.spec.name for slot in task.graph.slots], executed(task, 3), strict=True))
     assert state["seen"].tolist() == [3]
+    assert {"seen", "average"} < set(task.parameters)
     assert (state["average"] != 0).all()
 
 
