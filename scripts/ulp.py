@@ -161,7 +161,8 @@ def compiled(program: Program, arity: int) -> Callable[..., None]:
     scope = {"np": np, "f32": np.float32, "i32": np.int32, "i64": np.int64}
     scope |= {"bits": _bits, "ldexp": _ldexp, "from_bits": _from_bits, "to_int": _to_int, "select": _select}
     exec("\n".join(lines), scope)
-    return njit(scope["run"], error_model="numpy")  # type: ignore[no-any-return]
+    run: Callable[..., None] = njit(scope["run"], error_model="numpy")
+    return run
 
 
 def program_of(name: str, arity: int) -> Program:

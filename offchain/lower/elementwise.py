@@ -142,12 +142,13 @@ def _rsub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
 @lowers(aten.div.Tensor_mode, aten.div.Scalar_mode)
 def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = None) -> Ref:
     if c.dtype is F32:
-        rounding = {"floor": library.floor, "trunc": library.trunc, None: _unchanged}[rounding_mode]
+        if rounding_mode == "floor":
+            return c.elementwise(library.floor_quotient, a, b)
+        rounding = library.trunc if rounding_mode else _unchanged
         return c.elementwise(lambda x, y: rounding(x / y), a, b)
     divisor = _divisor(b)
     if rounding_mode == "floor":
         return c.elementwise(lambda x: library.floor_divide(x, divisor), a)
-
     return c.elementwise(lambda x: _truncated(x, divisor), a)
 
 

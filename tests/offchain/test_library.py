@@ -244,13 +244,18 @@ def test_power_of_any_two_numbers(x: float, y: float) -> None:
 
 
 @given(FINITE, FINITE.filter(bool))
-def test_remainders_are_exact_up_to_quotients_of_12_bits(x: float, y: float) -> None:
+def test_remainders_and_quotients_are_exact_up_to_quotients_of_12_bits(x: float, y: float) -> None:
     if abs(x / y) >= 4095 or abs(y) < 1e-30:  # below, products of halves underflow
         return
     a, b = floats(x), floats(y)
     np.testing.assert_array_equal(run(library.fmod, a, b), np.fmod(a, b))
+    np.testing.assert_array_equal(run(library.floor_quotient, a, b), np.floor_divide(a, b))
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(run(library.modulo, a, b), np.float32(np.remainder(np.float64(x), np.float64(y))))
+
+
+def test_floor_of_a_quotient_that_rounds_up() -> None:
+    assert run(library.floor_quotient, floats(1.0, -1.0, 6.0), floats(0.1, -0.1, 2.0)).tolist() == [9, 9, 3]
 
 
 def test_remainders_of_special_cases() -> None:

@@ -60,6 +60,14 @@ def modulo(x: Value, y: Value) -> Value:
     return with_sign_of(y, across.where(y.abs() - rest, rest))
 
 
+def floor_quotient(x: Value, y: Value) -> Value:
+    """⌊x/y⌋, also where x/y rounds up to a whole number; exact where |x/y| < 2^12."""
+    n = (x / y).rint()
+    y_head = head(y)
+    rest = (x - n * y_head) - n * (y - y_head)
+    return n - (rest.ne(0.0) & (rest.lt(0.0) ^ y.lt(0.0))).to_float()
+
+
 def hypot(x: Value, y: Value) -> Value:
     """√(x² + y²) without overflow of the squares; 1.5 ulp. Infinite if either is, even if the other is NaN."""
     x, y = x.abs(), y.abs()
