@@ -16,7 +16,16 @@ from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, Tensor
 from offchain.ir.legality import MAX_INPUTS, check
 from offchain.ir.primitives import Instr, Op
 from offchain.job import Job
-from offchain.lower import elementwise, indexing, normalisation, shapes, words  # noqa: F401  they fill the registry
+from offchain.lower import (  # noqa: F401  they fill the registry
+    elementwise,
+    indexing,
+    normalisation,
+    pooling,
+    resample,
+    shapes,
+    windows,
+    words,
+)
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder

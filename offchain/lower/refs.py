@@ -105,6 +105,22 @@ class Ref:
         shape = (*self.shape[:dim], size, *self.shape[dim + 1 :])
         return self.with_axes(shape, axes, self.offset - before * axis.stride)
 
+    def windows(self, dim: int, count: int, size: int, step: int, dilation: int = 1) -> Ref:
+        """One axis as two: `count` windows, `step` apart, of `size` coordinates, `dilation` apart; they may overlap.
+
+        The axis may only be padded where one of the two has size 1: a range on either cannot say what both read.
+        """
+        if size == 1:
+            return self.slice(dim, 0, count, step).unsqueeze(dim + 1)
+        if count == 1:
+            return self.slice(dim, 0, size, dilation).unsqueeze(dim)
+        shape = (*self.shape[:dim], count, size, *self.shape[dim + 1 :])
+        if self.uniform is not None:
+            return replace(self, shape=shape)
+        stride = self.axes[dim].stride
+        pair = Axis(stride * step, 0, count), Axis(stride * dilation, 0, size)
+        return self.with_axes(shape, [*self.axes[:dim], *pair, *self.axes[dim + 1 :]])
+
     def squeeze(self, dims: Sequence[int]) -> Ref:
         """Without the named axes, which have size 1."""
         keep = [i for i in range(len(self.shape)) if i not in dims]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from offchain.errors import Unsupported
+from offchain.lower.batch_norm import batch_norm, instance_norm
 
 
 class Substituted(TorchFunctionMode):
@@ -97,4 +98,6 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     F.gaussian_nll_loss: _gaussian_nll,
     F.embedding_bag: _embedding_bag,
     F.multi_margin_loss: _multi_margin,
+    F.batch_norm: batch_norm,
+    F.instance_norm: instance_norm,
 }

@@ -1,0 +1,161 @@
+"""Linear operations in which each output reads a few elements with constant weights: resizing, mirrored padding.
+
+All of them treat their axes separately, so that what torch makes of an identity matrix, axis by axis, tells the
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offchain.ir.arrays import Array
+from offchain.lower.builder import Builder
+from offchain.lower.refs import Ref
+from offchain.lower.registry import Context, lowers
+from offchain.lower.windows import Sizes, fold, paired
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """What each output reads of the last axes of a tensor (of `size`), laid out as Windows are: (y, ky, x, kx).
+
+    at       flat places, int32; −1: nothing
+    weights  float32
+    """
+
+    size: Sizes
+    at: Array
+    weights: Array
+
+    @classmethod
+    def of(cls, size: Sizes, apply: Callable[[Tensor, int], Tensor]) -> Taps:
+        """`apply(x, a)`: the operation along axis a, on a tensor whose other axes (after two more) have size 1."""
+        at, weights = np.zeros((), np.int64), np.ones((), np.float32)
+        for a, extent in enumerate(size):
+            identity = torch.eye(extent).reshape(extent, 1, *(extent if a == b else 1 for b in range(len(size))))
+            matrix = apply(identity, a).reshape(extent, -1).T.numpy()
+            used = np.argsort(matrix == 0, axis=1, kind="stable")[:, : max(1, int((matrix != 0).sum(1).max()))]
+            weight = np.take_along_axis(matrix, used, 1)
+            at, known = np.maximum(at, 0)[..., None, None] * extent + used, at >= 0
+            at = np.where(known[..., None, None] & (weight != 0), at, -1)
+            weights = weights[..., None, None] * weight
+        return cls(size, at.astype(np.int32), weights)
+
+    @property
+    def shape(self) -> Sizes:
+        """(y, ky, x, kx)."""
+        return self.at.shape
+
+    @property
+    def padded(self) -> bool:
+        """Whether some outputs read less than others."""
+        return bool((self.at < 0).any())
+
+    def places(self, builder: Builder) -> Ref:
+        """As Windows.places."""
+        return builder.solid(builder.constant(self.at))
+
+    def view(self, builder: Builder, x: Ref) -> Ref:
+        """What all outputs read of `x`, 0 for nothing: (…, y, ky, x, kx)."""
+        lead = x.shape[: len(x.shape) - len(self.size)]
+        table = builder.reshape(x, (*lead, 1, prod(self.size)))
+        index = builder.reshape(self.places(builder), (prod(self.shape),))
+        return builder.reshape(builder.gather(table, index), (*lead, *self.shape))
+
+    def fold(self, builder: Builder, terms: Ref) -> Ref:
+        """Adds (…, y, ky, x, kx) where the outputs read."""
+        return fold(builder, terms, self.places(builder), self.size)
+
+    def forward(self, builder: Builder, x: Ref) -> Ref:
+        """The operation."""
+        read = self._weighted(builder, self.view(builder, x))
+        lead = len(x.shape) - len(self.size)
+        return builder.sum(read, range(lead + 1, len(read.shape), 2))
+
+    def backward(self, builder: Builder, grad: Ref) -> Ref:
+        """Its adjoint."""
+        return self.fold(builder, self._weighted(builder, paired(grad, self.shape)))
+
+    def _weighted(self, builder: Builder, read: Ref) -> Ref:
+        if (self.weights == 1).all():
+            return read
+        return builder.map(lambda v, w: v * w, read, builder.constant(self.weights))
+
+
+# --- resizing ----------------------------------------------------------------------------------------------------
+
+
+def _resizing(operation: Any, size: Sequence[int], out: Sequence[int], rest: Sequence[Any]) -> Taps:
+    """`rest`: align_corners, where the operation has it, then scales, which may be missing."""
+    n = len(out)
+    flags = [one for one in rest if isinstance(one, bool)]
+    scales = [*rest[len(flags) :], *[None] * n][:n]
+
+    def apply(x: Tensor, a: int) -> Tensor:
+        only = [scale if a == b else None for b, scale in enumerate(scales)]
+        made: Tensor = operation(x, [out[a] if a == b else 1 for b in range(n)], *flags, *only)
+        return made
+
+    return Taps.of(tuple(size[-n:]), apply)
+
+
+def _resize(c: Context, x: Ref, out: Sequence[int], *rest: Any) -> Ref:
+    return _resizing(c.node.target, x.shape, out, rest).forward(c.builder, x)
+
+
+def _resize_backward(operation: Any, c: Context, grad: Ref, out: Sequence[int], size: Sequence[int], *rest: Any) -> Ref:
+    return _resizing(operation, size, out, rest).backward(c.builder, grad)
+
+
+_RESIZING: Final = (
+    *(f"upsample_nearest{n}d" for n in (1, 2, 3)),
+    *(f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)),
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "upsample_trilinear3d",
+    "upsample_bicubic2d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+)
+for _name in _RESIZING:
+    _operation = getattr(aten, _name).default
+    lowers(_operation)(_resize)
+    lowers(getattr(aten, f"{_name}_backward").default)(partial(_resize_backward, _operation))
+
+
+# --- padding with what is there ----------------------------------------------------------------------------------
+
+
+def _padding(operation: Any, size: Sequence[int], pad: Sequence[int]) -> Taps:
+    n = len(pad) // 2
+
+    def apply(x: Tensor, a: int) -> Tensor:
+        last = 2 * (n - 1 - a)  # torch names the last axis first
+        made: Tensor = operation(x, [count if i in (last, last + 1) else 0 for i, count in enumerate(pad)])
+        return made
+
+    return Taps.of(tuple(size[-n:]), apply)
+
+
+def _pad(c: Context, x: Ref, pad: Sequence[int]) -> Ref:
+    return _padding(c.node.target, x.shape, pad).forward(c.builder, x)
+
+
+def _pad_backward(operation: Any, c: Context, grad: Ref, x: Ref, pad: Sequence[int]) -> Ref:
+    return _padding(operation, x.shape, pad).backward(c.builder, grad)
+
+
+for _name in (f"{_kind}_pad{_n}d" for _kind in ("reflection", "replication") for _n in (1, 2, 3)):
+    _operation = getattr(aten, _name).default
+    lowers(_operation)(_pad)
+    lowers(getattr(aten, f"{_name}_backward").default)(partial(_pad_backward, _operation))
