@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,8 @@ def measure(name: str, count: int, advance: Callable[[int], None], seed: int = 0
     program = program_of(name, measured.arity)
     run = compiled(program, measured.arity)
     check_against_reference(run, program, measured.arity)
-    most, at = -1.0, (0.0,)
+    most = -1.0
+    at: tuple[float, ...] = ()
     for inputs in chunks(measured.arity, count, seed):
         got, error = np.empty(inputs[0].size, np.float32), np.empty(inputs[0].size)
         run(*inputs, got)
@@ -295,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
     with Progress(console=Console(stderr=True)) as progress:
         for name in names:
             task = progress.add_task(name, total=count)
-            results.append(measure(name, count, lambda n, task=task: progress.advance(task, n)))
+            results.append(measure(name, count, partial(progress.advance, task)))
     table = Table("function", "largest error, ulp", "at", "instructions", "bound")
     for r in results:
         place = ", ".join(f"{x!r}" for x in r.at)

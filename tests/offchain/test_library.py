@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,12 @@ def test_error_and_special_cases(name: str) -> None:
     error[np.isfinite(x[0]) & (np.abs(x[0]) > measured.limit)] = 0
     worst = error.argmax()
     assert error[worst] <= measured.bound, (error[worst], [v[worst] for v in x], got[worst], exact[worst])
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_docstrings_state_the_bound(name: str) -> None:
+    stated = re.search(r"; ([\d.]+) ulp", getattr(library, name).__doc__)
+    assert stated and float(stated[1]) == ulp.FUNCTIONS[name].bound
 
 
 @pytest.mark.parametrize("name", EXACT)

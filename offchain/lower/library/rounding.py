@@ -11,7 +11,7 @@ from offchain.lower.library.basic import INF, head, with_sign_of
 
 
 def rsqrt(x: Value) -> Value:
-    """1/√x; 2 ulp."""
+    """1/√x; 1.5 ulp."""
     return 1.0 / x.sqrt()
 
 
