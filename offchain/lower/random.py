@@ -7,13 +7,15 @@ Backward passes read the tensors that the forward pass drew. `replayed` does the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from offchain.errors import Unsupported
@@ -25,14 +27,17 @@ _TURN: Final = 6.283185307179586
 Step = Callable[..., tuple[Tensor, ...]]
 
 
-def replayed(seed: int, t: int | Tensor) -> _Draws:
+@contextmanager
+def replayed(seed: int, t: int | Tensor) -> Iterator[None]:
     """`with replayed(job.seed, t): ...`: eager torch on the CPU draws what the graph of a job draws in step t.
 
     The random operations must be run once each, in the order of the job's own step. All numbers are equal bit for
     bit, except normal and exponential ones, which go through torch's own log and cos: these agree to some ulp.
     Raises Unsupported for random operations that have no such form.
     """
-    return _Draws(seed, torch.as_tensor(t, dtype=torch.int32))
+    # fused attention would draw its dropout itself
+    with sdpa_kernel(SDPBackend.MATH), _Draws(seed, torch.as_tensor(t, dtype=torch.int32)):
+        yield
 
 
 def drawn(step: Step, seed: int) -> Step:
