@@ -21,6 +21,7 @@ from offchain.lower import (  # noqa: F401  they fill the registry
     indexing,
     normalisation,
     pooling,
+    reductions,
     resample,
     shapes,
     windows,

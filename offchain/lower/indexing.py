@@ -1,15 +1,18 @@
-"""Lowerings of indexing: gathers, scatters as comparisons of coordinates, additions into rows as exact sums."""
+"""Lowerings of indexing: gathers, writes as comparisons of coordinates, additions as exact sums."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import torch
 
 from offchain.errors import Unsupported
-from offchain.lower.program import F32, Value
+from offchain.ir.graph import row_major
+from offchain.lower.program import F32, FULL, Bounds, Value
+from offchain.lower.reductions import integer_sums
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 
@@ -49,16 +52,68 @@ def _embedding(c: Context, table: Ref, index: Ref, *_: Any) -> Ref:
 
 @lowers(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(c: Context, table: Ref, indices: Sequence[Ref | None]) -> Ref:
-    named = [(dim, index) for dim, index in enumerate(indices) if index is not None]
-    if len(named) != 1 or len(c.shape) != len(table.shape) - 1 + len(named[0][1].shape):
-        raise Unsupported("indexing by a mask or by several tensors; index one axis at a time by integers")
-    dim, index = named[0]
-    return _rows(c, table, _wrapped(c, index, table.shape[dim]), dim)
+    if _masks(c):
+        raise Unsupported("indexing by a mask, whose shape depends on values; use torch.where, or multiply by the mask")
+    return _rows(c, *_merged(c, table, indices))
+
+
+def _masks(c: Context) -> bool:
+    """Whether an index of this operation is a mask."""
+    indices: Any = c.node.args[1]
+    return any(index is not None and index.meta["val"].dtype is torch.bool for index in indices)
+
+
+def _merged(c: Context, x: Ref, indices: Sequence[Ref | None]) -> tuple[Ref, Ref, int]:
+    """x with all indexed axes as one, the index into that, and its place: where torch puts the axes of the result."""
+    dims = _indexed(indices)
+    sizes = [x.shape[d] for d in dims]
+    strides = row_major(tuple(sizes))
+    parts = [_wrapped(c, index, size) for index, size in zip(_named(indices), sizes, strict=True)]
+    if len(parts) == 1:
+        return x, parts[0], dims[0]
+
+    def flat(*parts: Value) -> Value:
+        total = parts[-1]
+        for part, stride in zip(parts[:-1], strides[:-1], strict=True):
+            total = total + part * stride
+        return total
+
+    index = replace(c.builder.map(flat, *parts), bounds=_range(parts, sizes))
+    at = _place(dims)
+    x = x.permute(_order(dims, len(x.shape)))
+    shape = (*x.shape[:at], prod(sizes), *x.shape[at + len(dims) :])
+    return c.builder.reshape(x, shape), index, at
+
+
+def _named(indices: Sequence[Ref | None]) -> list[Ref]:
+    return [index for index in indices if index is not None]
+
+
+def _indexed(indices: Sequence[Ref | None]) -> list[int]:
+    return [dim for dim, index in enumerate(indices) if index is not None]
+
+
+def _place(dims: Sequence[int]) -> int:
+    """Neighbouring axes stay where they are, others come first."""
+    return dims[0] if list(dims) == list(range(dims[0], dims[0] + len(dims))) else 0
+
+
+def _order(dims: Sequence[int], rank: int) -> list[int]:
+    rest = [d for d in range(rank) if d not in dims]
+    at = _place(dims)
+    return [*rest[:at], *dims, *rest[at:]]
+
+
+def _range(parts: Sequence[Ref], sizes: Sequence[int]) -> Bounds:
+    inside = all(part.bounds[0] >= 0 and part.bounds[1] < size for part, size in zip(parts, sizes, strict=True))
+    return (0, prod(sizes) - 1) if inside else FULL
 
 
 @lowers(aten.gather.default)
 def _gather(c: Context, table: Ref, dim: int, index: Ref, **_: Any) -> Ref:
     dim = c.dim(dim, len(table.shape))
+    if not table.shape:
+        return table
     for d, size in enumerate(index.shape):
         if d != dim:
             table = table.slice(d, 0, size)
@@ -66,59 +121,142 @@ def _gather(c: Context, table: Ref, dim: int, index: Ref, **_: Any) -> Ref:
     return c.builder.gather(table.permute(order).unsqueeze(dim), index)
 
 
-@lowers(aten.scatter.value, aten.scatter.src)
-def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Ref:
-    """One index per line along `dim` (as in the backward of nll_loss): a comparison of coordinates."""
-    dim = c.dim(dim, len(x.shape))
-    if index.shape[dim] != 1 or any(
-        a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim
-    ):
-        raise Unsupported("scatter of several values into one line; use index_add or one-hot products")
-    source = value.slice(dim, 0, 1) if isinstance(value, Ref) else Ref.constant(c.dtype, value, index.shape)
-
-    def program(old: Value, at: Value, new: Value) -> Value:
-        return old.program.index(dim).eq(at).where(new, old)
-
-    return c.builder.generate(x.shape, program, x, index, source)
-
-
-@lowers(aten.scatter_add.default)
-def _scatter_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref) -> Ref:
-    dim = c.dim(dim, len(x.shape))
-    if index.shape[dim] != 1 or any(
-        a != b for d, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if d != dim
-    ):
-        raise Unsupported("scatter_add of several values into one line; use index_add over the first axis")
-
-    def program(old: Value, at: Value, new: Value) -> Value:
-        return old.program.index(dim).eq(at).where(old + new, old)
-
-    return c.builder.generate(x.shape, program, x, index, source.slice(dim, 0, 1))
+# --- writing: additions are exact sums, of writers to one place the last wins -------------------------------------
 
 
 @lowers(aten.index_put.default, aten._unsafe_index_put.default)
 def _index_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, accumulate: bool = False) -> Ref:
-    if not accumulate or len(indices) != 1 or indices[0] is None:
-        raise Unsupported("index_put other than accumulation into rows; use index_add, or torch.where")
-    return _add_rows(c, x, _wrapped(c, indices[0], x.shape[0]), values)
+    if _masks(c):
+        return _masked_put(c, x, indices, values, accumulate)
+    merged, index, at = _merged(c, x, indices)
+    out = _written(c, merged, at, index, values, accumulate)
+    dims = _indexed(indices)
+    order = _order(dims, len(x.shape))
+    wide = c.builder.reshape(out, tuple(x.shape[d] for d in order))
+    return wide.permute([order.index(d) for d in range(len(order))])
 
 
-@lowers(aten.index_add.default)
-def _index_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref, alpha: float = 1) -> Ref:
-    if c.dim(dim, len(x.shape)) or alpha != 1:
-        raise Unsupported("index_add along another axis than the first; transpose first")
-    return _add_rows(c, x, index, source)
+def _masked_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, accumulate: bool) -> Ref:
+    """One value, or one row of values, wherever a mask over the first axes says so."""
+    mask = indices[0]
+    rest = len(x.shape) - len(mask.shape) if mask is not None else 0
+    while len(values.shape) > rest and values.shape[0] == 1:
+        values = values.squeeze([0])
+    if len(indices) != 1 or mask is None or len(values.shape) > rest:
+        raise Unsupported("writing several values through a mask; use torch.where")
+    for _ in range(rest):
+        mask = mask.unsqueeze(len(mask.shape))
+
+    def program(inside: Value, old: Value, new: Value) -> Value:
+        new = new.cast(c.dtype)
+        return inside.where(old + new if accumulate else new, old)
+
+    return c.builder.map(program, mask, x, values)
 
 
-def _add_rows(c: Context, x: Ref, index: Ref, values: Ref) -> Ref:
-    """x[index[i]] += values[i], as one exact sum per element."""
-    if x.dtype is not F32:
-        raise Unsupported("adding rows of integers; convert to float32 first")
-    row = x.shape[1:]
-    flat_index = c.builder.reshape(index, (prod(index.shape),))
-    flat = c.builder.reshape(values.expand((*index.shape, *row)), (prod(index.shape), *row))
-    order = [*range(1, len(flat.shape)), 0]
-    summed = c.builder.scatter_add(x.shape[0], flat_index, flat.permute(order))
+@lowers(aten.put.default)
+def _put(c: Context, x: Ref, index: Ref, values: Ref, accumulate: bool = False) -> Ref:
+    flat = c.builder.reshape(x, (prod(x.shape),))
+    return c.builder.reshape(_written(c, flat, 0, _wrapped(c, index, prod(x.shape)), values, accumulate), x.shape)
+
+
+def _written(c: Context, x: Ref, dim: int, index: Ref, values: Ref, accumulate: bool) -> Ref:
+    """`values` (axes of `index` in the place of `dim`) written to, or added to, x at `index` along `dim`."""
+    before, after, count = x.shape[:dim], x.shape[dim + 1 :], prod(index.shape)
+    flat = c.builder.reshape(values.expand((*before, *index.shape, *after)), (*before, count, *after))
+    index = c.builder.reshape(index, (count,))
+    if accumulate:
+        return _added(c, x, dim, index, flat)
+    if values.uniform is not None:
+        return _marked(c, x, _along(_hits(c, x.shape[dim], index), dim, len(x.shape)), values)
+    last = _last(c, x.shape[dim], index)
+    return _marked(c, x, _along(last, dim, len(x.shape)), _rows(c, flat, last, dim))
+
+
+def _along(line: Ref, dim: int, rank: int) -> Ref:
+    """One axis as axis `dim` of `rank`."""
+    for _ in range(rank - 1 - dim):
+        line = line.unsqueeze(len(line.shape))
+    return line
+
+
+def _marked(c: Context, x: Ref, mark: Ref, new: Ref) -> Ref:
+    """`new` where the mark is not negative, else x."""
+    return c.builder.map(lambda m, old, new: m.ge(0).where(new.cast(c.dtype), old), mark, x, new)
+
+
+def _hits(c: Context, rows: int, index: Ref) -> Ref:
+    """0 or more for rows that `index` names, −1 for others."""
+    hits = c.builder.scatter_add(rows, index, Ref.constant(F32, 1.0, index.shape))
+    return c.builder.map(lambda v: v.gt(0.0).where(v.program.whole(0), -1), hits)
+
+
+def _last(c: Context, rows: int, index: Ref) -> Ref:
+    """For each row the last k with index[k] = row, or −1: rows·K comparisons, since sums cannot tell who was last."""
+    (count,) = index.shape
+
+    def program(at: Value) -> Value:
+        p = at.program
+        return at.eq(p.index(0)).where(p.index(1), -1)
+
+    return c.builder.max(c.builder.generate((rows, count), program, index), [1])
+
+
+def _added(c: Context, x: Ref, dim: int, index: Ref, values: Ref) -> Ref:
+    """x[…, index[k], …] += values[…, k, …], as one exact sum per element."""
+    order = [*(d for d in range(len(values.shape)) if d != dim), dim]
+    back = [*range(1, dim + 1), 0, *range(dim + 1, len(values.shape))]
+
+    def sums(values: Ref) -> Ref:
+        return c.builder.scatter_add(x.shape[dim], index, values.permute(order)).permute(back)
+
+    summed = sums(values) if x.dtype is F32 else integer_sums(c, values, values.shape[dim], sums)
     if x.uniform is not None and not x.uniform.word:
         return summed
     return c.elementwise(lambda a, b: a + b, x, summed)
+
+
+@lowers(aten.scatter.value, aten.scatter.src)
+def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Ref:
+    source = value if isinstance(value, Ref) else Ref.constant(c.dtype, value, index.shape)
+    return _scattered(c, x, dim, index, source, False)
+
+
+@lowers(aten.scatter_add.default)
+def _scatter_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref) -> Ref:
+    return _scattered(c, x, dim, index, source, True)
+
+
+@lowers(aten.scatter_reduce.two)
+def _scatter_reduce(
+    c: Context, x: Ref, dim: int, index: Ref, source: Ref, reduce: str, include_self: bool = True
+) -> Ref:
+    if reduce != "sum" or not include_self:
+        raise Unsupported(f"scatter_reduce by {reduce}; use 'sum', or comparisons with amax")
+    return _scattered(c, x, dim, index, source, True)
+
+
+def _scattered(c: Context, x: Ref, dim: int, index: Ref, source: Ref, accumulate: bool) -> Ref:
+    """x[…, index[…, k, …], …] = or += source[…, k, …]. With one index in each line a comparison of coordinates, else
+    a scatter into the flat tensor (whose sums share one exponent)."""
+    dim = c.dim(dim, len(x.shape))
+    for d, size in enumerate(index.shape):
+        source = source.slice(d, 0, size)
+    others = [d for d in range(len(x.shape)) if d != dim]
+    if x.shape and index.shape[dim] == 1 and all(x.shape[d] == index.shape[d] for d in others):
+
+        def program(old: Value, at: Value, new: Value) -> Value:
+            return old.program.index(dim).eq(at).where(old + new if accumulate else new, old)
+
+        return c.builder.generate(x.shape, program, x, index, source)
+    strides = row_major(x.shape)
+
+    def place(at: Value) -> Value:
+        total = at * strides[dim]
+        for d in others:
+            total = total + at.program.index(d) * strides[d]
+        return total
+
+    flat = c.builder.generate(index.shape, place, index) if x.shape else index
+    out = _written(c, c.builder.reshape(x, (prod(x.shape),)), 0, flat, source, accumulate)
+    return c.builder.reshape(out, x.shape)

@@ -36,8 +36,23 @@ _INSTEAD: Final = {  # what to use instead, by a part of the operation's name
     "nonzero": "use torch.where, whose shape does not depend on values",
     "linalg": "use products, sums and elementwise operations",
     "fft": "multiply with the transform's matrix",
+    "searchsorted": "count by comparisons: (x.unsqueeze(-1) > edges).sum(-1)",
+    "bucketize": "count by comparisons: (x.unsqueeze(-1) > edges).sum(-1)",
+    "bincount": "sum F.one_hot",
+    "histc": "sum comparisons with the edges",
+    "unique": "use F.one_hot, whose shape does not depend on values",
+    "masked_scatter": "use torch.where",
     "sort": "use amax, or comparisons",
     "topk": "use amax, or comparisons",
+    "median": "use mean, amax, or comparisons",
+    "kthvalue": "use amax, or comparisons",
+    "cummax": "use amax over a masked copy",
+    "cummin": "use amin over a masked copy",
+    "logcumsumexp": "use (x - m).exp().cumsum(d).log() + m with m = x.amax(d, True)",
+    "_cdist": "use (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1).sqrt()",
+    "_pdist": "use (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1).sqrt()",
+    "embedding_renorm": "leave max_norm out, or divide the rows by their norm",
+    "_ctc_loss": "use cross_entropy",
 }
 
 

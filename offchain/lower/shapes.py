@@ -1,4 +1,4 @@
-"""Lowerings of operations that rearrange and reduce: views, products, sums, maxima."""
+"""Lowerings of operations that rearrange: views, and maps over several of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 import torch
 
 from offchain.errors import Unsupported
-from offchain.ir.graph import Axis
+from offchain.ir.graph import Axis, row_major
 from offchain.ir.legality import MAX_INPUTS
-from offchain.lower.program import F32, I32, Value
+from offchain.lower.library import floor_divide, remainder
+from offchain.lower.program import I32, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 
 aten, prims = torch.ops.aten, torch.ops.prims
-
-
-# --- views -------------------------------------------------------------------------------------------------------
 
 
 @lowers(aten.permute.default)
@@ -87,6 +85,64 @@ def _flip(c: Context, x: Ref, dims: Sequence[int]) -> Ref:
     return x
 
 
+@lowers(aten.roll.default)
+def _roll(c: Context, x: Ref, shifts: Sequence[int], dims: Sequence[int] = ()) -> Ref:
+    if not dims:
+        flat = c.builder.reshape(x, (prod(x.shape),))
+        return c.builder.reshape(_roll(c, flat, shifts, [0]), x.shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        d = c.dim(dim, len(x.shape))
+        back = -shift % x.shape[d]
+        if back and x.uniform is None:
+            x = _join(c, [x.slice(d, back, x.shape[d] - back), x.slice(d, 0, back)], d)
+    return x
+
+
+@lowers(aten.repeat.default)
+def _repeat(c: Context, x: Ref, repeats: Sequence[int]) -> Ref:
+    shape = (1,) * (len(repeats) - len(x.shape)) + x.shape
+    x = x.expand(shape)
+    axes = [(d, times, shape[d]) for d, times in enumerate(repeats)]
+    for d, times, size in reversed(axes):
+        x = x.unsqueeze(d) if times > 1 and size > 1 else x
+    wide = [n for _, times, size in axes for n in ((times, size) if times > 1 and size > 1 else (times * size,))]
+    return c.builder.reshape(x.expand(tuple(wide)), c.shape)
+
+
+@lowers(aten.unfold.default)
+def _unfold(c: Context, x: Ref, dim: int, size: int, step: int) -> Ref:
+    """Windows of `size` along an axis, as a last axis."""
+    d = c.dim(dim, len(x.shape))
+    if x.uniform is not None:
+        return x.expand(c.shape)
+    x = _unpadded(c, x, [d])
+    stride = x.axes[d].stride
+    axes = [*x.axes[:d], Axis(stride * step, 0, c.shape[d]), *x.axes[d + 1 :], Axis(stride, 0, size)]
+    return x.with_axes(c.shape, axes)
+
+
+@lowers(aten.diagonal.default)
+def _diagonal(c: Context, x: Ref, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ref:
+    a, b = (c.dim(d, len(x.shape)) for d in (dim1, dim2))
+    if x.uniform is not None:
+        return x.expand(c.shape)
+    count = c.shape[-1]
+    x = _unpadded(c, x.slice(a, max(-offset, 0), count).slice(b, max(offset, 0), count), [a, b])
+    axes = [axis for d, axis in enumerate(x.axes) if d not in (a, b)]
+    return x.with_axes(c.shape, [*axes, Axis(x.axes[a].stride + x.axes[b].stride, 0, count)])
+
+
+def _unpadded(c: Context, x: Ref, dims: Sequence[int]) -> Ref:
+    """The same elements, all coordinates of some axes valid."""
+    whole = all((x.axes[d].lo, x.axes[d].hi) == (0, x.shape[d]) for d in dims)
+    return x if whole and x.uniform is None else c.builder.copy(x)
+
+
+@lowers(aten.eye.default, aten.eye.m)
+def _eye(c: Context, *_: Any, **__: Any) -> Ref:
+    return c.builder.generate(c.shape, lambda p: p.index(0).eq(p.index(1)).cast(c.dtype))
+
+
 @lowers(aten.split_with_sizes.default)
 def _split(c: Context, x: Ref, sizes: Sequence[int], dim: int = 0) -> list[Ref]:
     dim = c.dim(dim, len(x.shape))
@@ -121,9 +177,7 @@ def _pad(c: Context, x: Ref, pad: Sequence[int], value: float = 0.0) -> Ref:
 @lowers(aten.as_strided.default)
 def _as_strided(c: Context, x: Ref, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> Ref:
     """Strides count elements of torch's storage, which is what we have only where that is row-major."""
-    source = c.node.args[0].meta["val"]  # type: ignore[union-attr]
-    if not source.is_contiguous() or source.storage_offset() or source.untyped_storage().nbytes() != source.nbytes:
-        raise Unsupported("as_strided of a view; call .contiguous() before it")
+    _require_own_storage(c)
     if x.uniform is not None:
         return x.expand(c.shape)
     axes = [Axis(step, 0, count) for step, count in zip(stride, size, strict=True)]
@@ -132,23 +186,96 @@ def _as_strided(c: Context, x: Ref, size: Sequence[int], stride: Sequence[int], 
     return whole.with_axes(c.shape, axes, offset or 0)
 
 
+def _require_own_storage(c: Context) -> None:
+    source = c.node.args[0].meta["val"]  # type: ignore[union-attr]
+    if not source.is_contiguous() or source.storage_offset() or source.untyped_storage().nbytes() != source.nbytes:
+        raise Unsupported("as_strided of a view; call .contiguous() before it")
+
+
+@lowers(aten.as_strided_scatter.default)
+def _as_strided_scatter(
+    c: Context, x: Ref, source: Ref, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Ref:
+    """Each place of x takes its coordinates in the window apart, the longest stride first (backward of slices that
+    are assigned to)."""
+    _require_own_storage(c)
+    axes = sorted(zip(stride, size, row_major(tuple(size)), strict=True), reverse=True)
+    axes = [axis for axis in axes if axis[1] > 1]
+    for d, (step, _, _) in enumerate(axes):
+        if step <= sum(inner * (count - 1) for inner, count, _ in axes[d + 1 :]):
+            raise Unsupported("writing through a window that overlaps itself (as_strided); use torch.where")
+    length = prod(x.shape)
+
+    def place(p: Any) -> Value:
+        rest: Value = p.index(0) - (offset or 0)
+        inside, at = rest.ge(0), p.whole(0)
+        for step, count, own in axes:
+            i = floor_divide(rest, step)
+            inside, at, rest = inside & i.lt(count), at + i * own, rest - i * step
+        return (inside & rest.eq(0)).where(at, -1)
+
+    index = c.builder.generate((length,), place)
+    found = c.builder.gather(c.builder.reshape(source, (prod(size),)), index)
+    old = c.builder.reshape(x, (length,))
+    out = c.builder.map(lambda i, new, old: i.ge(0).where(new.cast(c.dtype), old), index, found, old)
+    return c.builder.reshape(out, x.shape)
+
+
 @lowers(aten.slice_scatter.default)
 def _slice_scatter(
     c: Context, x: Ref, source: Ref, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Ref:
     dim = c.dim(dim, len(x.shape))
-    first, last, _ = slice(start, end).indices(x.shape[dim])
-    if step != 1:
-        raise Unsupported("assignment to a slice with a step; use torch.where")
-    wide = source
-    if source.uniform is None:
-        wide = source.pad(dim, first, x.shape[dim] - last)
+    starts, steps = [0] * len(x.shape), [1] * len(x.shape)
+    starts[dim], _, steps[dim] = slice(start, end, step).indices(x.shape[dim])
+    count = len(range(x.shape[dim])[start:end:step])
+    return _assigned(c, x, source.expand((*x.shape[:dim], count, *x.shape[dim + 1 :])), starts, steps)
+
+
+def _assigned(c: Context, x: Ref, source: Ref, starts: Sequence[int], steps: Sequence[int]) -> Ref:
+    """x with `source`, of the same rank, at coordinates start + i·step of every axis."""
+    inner = source.shape
+    wide = source if source.uniform is None else source.expand(x.shape)
+    for d, (first, step) in enumerate(zip(starts, steps, strict=True)):
+        if source.uniform is None:
+            wide = _spread(c, wide, d, first, step, x.shape[d])
 
     def program(old: Value, new: Value) -> Value:
-        at = old.program.index(dim)
-        return (at.ge(first) & at.lt(last)).where(new.cast(c.dtype), old)
+        inside = old.program.whole(1)
+        for d, (first, step, count) in enumerate(zip(starts, steps, inner, strict=True)):
+            at = old.program.index(d)
+            inside = inside & at.ge(first) & at.lt(first + count * step) & remainder(at - first, step).eq(0)
+        return inside.where(new.cast(c.dtype), old)
 
-    return c.builder.generate(x.shape, program, x, wide.expand(x.shape))
+    return c.builder.generate(x.shape, program, x, wide)
+
+
+def _spread(c: Context, x: Ref, dim: int, first: int, step: int, size: int) -> Ref:
+    """Along one axis, coordinate i moves to first + i·step. What reads between them is not defined."""
+    if step == 1:
+        return x.pad(dim, first, size - first - x.shape[dim])
+    shape = (*x.shape[:dim], size, *x.shape[dim + 1 :])
+    line = tuple(size if d == dim else 1 for d in range(len(shape)))
+    index = c.builder.generate(line, lambda p: floor_divide(p.index(dim) - first, step))
+    order = [*(d for d in range(len(shape)) if d != dim), dim]
+    return c.builder.gather(x.permute(order).unsqueeze(dim), index.expand(shape))
+
+
+@lowers(aten.diagonal_scatter.default)
+def _diagonal_scatter(c: Context, x: Ref, source: Ref, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Ref:
+    rank = len(x.shape)
+    a, b = c.dim(dim1, rank), c.dim(dim2, rank)
+    order = list(range(rank - 2))
+    order.insert(a - (a > b), rank - 2)
+    line = source.permute(order).unsqueeze(b)
+    if source.uniform is None:
+        line = line.pad(a, max(-offset, 0), x.shape[a] - line.shape[a] - max(-offset, 0))
+
+    def program(old: Value, new: Value) -> Value:
+        at = old.program.index
+        return (at(b) - at(a)).eq(offset).where(new.cast(c.dtype), old)
+
+    return c.builder.generate(x.shape, program, x, line.expand(x.shape))
 
 
 @lowers(aten.cat.default)
@@ -179,137 +306,3 @@ def _join(c: Context, tensors: Sequence[Ref], dim: int) -> Ref:
         return out
 
     return c.builder.generate(shape, program, *parts)
-
-
-# --- products, sums, maxima --------------------------------------------------------------------------------------
-
-
-@lowers(aten.mm.default)
-def _mm(c: Context, a: Ref, b: Ref) -> Ref:
-    return c.builder.dot(a.unsqueeze(1), b.permute([1, 0]).unsqueeze(0))
-
-
-@lowers(aten.bmm.default)
-def _bmm(c: Context, a: Ref, b: Ref) -> Ref:
-    return c.builder.dot(a.unsqueeze(2), b.permute([0, 2, 1]).unsqueeze(1))
-
-
-@lowers(aten.mv.default, aten.dot.default)
-def _mv(c: Context, a: Ref, b: Ref) -> Ref:
-    return c.builder.dot(a, b)
-
-
-@lowers(aten.addmm.default)
-def _addmm(c: Context, bias: Ref, a: Ref, b: Ref, beta: float = 1, alpha: float = 1) -> Ref:
-    return c.elementwise(lambda x, y: x * beta + y * alpha, bias, _mm(c, a, b))
-
-
-@lowers(aten.sum.dim_IntList, prims.sum.default)
-def _sum(c: Context, x: Ref, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> Ref:
-    axes = c.dims(dims, len(x.shape))
-    if not axes:
-        return c.elementwise(lambda v: v, x)
-    if x.dtype is I32:
-        return _integer_sum(c, x, axes, keepdim)
-    return c.keep(c.builder.sum(x, axes), axes, keepdim)
-
-
-@lowers(aten.sum.default)
-def _sum_all(c: Context, x: Ref, **_: Any) -> Ref:
-    return _sum(c, x, None)
-
-
-def _integer_sum(c: Context, x: Ref, axes: Sequence[int], keepdim: bool) -> Ref:
-    """Integers sum exactly as floats while neither they nor their sum pass 2^24."""
-    count = prod(x.shape[axis] for axis in axes)
-    largest = max(map(abs, x.bounds)) * count
-    if largest > 1 << 24:
-        raise Unsupported(f"a sum of integers that may reach {largest}; convert to float32 first (.float())")
-    floats = c.builder.map(lambda v: v.to_float(), x)
-    total = c.builder.map(lambda v: v.cast(c.dtype), c.builder.sum(floats, axes))
-    return c.keep(total, axes, keepdim)
-
-
-@lowers(aten.mean.dim, aten.mean.default)
-def _mean(c: Context, x: Ref, dims: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Ref:
-    axes = c.dims(dims, len(x.shape))
-    count = prod(x.shape[axis] for axis in axes)
-    total = c.builder.map(lambda v: v / float(count), c.builder.sum(x, axes) if axes else x)
-    return c.keep(total, axes, keepdim)
-
-
-@lowers(prims.var.default, aten.var.correction)
-def _var(
-    c: Context, x: Ref, dims: Sequence[int] | None = None, correction: float | None = 1, keepdim: bool = False, **_: Any
-) -> Ref:
-    """Σ(x − mean)² / (n − correction)."""
-    axes = c.dims(dims, len(x.shape))
-    count = prod(x.shape[axis] for axis in axes)
-    over = count - (1 if correction is None else correction)
-    if over <= 0:
-        raise Unsupported(f"variance of {count} values with correction {correction}; set unbiased=False")
-    mean = c.builder.map(lambda v: v / float(count), c.keep(c.builder.sum(x, axes), axes, True))
-    squares = c.builder.map(lambda v, m: (v - m) * (v - m), x, mean)
-    return c.keep(c.builder.map(lambda v: v / float(over), c.builder.sum(squares, axes)), axes, keepdim)
-
-
-@lowers(aten.amax.default, prims.amax.default)
-def _amax(c: Context, x: Ref, dims: Sequence[int] = (), keepdim: bool = False) -> Ref:
-    axes = c.dims(dims, len(x.shape))
-    return c.keep(c.builder.max(x, axes), axes, keepdim) if axes else x
-
-
-@lowers(aten.any.default, aten.any.dim, aten.any.dims)
-def _any(c: Context, x: Ref, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Ref:
-    axes = c.dims(dims, len(x.shape))
-    truth = c.builder.map(lambda v: v.truth(), x)
-    return c.keep(c.builder.max(truth, axes), axes, keepdim) if axes else truth
-
-
-@lowers(aten.all.default, aten.all.dim, aten.all.dims)
-def _all(c: Context, x: Ref, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Ref:
-    lacking = _any(c, c.builder.map(lambda v: v.truth().negated(), x), dims, keepdim)
-    return c.builder.map(lambda v: v.negated(), lacking)
-
-
-@lowers(aten.max.default)
-def _max(c: Context, x: Ref) -> Ref:
-    return _amax(c, x)
-
-
-@lowers(aten.amin.default)
-def _amin(c: Context, x: Ref, dims: Sequence[int] = (), keepdim: bool = False) -> Ref:
-    lowest = _amax(c, c.builder.map(lambda v: (-v) if v.dtype is F32 else v ^ -1, x), dims, keepdim)
-    return c.builder.map(lambda v: (-v) if v.dtype is F32 else v ^ -1, lowest)
-
-
-@lowers(aten.max.dim)
-def _max_dim(c: Context, x: Ref, dim: int, keepdim: bool = False) -> tuple[Ref, Ref]:
-    dim = c.dim(dim, len(x.shape))
-    top = c.builder.max(x, [dim]) if x.shape else x
-    where = _first(c, x, top.unsqueeze(dim) if x.shape else x, dim)
-    return c.keep(top, [dim], keepdim), c.keep(where, [dim], keepdim)
-
-
-@lowers(aten.argmax.default)
-def _argmax(c: Context, x: Ref, dim: int | None = None, keepdim: bool = False) -> Ref:
-    flat = x if dim is not None else c.builder.reshape(x, (prod(x.shape),))
-    axis = c.dim(dim or 0, len(flat.shape))
-    where = _first(c, flat, c.builder.max(flat, [axis]).unsqueeze(axis), axis)
-    if dim is None:
-        return where.expand(c.shape) if keepdim else where
-    return c.keep(where, [axis], keepdim)
-
-
-def _first(c: Context, x: Ref, top: Ref, dim: int) -> Ref:
-    """First coordinate along `dim` that holds the maximum: the greatest of its complements."""
-    size = x.shape[dim]
-
-    def program(value: Value, best: Value) -> Value:
-        same = value.eq(best)
-        if value.dtype is F32:
-            same = same | (value.ne(value) & best.ne(best))
-        return same.where(value.program.index(dim) ^ -1, -size)
-
-    found = c.builder.generate(x.shape, program, x, top)
-    return c.builder.map(lambda v: v ^ -1, c.builder.max(found, [dim]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log, pi
 from typing import Any, Final
 
@@ -20,6 +20,30 @@ class Substituted(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
+
+
+def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Reflected, repeated and circular borders as slices, whose backward are slices too."""
+    if mode == "constant":
+        return F.pad(x, list(pad), mode, value)
+    for i in range(len(pad) // 2):
+        d, (before, after) = x.ndim - 1 - i, pad[2 * i : 2 * i + 2]
+        size = x.shape[d]
+        if min(before, after) < 0 or (mode != "replicate" and max(before, after) > size - (mode == "reflect")):
+            raise Unsupported(f"{mode} padding of {before} and {after} around {size} elements")
+        borders = [[_border(x, mode, d, n, first)] if n else [] for n, first in ((before, True), (after, False))]
+        x = torch.cat([*borders[0], x, *borders[1]], d)
+    return x
+
+
+def _border(x: Tensor, mode: str, d: int, count: int, first: bool) -> Tensor:
+    """What comes before (`first`) or after x along axis d."""
+    size = x.shape[d]
+    if mode == "circular":
+        return x.narrow(d, size - count if first else 0, count)
+    if mode == "reflect":
+        return x.narrow(d, 1 if first else size - 1 - count, count).flip(d)
+    return x.narrow(d, 0 if first else size - 1, 1).expand([*x.shape[:d], count, *x.shape[d + 1 :]])
 
 
 def _one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
@@ -94,6 +118,7 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
+    F.pad: _pad,
     F.one_hot: _one_hot,
     F.gaussian_nll_loss: _gaussian_nll,
     F.embedding_bag: _embedding_bag,

@@ -64,11 +64,13 @@ _DECOMPOSED: Final = [
     aten.linalg_vector_norm,
     aten.addmv,
     aten.dist,
+    aten.new_empty_strided,
 ]
 _DIRECT: Final = [
     aten.roll,
     aten.eye,
     aten.native_layer_norm_backward,
+    aten._safe_softmax,
     aten.softplus,
     aten.im2col,
     aten.col2im,
