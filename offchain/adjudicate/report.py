@@ -73,7 +73,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Report:
-    """`gas`: the most that a judgement of that kind was estimated at (one a node)."""
+    """`gas`: estimate for one judgement of that kind, at the node that has most to open and execute."""
 
     step: int
     samples: int

@@ -145,7 +145,7 @@ class Arena:
                 gas.append(last.gas_used)
             except Reverted as refusal:
                 if not cheats:
-                    raise
+                    return replace(trial, ending=refusal.name, moves=len(gas) + 1)
                 ending = refusal.name
                 self._wait(view.deadline - self.chain.head().timestamp + 1)
                 last = other.timeout(dispute)

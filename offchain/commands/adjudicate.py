@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from random import Random
 from secrets import randbits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -14,12 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from offchain.commands.common import json_option, table_of
 from offchain.errors import BadInput, OffchainError
-from offchain.exec.base import EXECUTORS, make_executor
+from offchain.exec.base import EXECUTORS, Executor, make_executor
 
 if TYPE_CHECKING:
     from offchain.adjudicate import Report
+    from offchain.store.taskfile import Task
 
 SHOWN = 20  # faults; --json has them all
+
+
+class Asked(NamedTuple):
+    step: int
+    samples: int
+    seed: int
 
 
 class Misjudged(OffchainError):
@@ -60,33 +67,42 @@ def adjudicate(
     \b
     Example:  offchain adjudicate digits.task --step 7 --samples 200
     """
-    from offchain.adjudicate import adjudicate as judge
-    from offchain.adjudicate import court, require_step
-    from offchain.adjudicate.trial import Arena, Interval
+    from offchain.adjudicate import require_step
     from offchain.store.taskfile import Task
 
     if dispute and rpc_url:
         raise BadInput("--dispute moves the chain's clock: it needs a chain of its own, without --rpc-url")
     task = Task.load(file)
     require_step(task, step)
-    seed = randbits(32) if seed is None else seed
     runs = make_executor(executor, task.graph, task.constants, task.datasets)
+    report = _judged(task, Asked(step, samples, randbits(32) if seed is None else seed), runs, rpc_url, dispute)
+    _print(report, as_json)
+    if not report.right:
+        raise Misjudged(_complaint(report))
+
+
+def _judged(task: Task, asked: Asked, runs: Executor[Any], rpc_url: str | None, dispute: bool) -> Report:
+    """With a bar on stderr."""
+    from offchain.adjudicate import adjudicate as judge
+    from offchain.adjudicate import court
+    from offchain.adjudicate.trial import Arena, Interval
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with court(rpc_url) as chain, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("judged", total=samples)
+        bar = progress.add_task("traced", total=asked.samples)
 
         def watch(what: str, done: int, total: int) -> None:
             progress.update(bar, description=what, completed=done, total=total)
 
-        report = judge(task, step, samples, seed, chain, runs, watch)
+        report = judge(task, asked.step, asked.samples, asked.seed, chain, runs, watch)
         if dispute:
-            kinds = len(report.by_kind)
-            for trial in Arena(chain, Interval.around(task, step, runs)).trials(Random(seed)):
+            arena = Arena(chain, Interval.around(task, asked.step, runs))
+            kinds = len({node.kind for node in task.graph.nodes})
+            watch("disputed", 0, kinds)
+            for trial in arena.trials(Random(asked.seed)):
                 report.trials.append(trial)
                 watch("disputed", len(report.trials), kinds)
-    _print(report, as_json)
-    if not report.right:
-        raise Misjudged(_complaint(report))
+        return report
 
 
 def _print(report: Report, as_json: bool) -> None:
