@@ -1,7 +1,7 @@
 """Library expansions: transcendental functions as fixed sequences of primitives.
 
 Each states its largest error against the exact value in units in the last place of that value's binade, as measured
-at all 2^32 inputs by `scripts/ulp.py` (docs/library.md holds its table). NaN, infinities, overflow, subnormals and
+by `scripts/ulp.py` (docs/library.md says at which inputs). NaN, infinities, overflow, subnormals and
 signed zeros are as in C99, Annex F. Polynomials are minimax fits made for this package, unless they name a source.
 """
 

@@ -74,7 +74,7 @@ def exp2_of_sum(big: Value, small: Value) -> Value:
 
 
 def expm1(x: Value) -> Value:
-    """e^x − 1; 1.5 ulp."""
+    """e^x − 1; 2 ulp."""
     less_one, n = _reduced(clamp(x, -20.0, 89.0))
     # 2^128 is no float, but half of it and half of the rest are, until the last doubling
     half = n - 1

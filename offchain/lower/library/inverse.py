@@ -41,7 +41,7 @@ def _from_right_angle(angle: Value, turns: float = 1.0) -> Value:
 
 
 def atan(x: Value) -> Value:
-    """Inverse tangent; 1.5 ulp."""
+    """Inverse tangent; 2 ulp."""
     size = x.abs()
     steep = size.gt(1.0)
     angle = _atan_up_to_1(steep.where(1.0 / size, size))
@@ -49,7 +49,7 @@ def atan(x: Value) -> Value:
 
 
 def atan2(y: Value, x: Value) -> Value:
-    """Angle of the point (x, y); 2 ulp. Special cases as in C99, F.9.1.4."""
+    """Angle of the point (x, y); 2.5 ulp. Special cases as in C99, F.9.1.4."""
     width, height = x.abs(), y.abs()
     steep = width.lt(height)
     low, high = steep.where(width, height), steep.where(height, width)

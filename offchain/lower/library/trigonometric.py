@@ -72,7 +72,7 @@ def cos(x: Value) -> Value:
 
 
 def tan(x: Value) -> Value:
-    """Tangent; 2.5 ulp for |x| ≤ 10^5, NaN for infinities."""
+    """Tangent; 3 ulp for |x| ≤ 10^5, NaN for infinities."""
     r, quarter = _reduced(x)
     odd = quarter & 1
     sine, cosine = _sine(*r), _cosine(*r)
