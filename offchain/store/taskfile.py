@@ -1,8 +1,8 @@
 """The task file: everything that a worker needs to replay a task, in one safetensors file.
 
 Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`; metadata `format`, `name`, `steps`,
-`parameters`, `parts`. Reading it runs no code of the requester and trusts nothing: the graph must be canonical and
-legal, every tensor must have the dtype and shape that the graph says, constants and datasets their roots.
+`parameters`, `parts`, `seal`. Reading it runs no code of the requester and trusts nothing: the graph must be canonical
+and legal, every tensor must have the dtype and shape that the graph says, constants and datasets their roots.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -97,8 +98,17 @@ class Task:
         ):
             names = _fields(prefix, specs)
             fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
-        texts = {"name": self.name, "steps": str(self.steps), "parameters": json.dumps(self.parameters)}
-        write(path, fields, {"format": FORMAT, "parts": dumps(self.parts), **texts})
+        write(path, fields, {"format": FORMAT, "seal": self.seal, **self._texts()})
+
+    def _texts(self) -> dict[str, str]:
+        parameters = json.dumps(self.parameters)
+        return {"name": self.name, "steps": str(self.steps), "parameters": parameters, "parts": dumps(self.parts)}
+
+    @property
+    def seal(self) -> str:
+        """Digest of all that the file says. It shows a damaged file; only the roots on chain show a forged one."""
+        graph = sha256(encode_graph(self.graph)).hexdigest()  # its root does not bind names
+        return sha256(json.dumps([graph, self.state_root.hex(), self._texts()]).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: str | Path) -> Task:
@@ -124,7 +134,10 @@ class Task:
             if not _is_plain(name):
                 raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
             parts = _parts(file, slots)
-            return cls(graph, constants, datasets, state, steps, name, _parameters(file, slots, parts), parts)
+            task = cls(graph, constants, datasets, state, steps, name, _parameters(file, slots, parts), parts)
+            if file.text("seal") != task.seal:
+                raise file.fault("seal", "does not match: the file was damaged or altered")
+            return task
 
 
 def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from offchain import cli
 from offchain.commands.plot import curve
-from offchain.commands.task import facts
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS
 from offchain.ir.encoding import encode_graph
@@ -213,10 +212,10 @@ def test_truncated_files_are_refused(file: Path, tmp_path: Path, capsys: Capture
     assert list(tmp_path.iterdir()) == [cut]
 
 
-def test_altered_bytes_are_refused_or_make_another_task(file: Path, training: Training, tmp_path: Path) -> None:
-    """Names, steps and the initial state are bound by the terms on chain, not by the file: they show as different."""
+def test_altered_bytes_are_refused(file: Path, training: Training, tmp_path: Path) -> None:
+    """All but those that change nothing, such as the spelling of a space in the header."""
     whole, path, draw = file.read_bytes(), tmp_path / "altered.task", random.Random(5)
-    same, refused = facts(training.task, file, as_json=True), []
+    refused = []
     for _ in range(400):
         at = draw.randrange(len(whole))
         changed = whole[at] ^ draw.randrange(1, 256)
@@ -226,8 +225,8 @@ def test_altered_bytes_are_refused_or_make_another_task(file: Path, training: Tr
         except BadInput as error:
             refused.append(str(error))
             continue
-        assert facts(task, path, as_json=True) != same or task.parts != training.task.parts, (at, changed)
-    assert len(refused) > 300
+        assert task.seal == training.task.seal, (at, changed)
+    assert len(refused) > 380
     assert not any("\n" in line for line in refused)
 
 

@@ -109,13 +109,13 @@ def test_altered_content_is_named(path: Path, field: str) -> None:
         Task.load(path)
 
 
-def test_altered_state_gives_another_root(task: Task, path: Path) -> None:
+def test_an_altered_state_breaks_the_seal(path: Path) -> None:
     def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
-        body[at(head, "state.1.bias")] ^= 1
+        body[at(head, "state.pack.0")] ^= 1
 
     rewrite(path, change)
-    with pytest.raises(BadBlob, match="state root"):
-        Task.load(path).verify(task.graph_root, task.state_root)
+    with pytest.raises(BadBlob, match="seal: does not match"):
+        Task.load(path)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_altered_state_gives_another_root(task: Task, path: Path) -> None:
 )
 def test_initial_values_that_are_no_numbers_are_refused(path: Path, word: int, reason: str) -> None:
     def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
-        struct.pack_into("<I", body, at(head, "state.1.bias"), word)
+        struct.pack_into("<I", body, at(head, "state.pack.0"), word)
 
     rewrite(path, change)
-    with pytest.raises(BadBlob, match=rf"state\.1\.bias: .*{reason}"):
+    with pytest.raises(BadBlob, match=rf"state\.pack\.0: .*{reason}"):
         Task.load(path)
 
 
@@ -153,6 +153,7 @@ def test_log_must_start_empty(path: Path) -> None:
         ("parameters", "[[]]"),
         ("parameters", "[" * 100_000),
         ("parameters", '["nobody"]'),
+        ("seal", "0" * 64),
         ("parts", "{}"),
         ("parts", "[" * 100_000),
         ("parts", '[["a", "nowhere", 0, [1]]]'),
@@ -280,7 +281,7 @@ def test_checkpoint_of_another_state_is_refused(task: Task, tmp_path: Path) -> N
         load_state(tmp_path / "c", task.graph, task.state_root)
 
 
-@pytest.mark.parametrize("field", ["state.1.weight", "state.log"])
+@pytest.mark.parametrize("field", ["state.pack.0", "state.log"])
 def test_altered_checkpoint_is_named(task: Task, tmp_path: Path, field: str) -> None:
     state = after(task, 2)
     save_state(tmp_path / "c", task.graph, state)
@@ -296,8 +297,8 @@ def test_altered_checkpoint_is_named(task: Task, tmp_path: Path, field: str) -> 
 @pytest.mark.parametrize("value", ["00", "zz", ""])
 def test_checkpoint_with_a_malformed_root_is_refused(task: Task, tmp_path: Path, value: str) -> None:
     save_state(tmp_path / "c", task.graph, task.state)
-    rewrite(tmp_path / "c", lambda head, body: head["__metadata__"].update({"root.1.bias": value}))
-    with pytest.raises(BadBlob, match=r"root\.1\.bias"):
+    rewrite(tmp_path / "c", lambda head, body: head["__metadata__"].update({"root.pack.0": value}))
+    with pytest.raises(BadBlob, match=r"root\.pack\.0"):
         load_state(tmp_path / "c", task.graph, task.state_root)
 
 
@@ -305,8 +306,8 @@ def test_checkpoint_lacking_a_slot_is_refused(task: Task, tmp_path: Path) -> Non
     save_state(tmp_path / "c", task.graph, task.state)
 
     def change(head: dict[str, dict[str, object]], body: bytearray) -> None:
-        head["state.odd"] = head.pop("state.1.bias")
+        head["state.odd"] = head.pop("state.pack.0")
 
     rewrite(tmp_path / "c", change)
-    with pytest.raises(BadBlob, match=r"state\.1\.bias: tensor is missing"):
+    with pytest.raises(BadBlob, match=r"state\.pack\.0: tensor is missing"):
         load_state(tmp_path / "c", task.graph, task.state_root)
