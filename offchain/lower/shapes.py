@@ -278,6 +278,12 @@ def _diagonal_scatter(c: Context, x: Ref, source: Ref, offset: int = 0, dim1: in
     return c.builder.generate(x.shape, program, x, line.expand(x.shape))
 
 
+@lowers(aten.copy_.default)
+def _filled(c: Context, x: Ref, source: Ref, *_: Any) -> Ref:
+    """What the tracer lets through: later reads of x are reads of this."""
+    return c.elementwise(lambda v: v, source).expand(c.shape)
+
+
 @lowers(aten.cat.default)
 def _cat(c: Context, tensors: Sequence[Ref], dim: int = 0) -> Ref:
     """Each part read outside of its range gives 0; the coordinate chooses the part."""

@@ -225,11 +225,25 @@ def _refuse_writes(module: GraphModule) -> None:
     """Writing in place that is left after functionalization goes to trained parameters or to tensors from outside."""
     for node in module.graph.nodes:
         schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
+        if schema is not None and schema.is_mutable and not _fills_its_own(node):
             raise Unsupported(
                 f"a parameter, or a tensor from outside the model, is written in place ({node.target}): in-place "
                 "tricks on inputs cannot be replayed; write only buffers of the model"
             )
+
+
+def _fills_its_own(node: Node) -> bool:
+    """Whether this is a copy into a tensor that the step made itself, of which there are no views: later reads are of
+    this node. Functionalization leaves that where a mask is made of tensors from outside alone."""
+    target: Any = node.args[0]
+    if node.target is not aten.copy_.default or target.op != "call_function":
+        return False
+    return not any(_is_view(user) for user in (target, *target.users) if user.target is not aten.copy_.default)
+
+
+def _is_view(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(result.alias_info is not None for result in schema.returns)
 
 
 @contextmanager
