@@ -16,24 +16,13 @@ from offchain.ir.graph import Graph
 from offchain.lower import compile
 from offchain.lower.order import uniform_rows
 from offchain.lower.random import replayed
+from tests.cases import Cases, total
 from tests.gradients import assert_same_bits, gradient_job, gradients64, run
 
 SEED = 0x1234_5678_9ABC
 SHAPE = (3, 5)
 DATA = {"x": torch.linspace(-1, 1, 15).reshape(SHAPE), "p": torch.linspace(0.05, 0.95, 15).reshape(SHAPE)}
 Draw = Callable[[Tensor], Tensor]
-
-
-class Weights(nn.Module):
-    """A parameter whose gradient under `(w * draw).sum()` is the draw itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.linspace(0.5, 1.5, 15).reshape(SHAPE))
-
-
-def times(draw: Draw) -> Callable[[Any, dict[str, Tensor]], Tensor]:
-    return lambda model, batch: (model.w * draw(batch["p"])).sum()
 
 
 EXACT: dict[str, Draw] = {
@@ -67,17 +56,23 @@ CLOSE: dict[str, Draw] = {
 }
 
 
-@pytest.mark.parametrize("name", [*EXACT, *CLOSE])
-def test_eager_torch_draws_the_same(name: str) -> None:
-    draw = {**EXACT, **CLOSE}[name]
-    task = assert_same_bits(gradient_job(Weights(), times(draw), DATA, seed=SEED))
+@pytest.mark.parametrize(("draws", "exact"), [(EXACT, True), (CLOSE, False)], ids=["exact", "close"])
+def test_eager_torch_draws_the_same(draws: dict[str, Draw], exact: bool) -> None:
+    """All of them in one step, so that each must count the operations before it."""
+    model = Cases({name: lambda w, b: w for name in draws}, DATA["p"])
+
+    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        return torch.stack([(model.w[name] * draw(batch["p"])).sum() for name, draw in draws.items()]).sum()
+
+    state = run(assert_same_bits(gradient_job(model, loss, DATA, seed=SEED)))
     with replayed(SEED, 0):
-        wanted = draw(DATA["p"])
-    got = run(task)["momentum.w"]
-    if name in EXACT:
-        np.testing.assert_array_equal(got, wanted.numpy())
-    else:
-        np.testing.assert_allclose(got, wanted.numpy(), rtol=2e-6, atol=2e-6)
+        wanted = {name: draw(DATA["p"]).numpy() for name, draw in draws.items()}
+    for name, numbers in wanted.items():
+        got = state[f"momentum.w.{name}"]
+        if exact:
+            np.testing.assert_array_equal(got, numbers, err_msg=name)
+        else:
+            np.testing.assert_allclose(got, numbers, rtol=2e-6, atol=2e-6, err_msg=name)
 
 
 def philox(counter: tuple[int, ...], seed: int) -> list[int]:
@@ -192,8 +187,11 @@ def test_distributions() -> None:
     ],
 )
 def test_refused(draw: Draw, words: str) -> None:
+    def case(w: Tensor, b: dict[str, Tensor]) -> Tensor:
+        return w * draw(b["p"])
+
     with pytest.raises(Unsupported, match=words):
-        compile(gradient_job(Weights(), times(draw), DATA))
+        compile(gradient_job(Cases({"w": case}, DATA["x"]), total({"w": case}), DATA))
 
 
 def test_replay_refuses_what_has_no_counter() -> None:
