@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offchain.errors import Unsupported
 from offchain.lower.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
@@ -153,3 +154,8 @@ for _name, (_forward, _backward) in _POOLING.items():
     for _n in (2, 3):
         lowers(getattr(aten, _name.format(_n)).default)(partial(_forward, _n))
         lowers(getattr(aten, f"{_name.format(_n)}_backward").default)(partial(_backward, _n))
+
+
+@lowers(aten.fractional_max_pool2d.default, aten.fractional_max_pool3d.default)
+def _fractional_max_pool(c: Context, *_: Any) -> Ref:
+    raise Unsupported("pooling over windows drawn at random; use MaxPool2d, or AdaptiveMaxPool2d for other ratios")
