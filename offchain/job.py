@@ -54,7 +54,7 @@ class Job:
     batch_size  rows a step
     steps       steps in all, a multiple of `interval`
     interval    steps between two checkpoints
-    seed        of the default order
+    seed        of the default order, and of dropout and other random operations
     metrics     further scalars for the log, `metric(model, batch)`, after the loss
     bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox

@@ -15,6 +15,7 @@ from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
 from offchain.ir.legality import MAX_INPUTS, check
 from offchain.ir.primitives import Instr, Op
+from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.job import Job
 from offchain.lower import (  # noqa: F401  they fill the registry
     elementwise,
@@ -30,7 +31,6 @@ from offchain.lower import (  # noqa: F401  they fill the registry
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder
-from offchain.lower.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context
 from offchain.lower.trace import Traced, as_int32, trace

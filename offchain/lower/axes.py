@@ -12,7 +12,7 @@ from dataclasses import replace
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Kind, Node, View, row_major
 from offchain.ir.primitives import Op
-from offchain.lower.program import F32, I32, ProgramBuilder, Value
+from offchain.ir.program import F32, I32, ProgramBuilder, Value
 
 Spell = Callable[[ProgramBuilder, int], Value]
 

@@ -13,7 +13,7 @@ from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import Axis, Input, Kind, Node, Source
 from offchain.ir.legality import EXACT_BITS, MAX_INPUTS
 from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
-from offchain.lower.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
+from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.lower.refs import Ref, broadcast
 
 

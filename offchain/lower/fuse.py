@@ -20,10 +20,10 @@ from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, row_major
 from offchain.ir.legality import MAX_INPUTS, program_types
 from offchain.ir.primitives import MAX_PROGRAM, Program
+from offchain.ir.program import F32, I32, ProgramBuilder, Value
 from offchain.lower.axes import coalesced, cut
 from offchain.lower.builder import compact
 from offchain.lower.copies import without_copies
-from offchain.lower.program import F32, I32, ProgramBuilder, Value
 
 FREE: Final = 8  # instructions of a map without inputs that may be copied
 LIGHT: Final = 12  # instructions of any map that may be copied, and what it may read

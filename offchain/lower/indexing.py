@@ -11,7 +11,7 @@ import torch
 
 from offchain.errors import Unsupported
 from offchain.ir.graph import row_major
-from offchain.lower.program import F32, FULL, Bounds, Value
+from offchain.ir.program import F32, FULL, Bounds, Value
 from offchain.lower.reductions import integer_sums
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from offchain.ir.program import Value
 from offchain.lower.library import exp
-from offchain.lower.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 

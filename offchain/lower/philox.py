@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
-from offchain.lower.program import Value
+from offchain.ir.program import Value
 
 WORDS: Final = 4  # that one counter gives
 ROUNDS: Final = 10

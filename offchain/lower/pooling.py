@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from offchain.errors import Unsupported
-from offchain.lower.program import Value
+from offchain.ir.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 from offchain.lower.resample import Taps

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import Unsupported
-from offchain.lower.program import F32, FULL, I32, Value
+from offchain.ir.program import F32, FULL, I32, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 

@@ -10,7 +10,7 @@ from offchain.errors import Unsupported
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Source, View
 from offchain.ir.primitives import DType, Instr
-from offchain.lower.program import FULL, Bounds, literal
+from offchain.ir.program import FULL, Bounds, literal
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from torch.fx import Node
 
 from offchain.errors import Unsupported
 from offchain.ir.primitives import DType
+from offchain.ir.program import F32, I32, Value
 from offchain.lower.builder import Builder
-from offchain.lower.program import F32, I32, Value
 from offchain.lower.refs import Ref
 from offchain.lower.trace import origin
 

@@ -15,8 +15,8 @@ import torch
 
 from offchain.errors import Unsupported
 from offchain.ir.encoding import MAX_RANK
+from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import Builder
-from offchain.lower.program import ProgramBuilder, Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from offchain.ir.program import Value
 from offchain.lower.philox import ROUNDS, WORDS, philox
-from offchain.lower.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 
