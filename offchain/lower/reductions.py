@@ -53,6 +53,27 @@ def _addmm(c: Context, bias: Ref, a: Ref, b: Ref, beta: float = 1, alpha: float 
     return c.elementwise(lambda x, y: x * beta + y * alpha, bias, _mm(c, a, b))
 
 
+@lowers(aten._trilinear.default)
+def _trilinear(
+    c: Context,
+    a: Ref,
+    b: Ref,
+    m: Ref,
+    ea: Sequence[int],
+    eb: Sequence[int],
+    em: Sequence[int],
+    dims: Sequence[int],
+    *_: int,
+) -> Ref:
+    """nn.Bilinear and its gradients: Σ of the elementwise product of three tensors, each with some axes put in."""
+    operands = []
+    for ref, axes in ((a, ea), (b, eb), (m, em)):
+        for axis in sorted(axes):
+            ref = ref.unsqueeze(axis)
+        operands.append(ref)
+    return c.builder.sum(c.builder.map(lambda x, y, z: x * y * z, *operands), sorted(dims))
+
+
 @lowers(aten.sum.dim_IntList, prims.sum.default)
 def _sum(c: Context, x: Ref, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> Ref:
     axes = c.dims(dims, len(x.shape))
