@@ -16,7 +16,7 @@ from offchain.ir.program import Value
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 from offchain.lower.resample import Taps
-from offchain.lower.windows import Sizes, Windows, paired
+from offchain.lower.windows import Sizes, Windows, paired, summed
 
 aten = torch.ops.aten
 _LOWEST: Final = float("-inf")
@@ -108,9 +108,7 @@ def _divisors(windows: Windows, include_pad: bool, override: int | None) -> np.n
 
 
 def _mean(c: Context, x: Ref, windows: Windows, include_pad: bool = True, override: int | None = None) -> Ref:
-    lead = len(x.shape) - len(windows.size)
-    read = windows.view(c.builder, x)
-    total = c.builder.sum(read, range(lead + 1, len(read.shape), 2))
+    total = summed(c.builder, windows.view(c.builder, x), len(windows.size))
     return c.builder.map(lambda v, n: v / n, total, c.builder.constant(_divisors(windows, include_pad, override)))
 
 

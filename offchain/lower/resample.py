@@ -1,4 +1,4 @@
-"""Linear operations in which each output reads a few elements with constant weights: resizing, mirrored padding.
+"""Linear operations in which each output reads a few elements with constant weights: resizing, adaptive means.
 
 All of them treat their axes separately, so that what torch makes of an identity matrix, axis by axis, tells the
 weights.
@@ -21,7 +21,7 @@ from offchain.ir.arrays import Array
 from offchain.lower.builder import Builder
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
-from offchain.lower.windows import Sizes, fold, paired
+from offchain.lower.windows import Sizes, Windows, fold, paired, summed
 
 aten = torch.ops.aten
 
@@ -79,13 +79,29 @@ class Taps:
 
     def forward(self, builder: Builder, x: Ref) -> Ref:
         """The operation."""
-        read = self._weighted(builder, self.view(builder, x))
-        lead = len(x.shape) - len(self.size)
-        return builder.sum(read, range(lead + 1, len(read.shape), 2))
+        tiles = self._tiles()
+        if tiles:
+            return tiles.fold(builder, paired(x, tiles.shape))
+        return summed(builder, self._weighted(builder, self.view(builder, x)), len(self.size))
 
     def backward(self, builder: Builder, grad: Ref) -> Ref:
         """Its adjoint."""
+        tiles = self._tiles()
+        if tiles:
+            return summed(builder, tiles.view(builder, grad), len(self.size))
         return self.fold(builder, self._weighted(builder, paired(grad, self.shape)))
+
+    def _tiles(self) -> Windows | None:
+        """Windows over the outputs, if each element is merely repeated over a window of its own."""
+        out = self.shape[::2]
+        repeats = tuple(n // size for n, size in zip(out, self.size, strict=True))
+        if self.at.size != prod(out) or not all(repeats) or not (self.weights == 1).all():
+            return None
+        read = [np.arange(n) // k for n, k in zip(out, repeats, strict=True)]
+        if any(places[-1] >= size for places, size in zip(read, self.size, strict=True)):
+            return None
+        flat = np.ravel_multi_index(np.ix_(*read), self.size)
+        return Windows.of(out, self.size, repeats, repeats, 0, 1) if (flat.ravel() == self.at.ravel()).all() else None
 
     def _weighted(self, builder: Builder, read: Ref) -> Ref:
         if (self.weights == 1).all():
@@ -137,31 +153,3 @@ for _name in _RESIZING:
 @lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def _grid_sampler(c: Context, *_: Any) -> Ref:
     raise Unsupported("sampling at computed places; use F.interpolate, whose places are known beforehand")
-
-
-# --- padding with what is there ----------------------------------------------------------------------------------
-
-
-def _padding(operation: Any, size: Sequence[int], pad: Sequence[int]) -> Taps:
-    n = len(pad) // 2
-
-    def apply(x: Tensor, a: int) -> Tensor:
-        last = 2 * (n - 1 - a)  # torch names the last axis first
-        made: Tensor = operation(x, [count if i in (last, last + 1) else 0 for i, count in enumerate(pad)])
-        return made
-
-    return Taps.of(tuple(size[-n:]), apply)
-
-
-def _pad(c: Context, x: Ref, pad: Sequence[int]) -> Ref:
-    return _padding(c.node.target, x.shape, pad).forward(c.builder, x)
-
-
-def _pad_backward(operation: Any, c: Context, grad: Ref, x: Ref, pad: Sequence[int]) -> Ref:
-    return _padding(operation, x.shape, pad).backward(c.builder, grad)
-
-
-for _name in (f"{_kind}_pad{_n}d" for _kind in ("reflection", "replication") for _n in (1, 2, 3)):
-    _operation = getattr(aten, _name).default
-    lowers(_operation)(_pad)
-    lowers(getattr(aten, f"{_name}_backward").default)(partial(_pad_backward, _operation))

@@ -125,6 +125,12 @@ def fold(builder: Builder, terms: Ref, places: Ref, size: Sizes) -> Ref:
     return builder.reshape(summed.permute([*range(1, len(lead) + 1), 0]), (*lead, *size))
 
 
+def summed(builder: Builder, read: Ref, axes: int) -> Ref:
+    """(…, y, x): sums over each window of (…, y, ky, x, kx), whose windows have that many axes."""
+    rank = len(read.shape)
+    return builder.sum(read, range(rank - 2 * axes + 1, rank, 2))
+
+
 # --- convolutions ------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from offchain.errors import Unsupported
+from offchain.ir.graph import Kind
 from offchain.lower import compile
 from tests.gradients import gradient_job
 from tests.layers import LINE, PLANE, Case, Fed, assert_layer
@@ -51,3 +52,8 @@ def test_sampling_at_computed_places_is_refused() -> None:
     model = Fed(nn.Identity(), (1, 2, 3, 3))
     with pytest.raises(Unsupported, match=r"grid_sampler.*use F\.interpolate"):
         compile(gradient_job(model, lambda m, b: F.grid_sample(m(), b["at"]).sum(), {"at": torch.zeros(1, 2, 2, 2)}))
+
+
+def test_repeating_elements_needs_no_table() -> None:
+    task = assert_layer(lambda: nn.Upsample(scale_factor=(2, 3)), (1, 2, 3, 2))
+    assert not [n for n in task.graph.nodes if n.kind is Kind.SCATTER_ADD] and len(task.constants) == 0
