@@ -88,7 +88,7 @@ class Context:
             self._refuse_types(node)
             lower = REGISTRY.get(node.target)
             if lower is None:
-                raise Unsupported("not supported; " + _instead(str(node.target)))
+                raise Unsupported("not supported; " + instead(str(node.target)))
             args = torch.fx.map_arg(node.args, lambda n: self.values[n])
             kwargs = torch.fx.map_arg(node.kwargs, lambda n: self.values[n])
             return lower(self, *args, **kwargs)
@@ -156,6 +156,7 @@ class Context:
                 raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}")
 
 
-def _instead(name: str) -> str:
+def instead(name: str) -> str:
+    """What to use in place of an operation that is not supported."""
     hints = [hint for part, hint in _INSTEAD.items() if part in name]
     return hints[0] if hints else "write it with elementwise operations, sums, products and indexing"

@@ -187,9 +187,14 @@ def batch_of(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
     return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
 
 
-def _make_fx(job: Job, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """How torch takes operations apart before they are lowered."""
     table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
-    table = {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
+    return {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
+
+
+def _make_fx(job: Job, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
+    table = decompositions()
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
         with notes.preserve_node_meta(), _module_notes(job.model), _plain_torch():
