@@ -41,7 +41,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(model(batch["image"]), batch["label"], label_smoothing=0.05)
 
 
-def job(seed: int = 0, steps: int = 200, bits: int = 21) -> Job:
+def job(seed: int = 0, steps: int = 200, bits: int = 21, batch_size: int = 64) -> Job:
     images, labels, _, _ = split()
     return Job(
         model=model(seed),
@@ -49,7 +49,7 @@ def job(seed: int = 0, steps: int = 200, bits: int = 21) -> Job:
         optimizer=(torch.optim.Adam, {"lr": 3e-3}),
         schedule=lambda t: 1 - t / steps,
         dataset={"image": images, "label": labels},
-        batch_size=64,
+        batch_size=batch_size,
         steps=steps,
         interval=steps // 10 or 1,
         seed=seed,

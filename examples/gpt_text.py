@@ -84,7 +84,7 @@ def optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.95))
 
 
-def job(seed: int = 0, steps: int = 300, bits: int = 21, layers: int = LAYERS, batch_size: int = 16) -> Job:
+def job(seed: int = 0, steps: int = 200, bits: int = 21, layers: int = LAYERS, batch_size: int = 16) -> Job:
     def schedule(t: Tensor) -> Tensor:
         """Up in WARM_UP steps, then half a cosine down to a tenth."""
         return torch.minimum((t + 1) / WARM_UP, 0.55 + 0.45 * torch.cos(t * (math.pi / steps)))

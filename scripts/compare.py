@@ -3,8 +3,9 @@
 
     python scripts/compare.py --example mlp_digits --example cnn_digits --seeds 3
 
-Loss: mean of the last tenth of the steps. Memory: what a step needs at its peak beyond what is resident between steps.
-Time and memory are those of seed 0, beside an ordinary training step (torch's own kernels, batch rows by index).
+The loss is the mean of the last tenth of the steps, its difference the largest over the seeds. Time is processor time,
+memory the peak of a step beyond what is resident between steps, both with seed 0 and beside an ordinary training step
+(torch's own kernels, batch rows by index).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import runpy
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +41,7 @@ MEASURED_STEPS = 15  # at most, of the ordinary step
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one step: median seconds; bytes at its peak beyond what is resident before."""
+    """Of one step: median processor seconds; bytes at its peak beyond what is resident between steps."""
 
     seconds: float
     memory: int
@@ -96,9 +97,10 @@ def peak_memory(step: Callable[[], None]) -> int:
 
 
 def timed(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
+    """Processor seconds, which other load on the machine does not lengthen."""
+    start = time.process_time()
     step()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def cost_of(step: Callable[[], None], steps: int) -> Cost:
@@ -158,9 +160,9 @@ class Example:
 
     def compiled(self, seed: int, bits: int) -> Outcome:
         """The step graph, run by the torch executor."""
-        start = time.perf_counter()
+        start = time.process_time()
         training = Training(self.job(seed, bits))
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         graph = training.task.graph
         cost = cost_of(training.step, training.task.steps)
         return self._outcome(
@@ -172,13 +174,12 @@ class Example:
             build_seconds=seconds,
         )
 
-    def rows(self, seeds: int, all_bits: list[int]) -> list[Row]:
+    def rows(self, seeds: int, all_bits: list[int]) -> Iterator[Row]:
         """Plain torch first, then each precision."""
         plain = [self.plain(seed) for seed in range(seeds)]
-        rows = [self._row("plain", plain, plain)]
+        yield self._row("plain", plain, plain)
         for bits in all_bits:
-            rows.append(self._row(f"{bits} bits", [self.compiled(seed, bits) for seed in range(seeds)], plain))
-        return rows
+            yield self._row(f"{bits} bits", [self.compiled(seed, bits) for seed in range(seeds)], plain)
 
     def _row(self, way: str, outcomes: list[Outcome], plain: list[Outcome]) -> Row:
         first, ordinary = outcomes[0], plain[0].cost
@@ -208,7 +209,7 @@ HEAD = (
 
 
 def markdown(row: Row) -> str:
-    """One line of the table; `to plain` is the largest difference over the seeds, ± is the standard deviation."""
+    """One line of the table; ± is the standard deviation over the seeds."""
     test = ", ".join(f"{name} {_mean_and_spread(values)}" for name, values in row.test.items())
     cells = [row.example, str(row.steps), row.way, f"{statistics.fmean(row.losses):.4f}"]
     if row.nodes:

@@ -1,0 +1,104 @@
+"""Every example: its graph computes the same bits in both executors, and learns what plain torch learns."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+import offchain
+from offchain.exec.base import make_executor
+from offchain.job import Job, load
+from offchain.training import Training
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "examples"
+STEPS: Final = 2
+# what makes the larger ones quick; the code is the same
+SIZES: Final[dict[str, dict[str, int]]] = {
+    "cnn_digits": {"batch_size": 8},
+    "gpt_text": {"layers": 1, "batch_size": 2},
+    "lora_minilm": {"layers": 1, "batch_size": 2},
+    "mlp_digits": {},
+    "tabular_classification": {},
+    "tabular_regression": {},
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An example after STEPS steps of its graph, and of plain torch."""
+
+    file: dict[str, Any]
+    sizes: dict[str, int]
+    compiled: Training
+    losses: list[float]  # of plain torch
+    state: dict[str, Tensor]  # of plain torch
+
+    def evaluate(self, state: dict[str, Tensor]) -> dict[str, float]:
+        layers = {name: size for name, size in self.sizes.items() if name == "layers"}
+        result: dict[str, float] = self.file["evaluate"](state, **layers)
+        return result
+
+
+@pytest.fixture(scope="module", params=sorted(SIZES))
+def trained(request: pytest.FixtureRequest) -> Trained:
+    sizes = SIZES[request.param]
+    file = runpy.run_path(str(FOLDER / f"{request.param}.py"), run_name="__job__")
+    job: Job = file["job"](seed=1, steps=STEPS, **sizes)
+    compiled = offchain.compile(job)
+    plain = compiled.plain()
+    compiled.run()
+    plain.run()
+    state = {name: plain.parameters.get(name, value) for name, value in job.model.state_dict().items()}
+    return Trained(file, sizes, compiled, plain.losses, state)
+
+
+def test_every_example_is_tested() -> None:
+    assert sorted(SIZES) == sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def test_reference_gives_the_same_bits(trained: Trained) -> None:
+    task = trained.compiled.task
+    reference = make_executor("reference", task.graph, task.constants, task.datasets)
+    state = reference.load(list(task.state))
+    for t in range(STEPS):
+        state = reference.step(state, t)
+    for slot, wanted, got in zip(task.graph.slots, reference.dump(state), trained.compiled.arrays(), strict=True):
+        np.testing.assert_array_equal(got.view(np.int32), wanted.view(np.int32), err_msg=slot.spec.name)
+
+
+def test_trains_like_plain_torch(trained: Trained) -> None:
+    np.testing.assert_allclose(trained.compiled.losses, trained.losses, rtol=1e-4)
+    start = trained.compiled.job.model.state_dict()
+    got = trained.compiled.state_dict()
+    assert got.keys() == trained.state.keys() == start.keys()
+    for name, wanted in trained.state.items():
+        moved = (wanted - start[name]).double().norm()
+        assert (got[name] - wanted).double().norm() <= 0.01 * moved, name
+
+
+def test_evaluates_on_rows_that_it_does_not_train_on(trained: Trained) -> None:
+    got, wanted = trained.evaluate(trained.compiled.state_dict()), trained.evaluate(trained.state)
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert np.isfinite(value) and got[name] == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["mlp_digits", "tabular_classification", "tabular_regression"])
+def test_is_a_job_file(name: str) -> None:
+    job = load(FOLDER / f"{name}.py")
+    assert job.steps % job.interval == 0 and job.bits == 21
+
+
+def test_digits_are_learnt() -> None:
+    """In far fewer steps than by default, and measured on the test rows."""
+    file = runpy.run_path(str(FOLDER / "mlp_digits.py"), run_name="__job__")
+    training = offchain.compile(file["job"](steps=60))
+    before = file["evaluate"](training.state_dict())["accuracy"]
+    training.run()
+    assert before < 0.3 < 0.85 < file["evaluate"](training.state_dict())["accuracy"]
