@@ -158,9 +158,19 @@ class Convolution:
 
     def to_input(self, y: Ref, w: Ref) -> Ref:
         """Gradient of x, and the transposed convolution."""
-        y = self.builder.copy(y) if y.uniform is not None else y
-        fits = 4 + 2 * len(self.windows.size) <= MAX_RANK
-        return (self._tiles if self.windows.tiled and fits else self._correlated)(y, self._grouped(w))
+        if self.windows.tiled and 4 + 2 * len(self.windows.size) <= MAX_RANK:
+            return self._tiles(y, self._grouped(w))
+        return (self._correlated if max(self.windows.stride) == 1 else self._folded)(y, self._grouped(w))
+
+    def _folded(self, y: Ref, w: Ref) -> Ref:
+        """One product makes what each window adds to each of its coordinates; where they overlap, it is added up."""
+        rows, own, n = y.shape[0], self.windows, len(self.windows.size)
+        left = self.builder.reshape(y, (rows, *w.shape[:2], prod(own.count))).permute([0, 1, 3, 2])
+        right = self.builder.reshape(w, (*w.shape[:3], prod(own.kernel))).permute([0, 2, 3, 1])
+        terms = self.builder.dot(left.unsqueeze(2).unsqueeze(3), right.unsqueeze(3))
+        places = own.places(self.builder).permute([*range(1, 2 * n, 2), *range(0, 2 * n, 2)])
+        shape = (rows, self.groups * w.shape[2], *own.kernel, *own.count)
+        return fold(self.builder, self.builder.reshape(terms, shape), places, own.size)
 
     def _tiles(self, y: Ref, w: Ref) -> Ref:
         """Where windows do not overlap, one product over the outputs makes all that they read."""
@@ -174,21 +184,14 @@ class Convolution:
         return self.windows.fold(self.builder, self.builder.reshape(self.builder.dot(left, right), shape))
 
     def _correlated(self, y: Ref, w: Ref) -> Ref:
-        """The product of the flipped kernel with y, whose elements have zeros between them."""
-        own, starts, shape = self.windows, [0] * len(self.windows.size), [*y.shape]
-        for a in reversed(range(len(starts))):
-            k, stride, reach = own.kernel[a], own.stride[a], own.dilation[a] * (own.kernel[a] - 1)
-            before = -(-(reach - own.padding[a]) // stride)  # elements of y that the first window asks for in vain
-            starts[a] = before * stride - (reach - own.padding[a])
-            count = -(-(starts[a] + own.size[a] + reach) // stride)
-            shape[2 + a] = count * stride
-            y = y.slice(2 + a, -before, count)
-            y = y.unsqueeze(3 + a).slice(3 + a, 0, stride) if stride > 1 else y
+        """With stride 1: the product of y with the flipped kernel, which needs no sum over what overlaps."""
+        own = self.windows
+        axes = zip(own.kernel, own.dilation, own.padding, strict=True)
+        padding = tuple(d * (k - 1) - p for k, d, p in axes)
+        for a, k in enumerate(own.kernel):
             w = w.slice(3 + a, k - 1, k, -1)
-        spread = self.builder.reshape(y, tuple(shape))
-        one = (1,) * len(starts)
-        windows = Windows(tuple(shape[2:]), own.size, own.kernel, one, tuple(-s for s in starts), own.dilation)
-        return self._product(windows, spread, w.permute([0, 2, 1, *range(3, len(w.shape))]))
+        windows = Windows(own.count, own.size, own.kernel, own.stride, padding, own.dilation)
+        return self._product(windows, y, w.permute([0, 2, 1, *range(3, len(w.shape))]))
 
     def _grouped(self, w: Ref) -> Ref:
         """(groups, o/groups, c/groups, *kernel)."""

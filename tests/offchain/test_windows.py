@@ -121,9 +121,10 @@ class Convolved(nn.Module):
 def runs(layer: nn.Module, shape: Shape) -> bool:
     """Whether torch takes this geometry, and no window lies in the padding alone."""
     try:
-        return bool(layer(torch.zeros(shape)).isfinite().all())
+        made = layer(torch.zeros(shape))
     except RuntimeError:  # the kernel is larger than what it slides over
         return False
+    return made.numel() > 0 and bool(made.isfinite().all())
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
