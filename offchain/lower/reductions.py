@@ -202,14 +202,18 @@ def _argmin(c: Context, x: Ref, dim: int | None = None, keepdim: bool = False) -
 
 @lowers(aten.max.dim)
 def _max_dim(c: Context, x: Ref, dim: int, keepdim: bool = False) -> tuple[Ref, Ref]:
+    if not x.shape:
+        return x, Ref.constant(I32, 0)
     dim = c.dim(dim, len(x.shape))
-    top = c.builder.max(x, [dim]) if x.shape else x
-    where = _first(c, x, top.unsqueeze(dim) if x.shape else x, dim)
+    top = c.builder.max(x, [dim])
+    where = _first(c, x, top.unsqueeze(dim), dim)
     return c.keep(top, [dim], keepdim), c.keep(where, [dim], keepdim)
 
 
 @lowers(aten.argmax.default)
 def _argmax(c: Context, x: Ref, dim: int | None = None, keepdim: bool = False) -> Ref:
+    if not x.shape:
+        return Ref.constant(I32, 0)
     flat = x if dim is not None else c.builder.reshape(x, (prod(x.shape),))
     axis = c.dim(dim or 0, len(flat.shape))
     where = _first(c, flat, c.builder.max(flat, [axis]).unsqueeze(axis), axis)

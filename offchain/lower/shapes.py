@@ -112,9 +112,9 @@ def _repeat(c: Context, x: Ref, repeats: Sequence[int]) -> Ref:
 @lowers(aten.unfold.default)
 def _unfold(c: Context, x: Ref, dim: int, size: int, step: int) -> Ref:
     """Windows of `size` along an axis, as a last axis."""
-    d = c.dim(dim, len(x.shape))
-    if x.uniform is not None:
+    if not x.shape or x.uniform is not None:
         return x.expand(c.shape)
+    d = c.dim(dim, len(x.shape))
     x = _unpadded(c, x, [d])
     stride = x.axes[d].stride
     axes = [*x.axes[:d], Axis(stride * step, 0, c.shape[d]), *x.axes[d + 1 :], Axis(stride, 0, size)]

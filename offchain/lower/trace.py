@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -187,6 +188,7 @@ def batch_of(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
     return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
 
 
+@cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """How torch takes operations apart before they are lowered."""
     table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}

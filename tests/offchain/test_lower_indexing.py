@@ -216,3 +216,11 @@ def test_refused(case: Case, words: str) -> None:
     with pytest.raises(OffchainError, match=words) as caught:
         compile(job)
     assert isinstance(caught.value, Unsupported) and "\n" not in str(caught.value)
+
+
+def test_scalars_have_places_and_windows_too() -> None:
+    def ends(p: Tensor, _: Batch) -> Tensor:
+        places = p.argmax() + p.argmin(keepdim=True) + p.max(0).indices
+        return p.max(0).values * 2 + p.min(0).values + p.unfold(0, 1, 1).sum() + places.to(p.dtype)
+
+    assert_cases({"ends": ends}, torch.tensor(1.5), DATA)
