@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,8 @@ import pytest
 from torch import Tensor
 
 import offchain
+from offchain.adjudicate import adjudicate, court
+from offchain.chain.client import Chain
 from offchain.exec.base import make_executor
 from offchain.job import Job, load
 from offchain.training import Training
@@ -43,6 +46,13 @@ class Trained:
         layers = {name: size for name, size in self.sizes.items() if name == "layers"}
         result: dict[str, float] = self.file["evaluate"](state, **layers)
         return result
+
+
+@pytest.fixture(scope="module")
+def judges() -> Iterator[Chain]:
+    """The contracts, on a chain of their own."""
+    with court() as chain:
+        yield chain
 
 
 @pytest.fixture(scope="module", params=sorted(SIZES))
@@ -102,3 +112,11 @@ def test_digits_are_learnt() -> None:
     before = file["evaluate"](training.state_dict())["accuracy"]
     training.run()
     assert before < 0.3 < 0.85 < file["evaluate"](training.state_dict())["accuracy"]
+
+
+def test_the_contracts_uphold_every_node_and_convict_its_falsification(trained: Trained, judges: Chain) -> None:
+    task = trained.compiled.task
+    report = adjudicate(task, STEPS - 1, len(task.graph.nodes), 1, judges)
+    assert report.right, report.wrong
+    told = report.facts()
+    assert told["claims"] == told["upheld"] == told["falsified"] == told["convicted"] == len(task.graph.nodes)
