@@ -42,6 +42,8 @@ def _rows(c: Context, table: Ref, index: Ref, dim: int) -> Ref:
 
 @lowers(aten.index_select.default)
 def _index_select(c: Context, table: Ref, dim: int, index: Ref) -> Ref:
+    if not table.shape:  # a scalar has one place
+        return table
     return _rows(c, table, index, c.dim(dim, len(table.shape)))
 
 

@@ -223,4 +223,6 @@ def test_scalars_have_places_and_windows_too() -> None:
         places = p.argmax() + p.argmin(keepdim=True) + p.max(0).indices
         return p.max(0).values * 2 + p.min(0).values + p.unfold(0, 1, 1).sum() + places.to(p.dtype)
 
-    assert_cases({"ends": ends}, torch.tensor(1.5), DATA)
+    zero = torch.tensor([0])
+    picked: Case = lambda p, _: p.index_select(0, zero) * 2 + p.index_add(0, zero, p) + p.index_fill(0, zero, 3.0)  # noqa: E731
+    assert_cases({"ends": ends, "picked": picked}, torch.tensor(1.5), DATA)
