@@ -37,6 +37,7 @@ from offchain.training import PlainTraining, Training  # noqa: E402
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 MEASURED_STEPS = 15  # at most, of the ordinary step
+MEASURED_PEAKS = 7
 MEASURABLE = 1_000_000  # bytes; the system counts pages, and the allocator keeps some
 
 
@@ -105,10 +106,11 @@ def timed(step: Callable[[], None]) -> float:
 
 
 def cost_of(step: Callable[[], None], steps: int) -> Cost:
-    """Cost of a step, by taking `steps` of them."""
+    """Cost of a step, by taking `steps` of them. Memory is a median: pages that the allocator keeps come and go."""
     warm = [timed(step) for _ in range(min(2, steps))]
-    memory = peak_memory(step) if steps > 2 else 0
-    return Cost(statistics.median([timed(step) for _ in range(steps - 3)] or warm), memory)
+    peaks = [peak_memory(step) for _ in range(min(MEASURED_PEAKS, steps - 2))]
+    timings = [timed(step) for _ in range(steps - 2 - len(peaks))]
+    return Cost(statistics.median(timings or warm), int(statistics.median(peaks or [0])))
 
 
 def ordinary_step(job: Job) -> Callable[[], None]:

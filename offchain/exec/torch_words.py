@@ -94,9 +94,15 @@ def quantise(x: Tensor, e: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
         q = x * _single_power(half)
         q.mul_(_single_power(shift - half))
     else:
-        q = x.double() * power_of_two(shift)
+        q = x.double()
+        q = q.mul_(power_of_two(shift)) if shift.ndim == q.ndim and _fits(shift, q) else q * power_of_two(shift)
     limit = 2 ** (bits - 1) - 1
     return q.round_().clamp_(-limit, limit)
+
+
+def _fits(small: Tensor, large: Tensor) -> bool:
+    """Whether `small` broadcasts to the shape that `large` has, so that it can be applied in place."""
+    return all(a in (1, b) for a, b in zip(small.shape, large.shape, strict=True))
 
 
 def _single_power(n: Tensor) -> Tensor:

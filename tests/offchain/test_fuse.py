@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.exec.reference import evaluate
-from offchain.ir.graph import Kind, Node, Source
+from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
 from offchain.ir.primitives import DType, Op
 from offchain.lower import compile
 from offchain.lower.axes import coalesced, cut
 from offchain.lower.builder import Builder
 from offchain.lower.refs import Ref
+from offchain.lower.schedule import peak, scheduled
 from tests.gradients import assert_same_bits, gradient_job
 
 LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
@@ -152,3 +153,23 @@ def test_four_layers_with_adam_take_three_hundred_nodes_besides_exponents(spelle
 def test_fusion_is_deterministic(layers: int) -> None:
     roots = {compile(gradient_job(language_model(layers), next_letter, text())).graph_root for _ in range(2)}
     assert len(roots) == 1
+
+
+def test_nodes_run_in_an_order_that_keeps_little_alive() -> None:
+    """Ten long tensors, then the sum of each: a sum may run as soon as its tensor is there."""
+    builder = Builder(21, 1)
+    source = Ref.whole(Source.DATA, 0, DType.F32, (1000,))
+    longs = [builder.map(lambda v, i=i: v * (i + 2), source) for i in range(10)]
+    sums = [builder.sum(long, [0]) for long in longs]
+    slots = [Slot(TensorSpec(str(i), DType.F32, ()), Source.NODE, ref.index) for i, ref in enumerate(sums)]
+    kept = {slot.index for slot in slots}
+    assert peak(builder.nodes, kept, range(len(builder.nodes))) > 10_000
+    nodes, moved = scheduled(builder.nodes, slots)
+    assert peak(nodes, {slot.index for slot in moved}, range(len(nodes))) < 1_100
+    for old, new in zip(slots, moved, strict=True):  # the same sums, of the same tensors
+        factors = [
+            [i.word for i in graph[sum_.inputs[0].index].program if i.op is Op.CONST_F32]
+            for graph, sum_ in ((builder.nodes, builder.nodes[old.index]), (nodes, nodes[new.index]))
+        ]
+        assert factors[0] == factors[1]
+    assert scheduled(nodes, moved) == (nodes, moved)  # nothing is left to gain

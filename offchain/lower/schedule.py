@@ -1,0 +1,77 @@
+"""The order in which nodes run: one that keeps little in memory at once.
+
+torch's backward pass takes the gradient of a layer's input before that of its weight, so that what the weight's needs
+stays alive meanwhile. Any order in which inputs come first gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from offchain.ir.graph import Node, Slot, Source
+
+
+def scheduled(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
+    """The nodes in the order of the lower peak: as they are, or always the one that frees most next."""
+    kept = {slot.index for slot in slots if slot.source is Source.NODE}
+    before = list(range(len(nodes)))
+    order = min((before, _thrifty(nodes, kept)), key=lambda order: peak(nodes, kept, order))
+    new = {old: number for number, old in enumerate(order)}
+
+    def renumbered(n: int) -> Node:
+        inputs = (replace(i, index=new[i.index]) if i.source is Source.NODE else i for i in nodes[n].inputs)
+        return replace(nodes[n], inputs=tuple(inputs))
+
+    moved = [replace(s, index=new[s.index]) if s.source is Source.NODE else s for s in slots]
+    return [renumbered(n) for n in order], moved
+
+
+def peak(nodes: Sequence[Node], kept: set[int], order: Sequence[int]) -> int:
+    """Most elements of node outputs that are alive at once, in an order. Nodes in `kept` stay alive."""
+    memory, most = _Memory(nodes, kept), 0
+    for n in order:
+        most = max(most, memory.alive + nodes[n].length)
+        memory.run(n)
+    return most
+
+
+def _thrifty(nodes: Sequence[Node], kept: set[int]) -> list[int]:
+    """Of the nodes whose inputs are there, always the one after which least is alive; of equals, the first."""
+    memory = _Memory(nodes, kept)
+    missing = [len(producers) for producers in memory.producers]
+    ready = {n for n in range(len(nodes)) if not missing[n]}
+    order: list[int] = []
+    while ready:
+        n = min(ready, key=lambda n: (memory.growth(n), n))
+        ready.remove(n)
+        order.append(n)
+        memory.run(n)
+        for reader in memory.readers[n]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.add(reader)
+    return order
+
+
+class _Memory:
+    """What is alive while nodes run."""
+
+    def __init__(self, nodes: Sequence[Node], kept: set[int]) -> None:
+        self.nodes, self.kept, self.alive = nodes, kept, 0
+        self.producers = [{i.index for i in node.inputs if i.source is Source.NODE} for node in nodes]
+        self.readers: list[list[int]] = [[] for _ in nodes]
+        for n, producers in enumerate(self.producers):
+            for producer in producers:
+                self.readers[producer].append(n)
+        self.waiting = [len(readers) for readers in self.readers]
+
+    def growth(self, n: int) -> int:
+        """Elements that come to life with a node, less those whose last reader it is."""
+        last = (p for p in self.producers[n] if self.waiting[p] == 1 and p not in self.kept)
+        return self.nodes[n].length - sum(self.nodes[p].length for p in last)
+
+    def run(self, n: int) -> None:
+        self.alive += self.growth(n)
+        for producer in self.producers[n]:
+            self.waiting[producer] -= 1
