@@ -61,7 +61,7 @@ class _Compiler:
     def __init__(self, job: Job, traced: Traced) -> None:
         self.job, self.traced = job, traced
         self.builder = Builder(job.bits, job.steps)
-        self.context = Context(self.builder, traced.module)
+        self.context = Context(self.builder)
         nodes = list(traced.module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
         self.outputs: list[fx.Node] = list(next(node for node in nodes if node.op == "output").args[0])

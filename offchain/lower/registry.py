@@ -78,7 +78,6 @@ class Context:
     """The node being lowered, and the builder that takes the result."""
 
     builder: Builder
-    attributes: torch.nn.Module
     values: dict[Node, Any] = field(default_factory=dict)
     node: Node = field(init=False)
 
