@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -110,6 +111,7 @@ def row(verdict: Verdict) -> str:
     count = f"{verdict.passed} of {verdict.passed + len(verdict.refused) + len(verdict.wrong)}"
     reason = next(iter(verdict.wrong or verdict.refused), "")
     reason = reason.split(": ", 1)[-1] if " in module " in reason or " in the backward" in reason else reason
+    reason = re.sub(r" at \S+:\d+", "", reason)  # where this script called it
     operation = next(iter(verdict.refused), "").split(" ")[0] if verdict.refused else ""
     why = f"`{operation}`: {reason}" if operation.startswith(("aten.", "prims.")) else reason
     return f"| {verdict.name} | {verdict.status} | {count} | {why.replace('|', '/')} |"
