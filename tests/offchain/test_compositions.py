@@ -121,7 +121,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda scores, y: F.mse_loss(scores, F.one_hot(y, CLASSES).float()),
     "huber": lambda scores, y: F.huber_loss(scores, F.one_hot(y, CLASSES).float(), delta=0.3),
     "bce": lambda scores, y: F.binary_cross_entropy_with_logits(scores, F.one_hot(y, CLASSES).float()),
-    "kl": lambda scores, y: F.kl_div(F.log_softmax(scores, 1), (F.one_hot(y, CLASSES) + 0.5) / 2.5),
+    "kl": lambda scores, y: F.kl_div(
+        F.log_softmax(scores, 1), (F.one_hot(y, CLASSES) + 0.5) / 2.5, reduction="batchmean"
+    ),
 }
 OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
     "sgd": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
