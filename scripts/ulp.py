@@ -161,7 +161,7 @@ def compiled(program: Program, arity: int) -> Callable[..., None]:
     lines.append(f"        out[i] = v{len(program) - 1}")
     scope = {"np": np, "f32": np.float32, "i32": np.int32, "i64": np.int64}
     scope |= {"bits": _bits, "ldexp": _ldexp, "from_bits": _from_bits, "to_int": _to_int, "select": _select}
-    exec("\n".join(lines), scope)
+    exec("\n".join(lines), scope)  # numbers and _EXPRESSIONS only, of programs that this project wrote
     run: Callable[..., None] = njit(scope["run"], error_model="numpy")
     return run
 

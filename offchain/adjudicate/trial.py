@@ -160,9 +160,7 @@ class Arena:
     def _hand(self, account: int) -> Chain:
         """An account of the chain, whose memory does not outlive a snapshot."""
         url = str(cast(Wire, self.chain.w3.provider).endpoint_uri)
-        hand = Chain(url, self.chain.deployment, Account.from_key(self._keys[account]), SendOptions(poll=0.02))
-        hand.w3.middleware_onion.remove("validation")
-        return hand
+        return Chain(url, self.chain.deployment, Account.from_key(self._keys[account]), SendOptions(poll=0.02))
 
     def _look(self, dispute: int, first: int) -> DisputeView | None:
         """The dispute, opened in block `first`; None once it is over."""

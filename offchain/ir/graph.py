@@ -6,6 +6,7 @@ and executed by workers (`offchain.exec`). All tensors are flat; shapes matter o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
@@ -115,6 +116,16 @@ _INPUTS_WITH_K: Final = {
 def has_k(kind: Kind, position: int) -> bool:
     """Whether the view of that input has the extra axis k."""
     return position in _INPUTS_WITH_K[kind]
+
+
+def readers_of(nodes: Sequence[Node]) -> list[set[int]]:
+    """For each node, the nodes that read its output."""
+    readers: list[set[int]] = [set() for _ in nodes]
+    for n, node in enumerate(nodes):
+        for item in node.inputs:
+            if item.source is Source.NODE:
+                readers[item.index].add(n)
+    return readers
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; Non
     Kind.GATHER: (None, _I),
 }
 MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
-_SCALED: Final = {  # input -> input that holds its exponents
+SCALED: Final = {  # input -> input that holds its exponents
     Kind.DOT: ((0, 2), (1, 3)),
     Kind.SUM: ((0, 1),),
     Kind.SCATTER_ADD: ((0, 2),),
@@ -191,7 +191,7 @@ def _bits(graph: Graph, index: int, node: Node) -> Iterator[str]:
 
 
 def _exponents(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    for operand, scale in _SCALED.get(node.kind, ()):
+    for operand, scale in SCALED.get(node.kind, ()):
         source = node.inputs[scale]
         if source.source is not Source.NODE or graph.nodes[source.index].kind is not Kind.EXPONENT:
             yield f"input {scale} must come from an exponent node"

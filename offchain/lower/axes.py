@@ -12,7 +12,7 @@ from dataclasses import replace
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Kind, Node, View, row_major
 from offchain.ir.primitives import Op
-from offchain.ir.program import F32, I32, ProgramBuilder, Value
+from offchain.ir.program import ProgramBuilder, Value
 
 Spell = Callable[[ProgramBuilder, int], Value]
 
@@ -102,7 +102,7 @@ def _changed(node: Node, at: slice, sizes: list[int], axes: Callable[[list[Axis]
         builder = ProgramBuilder(tuple(shape))
 
         def read(number: int) -> Value:
-            return builder.input(number, F32 if inputs[number].dtype is F32 else I32)
+            return builder.input(number, inputs[number].dtype)
 
         program = builder.finish(builder.repeat(program, read, lambda axis: index(builder, axis)))
     return replace(node, shape=tuple(shape), inputs=tuple(inputs), program=program)

@@ -6,27 +6,20 @@ say; a node with one axis more can. A copy goes only if every reader can do with
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
-from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, row_major
+from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
+from offchain.ir.legality import SCALED
 from offchain.ir.primitives import Op
 from offchain.lower.axes import cut
-
-_SCALED: Final = {Kind.DOT: ((0, 2), (1, 3)), Kind.SUM: ((0, 1),), Kind.SCATTER_ADD: ((0, 2),)}
 
 
 def without_copies(nodes: Sequence[Node], slots: Sequence[Slot]) -> list[Node]:
     """The nodes, of which those that nobody reads any more are left in place."""
     out = list(nodes)
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
-    readers: dict[int, set[int]] = defaultdict(set)
-    for n, node in enumerate(out):
-        for item in node.inputs:
-            if item.source is Source.NODE:
-                readers[item.index].add(n)
+    readers = readers_of(out)
     for n, node in enumerate(out):
         if n not in pinned and readers[n] and _is_copy(node):
             changed = _Attempt(out, readers).without(n)
@@ -42,7 +35,6 @@ def _is_copy(node: Node) -> bool:
     return node.kind is Kind.MAP and len(node.program) == 1 and node.program[0].op is Op.INPUT
 
 
-@dataclass
 class _Impossible(Exception):
     """A reader needs the copy."""
 
@@ -52,7 +44,7 @@ class _Attempt:
     """New spellings of the readers of one copy, and of what must be spelled like them; all or none."""
 
     nodes: Sequence[Node]
-    readers: dict[int, set[int]]
+    readers: Sequence[set[int]]
     trial: dict[int, Node] = field(default_factory=dict)
 
     def without(self, copy: int) -> dict[int, Node]:
@@ -75,16 +67,14 @@ class _Attempt:
 
     def _cut_like(self, reader: int, copy: int) -> None:
         """No axis of the reader walks further than one axis of the copy."""
-        done = False
-        while not done:
-            done = True
-            node = self._node(reader)
-            for item in node.inputs:
-                at = _first_cut(node, item, self.nodes[copy]) if item.index == copy else None
-                if at is not None and item.source is Source.NODE:
-                    self._cut(reader, at)
-                    done = False
-                    break
+        while (at := self._first_cut(reader, copy)) is not None:
+            self._cut(reader, at)
+
+    def _first_cut(self, reader: int, copy: int) -> int | None:
+        node = self._node(reader)
+        reads = (item for item in node.inputs if (item.source, item.index) == (Source.NODE, copy))
+        cuts = (_first_cut(node, item, self.nodes[copy]) for item in reads)
+        return next((at for at in cuts if at is not None), None)
 
     def _cut(self, n: int, at: int) -> None:
         """Cut a node's output at a flat stride, and what `legality` wants to be spelled alike: sums and exponents."""
@@ -97,7 +87,7 @@ class _Attempt:
         self.trial[n] = new
         stride, d = max((s, d) for d, s in enumerate(row_major(node.shape)) if s < at and node.shape[d] > 1)
         inner = at // stride
-        for _, scale in _SCALED.get(node.kind, ()):
+        for _, scale in SCALED.get(node.kind, ()):
             item = node.inputs[scale]
             if item.view.axes[d].stride:
                 self._cut(item.index, item.view.axes[d].stride * inner)

@@ -17,10 +17,10 @@ from typing import Final
 
 from offchain.errors import IllegalGraph, Unsupported
 from offchain.ir.encoding import MAX_RANK
-from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, row_major
+from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
 from offchain.ir.legality import MAX_INPUTS, program_types
 from offchain.ir.primitives import MAX_PROGRAM, Program
-from offchain.ir.program import F32, I32, ProgramBuilder, Value
+from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.axes import coalesced, cut
 from offchain.lower.builder import compact
 from offchain.lower.copies import without_copies
@@ -46,11 +46,7 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
     nodes, slots = prune(nodes, slots)
     nodes, slots = prune(without_copies(nodes, slots), slots)
     nodes = _aligned(nodes)
-    readers: list[set[int]] = [set() for _ in nodes]
-    for n, node in enumerate(nodes):
-        for item in node.inputs:
-            if item.source is Source.NODE:
-                readers[item.index].add(n)
+    readers = readers_of(nodes)
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
     for n, node in enumerate(nodes):  # forwards, so that what reads only free maps becomes free itself
         if node.kind is Kind.MAP:
@@ -246,4 +242,4 @@ class _Writer:
                 moved[target] = axis
         read = replace(item, view=View(item.view.offset, tuple(moved)))
         number = self.inputs.setdefault(read, len(self.inputs))
-        return self.builder.input(number, F32 if item.dtype is F32 else I32)
+        return self.builder.input(number, item.dtype)

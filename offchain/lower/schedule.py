@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from offchain.ir.graph import Node, Slot, Source
+from offchain.ir.graph import Node, Slot, Source, readers_of
 
 
 def scheduled(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
@@ -60,10 +60,7 @@ class _Memory:
     def __init__(self, nodes: Sequence[Node], kept: set[int]) -> None:
         self.nodes, self.kept, self.alive = nodes, kept, 0
         self.producers = [{i.index for i in node.inputs if i.source is Source.NODE} for node in nodes]
-        self.readers: list[list[int]] = [[] for _ in nodes]
-        for n, producers in enumerate(self.producers):
-            for producer in producers:
-                self.readers[producer].append(n)
+        self.readers = readers_of(nodes)
         self.waiting = [len(readers) for readers in self.readers]
 
     def growth(self, n: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count, islice
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from offchain import cli
 from offchain.adjudicate import Report, adjudicate, court, draw, trace
 from offchain.adjudicate.case import FALSEHOODS, Bench, Case, falsify
 from offchain.adjudicate.trial import Arena, Interval
@@ -31,6 +29,7 @@ from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.roles.falsified import Falsehood, FalsifiedExecutor
 from offchain.store.taskfile import Task
+from tests import terminal
 from tests.protocol.everything import STEPS, Work, everything
 
 STEP = 5
@@ -251,14 +250,7 @@ def file(task: Task, tmp_path: Path) -> str:
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["offchain", "adjudicate", *args])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as leave:
-        code = int(leave.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
+    return terminal.run(capsys, monkeypatch, "adjudicate", *args)
 
 
 def test_the_command_judges_on_a_chain_of_its_own(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from offchain import cli
 from offchain.commands.common import TOKENS, tokens
+from tests.terminal import run
 
 JOB = """
 import torch
@@ -26,25 +26,22 @@ job = Job(
 """
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    monkeypatch.setattr(sys, "argv", ["offchain", *args])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as leave:
-        code = int(leave.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
-
-
 def test_every_command_explains_itself_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, text, _ = run(capsys, monkeypatch, "--help")
     assert code == 0
     assert all(name in text for name in cli.COMMANDS)
-    leaves = [["worker"], ["demo"], ["deploy"], ["chain", "up"], ["account", "new"], ["vault", "deposit"]]
+    leaves = [
+        ["worker"],
+        ["demo"],
+        ["deploy"],
+        ["run"],
+        ["adjudicate"],
+        ["chain", "up"],
+        ["account", "new"],
+        ["vault", "deposit"],
+    ]
     leaves += [["task", verb] for verb in ("build", "inspect", "post", "status", "result")]
     for leaf in leaves:
         code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
