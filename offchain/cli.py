@@ -21,6 +21,7 @@ COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds
     "run": ("offchain.commands.run", "run"),
     "worker": ("offchain.commands.worker", "worker"),
     "adjudicate": ("offchain.commands.adjudicate", "adjudicate"),
+    "bench": ("offchain.commands.bench", "bench"),
     "demo": ("offchain.commands.demo", "demo"),
 }
 SUMMARIES: Final = {
@@ -32,6 +33,7 @@ SUMMARIES: Final = {
     "run": "Train a task file on this machine, without a chain.",
     "worker": "Bid, train, audit and dispute, until stopped.",
     "adjudicate": "Have the deployed contracts judge a step: true claims must stand, false ones fall.",
+    "bench": "Measure steps, products, hashing and disputes beside what people use now.",
     "demo": "The whole loop on a chain of its own: an honest run, then a cheat.",
 }
 

@@ -59,7 +59,7 @@ class Run:
         count = left if steps is None else steps
         if not 0 <= count <= left:
             raise BadInput(f"{count} steps: {left} of {self.task.steps} are left")
-        with _threads(self._threads):
+        with torch_threads(self._threads):
             for _ in range(count):
                 self._state = self._executor.step(self._state, self.t)
                 self.t += 1
@@ -235,8 +235,11 @@ def _tensors(job: Job) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def torch_threads(count: int | None) -> Iterator[None]:
+    """So many threads of torch's on the CPU; None leaves what there is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

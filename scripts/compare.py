@@ -11,9 +11,6 @@ memory the peak of a step beyond what is resident between steps, both with seed 
 from __future__ import annotations
 
 import argparse
-import copy
-import ctypes
-import gc
 import json
 import runpy
 import statistics
@@ -22,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +27,8 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from offchain.groups import optimizer_over  # noqa: E402
+from offchain.bench.memory import MEASURABLE, peak_memory  # noqa: E402
+from offchain.bench.plain import ordinary_step  # noqa: E402
 from offchain.ir.encoding import encode_graph  # noqa: E402
 from offchain.job import Job  # noqa: E402
 from offchain.training import PlainTraining, Training  # noqa: E402
@@ -38,7 +36,6 @@ from offchain.training import PlainTraining, Training  # noqa: E402
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 MEASURED_STEPS = 15  # at most, of the ordinary step
 MEASURED_PEAKS = 7
-MEASURABLE = 1_000_000  # bytes; the system counts pages, and the allocator keeps some
 
 
 @dataclass(frozen=True)
@@ -82,22 +79,6 @@ class Row:
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
-def _resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, or VmHWM at the peak (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
-
-
-def peak_memory(step: Callable[[], None]) -> int:
-    """Bytes that a step needs beyond what is resident before it."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # or the step would reuse, unseen, what others freed
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-    before = _resident("VmRSS")
-    step()
-    return _resident("VmHWM") - before
-
-
 def timed(step: Callable[[], None]) -> float:
     """Processor seconds, which other load on the machine does not lengthen."""
     start = time.process_time()
@@ -111,24 +92,6 @@ def cost_of(step: Callable[[], None], steps: int) -> Cost:
     peaks = [peak_memory(step) for _ in range(min(MEASURED_PEAKS, steps - 2))]
     timings = [timed(step) for _ in range(steps - 2 - len(peaks))]
     return Cost(statistics.median(timings or warm), int(statistics.median(peaks or [0])))
-
-
-def ordinary_step(job: Job) -> Callable[[], None]:
-    """What a training loop in plain torch does, on a copy of the job's model."""
-    model, compute = copy.deepcopy(job.model), cast("Any", job.loss)
-    kind, groups = job.groups
-    optimizer = optimizer_over(kind, groups, dict(model.named_parameters()))
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def step() -> None:
-        rows = torch.randint(job.rows, (job.batch_size,))
-        compute(model, {name: data[rows] for name, data in job.dataset.items()}).backward()
-        if job.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(trained, job.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 # --- training ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,41 @@
+"""`offchain bench step`: a training step beside one of plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Final
+
+from offchain.bench import memory
+from offchain.bench.jobs import job
+from offchain.bench.plain import deterministic, ordinary_step
+from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
+from offchain.lower import compile as lower
+
+PAIRS: Final = 10
+PEAKS: Final = 7
+
+
+def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
+    """Each job at each precision, beside eager torch with autograd and a fused optimizer, once more deterministic."""
+    for name in jobs:
+        for bits in settings.bits:
+            made = job(name, bits, settings.quick)
+            watch(f"compiling {name}", 0, 1)
+            task = lower(made)
+            ours, peer = Stepping(task, settings.runs(task)), ordinary_step(made, settings.device, fused=True)
+            for label, other in ((name, peer), (f"{name}, deterministic", deterministic(peer))):
+                pairs = settings.measure(ours, other, settings.pairs(PAIRS), watch, label)
+                yield Row.of(label, bits, pairs)
+
+
+def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
+    """Bytes at the peak of a step beyond what is resident between steps, each side in a fresh process."""
+    count = settings.pairs(PEAKS)
+    for name in jobs:
+        for number, bits in enumerate(settings.bits):
+            label, chosen = f"memory {name}", asdict(settings)
+            watch(label, number, len(settings.bits))
+            ours, peer = (memory.peak(name, bits, way, chosen, count) for way in ("ours", "peer"))
+            row = Row.of(label, bits, list(zip(ours, peer, strict=True)), "bytes")
+            yield replace(row, notes={"": "too little to tell"}) if row.peer < memory.MEASURABLE else row

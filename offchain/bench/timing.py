@@ -1,0 +1,151 @@
+"""Interleaved pairs: ours and a peer in turn, in one process, so that a busy machine slows both."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+
+from offchain.errors import BadInput
+from offchain.exec.base import EXECUTORS, Executor, make_executor
+from offchain.store.taskfile import Task
+from offchain.training import torch_threads
+
+WARM: Final = 2  # calls of each before anything is measured: kernels are compiled, buffers taken
+
+Call = Callable[[], object]
+Watch = Callable[[str, int, int], None]  # what is being measured, how many pairs of it, of how many
+
+
+@dataclass(frozen=True)
+class Row:
+    """What something of ours costs beside a peer, over `n` pairs.
+
+    `ours` and `peer` are medians in `unit` (s, bytes, gas); `ratio` is the median of the pairs' own ratios, ours to
+    peer: the halves of a pair are neighbours in time, so that what slows the machine for a while slows both. `bits` is
+    the precision of products, 0 where there are none. `notes` are shown to people.
+    """
+
+    name: str
+    bits: int
+    ours: float
+    peer: float
+    ratio: float
+    n: int
+    unit: str = "s"
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, bits: int, pairs: Sequence[tuple[float, float]], unit: str = "s", **notes: str) -> Row:
+        ours, peer = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratio = statistics.median(a / b for a, b in pairs)
+        return cls(name, bits, ours, peer, ratio, len(pairs), unit, notes)
+
+    def facts(self) -> dict[str, Any]:
+        """For machines: always these six."""
+        ours, peer = f"ours_{self.unit}", f"peer_{self.unit}"
+        return {
+            "name": self.name,
+            "bits": self.bits,
+            ours: self.ours,
+            peer: self.peer,
+            "ratio": self.ratio,
+            "n": self.n,
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure. `n` pairs (None: what suits the verb), `quick` for small sizes that only show that it works.
+
+    Raises BadInput for an executor or a device that there is not.
+    """
+
+    executor: str = "torch"
+    device: str = "cpu"
+    threads: int | None = None
+    bits: tuple[int, ...] = (21, 8)
+    n: int | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise BadInput(f"no executor {self.executor!r}; there are {', '.join(EXECUTORS)}")
+        if self.n is not None and self.n < 1:
+            raise BadInput(f"n is {self.n}, must be at least 1")
+        try:
+            torch.zeros(1, device=self.device).item()
+        except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
+            raise BadInput(f"device {self.device!r}: {str(error).splitlines()[0]}") from error
+        if self.executor == "reference" and self.device != "cpu":
+            raise BadInput(f"device {self.device!r}: the reference executor runs on the CPU only")
+
+    def pairs(self, usual: int) -> int:
+        """How many, where `usual` suits what is measured."""
+        return self.n or (2 if self.quick else usual)
+
+    def runs(self, task: Task) -> Executor[Any]:
+        """The chosen executor on a task."""
+        return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device)
+
+    def measure(self, ours: Call, peer: Call, n: int, watch: Watch, what: str) -> list[tuple[float, float]]:
+        """Seconds of n pairs; which comes first alternates."""
+        watch(what, 0, n)
+        with torch_threads(self.threads), _undisturbed():
+            for call in (ours, peer) * WARM:
+                self._timed(call)
+            return list(self._alternate(ours, peer, n, watch, what))
+
+    def _alternate(self, ours: Call, peer: Call, n: int, watch: Watch, what: str) -> Iterator[tuple[float, float]]:
+        for i in range(n):
+            if i % 2:
+                second = self._timed(peer)
+                yield self._timed(ours), second
+            else:
+                yield self._timed(ours), self._timed(peer)
+            watch(what, i + 1, n)
+
+    def _timed(self, call: Call) -> float:
+        """Seconds until the device has done it."""
+        start = time.perf_counter()
+        result = call()
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
+        seconds = time.perf_counter() - start
+        del result  # freed outside of the measured time, whichever side made it
+        return seconds
+
+
+class Stepping:
+    """A task under an executor: each call is the next step; after the last one it starts counting again."""
+
+    def __init__(self, task: Task, executor: Executor[Any]) -> None:
+        self.task, self.executor = task, executor
+        self.state, self.t = executor.load(task.state), 0
+
+    def __call__(self) -> None:
+        self.state = self.executor.step(self.state, self.t)
+        self.t = (self.t + 1) % self.task.steps
+
+
+def unwatched(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the garbage collector, as timeit does."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

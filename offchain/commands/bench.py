@@ -1,0 +1,141 @@
+"""`offchain bench`: what it costs beside what people use now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from offchain.commands.common import json_option
+from offchain.exec.base import EXECUTORS
+
+if TYPE_CHECKING:
+    from offchain.bench.timing import Row, Settings, Watch
+
+JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")  # of offchain.bench.jobs, which imports torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def bench() -> None:
+    """Measure ours beside a peer: pairs in turn, in one process; medians, and the median of the pairs' ratios.
+
+    \b
+    Example:  offchain bench step --executor torch --threads 1 --bits 21 --json
+    """
+
+
+# --- options and tables ------------------------------------------------------------------------------------------
+
+
+def measured(command: F) -> F:
+    """Adds the options of `Settings`, and passes one as `settings`."""
+
+    @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True)
+    @click.option("--device", default="cpu", show_default=True, help="Of both sides: cpu, cuda, cuda:1 …")
+    @click.option("--threads", type=click.IntRange(1), help="Of both sides on the CPU. Default: all cores.")
+    @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="Again for more. Default: 21 and 8.")
+    @counted
+    @wraps(command)
+    def wrapped(
+        executor: str, device: str, threads: int | None, bits: tuple[int, ...], n: int | None, quick: bool, **rest: Any
+    ) -> None:
+        from offchain.bench.timing import Settings
+
+        command(settings=Settings(executor, device, threads, bits or (21, 8), n, quick), **rest)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def counted(command: F) -> F:
+    """Adds --n, --quick and --json."""
+    command = click.option("--n", type=click.IntRange(1), help="Pairs. Default: what suits.")(command)
+    command = click.option("--quick", is_flag=True, help="Small sizes, two pairs: shows only that it works.")(command)
+    return json_option(command)
+
+
+def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str) -> None:
+    """Measure, with a bar on stderr; then a table, or JSON."""
+    with watching() as watch:
+        rows = list(measure(watch))
+    if as_json:
+        click.echo(json.dumps([row.facts() for row in rows], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, caption=about, caption_justify="left")
+    notes = list(dict.fromkeys(name for row in rows for name in row.notes))
+    table.add_column("ratio", justify="right")
+    table.add_column("")
+    for head in ("bits", "ours", "peer", "n", *notes):
+        table.add_column(head, justify="right")
+    for row in rows:
+        sides = (shown(value, row.unit) for value in (row.ours, row.peer))
+        cells = (f"{row.ratio:.3g}", row.name, str(row.bits or ""), *sides, str(row.n))
+        table.add_row(*cells, *(row.notes.get(name, "") for name in notes))
+    Console(width=80, highlight=False).print(table)
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A bar on stderr, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("measuring", total=None)
+
+        def watch(what: str, done: int, total: int) -> None:
+            progress.update(bar, description=what, completed=done, total=total)
+
+        yield watch
+
+
+def shown(value: float, unit: str) -> str:
+    """A quantity as people read it, three digits of it."""
+    if unit == "gas":
+        return f"{value:,.0f}"
+    scale, name = next((s, n) for s, n in SCALES[unit] if value >= s or (s, n) == SCALES[unit][-1])
+    return f"{value / scale:.3g} {name}"
+
+
+SCALES: Final = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")),
+}
+
+
+# --- verbs -------------------------------------------------------------------------------------------------------
+
+
+@bench.command()
+@click.option(
+    "--job", "jobs", type=click.Choice(JOBS), multiple=True, help="Again for more. Default: gpt, cnn and mlp."
+)
+@click.option("--memory", is_flag=True, help="Measure peak memory instead: ours_bytes and peer_bytes.")
+@measured
+def step(jobs: Iterable[str], memory: bool, settings: Settings, as_json: bool) -> None:
+    """A training step beside one of plain torch.
+
+    gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
+    the same with scaled_dot_product_attention; cnn and mlp are examples/cnn_digits.py and mlp_digits.py. The peer is
+    eager float32 with autograd and the optimizer's fused kernel; once more with use_deterministic_algorithms(True).
+    Ours does not include hashing, which comes once an interval: see `offchain bench hash`.
+
+    Memory is the peak of a step beyond what is resident between steps, each side in a fresh process: of the process
+    on a CPU, of torch's allocator on a GPU.
+
+    \b
+    Example:  offchain bench step --job gpt --bits 8 --threads 2
+              offchain bench step --memory --json
+    """
+    from offchain.bench import step as verb
+
+    chosen = tuple(jobs) or ("gpt", "cnn", "mlp")
+    make = verb.memory_rows if memory else verb.rows
+    report(lambda watch: make(chosen, settings, watch), as_json, "peer: eager torch")
