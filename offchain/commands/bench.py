@@ -139,3 +139,36 @@ def step(jobs: Iterable[str], memory: bool, settings: Settings, as_json: bool) -
     chosen = tuple(jobs) or ("gpt", "cnn", "mlp")
     make = verb.memory_rows if memory else verb.rows
     report(lambda watch: make(chosen, settings, watch), as_json, "peer: eager torch")
+
+
+@bench.command()
+@measured
+def gemm(settings: Settings, as_json: bool) -> None:
+    """An exact matrix product, 1024 x 768 times 768 x 3072, beside float32 and float64 BLAS alone.
+
+    product: the operands are quantised already; integer sums by BLAS, then the one rounding to float32, as torch
+    does it. dot: the whole of what a step graph does for a product, by the chosen executor: exponents, quantisation,
+    sums, rounding.
+
+    \b
+    Example:  offchain bench gemm --bits 8 --threads 1
+    """
+    from offchain.bench.gemm import rows
+
+    report(lambda watch: rows(settings, watch), as_json, "peer: torch.matmul")
+
+
+@bench.command()
+@measured
+def map(settings: Settings, as_json: bool) -> None:
+    """Chains of elementwise operations on 4M elements beside eager torch.
+
+    GELU as minGPT writes it, scaling, causal mask and softmax of attention's scores, a move of Adam. eager is the
+    same expression in torch, operation by operation; kernel is torch's own fused kernel. --bits changes nothing here.
+
+    \b
+    Example:  offchain bench map --threads 1
+    """
+    from offchain.bench.map import rows
+
+    report(lambda watch: rows(settings, watch), as_json, "peer: torch")

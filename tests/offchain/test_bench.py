@@ -6,11 +6,16 @@ import json
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from offchain.bench.alone import computing, updating
+from offchain.bench.gemm import product
+from offchain.bench.map import gelu
 from offchain.bench.timing import Row, Settings
 from offchain.errors import BadInput
+from offchain.ir.graph import Kind
 from tests import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
@@ -89,6 +94,43 @@ def test_the_table_fits_a_terminal(capsys: Capture, monkeypatch: Patch) -> None:
     assert code == 0
     assert out.split()[0] == "ratio"
     assert all(len(line) <= 80 for line in out.splitlines())
+
+
+# --- operations --------------------------------------------------------------------------------------------------
+
+
+def test_gemm(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "gemm", "--n", "3")
+    kinds = [f"{what} / {peer} BLAS" for what in ("product", "dot") for peer in ("float32", "float64")]
+    assert names(found) == [(name, bits) for bits in (21, 8) for name in kinds]
+    assert {row["n"] for row in found} == {3}
+
+
+@pytest.mark.parametrize(("bits", "extent"), [(21, 70), (8, 1500), (4, 70)])
+def test_what_gemm_multiplies_is_the_dot(bits: int, extent: int) -> None:
+    """Longer than a slice of K, too."""
+    a, b = torch.randn(6, extent), torch.randn(extent, 5)
+    task = computing(torch.matmul, a, b, bits=bits)
+    assert [node.kind for node in task.graph.nodes if node.kind is not Kind.MAP] == [*[Kind.EXPONENT] * 2, Kind.DOT]
+    executor = QUICK.runs(task)
+    [result] = (array for array in executor.dump(executor.step(executor.load(task.state), 0)) if array.size == 30)
+    np.testing.assert_array_equal(result.view(np.int32), product(a, b, bits)().numpy().reshape(-1).view(np.int32))
+
+
+def test_map(capsys: Capture, monkeypatch: Patch) -> None:
+    kinds = ["GELU / eager", "GELU / kernel", "softmax / eager", "Adam / eager", "Adam / kernel"]
+    assert names(rows(capsys, monkeypatch, "map")) == [(name, 0) for name in kinds]
+
+
+def test_an_operation_alone_does_what_torch_does() -> None:
+    x = torch.linspace(-3, 3, 128)
+    executor = QUICK.runs(task := computing(gelu, x))
+    state = executor.dump(executor.step(executor.load(task.state), 0))
+    np.testing.assert_allclose(state[1], gelu(x).numpy(), atol=1e-6)
+    executor = QUICK.runs(task := updating(x, torch.optim.Adam, lr=0.5))
+    moved = executor.dump(executor.step(executor.load(task.state), 0))[0]
+    np.testing.assert_allclose(moved, -0.5 * np.sign(x.numpy()), rtol=1e-5)
+    assert all(node.kind is Kind.MAP for node in task.graph.nodes)
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
