@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -62,6 +62,21 @@ def counted(command: F) -> F:
     return json_option(command)
 
 
+def jobs_option(*default: str) -> Callable[[F], F]:
+    """Adds --job, passed as `jobs`."""
+
+    def adding(command: F) -> F:
+        @click.option("--job", "jobs", type=click.Choice(JOBS), multiple=True, default=default, show_default=True,
+                      help="Again for more.")  # fmt: skip
+        @wraps(command)
+        def wrapped(**options: Any) -> None:
+            command(**options)
+
+        return wrapped  # type: ignore[return-value]
+
+    return adding
+
+
 def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str) -> None:
     """Measure, with a bar on stderr; then a table, or JSON."""
     with watching() as watch:
@@ -114,12 +129,10 @@ SCALES: Final = {
 
 
 @bench.command()
-@click.option(
-    "--job", "jobs", type=click.Choice(JOBS), multiple=True, help="Again for more. Default: gpt, cnn and mlp."
-)
+@jobs_option("gpt", "cnn", "mlp")
 @click.option("--memory", is_flag=True, help="Measure peak memory instead: ours_bytes and peer_bytes.")
 @measured
-def step(jobs: Iterable[str], memory: bool, settings: Settings, as_json: bool) -> None:
+def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool) -> None:
     """A training step beside one of plain torch.
 
     gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
@@ -136,9 +149,8 @@ def step(jobs: Iterable[str], memory: bool, settings: Settings, as_json: bool) -
     """
     from offchain.bench import step as verb
 
-    chosen = tuple(jobs) or ("gpt", "cnn", "mlp")
     make = verb.memory_rows if memory else verb.rows
-    report(lambda watch: make(chosen, settings, watch), as_json, "peer: eager torch")
+    report(lambda watch: make(jobs, settings, watch), as_json, "peer: eager torch")
 
 
 @bench.command()
@@ -172,3 +184,38 @@ def map(settings: Settings, as_json: bool) -> None:
     from offchain.bench.map import rows
 
     report(lambda watch: rows(settings, watch), as_json, "peer: torch")
+
+
+@bench.command()
+@jobs_option("gpt")
+@measured
+def hash(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
+    """Hashing a state beside one plain SHA-256, and a commitment beside the steps of an interval.
+
+    state root: the Merkle root on all cores (--threads: on so many) beside hashlib.sha256 over the same bytes on one.
+    commit: fetch the state from the executor and hash it, beside 100 steps (one is measured in each pair); the ratio
+    is the share of an interval of 100 steps that committing adds.
+
+    \b
+    Example:  offchain bench hash --json
+    """
+    from offchain.bench.hash import rows
+
+    report(lambda watch: rows(jobs, settings, watch), as_json, "peer: one SHA-256; 100 steps")
+
+
+@bench.command()
+@jobs_option("gpt", "cnn", "mlp")
+@measured
+def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
+    """A disputed step with its full trace beside the same step in training.
+
+    Ours is what either player computes once in a dispute: the tree of the state, the outputs of all nodes, their
+    trees. The peer is the step as training takes it, by the same executor.
+
+    \b
+    Example:  offchain bench replay --job gpt --bits 21
+    """
+    from offchain.bench.replay import rows
+
+    report(lambda watch: rows(jobs, settings, watch), as_json, "peer: the step in training")

@@ -12,10 +12,18 @@ import torch
 
 from offchain.bench.alone import computing, updating
 from offchain.bench.gemm import product
+from offchain.bench.hash import cores
+from offchain.bench.jobs import job
 from offchain.bench.map import gelu
+from offchain.bench.replay import BEFORE, trace_root
 from offchain.bench.timing import Row, Settings
+from offchain.commit import roots
+from offchain.commit.trace import Trace
 from offchain.errors import BadInput
+from offchain.exec.base import state_after
 from offchain.ir.graph import Kind
+from offchain.lower import compile as lower
+from offchain.roles.replay import Ledger
 from tests import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
@@ -131,6 +139,35 @@ def test_an_operation_alone_does_what_torch_does() -> None:
     moved = executor.dump(executor.step(executor.load(task.state), 0))[0]
     np.testing.assert_allclose(moved, -0.5 * np.sign(x.numpy()), rtol=1e-5)
     assert all(node.kind is Kind.MAP for node in task.graph.nodes)
+
+
+# --- hash and replay ---------------------------------------------------------------------------------------------
+
+
+def test_hash(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "hash", "--threads", "1")
+    assert names(found) == [("state root gpt", 0), ("commit gpt", 21), ("commit gpt", 8)]
+    assert found[1]["ratio"] < 0.1  # of an interval
+
+
+def test_cores_are_given_back() -> None:
+    before = roots.threads()
+    with cores(1):
+        assert roots.threads() == 1
+    assert roots.threads() == before
+
+
+def test_replay(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "replay", "--job", "gpt", "--job", "mlp", "--bits", "21")
+    assert names(found) == [("replay gpt", 21), ("replay mlp", 21)]
+
+
+def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
+    task = lower(job("gpt", 21, quick=True))
+    executor, ledger = QUICK.runs(task), Ledger(task.graph, task.constants, task.datasets)
+    outputs = executor.trace(executor.load(task.state), BEFORE)
+    trace = Trace(outputs, state_after(task.graph, list(task.state), outputs))
+    assert trace_root(executor, ledger, task.state) == trace.root
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,70 @@
+"""`offchain bench hash`: the Merkle root of a state beside one plain SHA-256, and what a commitment costs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from offchain.bench.jobs import job
+from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
+from offchain.commit.roots import state_root
+from offchain.ir.arrays import Array
+from offchain.lower import compile as lower
+
+PAIRS: Final = 10
+INTERVAL: Final = 100  # steps
+
+
+def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
+    """The root of each job's state, and at each precision a commitment beside the steps of an interval."""
+    n = settings.pairs(PAIRS)
+    for name in jobs:
+        for first, bits in enumerate(settings.bits):
+            watch(f"compiling {name}", 0, 1)
+            task = lower(job(name, bits, settings.quick))
+            steps = Stepping(task, settings.runs(task))
+            with cores(settings.threads):
+                if not first:
+                    yield _root(f"state root {name}", list(task.state), settings, n, watch)
+                label = f"commit {name}"
+                pairs = settings.measure(lambda: commit(steps), steps, n, watch, label)  # noqa: B023  called here
+            row = Row.of(label, bits, [(ours, INTERVAL * step) for ours, step in pairs])
+            yield replace(row, notes={f"of {INTERVAL} steps": f"{100 * row.ratio:.2g} %"})
+
+
+def commit(steps: Stepping) -> bytes:
+    """What a solver does at an interval's end, but for sending it."""
+    return state_root(steps.executor.dump(steps.state))
+
+
+def _root(label: str, state: Sequence[Array], settings: Settings, n: int, watch: Watch) -> Row:
+    pairs = settings.measure(lambda: state_root(state), lambda: digest(state), n, watch, label)
+    row = Row.of(label, 0, pairs)
+    size = sum(array.nbytes for array in state)
+    return replace(row, notes={"GB/s": f"{size / row.ours / 1e9:.2f}", "MB": f"{size / 1e6:.3g}"})
+
+
+def digest(state: Sequence[Array]) -> bytes:
+    """SHA-256 of the same bytes, by one core."""
+    digest = sha256()
+    for array in state:
+        digest.update(array.data.cast("B"))
+    return digest.digest()
+
+
+@contextmanager
+def cores(count: int | None) -> Iterator[None]:
+    """Have hashing use at most so many cores: it takes those that this thread may run on."""
+    if count is None or not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
