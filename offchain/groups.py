@@ -38,13 +38,17 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
         for parameter in group["params"]:
             if parameter not in names:
                 shape = tuple(parameter.shape)
-                raise BadInput(f"job: the optimizer holds a parameter of shape {shape} that is not the model's")
+                raise BadInput(
+                    f"the optimizer holds a parameter of shape {shape} that is not the model's; give model.parameters()"
+                )
         options = {name: _plain(name, value) for name, value in group.items() if name not in ("params", "param_names")}
         for name in _ONCE & options.keys():
             options[name] = _plain(name, built.defaults[name])
         groups.append(Group(tuple(names[p] for p in group["params"] if p.requires_grad), options))
     if not any(group.names for group in groups):
-        raise BadInput("job: the optimizer holds no parameter that requires a gradient, so nothing to train")
+        raise BadInput(
+            "the optimizer holds no parameter that requires a gradient, so nothing to train; see .requires_grad"
+        )
     return type(built), tuple(groups)
 
 
@@ -62,26 +66,26 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
     except (TypeError, ValueError):
         kind, options = None, {}
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
-        raise BadInput("job: optimizer must be (torch.optim.X, {options}), or an optimizer over the model's parameters")
+        raise BadInput("optimizer must be (torch.optim.X, {options}), or an optimizer over the model's parameters")
     if callable(options.get("lr")):
-        raise BadInput("job: lr is a function; give a number, and the function as Job(schedule=...), a factor on it")
+        raise BadInput("lr is a function; give a number, and the function as Job(schedule=...), a factor on it")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise BadInput("job: the model has no parameter that requires a gradient, so nothing to train")
+        raise BadInput("the model has no parameter that requires a gradient, so nothing to train")
     try:
         return kind(trained, **options)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise BadInput(f"job: {kind.__name__}: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"{kind.__name__}: {str(error).splitlines()[0]}") from error
 
 
 def _check_fresh(optimizer: Optimizer) -> None:
     """A task starts at move 0 with the state that the class itself starts from."""
     if any(float(state.get("step", 1)) != 0 for state in optimizer.state.values()):
-        raise BadInput("job: the optimizer has moved already; give a fresh one")
+        raise BadInput("the optimizer has moved already; give a fresh one")
     if any(getattr(optimizer, hooks) for hooks in _HOOKS):
-        raise BadInput("job: the optimizer has hooks, which workers could not run; remove them")
+        raise BadInput("the optimizer has hooks, which workers could not run; remove them")
     if any("initial_lr" in group for group in optimizer.param_groups):
-        raise BadInput("job: a scheduler is attached to the optimizer; give a fresh one, and Job(schedule=...)")
+        raise BadInput("a scheduler is attached to the optimizer; give a fresh one, and Job(schedule=...)")
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -91,5 +95,5 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_plain(name, item) for item in value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(f"job: option {name!r} of the optimizer is {value}")
+        raise BadInput(f"option {name!r} of the optimizer is {value}; give a finite number")
     return value

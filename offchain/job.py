@@ -32,6 +32,7 @@ from torch import Tensor
 
 from offchain.errors import BadInput, OffchainError
 from offchain.groups import Chosen, Group, groups_of
+from offchain.lines import at, line_of_argument, line_of_caller
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
@@ -82,13 +83,22 @@ class Job:
     clip_value: float | None = None
     accumulate: int = 1
     name: str = "job"
+    _line: str = field(init=False, repr=False, compare=False, default="")  # of the requester's call
 
     def __post_init__(self) -> None:
-        self._check_kinds()
-        self._check_dataset()
-        self._check_numbers()
-        self._check_model()
-        _ = self.groups  # raises what is wrong with the optimizer
+        object.__setattr__(self, "_line", line_of_caller())
+        try:
+            self._check_kinds()
+            self._check_dataset()
+            self._check_numbers()
+            self._check_model()
+            _ = self.groups  # raises what is wrong with the optimizer
+        except BadInput as error:
+            raise BadInput(f"job{at(self._line)}: {error}") from error
+
+    def line_of(self, name: str) -> str:
+        """`FILE:LINE` where a field was given, or else the whole job; "" where that is not known."""
+        return line_of_argument(self._line, name) if self._line else ""
 
     @cached_property
     def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[Group, ...]]:
@@ -102,64 +112,64 @@ class Job:
 
     def _check_kinds(self) -> None:
         if not isinstance(self.model, torch.nn.Module):
-            raise BadInput(f"job: model is {self.model!r}, must be a torch.nn.Module")
+            raise BadInput(f"model is {self.model!r}, must be a torch.nn.Module")
         functions = {"loss": self.loss, **{f"metric {name!r}": metric for name, metric in self.metrics.items()}}
         for what in ("order", "schedule"):
             if getattr(self, what) is not None:
                 functions[what] = getattr(self, what)
         for what, value in functions.items():
             if not callable(value):
-                raise BadInput(f"job: {what} is {value!r}, must be a function")
+                raise BadInput(f"{what} is {value!r}, must be a function")
 
     def _check_dataset(self) -> None:
         if not self.dataset:
-            raise BadInput("job: dataset is empty; give at least one named tensor")
+            raise BadInput("dataset is empty; give at least one named tensor")
         for name, data in self.dataset.items():
             if not isinstance(data, Tensor) or data.ndim == 0 or data.numel() == 0:
-                raise BadInput(f"job: dataset {name!r} must be a tensor with at least one row")
+                raise BadInput(f"dataset {name!r} must be a tensor with at least one row")
             if data.shape[0] != self.rows:
                 first = next(iter(self.dataset))
-                raise BadInput(f"job: dataset {name!r} has {data.shape[0]} rows, but {first!r} has {self.rows}")
+                raise BadInput(f"dataset {name!r} has {data.shape[0]} rows, but {first!r} has {self.rows}")
             _check_values(f"dataset {name!r}", data)
 
     def _check_numbers(self) -> None:
         for what in ("batch_size", "steps", "interval", "accumulate"):
             value = getattr(self, what)
             if not isinstance(value, int) or value < 1:
-                raise BadInput(f"job: {what} is {value!r}, must be a positive integer")
+                raise BadInput(f"{what} is {value!r}, must be a positive integer")
         if self.batch_size > self.rows:
-            raise BadInput(f"job: batch_size {self.batch_size} is larger than the {self.rows} rows of the dataset")
+            raise BadInput(f"batch_size {self.batch_size} is larger than the {self.rows} rows of the dataset")
         for what in ("interval", "accumulate"):
             if self.steps % getattr(self, what):
-                raise BadInput(f"job: steps {self.steps} is not a multiple of {what} {getattr(self, what)}")
+                raise BadInput(f"steps {self.steps} is not a multiple of {what} {getattr(self, what)}")
         for what in ("clip_norm", "clip_value"):
             value = getattr(self, what)
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise BadInput(f"job: {what} is {value!r}, must be a positive number")
+                raise BadInput(f"{what} is {value!r}, must be a positive number")
         if self.steps >= 1 << 31 or not -(1 << 63) <= self.seed < 1 << 64:
-            raise BadInput("job: steps must be below 2^31, and seed fit 64 bits")
+            raise BadInput("steps must be below 2^31, and seed fit 64 bits")
         if not 2 <= self.bits <= 27:
-            raise BadInput(f"job: bits is {self.bits}, must be 2 to 27")
+            raise BadInput(f"bits is {self.bits}, must be 2 to 27")
         if "loss" in self.metrics:
-            raise BadInput("job: the metric 'loss' is there already; give yours another name")
+            raise BadInput("the metric 'loss' is there already; give yours another name")
 
     def _check_model(self) -> None:
         for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):
             for name, value in tensors:
                 if name == RESERVED:
-                    raise BadInput(f"job: {what} name {RESERVED!r} is reserved for the metrics")
+                    raise BadInput(f"{what} name {RESERVED!r} is reserved for the metrics")
                 _check_values(f"{what} {name!r}", value.detach())
 
 
 def _check_values(what: str, data: Tensor) -> None:
     if data.dtype is torch.float32:
         if not bool(torch.isfinite(data).all()):
-            raise BadInput(f"job: {what} holds values that are not finite")
+            raise BadInput(f"{what} holds values that are not finite; replace them")
     elif data.dtype in _INTEGERS:
         if data.numel() and (int(data.min()) < -(1 << 31) or int(data.max()) >= 1 << 31):
-            raise BadInput(f"job: {what} holds integers that do not fit int32")
+            raise BadInput(f"{what} holds integers that do not fit int32; use smaller ones, or float32")
     elif data.dtype is not torch.bool:
-        raise BadInput(f"job: {what} is {data.dtype}; use float32 (.float()), or int64 for labels and indices")
+        raise BadInput(f"{what} is {data.dtype}; use float32 (.float()), or int64 for labels and indices")
 
 
 def load(path: str | Path) -> Job:

@@ -189,7 +189,8 @@ class ProgramBuilder:
         bounds = _bounds(op, args)
         if not FULL[0] <= bounds[0] <= bounds[1] <= FULL[1]:
             if self.checked:
-                raise Unsupported(f"64-bit integers that may reach {max(bounds, key=abs)} do not fit int32")
+                reach = max(bounds, key=abs)
+                raise Unsupported(f"64-bit integers that may reach {reach} do not fit int32; use smaller, or float32")
             bounds = FULL
         same = self._simplify(op, args, bounds)
         if same is not None:

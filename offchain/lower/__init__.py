@@ -17,6 +17,7 @@ from offchain.ir.legality import MAX_INPUTS, check
 from offchain.ir.primitives import Instr, Op
 from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.job import Job
+from offchain.lines import at
 from offchain.lower import (  # noqa: F401  they fill the registry
     elementwise,
     indexing,
@@ -31,6 +32,7 @@ from offchain.lower import (  # noqa: F401  they fill the registry
 from offchain.lower.builder import Builder
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.library import remainder
+from offchain.lower.origin import described, where
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context
 from offchain.lower.trace import Traced, as_int32, trace
@@ -51,7 +53,10 @@ def compile(job: Job, *, fused: bool = True) -> Task:
     Raises Unsupported in one line for what cannot be lowered. `fused=False` keeps one node per operation (for tests).
     """
     if len(job.metrics) >= MAX_METRICS:
-        raise Unsupported(f"{len(job.metrics)} metrics; at most {MAX_METRICS - 1} besides the loss")
+        raise Unsupported(
+            f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
+            "fit besides the loss"
+        )
     return _Compiler(job, trace(job)).task(fused)
 
 
@@ -129,13 +134,13 @@ class _Compiler:
         low, high = _ASSUMED[torch.int64]
         after = self._bounds(self.outputs[i])
         grown = (0, 0) if low <= after[0] and after[1] <= high else self._growth(self.outputs[i], self.placeholders[i])
-        first, name = self.traced.state[i], self.traced.names[i]
+        first, what = self.traced.state[i], f"buffer {self.traced.names[i]!r}{where(_origin(self.outputs[i]))}"
         if grown is None:
-            raise Unsupported(f"buffer {name!r}: int64 that is not counted up by what fits; use int32, which wraps")
+            raise Unsupported(f"{what}: int64 that is not counted up by what fits; use int32, which wraps")
         least, most = (int(end) + self.job.steps * by for end, by in zip(first.aminmax(), grown, strict=True))
         if min(least, int(first.min())) < low or max(most, int(first.max())) > high:
             raise Unsupported(
-                f"buffer {name!r}: int64 that may reach {least} to {most} in {self.job.steps} steps; "
+                f"{what}: int64 that may reach {least} to {most} in {self.job.steps} steps; "
                 "it must stay within 2^30: use int32, which wraps"
             )
 
@@ -173,7 +178,9 @@ class _Compiler:
         """A tensor that the job's code holds outside of the model."""
         value = getattr(self.traced.module, str(node.target))
         if not isinstance(value, Tensor) or (value.is_floating_point() and value.dtype is not torch.float32):
-            raise Unsupported(f"the step uses {getattr(value, 'dtype', type(value))}; use float32 (.float())")
+            reader = next(iter(node.users), node)
+            made = getattr(value, "dtype", type(value).__name__)
+            raise Unsupported(f"{described(reader)}: reads {made} from outside the model; use float32 (.float())")
         return self.builder.constant(_array(value))
 
     def _result(self, node: fx.Node) -> Ref:

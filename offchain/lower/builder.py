@@ -193,6 +193,10 @@ def _is(ref: Ref, item: Input) -> bool:
 
 def _check_limits(instructions: int, inputs: int) -> None:
     if instructions > MAX_PROGRAM:
-        raise Unsupported(f"one operation of {instructions} instructions; at most {MAX_PROGRAM} fit a node")
+        raise Unsupported(
+            f"one operation of {instructions} instructions; at most {MAX_PROGRAM} fit a node, so write it as several"
+        )
     if inputs > MAX_INPUTS:
-        raise Unsupported(f"one operation reads {inputs} tensors; at most {MAX_INPUTS} fit a node")
+        raise Unsupported(
+            f"one operation reads {inputs} tensors; at most {MAX_INPUTS} fit a node, so write it as several"
+        )

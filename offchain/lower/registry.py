@@ -14,8 +14,8 @@ from offchain.errors import Unsupported
 from offchain.ir.primitives import DType
 from offchain.ir.program import F32, I32, Value
 from offchain.lower.builder import Builder
+from offchain.lower.origin import described
 from offchain.lower.refs import Ref
-from offchain.lower.trace import origin
 
 Lower = Callable[..., Any]
 L = TypeVar("L", bound=Lower)
@@ -96,7 +96,7 @@ class Context:
             kwargs = torch.fx.map_arg(node.kwargs, lambda n: self.values[n])
             return lower(self, *args, **kwargs)
         except Unsupported as error:
-            raise Unsupported(f"{node.target}{origin(node)}: {error}") from error
+            raise Unsupported(f"{described(node)}: {error}") from error
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -156,7 +156,7 @@ class Context:
             if value.dtype not in _DTYPES:
                 raise Unsupported(f"makes {value.dtype}; use float32 (.float()), int32, int64 or bool")
             if value.numel() == 0:
-                raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}")
+                raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}; leave it out")
 
 
 def instead(name: str) -> str:

@@ -30,7 +30,9 @@ def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | N
         d, (before, after) = x.ndim - 1 - i, pad[2 * i : 2 * i + 2]
         size = x.shape[d]
         if min(before, after) < 0 or (mode != "replicate" and max(before, after) > size - (mode == "reflect")):
-            raise Unsupported(f"{mode} padding of {before} and {after} around {size} elements")
+            raise Unsupported(
+                f"{mode} padding of {before} and {after} around {size} elements; pad by less, and index to crop"
+            )
         borders = [[_border(x, mode, d, n, first)] if n else [] for n, first in ((before, True), (after, False))]
         x = torch.cat([*borders[0], x, *borders[1]], d)
     return x

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -20,16 +18,20 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from offchain.errors import BadInput, OffchainError, Unsupported
-from offchain.job import Job
+from offchain.errors import BadInput, Unsupported
+from offchain.job import Job, Loss, Order
+from offchain.lines import at, line_of
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
+from offchain.lower.origin import Origins, Step, described, where, within, within_modules
 from offchain.lower.packs import Pack, parts_of
 from offchain.lower.random import drawn
+from offchain.lower.refusals import refusal
 from offchain.lower.substitutes import Substituted
 from offchain.store.parts import Part
 
 aten = torch.ops.aten
+_ROWS: Final = (torch.int32, torch.int64)
 _DECOMPOSED: Final = [
     aten.native_layer_norm,
     aten.gelu,
@@ -79,8 +81,6 @@ _DIRECT: Final = [
     aten.upsample_trilinear3d,
     aten.upsample_bicubic2d,
 ]  # whose lowerings are shorter than torch's decompositions
-_HERE: Final = Path(__file__).parent.parent
-_TORCH: Final = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,18 @@ class Losses(nn.Module):
         self.model, self.loss, self.metrics = job.model, job.loss, dict(job.metrics)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = _scalar("loss", self.loss(self.model, dict(batch)))
-        values = [_scalar(name, fn(self.model, dict(batch))).detach() for name, fn in self.metrics.items()]
+        loss = self._scalar("loss", self.loss, batch)
+        values = [self._scalar(f"metric {name!r}", fn, batch).detach() for name, fn in self.metrics.items()]
         return loss, (loss.detach(), *values)
 
-
-def _scalar(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise BadInput(f"job: {name} must return a tensor of one number; reduce it with .mean()")
-    return value.reshape(())
+    def _scalar(self, name: str, function: Loss, batch: dict[str, Tensor]) -> Tensor:
+        line = line_of(function)
+        with within(name, line):
+            value = function(self.model, dict(batch))
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                gave = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise BadInput(f"job: {name}{at(line)} gave {gave}, must give one number as a tensor; use .mean()")
+            return value.reshape(())
 
 
 def trace(job: Job) -> Traced:
@@ -131,11 +134,13 @@ def trace(job: Job) -> Traced:
     parts = parts_of(packs, {**trained, **slots})
     for name, uses in Counter([*(part.name for part in parts), *trained, *slots, *fixed]).items():
         if uses > 1:
-            raise BadInput(f"job: both the model and the optimizer have a tensor {name!r}; rename the module")
+            line = job.line_of("model")
+            raise BadInput(f"job{at(line)}: both model and optimizer have a tensor {name!r}; rename the module")
     state = {**trained, **fixed, **slots}
-    step = _step(job, optimizer, packs, tuple(fixed), tuple(slots))
+    origins = Origins()
+    step = _step(job, optimizer, packs, tuple(fixed), tuple(slots), origins)
     data = [as_int32(tensor) for tensor in job.dataset.values()]
-    module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)])
+    module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)], origins)
     names = tuple(name for pack in packs for name, _ in pack.members)
     return Traced(module, tuple(state), tuple(state.values()), names, parts, ("loss", *job.metrics))
 
@@ -147,8 +152,8 @@ def as_int32(data: Tensor) -> Tensor:
 
 
 def _step(
-    job: Job, optimizer: Functional, packs: Sequence[Pack], fixed: Sequence[str], slots: Sequence[str]
-) -> Callable[..., tuple[Tensor, ...]]:
+    job: Job, optimizer: Functional, packs: Sequence[Pack], fixed: Sequence[str], slots: Sequence[str], origins: Origins
+) -> Step:
     losses = Losses(job)
 
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
@@ -165,11 +170,13 @@ def _step(
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
             loss, metrics = torch.func.functional_call(losses, named, (batch,))
             share = loss / job.accumulate if job.accumulate > 1 else loss
+            origins.follow(share)
             moved = {name: named[f"model.{name}"].detach() for name in moving}  # functional_call notes new tensors too
             return share, (metrics, moved)
 
         weights = {name: tensor for pack in packs for name, tensor in pack.split(trained[pack.slot]).items()}
-        gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
+        with within("the backward pass", line_of(job.loss)):
+            gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
         joined = {pack.slot: pack.joined(gradients) for pack in packs}
         trained, moved = optimizer.step(trained, joined, old, t)
         return (*trained.values(), *moved_others.values(), *(moved[name] for name in slots), *metrics)
@@ -179,13 +186,19 @@ def _step(
 
 def batch_of(job: Job, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor]:
     """The rows of step t (an int32 scalar) of the job's datasets, in the job's own dtypes."""
-    rows = job.order(t.clone()) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
-    if rows.dtype not in (torch.int32, torch.int64) or rows.shape != (job.batch_size,):
-        raise BadInput(
-            f"job: order(t) gave {rows.dtype} of shape {tuple(rows.shape)}; give {job.batch_size} int32 rows"
-        )
+    rows = _ordered(job, job.order, t) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
     picked = {name: tensor.index_select(0, rows) for name, tensor in data.items()}
     return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
+
+
+def _ordered(job: Job, order: Order, t: Tensor) -> Tensor:
+    line = line_of(order)
+    with within("order", line):
+        rows: Any = order(t.clone())
+        if not isinstance(rows, Tensor) or rows.dtype not in _ROWS or rows.shape != (job.batch_size,):
+            gave = f"{rows.dtype} of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
+            raise BadInput(f"job: order(t){at(line)} gave {gave}; give {job.batch_size} int32 rows")
+        return rows
 
 
 @cache
@@ -195,28 +208,15 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
 
 
-def _make_fx(job: Job, step: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> GraphModule:
+def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> GraphModule:
     table = decompositions()
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with notes.preserve_node_meta(), _module_notes(job.model), _plain_torch():
-            functional_step = torch.func.functionalize(step)
-            module = make_fx(drawn(functional_step, job.seed), table, "real", record_stack_traces=True)(*clones)
-    except OffchainError:
-        raise
+        with notes.preserve_node_meta(), within_modules(job.model), _plain_torch():
+            functional_step = origins.noted(torch.func.functionalize(step))
+            module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
-        text = str(error).split("\n")[0]
-        if "would mutate a captured Tensor" in text:
-            raise Unsupported(
-                f"a tensor is written in place{_place(error)}: in-place tricks on inputs (the batch, or tensors from "
-                "outside the model) cannot be replayed; work on a copy (.clone())"
-            ) from error
-        if "value out of a tracing tensor" in text or "data-dependent" in text:
-            raise Unsupported(
-                f"the step depends on a tensor's value{_place(error)}: .item(), bool(), int() and `if` on tensors "
-                "cannot be traced; use torch.where, or keep the value a tensor"
-            ) from error
-        raise BadInput(f"job: tracing a step failed{_place(error)}: {type(error).__name__}: {text}") from error
+        raise refusal(error, origins, job.model) from error
     _refuse_writes(module)
     return module
 
@@ -227,9 +227,15 @@ def _refuse_writes(module: GraphModule) -> None:
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.is_mutable and not _fills_its_own(node):
             raise Unsupported(
-                f"a parameter, or a tensor from outside the model, is written in place ({node.target}): in-place "
-                "tricks on inputs cannot be replayed; write only buffers of the model"
+                f"{described(node)}{_written_by(node)}: a parameter, or a tensor from outside the model, is written in "
+                "place: in-place tricks on inputs cannot be replayed; write only buffers of the model"
             )
+
+
+def _written_by(node: Node) -> str:
+    """Where what is written was computed: the writing itself is put off to the end of the step."""
+    values = [value for value in node.args[1:] if isinstance(value, Node)]
+    return "" if where(node) or not values else where(values[-1])
 
 
 def _fills_its_own(node: Node) -> bool:
@@ -260,56 +266,3 @@ def _plain_torch() -> Iterator[None]:
         settings.enter_context(torch.compiler._compile_session_context())
         settings.enter_context(Substituted())
         yield
-
-
-@contextmanager
-def _module_notes(model: nn.Module) -> Iterator[None]:
-    """While open, every traced node notes the path of the module that made it."""
-    with ExitStack() as hooks:
-        open_notes: list[ExitStack] = []
-
-        def enter(path: str) -> Callable[..., None]:
-            def hook(*_: Any) -> None:
-                note = ExitStack()
-                note.enter_context(notes.annotate({"module": path}))
-                open_notes.append(note)
-
-            return hook
-
-        def leave(*_: Any) -> None:
-            open_notes.pop().close()
-
-        for path, module in model.named_modules():
-            for handle in (
-                module.register_forward_pre_hook(enter(path or type(model).__name__)),
-                module.register_forward_hook(leave, always_call=True),
-            ):
-                hooks.callback(handle.remove)
-        try:
-            yield
-        finally:  # what a module that raised left open: while compiling, torch does not call its hook then
-            while open_notes:
-                leave()
-
-
-def _place(error: BaseException) -> str:
-    """` at FILE:LINE` of the innermost frame that is neither torch's nor ours."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if _foreign(frame.filename):
-            return f" at {frame.filename}:{frame.lineno}"
-    return ""
-
-
-def _foreign(filename: str) -> bool:
-    path = Path(filename)
-    return path.is_file() and not any(path.is_relative_to(own) for own in (_HERE / "lower", _HERE / "job.py", _TORCH))
-
-
-def origin(node: Node) -> str:
-    """Where a traced node comes from: module path and line, as far as known."""
-    module = (node.meta.get("custom") or {}).get("module")
-    lines = [line.strip() for line in (node.stack_trace or "").split("\n")]
-    frames = [line.split('"') for line in lines if line.startswith('File "')]
-    user = [(parts[1], parts[2].split(",")[1].replace("line", "").strip()) for parts in frames if _foreign(parts[1])]
-    where = f" in module {module}" if module else "" if lines[0] else " in the backward pass or the optimizer"
-    return where + (f" at {user[-1][0]}:{user[-1][1]}" if user else "")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from offchain.demo import digits
-from offchain.errors import BadInput
+from offchain.errors import BadInput, Unsupported
 from offchain.exec.base import make_executor
 from offchain.job import Job, load
 from offchain.lower import compile
@@ -122,3 +122,52 @@ def test_digits_reach_96_percent_on_held_out_rows() -> None:
     for t in range(task.steps):
         state = run.step(state, t)
     assert digits.accuracy(task.parameter_arrays(run.dump(state))) >= 0.96
+
+
+# --- where
+
+
+def test_a_refusal_names_the_line_of_the_job() -> None:
+    with pytest.raises(BadInput) as caught:
+        a_job(batch_size=5)
+    call = a_job.__code__.co_firstlineno + 10
+    assert str(caught.value).startswith(f"job at {__file__}:{call}: batch_size 5 is larger")
+
+
+OPTIMIZERS = """
+from torch.optim import Rprop, SGD
+from torch.nn import Linear
+from offchain.job import Job
+import torch
+
+job = Job(
+    model=Linear(3, 2),
+    loss=lambda model, batch: model(batch["x"]).square().mean(),
+    optimizer=OPTIMIZER,
+    dataset={"x": torch.ones(4, 3)},
+    batch_size=2, steps=4, interval=2,
+)
+"""
+
+
+def test_a_refused_optimizer_names_the_line_where_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "JOB.py"
+    path.write_text(OPTIMIZERS.replace("OPTIMIZER", '(Rprop, {"lr": 0.1})'))
+    with pytest.raises(Unsupported) as caught:
+        compile(load(path))
+    assert str(caught.value).startswith(f"job at {path}:10: optimizer Rprop; use one of: SGD, ")
+
+
+def test_a_refused_option_names_group_and_remedy(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    groups = [{"params": [model.weight]}, {"params": [model.bias], "layer_decay": 0.9}]
+    with pytest.raises(Unsupported) as caught:
+        compile(a_job(model=model, optimizer=torch.optim.SGD(groups, lr=0.1)))
+    call = a_job.__code__.co_firstlineno + 10
+    said = "option layer_decay=0.9 of SGD, group 1 (bias); leave it out, supported are: "
+    assert str(caught.value).startswith(f"job at {__file__}:{call}: {said}")
+
+
+def test_text_without_a_file_is_refused_at_the_line_that_runs_it() -> None:
+    with pytest.raises(BadInput, match=r"^job at .*test_job\.py:\d+: bits is 99"):
+        exec(OPTIMIZERS.replace("OPTIMIZER", '(SGD, {"lr": 0.1}), bits=99'), {})

@@ -9,15 +9,17 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from offchain.errors import BadInput, Unsupported
 from offchain.groups import Group
 from offchain.job import Job
+from offchain.lines import at, line_of
 from offchain.lower.optim.rules import RULES, Rate, Rule
+from offchain.lower.origin import within
 from offchain.lower.packs import Pack, packed
 
 Tensors = dict[str, Tensor]
+_SHOWN: Final = 4  # names of a group in a refusal
 _IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # how torch computes, not what
 
 
@@ -61,34 +63,40 @@ class Functional:
     def _moved(self, weights: Tensors, gradients: Tensors, slots: Tensors, count: Tensor) -> tuple[Tensors, Tensors]:
         gradients, factor = self._clipped(gradients), self._factor(count)
         new_weights, new_slots = dict(weights), dict(slots)
-        for group in self.groups:
-            lr = group.options["lr"] * factor
-            for name in group.names:
-                kept = {b: slots[f"{b}.{name}"] for b in self.rule.buffers(group.options, weights[name])}
-                moved = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
-                new_weights[name] = moved[0]
-                new_slots |= {f"{buffer}.{name}": value for buffer, value in moved[1].items()}
+        line = self.job.line_of("optimizer")
+        for number, group in enumerate(self.groups):
+            with within(f"optimizer {_named(self.job, number)}", line):
+                lr = group.options["lr"] * factor
+                for name in group.names:
+                    kept = {b: slots[f"{b}.{name}"] for b in self.rule.buffers(group.options, weights[name])}
+                    moved = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
+                    new_weights[name] = moved[0]
+                    new_slots |= {f"{buffer}.{name}": value for buffer, value in moved[1].items()}
         return new_weights, new_slots
 
     def _clipped(self, gradients: Tensors) -> Tensors:
         """torch.nn.utils.clip_grad_norm_, then clip_grad_value_."""
         norm, value = self.job.clip_norm, self.job.clip_value
         if norm is not None:
-            total = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
-            scale = (norm / (total + 1e-6)).clamp(max=1.0)
-            gradients = {name: gradient * scale for name, gradient in gradients.items()}
+            with within("clip_norm", self.job.line_of("clip_norm")):
+                total = torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+                scale = (norm / (total + 1e-6)).clamp(max=1.0)
+                gradients = {name: gradient * scale for name, gradient in gradients.items()}
         if value is not None:
-            gradients = {name: gradient.clamp(-value, value) for name, gradient in gradients.items()}
+            with within("clip_value", self.job.line_of("clip_value")):
+                gradients = {name: gradient.clamp(-value, value) for name, gradient in gradients.items()}
         return gradients
 
     def _factor(self, count: Tensor) -> Rate:
         if self.job.schedule is None:
             return 1.0
-        factor: Any = self.job.schedule(count.to(torch.float32))
+        line = line_of(self.job.schedule)
+        with within("schedule", line):
+            factor: Any = self.job.schedule(count.to(torch.float32))
         if isinstance(factor, Tensor) and factor.numel() == 1:
             return factor.to(torch.float32).reshape(())
         if not isinstance(factor, int | float):
-            raise BadInput("job: schedule(t) must return one number, a factor on the learning rate")
+            raise BadInput(f"job: schedule(t){at(line)} must return one number, a factor on the learning rate")
         return float(factor)
 
 
@@ -97,20 +105,32 @@ def functional(job: Job) -> Functional:
     kind, groups = job.groups
     if kind not in RULES:
         names = ", ".join(known.__name__ for known in RULES)
-        raise Unsupported(f"optimizer {kind.__name__}; use one of: {names}")
+        raise Unsupported(f"job{at(job.line_of('optimizer'))}: optimizer {kind.__name__}; use one of: {names}")
     rule = RULES[kind]
-    for group in groups:
-        _check_options(kind, rule, group.options)
+    for number in range(len(groups)):
+        _check_options(job, rule, number)
     return Functional(job, rule, groups)
 
 
-def _check_options(kind: type[Optimizer], rule: Rule, options: Mapping[str, Any]) -> None:
+def _named(job: Job, number: int) -> str:
+    """The optimizer's class and one of its groups, by the names of its first parameters."""
+    kind, groups = job.groups
+    names = groups[number].names
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{kind.__name__}, group {number} ({', '.join(names[:_SHOWN])}{more})"
+
+
+def _check_options(job: Job, rule: Rule, number: int) -> None:
+    kind, groups = job.groups
     defaults = inspect.signature(kind).parameters
-    for name, value in options.items():
+    for name, value in groups[number].options.items():
         known = name in rule.options or name in _IGNORED
         if not known and not (name in defaults and value == defaults[name].default):
             supported = ", ".join(sorted(rule.options))
-            raise Unsupported(f"option {name}={value!r} of {kind.__name__}; supported are: {supported}")
+            raise Unsupported(
+                f"job{at(job.line_of('optimizer'))}: option {name}={value!r} of {_named(job, number)}; "
+                f"leave it out, supported are: {supported}"
+            )
 
 
 def _either(condition: Tensor, yes: Tensors, no: Tensors) -> Tensors:

@@ -1,0 +1,72 @@
+"""Lines of a requester's code: which frames are theirs, and where a function or a field of their job was written."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+import sysconfig
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from traceback import FrameSummary, extract_tb
+from types import CodeType, FrameType
+from typing import Any, Final
+
+_HERE: Final = Path(__file__).parent
+_OURS: Final = (_HERE / "lower", _HERE / "job.py", _HERE / "groups.py", _HERE / "training.py")
+_LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
+
+
+@cache
+def foreign(filename: str) -> bool:
+    """Whether a file is neither Python's, torch's nor ours; a notebook's cell counts, text without lines does not."""
+    path = Path(filename)
+    if not linecache.getlines(filename) or any(path.is_relative_to(own) for own in (*_OURS, _torch())):
+        return False
+    return not path.is_relative_to(_LIBRARY) or "site-packages" in path.parts
+
+
+@cache
+def _torch() -> Path:
+    spec = find_spec("torch")
+    return Path(spec.origin or "").parent if spec else _HERE / "lower"
+
+
+def line_of_caller(end: CodeType | None = None) -> str:
+    """`FILE:LINE` of the innermost frame of the requester's that runs now, within `end`; else ""."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not end:
+        if foreign(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def raised_at(error: BaseException) -> FrameSummary | None:
+    """The innermost frame of the requester's in which an error was raised."""
+    return next((frame for frame in reversed(extract_tb(error.__traceback__)) if foreign(frame.filename)), None)
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """`FILE:LINE` where a function, or the class of what is called, begins; else ""."""
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code and foreign(code.co_filename) else ""
+
+
+def at(line: str) -> str:
+    """` at FILE:LINE`, or nothing where the line is not known."""
+    return f" at {line}" if line else ""
+
+
+def line_of_argument(call: str, name: str) -> str:
+    """`FILE:LINE` of a keyword argument of the call that begins at the line `call`; that line where it has none."""
+    filename, _, line = call.rpartition(":")
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except SyntaxError:  # a notebook's cell may hold more than Python
+        return call
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and str(node.lineno) == line)
+    given = (word.value.lineno for node in calls for word in node.keywords if word.arg == name)
+    return next((f"{filename}:{lineno}" for lineno in given), call)
