@@ -87,15 +87,14 @@ class Arena:
     interval: Interval
 
     def __post_init__(self) -> None:
-        self._keys = Ganache(accounts_count=4).accounts
-        owner, requester, solver, challenger = (self._hand(number) for number in range(4))
+        owner, requester, solver, challenger = (hand(self.chain, number) for number in range(4))
         for person in (requester, solver, challenger):
             owner.mint(person.address, WEALTH)
             person.deposit(WEALTH)
         solver.register(SOLVER, "http://127.0.0.1")
         self.task_id = post(requester, terms_of(requester, self.interval.task, OFFER, "http://127.0.0.1"))
         solver.bid(self.task_id, PRICE)
-        self._wait(OFFER.bidding_time + 1)
+        wait(self.chain, OFFER.bidding_time + 1)
         owner.award(self.task_id)
         for number, root in enumerate(self.interval.roots):
             solver.commit(self.task_id, number, root, "")
@@ -110,7 +109,7 @@ class Arena:
                 trial = Trial(falsehood.node, kind, falsehood.element)
                 cheat = self.interval.replay(falsehood)
                 if cheat.root(self.interval.end) != honest.root(self.interval.end):
-                    trial = self._try(trial, cheat, honest)
+                    trial = self.dispute(trial, cheat, honest)
                     break
             yield trial
 
@@ -123,14 +122,15 @@ class Arena:
             word = int(outputs[n].view(np.uint32)[element])
             yield Falsehood(self.interval.step, n, element, word ^ falsify(word, rng)[1])
 
-    def _try(self, trial: Trial, cheat: Replay, honest: Replay) -> Trial:
-        taken = self._rpc("evm_snapshot")
-        solver, challenger = self._hand(2), self._hand(3)
+    def dispute(self, trial: Trial, cheat: Replay, honest: Replay) -> Trial:
+        """Commit what the cheat computes, open a dispute, play it to its end. Leaves the chain as it was."""
+        taken = _rpc(self.chain, "evm_snapshot")
+        solver, challenger = hand(self.chain, 2), hand(self.chain, 3)
         number = self.interval.checkpoint
         solver.commit(self.task_id, number, cheat.root(self.interval.end), "")
         dispute = challenger.open(self.task_id, number, GraphHeader.of(self.interval.task.graph))
         ended = self._play(trial, dispute, (solver, challenger), (cheat, honest))
-        self._rpc("evm_revert", taken)
+        _rpc(self.chain, "evm_revert", taken)
         return ended
 
     def _play(self, trial: Trial, dispute: int, players: tuple[Chain, Chain], minds: tuple[Replay, Replay]) -> Trial:
@@ -147,7 +147,7 @@ class Arena:
                 if not cheats:
                     return replace(trial, ending=refusal.name, moves=len(gas) + 1)
                 ending = refusal.name
-                self._wait(view.deadline - self.chain.head().timestamp + 1)
+                wait(self.chain, view.deadline - self.chain.head().timestamp + 1)
                 last = other.timeout(dispute)
         if last is None:
             raise ChainError(f"dispute {dispute} never ran")
@@ -156,11 +156,6 @@ class Arena:
         return replace(
             trial, ending=ending or _verdict(last), convicted=convicted, moves=len(gas), gas=sum(gas), largest=max(gas)
         )
-
-    def _hand(self, account: int) -> Chain:
-        """An account of the chain, whose memory does not outlive a snapshot."""
-        url = str(cast(Wire, self.chain.w3.provider).endpoint_uri)
-        return Chain(url, self.chain.deployment, Account.from_key(self._keys[account]), SendOptions(poll=0.02))
 
     def _look(self, dispute: int, first: int) -> DisputeView | None:
         """The dispute, opened in block `first`; None once it is over."""
@@ -171,12 +166,22 @@ class Arena:
         events = [event for event in said if event.name in EVENTS and event.args["id"] == dispute]
         return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, events)
 
-    def _wait(self, seconds: int) -> None:
-        self._rpc("evm_increaseTime", max(0, seconds))
-        self._rpc("evm_mine")
 
-    def _rpc(self, method: str, *args: Any) -> Any:
-        return self.chain.w3.provider.make_request(method, list(args)).get("result")  # type: ignore[arg-type]
+def hand(chain: Chain, account: int) -> Chain:
+    """An account of a Ganache of ours, whose memory does not outlive a snapshot."""
+    url = str(cast(Wire, chain.w3.provider).endpoint_uri)
+    key = Ganache(accounts_count=account + 1).accounts[account]
+    return Chain(url, chain.deployment, Account.from_key(key), SendOptions(poll=0.02))
+
+
+def wait(chain: Chain, seconds: int) -> None:
+    """Put the chain's clock forward."""
+    _rpc(chain, "evm_increaseTime", max(0, seconds))
+    _rpc(chain, "evm_mine")
+
+
+def _rpc(chain: Chain, method: str, *args: Any) -> Any:
+    return chain.w3.provider.make_request(method, list(args)).get("result")  # type: ignore[arg-type]
 
 
 def _verdict(last: Receipt) -> str:

@@ -17,7 +17,7 @@ from offchain.exec.base import EXECUTORS, Executor, make_executor
 from offchain.store.taskfile import Task
 from offchain.training import torch_threads
 
-WARM: Final = 2  # calls of each before anything is measured: kernels are compiled, buffers taken
+WARM: Final = 2  # pairs before anything is measured: kernels are compiled, buffers taken
 
 Call = Callable[[], object]
 Watch = Callable[[str, int, int], None]  # what is being measured, how many pairs of it, of how many
@@ -94,11 +94,13 @@ class Settings:
         """The chosen executor on a task."""
         return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device)
 
-    def measure(self, ours: Call, peer: Call, n: int, watch: Watch, what: str) -> list[tuple[float, float]]:
-        """Seconds of n pairs; which comes first alternates."""
+    def measure(
+        self, ours: Call, peer: Call, n: int, watch: Watch, what: str, warm: int = WARM
+    ) -> list[tuple[float, float]]:
+        """Seconds of n pairs, after `warm` that do not count; which comes first alternates."""
         watch(what, 0, n)
         with torch_threads(self.threads), _undisturbed():
-            for call in (ours, peer) * WARM:
+            for call in (ours, peer) * warm:
                 self._timed(call)
             return list(self._alternate(ours, peer, n, watch, what))
 

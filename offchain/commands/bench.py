@@ -219,3 +219,43 @@ def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
     from offchain.bench.replay import rows
 
     report(lambda watch: rows(jobs, settings, watch), as_json, "peer: the step in training")
+
+
+@bench.command()
+@click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas: the peer is a plain token transfer.")
+@measured
+def dispute(gas: bool, settings: Settings, as_json: bool) -> None:
+    """Whole disputes on a Ganache of its own: does the cost grow with steps, nodes, tensor size?
+
+    A cheat falsifies one element of a map (judged by computing it) or of a dot (judged by one term of its sum) in the
+    last step of an interval, and is convicted. Both players have computed the interval and that step before. Ours is
+    all of their moves, each mined; moves and gas are those after the opening. The peer is what a judge without
+    disputes would do: replay the interval, which no contract could.
+
+    \b
+    Example:  offchain bench dispute --bits 21 --n 1
+              offchain bench dispute --quick --gas --json
+    """
+    from offchain.bench.dispute import rows
+
+    about = "peer: a token transfer" if gas else "peer: replaying the interval off chain"
+    report(lambda watch: rows(settings, "gas" if gas else "s", watch), as_json, about)
+
+
+@bench.command()
+@click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas instead of seconds.")
+@counted
+def chain(gas: bool, n: int | None, quick: bool, as_json: bool) -> None:
+    """Every transaction of an honest task of three checkpoints on a Ganache of its own.
+
+    From the client's call to its receipt, and its gas. After each one the same account makes a plain token transfer
+    through the same client: that is the peer. whole task is the sum of all beside one mean transfer. --n: tasks.
+
+    \b
+    Example:  offchain bench chain --n 10 --gas
+    """
+    from offchain.bench.chain import rows
+    from offchain.bench.timing import Settings
+
+    settings = Settings(n=n, quick=quick)
+    report(lambda watch: rows(settings, "gas" if gas else "s", watch), as_json, "peer: a token transfer")

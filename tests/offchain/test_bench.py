@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from offchain.adjudicate import court
 from offchain.bench.alone import computing, updating
+from offchain.bench.dispute import Size, play
 from offchain.bench.gemm import product
 from offchain.bench.hash import cores
 from offchain.bench.jobs import job
 from offchain.bench.map import gelu
 from offchain.bench.replay import BEFORE, trace_root
 from offchain.bench.timing import Row, Settings
+from offchain.chain.client import Chain
+from offchain.chain.ganache import Ganache
 from offchain.commit import roots
 from offchain.commit.trace import Trace
 from offchain.errors import BadInput
@@ -28,6 +33,13 @@ from tests import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 QUICK = Settings(quick=True, threads=1)
+
+
+@pytest.fixture(scope="module")
+def chain(ganache: Ganache) -> Iterator[Chain]:
+    """The contracts on the tests' own node."""
+    with court(ganache.url) as chain:
+        yield chain
 
 
 def rows(capsys: Capture, monkeypatch: Patch, *args: str, unit: str = "s") -> list[dict[str, Any]]:
@@ -168,6 +180,41 @@ def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
     outputs = executor.trace(executor.load(task.state), BEFORE)
     trace = Trace(outputs, state_after(task.graph, list(task.state), outputs))
     assert trace_root(executor, ledger, task.state) == trace.root
+
+
+# --- on a chain --------------------------------------------------------------------------------------------------
+
+
+def test_dispute(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "dispute", "--bits", "21", "--n", "1")
+    assert names(found) == [("map, 16 steps", 21), ("dot, 16 steps", 21)]
+
+
+def test_gas_of_a_dispute(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "dispute", "--gas", "--bits", "8", "--n", "1", unit="gas")
+    assert [5e5 < row["ours_gas"] < 5e6 and 2e4 < row["peer_gas"] < 6e4 for row in found] == [True] * 2
+
+
+def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
+    """Its moves, and what it opens: ten times the steps, nodes and elements cost two moves more at most."""
+    small = play(chain, Size(steps=2, layers=1, width=8), 21, Kind.MAP, Settings(n=1))
+    large = play(chain, Size(steps=20, layers=10, width=30), 21, Kind.MAP, Settings(n=1))
+    assert large.nodes > 5 * small.nodes and large.elements > 10 * small.elements
+    [first], [second] = small.trials, large.trials
+    assert 5 < first.moves <= second.moves <= first.moves + 2
+    assert 4096 < small.proof < large.proof < 3 * small.proof
+
+
+def test_chain(capsys: Capture, monkeypatch: Patch) -> None:
+    found = rows(capsys, monkeypatch, "chain", "--gas", "--n", "1", unit="gas")
+    verbs = ["post", "bid", "award", "commit, first", "commit", "collect", "whole task"]
+    assert names(found) == [(verb, 0) for verb in verbs]
+    *single, whole = (row["ours_gas"] for row in found)
+    assert whole == sum(single) + single[verbs.index("commit")]  # of three commitments
+
+
+def test_seconds_on_a_chain(capsys: Capture, monkeypatch: Patch) -> None:
+    assert rows(capsys, monkeypatch, "chain", "--n", "1")[-1]["ratio"] > 3  # seven transactions to one
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------

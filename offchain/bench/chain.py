@@ -1,0 +1,106 @@
+"""`offchain bench chain`: every transaction of a task on Ganache beside a plain token transfer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+import torch
+
+from offchain.adjudicate import court
+from offchain.adjudicate.trial import LONG, PRICE, WEALTH, hand, wait
+from offchain.bench.alone import computing
+from offchain.bench.timing import Row, Settings, Watch, unwatched
+from offchain.chain.client import SOLVER, Chain
+from offchain.roles.posting import Offer, terms_of
+
+TASKS: Final = 5
+CHECKPOINTS: Final = 3
+URI: Final = "http://127.0.0.1:8000/blobs/task"  # about as long as a worker's
+OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=60)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a transaction took, from the client's call to its receipt."""
+
+    seconds: float
+    gas: int
+
+    def in_unit(self, unit: str) -> float:
+        return self.seconds if unit == "s" else float(self.gas)
+
+
+Pair = tuple[Spent, Spent]  # a transaction of the task, and the transfer after it
+
+
+def rows(settings: Settings, unit: str = "s", watch: Watch = unwatched) -> Iterator[Row]:
+    """Seconds or gas of each verb, and of whole tasks of CHECKPOINTS checkpoints."""
+    count, found = settings.pairs(TASKS), defaultdict[str, list[Pair]](list)
+    with court() as chain:
+        market = Market(chain)
+        for i in range(count):
+            watch("tasks", i, count)
+            task = list(market.task())
+            for name, pair in task:
+                found[name].append(pair)
+            found["whole task"].append(_whole([pair for _, pair in task]))
+    for name, pairs in found.items():
+        row = Row.of(name, 0, [(ours.in_unit(unit), peer.in_unit(unit)) for ours, peer in pairs], unit)
+        gas = statistics.median(ours.gas for ours, _ in pairs)
+        yield replace(row, notes={"gas": f"{gas:,.0f}"}) if unit == "s" else row
+
+
+def _whole(pairs: list[Pair]) -> Pair:
+    """All transactions of a task, and the mean transfer."""
+    ours, peers = zip(*pairs, strict=True)
+    mean = Spent(statistics.fmean(p.seconds for p in peers), round(statistics.fmean(p.gas for p in peers)))
+    return Spent(sum(o.seconds for o in ours), sum(o.gas for o in ours)), mean
+
+
+class Market:
+    """A requester and a solver with money, on a chain of our own."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        owner, self.requester, self.solver = (hand(chain, number) for number in range(3))
+        for person in (self.requester, self.solver):
+            owner.mint(person.address, 2 * WEALTH)
+            person.deposit(WEALTH)
+        self.solver.register(SOLVER, URI)
+        task = replace(computing(torch.neg, torch.zeros(2)), steps=CHECKPOINTS)  # an interval is one step
+        self.terms = terms_of(self.requester, task, OFFER, URI)
+
+    def task(self) -> Iterator[tuple[str, Pair]]:
+        """An honest task from its posting to its last pay, each transaction by name."""
+        requester, solver = self.requester, self.solver
+        number = int(self.chain.call("market", "taskCount"))
+        yield "post", self._pair(requester, lambda: requester.post(self.terms))
+        yield "bid", self._pair(solver, lambda: solver.bid(number, PRICE))
+        wait(self.chain, OFFER.bidding_time + 1)
+        yield "award", self._pair(requester, lambda: requester.award(number))
+        for i in range(CHECKPOINTS):
+            root = sha256(bytes([i])).digest()
+            commit = self._pair(solver, lambda i=i, root=root: solver.commit(number, i, root, URI))  # type: ignore[misc]
+            yield "commit" if i else "commit, first", commit
+        wait(self.chain, OFFER.challenge_window + 1)
+        yield "collect", self._pair(solver, lambda: solver.collect(number))
+
+    def _pair(self, who: Chain, transaction: Callable[[], object]) -> Pair:
+        return self.spent(transaction), self.transfer(who)
+
+    def transfer(self, who: Chain) -> Spent:
+        """A token transfer by the same account through the same client."""
+        return self.spent(lambda: who.send("token", "transfer", self.chain.deployment.vault, 1))
+
+    def spent(self, transaction: Callable[[], object]) -> Spent:
+        """Ganache mines each transaction in a block of its own."""
+        start = time.perf_counter()
+        transaction()
+        seconds = time.perf_counter() - start
+        return Spent(seconds, int(self.chain.w3.eth.get_block("latest")["gasUsed"]))
