@@ -16,8 +16,6 @@ from offchain.lines import raised_at
 from offchain.lower.origin import Origins, Place, operation_of, place_of
 
 _VALUE: Final = "the step depends on a tensor's value"
-_WRITTEN: Final = "a tensor is written in place"
-_CHECKPOINT: Final = "leave torch.utils.checkpoint out: it saves memory in plain torch only"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ _CAUSES: Final = (  # the first that fits
         "would mutate a captured Tensor",
         "in-place tricks on inputs (the batch, or tensors from outside the model) cannot be replayed; "
         "work on a copy (.clone())",
-        meaning=_WRITTEN,
+        meaning="a tensor is written in place",
     ),
     Cause(
         "value out of a tracing tensor",
@@ -66,7 +64,11 @@ _CAUSES: Final = (  # the first that fits
         "NumPy and Python's numbers cannot be traced; keep the value a tensor, and use torch's own functions",
         meaning=_VALUE,
     ),
-    Cause("setup_context|saved tensor hooks", _CHECKPOINT, file="/checkpoint.py"),
+    Cause(
+        "setup_context|saved tensor hooks",
+        "leave torch.utils.checkpoint out: it saves memory in plain torch only",
+        file="/checkpoint.py",
+    ),
     Cause("saved tensor hooks", "leave them out: they save memory in plain torch only"),
     Cause(
         "setup_context|custom_function_call",
