@@ -22,12 +22,11 @@ class Kind(IntEnum):
     """Node kinds, as encoded."""
 
     MAP = 1
-    EXPONENT = 2
-    DOT = 3
-    SUM = 4
-    SCATTER_ADD = 5
-    MAX = 6
-    GATHER = 7
+    DOT = 2
+    SUM = 3
+    SCATTER_ADD = 4
+    MAX = 5
+    GATHER = 6
 
 
 class Source(IntEnum):
@@ -104,7 +103,6 @@ class Node:
 
 _INPUTS_WITH_K: Final = {
     Kind.MAP: (),
-    Kind.EXPONENT: (0,),
     Kind.DOT: (0, 1),
     Kind.SUM: (0,),
     Kind.SCATTER_ADD: (0, 1),
