@@ -177,11 +177,15 @@ SCALED: Final[dict[Kind, tuple[int, ...]]] = {  # operands that are scaled by ex
 }
 
 
-def _operands(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> tuple[list[Ints], list[Ints]]:
-    """The scaled operands as integers along k, and the exponent of each."""
+def _operands(
+    node: Node, sources: Sequence[Array], coords: Sequence[Ints], claimed: Sequence[int] | None = None
+) -> tuple[list[Ints], list[Ints]]:
+    """The scaled operands as integers along k, and the exponent of each: its own, or a claimed one."""
     along = _along_k(node, coords)
     values = [read(sources[i], node.inputs[i].view, along) for i in SCALED[node.kind]]
     exponents = [exponent_of(x).max(axis=1).astype(np.int64) for x in values]
+    if claimed is not None:
+        exponents = [np.full_like(own, e) for own, e in zip(exponents, claimed, strict=True)]
     return [quant(x, e[:, None], node.bits) for x, e in zip(values, exponents, strict=True)], exponents
 
 
@@ -244,10 +248,13 @@ def element_value(node: Node, sources: Sequence[Array], element: int, t: int = 0
     return int(evaluate(node, sources, t, np.array([element], np.int64)).view(np.uint32)[0])
 
 
-def terms(node: Node, sources: Sequence[Array], element: int) -> Ints:
-    """The exact integer terms, in order of k, whose sum makes an element of a dot, sum or scatter_add."""
+def terms(node: Node, sources: Sequence[Array], element: int, claimed: Sequence[int] | None = None) -> Ints:
+    """The exact integer terms, in order of k, whose sum makes an element of a dot, sum or scatter_add.
+
+    Scaled by the operands' own exponents, or by those that somebody claims.
+    """
     at = _at(node, element)
-    return _terms(node, sources, at, _operands(node, sources, at)[0]).reshape(node.extent)
+    return _terms(node, sources, at, _operands(node, sources, at, claimed)[0]).reshape(node.extent)
 
 
 def exponents(node: Node, sources: Sequence[Array], element: int) -> tuple[int, ...]:
