@@ -212,7 +212,7 @@ def work_units(graph: Graph) -> int:
 
 
 def _node_cost(node: Node) -> int:
+    if node.kind is Kind.SCATTER_ADD:
+        return node.length + prod(node.shape[1:]) * node.extent  # a term belongs to one row
     per_element = sum(TABLE[i.op].cost for i in node.program) if node.kind is Kind.MAP else node.extent
-    if node.kind in (Kind.GATHER, Kind.SCATTER_ADD):
-        per_element = 1
-    return node.length * max(per_element, 1)
+    return node.length * (1 if node.kind is Kind.GATHER else max(per_element, 1))

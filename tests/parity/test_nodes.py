@@ -17,7 +17,7 @@ from offchain.ir.graph import Kind, Node
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 from tests.evidence import Evidence, Prover, call
-from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, SUMS, Case, graphs, nodes, over_state
+from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
 
 ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.EXPONENT: 1, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
 SPECIAL_WORDS = {DType.F32: SPECIAL_FLOATS, DType.I32: SPECIAL_INTS}
@@ -36,7 +36,7 @@ def judge(verifier: Contract, prover: Prover, number: int, data: st.DataObject) 
     assert tuple(described) == (ENDINGS[node.kind], node.dtype, node.length, node.extent)
     if node.kind in (Kind.MAP, Kind.GATHER):
         assert call(verifier.functions.compute, prover.evidence(number, element)) == prover.word(number, element)
-    elif node.kind in SUMS:
+    elif node.kind in reference.SCALED:
         judge_sum(verifier, prover, number, element, data)
     else:
         judge_extremum(verifier, prover, number, element, data)
