@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,14 +12,14 @@ import torch
 
 from offchain.errors import BadInput
 from offchain.exec.base import Tensors
+from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import compiler
-from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Multiply, Planner, Tensor
+from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Planner, Tensor
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Source
 from offchain.ir.primitives import DType
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
-_TYPES: Final = {"float": torch.float32, "double": torch.float64}
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
@@ -34,7 +33,6 @@ class Held:
 
 
 State = list[Held]
-Segment = tuple[Any, int]  # calls in a row, and how many
 
 
 class FusedExecutor:
@@ -53,22 +51,19 @@ class FusedExecutor:
         self.graph = graph
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
-        self._plan = Planner(graph).make()
-        calls = [call for call in self._plan.calls if isinstance(call, Call)]
-        names = {call.kernel.name: call.kernel for call in calls}
+        self._blas, self._compiler = fastest(), compiler()
+        self._plan = Planner(graph, self._blas).make()
+        names = {call.kernel.name: call.kernel for call in self._plan.calls}
         done = iter(range(1, len(names) + 1))
-        self._addresses = compiler().load(names.values(), lambda: progress(next(done), len(names)))
+        self._addresses = self._compiler.load(names.values(), lambda: progress(next(done), len(names)))
         self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
         self._base = -(-self._arena.data_ptr() // 64) * 64
         self._step = ctypes.c_int32(0)
         self._pools: dict[tuple[DType, int], list[torch.Tensor]] = {}
-        self._arguments: list[Any] = []
         self._patches: list[tuple[Any, int, Given]] = []
-        self._multiplies = {n: self._multiply(call) for n, call in enumerate(self._plan.calls) if isinstance(call, Multiply)}
-        for call in self._plan.calls:
-            self._arguments.append(self._pointers(call) if isinstance(call, Call) else None)
+        self._arguments = [self._pointers(call) for call in self._plan.calls]
         self._threads = 0
-        self._runs: dict[tuple[int, int], list[Segment | Callable[[], None]]] = {}
+        self._runs: dict[tuple[int, int], Any] = {}
 
     # --- the promises of Executor -----------------------------------------------------------------------------
 
@@ -118,35 +113,19 @@ class FusedExecutor:
         return after
 
     def _after(self, state: State, after: dict[int, Held]) -> State:
-        return [
-            after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self.graph.slots
-        ]
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self.graph.slots]
 
     def _do(self, begin: int, end: int) -> None:
-        run = compiler().run
-        for part in self._segments(begin, end):
-            if isinstance(part, tuple):
-                run(*part)
-            else:
-                part()
-
-    def _segments(self, begin: int, end: int) -> list[Segment | Callable[[], None]]:
         if (begin, end) not in self._runs:
-            parts: list[Segment | Callable[[], None]] = []
             row: list[int] = []
-            for n in range(begin, end + 1):
-                if n == end or n in self._multiplies:
-                    if row:
-                        parts.append(((ctypes.c_int64 * len(row))(*row), len(row) // 4))
-                    row = []
-                    if n != end:
-                        parts.append(self._multiplies[n])
-                    continue
-                kernel = self._plan.calls[n].kernel
+            for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+                kernel = call.kernel
                 threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
-                row += [self._addresses[kernel.name], ctypes.addressof(self._arguments[n]), kernel.tasks, threads]
-            self._runs[begin, end] = parts
-        return self._runs[begin, end]
+                row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads]
+            self._runs[begin, end] = (ctypes.c_int64 * len(row))(*row)
+        calls = self._runs[begin, end]
+        with self._blas.alone():
+            self._compiler.run(calls, len(calls) // 4)
 
     def _output(self, n: int, after: dict[int, Held]) -> Array:
         node, where = self.graph.nodes[n], self._plan.outputs[n]
@@ -179,32 +158,3 @@ class FusedExecutor:
             if isinstance(tensor, Given) and not self._address(tensor):
                 self._patches.append((pointers, position, tensor))
         return pointers
-
-    def _multiply(self, call: Multiply) -> Callable[[], None]:
-        product = call.product
-        kind = _TYPES[product.kind]
-        size = kind.itemsize
-
-        def tensor(buffer: Buffer, *shape: int) -> torch.Tensor:
-            offset = self._base - self._arena.data_ptr() + buffer.place
-            count = int(np.prod(shape))
-            return self._arena[offset : offset + count * size].view(kind).view(shape)
-
-        def side(buffer: Buffer, rows: int, down: bool) -> torch.Tensor:
-            if down:
-                return tensor(buffer, product.batch, product.extent, rows).transpose(1, 2)
-            return tensor(buffer, product.batch, rows, product.extent)
-
-        a = side(call.first, product.first.rows, product.first.down)
-        b = side(call.second, product.second.rows, product.second.down).transpose(1, 2)
-        out = tensor(call.total, len(product.slices), product.batch, product.first.rows, product.second.rows)
-        parts = [(a[:, :, lo:hi], b[:, lo:hi], s) for (lo, hi), s in zip(product.slices, out, strict=True)]
-
-        def multiply() -> None:
-            for left, right, total in parts:
-                if product.batch == 1:
-                    torch.mm(left[0], right[0], out=total[0])
-                else:
-                    torch.bmm(left, right, out=total)
-
-        return multiply

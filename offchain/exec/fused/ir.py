@@ -154,6 +154,9 @@ class Function:
             coords.append(rest if shape[0] > 1 else 0)
         return coords[::-1]
 
+    def narrow(self, a: str, kind: str) -> str:
+        return a if kind == "i64" else self.do(f"trunc i64 {a} to {kind}")
+
     def least(self, a: str, b: str | int) -> str:
         less = self.do(f"icmp slt i64 {a}, {b}")
         return self.do(f"select i1 {less}, i64 {a}, i64 {b}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +18,7 @@ from typing import Any, Final
 import llvmlite.binding as llvm
 import torch
 
-from offchain.errors import OffchainError
-from offchain.exec.fused.kernels import Kernel
+from offchain.exec.fused.kernel import Kernel
 
 _DIGEST: Final = 32
 _DECLARATIONS: Final = "\n".join(
@@ -31,9 +30,13 @@ _DECLARATIONS: Final = "\n".join(
         ("double", "roundeven.f64", ["double"]),
         ("i32", "fptosi.sat.i32.f32", ["float"]),
         ("i32", "smax.i32", ["i32", "i32"]),
+        ("i64", "smax.i64", ["i64", "i64"]),
         ("i32", "smin.i32", ["i32", "i32"]),
         ("i32", "ctlz.i32", ["i32", "i1"]),
     ]
+)
+_BLAS: Final = "\n".join(
+    f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
 )
 # Calls in order; each shares its tasks evenly among its threads, which torch's own OpenMP keeps.
 _TEAM: Final = """
@@ -142,7 +145,7 @@ class Compiler:
         return found
 
     def _compile(self, text: str) -> bytes:
-        module = llvm.parse_assembly(f"{_DECLARATIONS}\n{text}")
+        module = llvm.parse_assembly(f"{_DECLARATIONS}\n{_BLAS}\n{text}")
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = True
         options.slp_vectorization = True
@@ -157,7 +160,13 @@ class Compiler:
             text = text.replace("icmp sgt i64 %wanted, 1", "icmp sgt i64 0, 1")
             for line in _TEAM.splitlines():
                 if line.startswith("declare"):
-                    text = text.replace(line, line.replace("declare", "define").replace("(ptr, ptr, i32, i32)", "(ptr %a, ptr %b, i32 %c, i32 %d)") + (" { ret void }" if "void" in line else " { ret i32 1 }"))
+                    text = text.replace(
+                        line,
+                        line.replace("declare", "define").replace(
+                            "(ptr, ptr, i32, i32)", "(ptr %a, ptr %b, i32 %c, i32 %d)"
+                        )
+                        + (" { ret void }" if "void" in line else " { ret i32 1 }"),
+                    )
         self._add("run", self._compile(text))
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Final
 
-from offchain.exec.base import last_readers
-from offchain.exec.fused import kernels
-from offchain.exec.fused.kernels import Kernel
-from offchain.exec.fused.products import Product, product_of
+from offchain.exec.fused.blas import Blas
+from offchain.exec.fused.elementwise import gather_kernel, map_kernel
+from offchain.exec.fused.kernel import Kernel
+from offchain.exec.fused.products import Product, multiply_kernel, pack_kernel, product_kernel, product_of
+from offchain.exec.fused.reductions import mask_kernel, max_kernel, scatter_kernel, sum_kernel
 from offchain.exec.pieces import pieces
 from offchain.exec.torch_views import steps
 from offchain.ir.graph import Graph, Input, Kind, Node, Source, View
@@ -50,29 +51,19 @@ class Call:
     tensors: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class Multiply:
-    """One product of quantised operands into totals."""
-
-    product: Product
-    first: Buffer
-    second: Buffer
-    total: Buffer
-
-
 @dataclass
 class Plan:
     """Calls in order; `ends[n]` is how many calls are done when node n is. `outputs[n]` is where its output lies."""
 
-    calls: list[Call | Multiply] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     arena: int = 0
 
 
 class Planner:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, blas: Blas) -> None:
+        self.graph, self.blas = graph, blas
         self.plan = Plan()
         self._buffers: list[Buffer] = []
         self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
@@ -106,42 +97,39 @@ class Planner:
             self.map(piece.node, out, View(offset, tuple(axes)))
         if not pieces(node):
             sources = [self.source(item) for item in node.inputs]
-            self.call(kernels.map_kernel(node, view), out, *sources, STEP)
+            self.call(map_kernel(node, view), out, *sources, STEP)
 
     def sum(self, node: Node, out: Tensor) -> None:
-        self.call(kernels.sum_kernel(node), out, self.source(node.inputs[0]))
+        self.call(sum_kernel(node), out, self.source(node.inputs[0]))
 
     def max(self, node: Node, out: Tensor) -> None:
-        self.call(kernels.max_kernel(node), out, self.source(node.inputs[0]))
+        self.call(max_kernel(node), out, self.source(node.inputs[0]))
 
     def gather(self, node: Node, out: Tensor) -> None:
-        self.call(kernels.gather_kernel(node), out, *(self.source(item) for item in node.inputs))
+        self.call(gather_kernel(node), out, *(self.source(item) for item in node.inputs))
 
     def scatter_add(self, node: Node, out: Tensor) -> None:
         sources = [self.source(item) for item in node.inputs]
         x, index = (item.view.axes for item in node.inputs)
         sizes = node.shape
         if steps(x[0], sizes[0]) or any(steps(axis, size) for axis, size in zip(index, sizes, strict=False)):
-            self.call(kernels.mask_kernel(node), out, *sources)
+            self.call(mask_kernel(node), out, *sources)
             return
         width = prod(sizes[1:])
         total, back = self._buffer(8 * node.length), self._buffer(8 * width)
-        self.call(kernels.scatter_kernel(node), total, back, *sources)
+        self.call(scatter_kernel(node), total, back, *sources)
         whole = View.contiguous(sizes)
         column = View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:]))
         reads = [Input(Source.NODE, 0, node.dtype, n, view) for n, view in ((node.length, whole), (width, column))]
-        self.call(kernels.product_kernel(sizes, reads[0], reads[1:], "double", 1), out, total, back)
+        self.call(product_kernel(sizes, reads[0], reads[1:], "double", 1), out, total, back)
 
     def dot(self, node: Node, out: Tensor) -> None:
         product = product_of(node)
-        packs = [
-            self._packed(node, position, product) for position in (0, 1)
-        ]
-        total = self._buffer(BYTES[product.kind] * product.size * len(product.slices))
-        self._touch(packs[0][0], packs[1][0], total)
-        self.plan.calls.append(Multiply(product, packs[0][0], packs[1][0], total))
-        kernel = kernels.product_kernel(node.shape, product.total, product.backs, product.kind, len(product.slices))
-        self.call(kernel, out, total, packs[0][1], packs[1][1])
+        (q0, back0), (q1, back1) = (self._packed(node, side, product) for side in (0, 1))
+        total = self._buffer(BYTES[product.kind] * product.size * product.slices)
+        self.call(multiply_kernel(product, self.blas), total, q0, q1)
+        kernel = product_kernel(node.shape, product.total, product.backs, product.kind, product.slices)
+        self.call(kernel, out, total, back0, back1)
 
     def _packed(self, node: Node, side: int, product: Product) -> tuple[Buffer, Buffer]:
         """A quantised operand and its backs; the same for all products that read the same in the same way."""
@@ -151,9 +139,7 @@ class Planner:
         if key not in self._packs:
             rows = prod(operand.shape)
             q, back = self._buffer(BYTES[product.kind] * rows * node.extent), self._buffer(8 * rows)
-            kernel = kernels.pack_kernel(
-                operand.item, operand.shape, node.extent, node.bits, product.kind, operand.strides
-            )
+            kernel = pack_kernel(operand.item, operand.shape, node.extent, node.bits, product.kind, operand.strides)
             self.call(kernel, q, back, self.source(item))
             self._packs[key] = q, back
         return self._packs[key]

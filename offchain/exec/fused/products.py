@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.kernels import Tile
+from offchain.exec.fused.blas import Blas
+from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.tile import Tile
 from offchain.exec.torch_views import steps
-from offchain.ir.graph import Axis, Input, Node, Source, View, row_major
+from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType
+from offchain.lower.axes import coalesced
 
+_INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
 
 
@@ -36,12 +41,16 @@ class Product:
     kind: str  # of quantised operands and totals
     batch: int
     extent: int
-    slices: tuple[tuple[int, int], ...]
+    longest: int  # k of a slice; totals of slices are added when they are rounded
     first: Operand
     second: Operand
     operands: tuple[int, int]  # which inputs of the node these are
     total: Input
     backs: tuple[Input, Input]
+
+    @property
+    def slices(self) -> int:
+        return -(-self.extent // self.longest)
 
     @property
     def size(self) -> int:
@@ -66,7 +75,7 @@ def product_of(node: Node) -> Product:
         "float" if single else "double",
         prod(node.shape[d] for d in batch),
         node.extent,
-        tuple((k, min(k + longest, node.extent)) for k in range(0, node.extent, longest)),
+        longest,
         sides[0],
         sides[1],
         (order[0], order[1]),
@@ -95,3 +104,89 @@ def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Ope
     outside = row_major(tuple(node.shape[d] for d in batch))
     strides = [*(extent * rows * s for s in outside), *(s if down else s * extent for s in inside), rows if down else 1]
     return Operand(item, shape, tuple(strides), rows, down)
+
+
+def pack_kernel(
+    item: Input, shape: tuple[int, ...], extent: int, bits: int, kind: str, strides: tuple[int, ...]
+) -> Kernel:
+    """Quantises an operand over its own axes and k, which lie `strides` apart. Tensors: quantised, backs, operand.
+
+    The operand is quantised in binary32 where that holds it, and stored as `kind`.
+    """
+    tile = Tile(item, shape, extent)
+    f = body(["%q", "%back"], ["%x0"])
+    inside = "float" if bits <= _INSIDE else "double"
+    with f.loop("%lo", "%hi") as task:
+        tile.begin(f, task)
+        scales = tile.scales(bits, inside)
+        with tile.walk() as (k, c, point, x):
+            q = f.quantised(x, scales.of(c), bits)
+            if inside != kind:
+                q = f.do(f"fpext {inside} {q} to {kind}")
+            f.store(kind, q, f.at(kind, "%q", f.flat([*point, k], strides)))
+        with tile.each() as (c, point):
+            f.store("double", scales.of(c).back, f.at("double", "%back", f.flat(point, row_major(shape))))
+    return kernel(["%q", "%back", "%x0"], f, prod(tile.grid), 8 * prod(shape) * extent)
+
+
+def multiply_kernel(product: Product, blas: Blas) -> Kernel:
+    """The totals of a product, by one call of the BLAS for each batch and slice. Tensors: totals, first, second.
+
+    A task is a row of the totals. The BLAS counts columns first, so that it is asked for second times first.
+    """
+    first, second, extent = product.first, product.second, product.extent
+    kind, integer, longest = product.kind, blas.integer, product.longest
+    f = body(["%s"], ["%x0", "%x1"])
+
+    def passed(of: str, value: str | int) -> str:
+        at = f.local(of)
+        f.store(of, str(value), at)
+        return at
+
+    turned = [passed("i8", ord("N" if side.down == turns else "T")) for side, turns in ((second, True), (first, False))]
+    one, zero = passed(kind, "1.0"), passed(kind, "0.0")
+    wide = [passed(integer, side.rows if side.down else extent) for side in (second, first)]
+    columns = passed(integer, second.rows)
+    from_batch, to_batch = (f.do(f"udiv i64 {end}, {first.rows}") for end in ("%lo", f.plus("%hi", first.rows - 1)))
+    with f.loop(from_batch, to_batch) as b:
+        before = f.times(f.times(b, first.rows), -1)
+        low = f.do(f"call i64 @llvm.smax.i64(i64 {f.plus('%lo', before)}, i64 0)")
+        high = f.least(str(f.plus("%hi", before)), first.rows)
+        rows = passed(integer, f.narrow(f.do(f"sub i64 {high}, {low}"), integer))
+        with f.loop(0, product.slices) as s:
+            k = f.times(s, longest)
+            span = passed(integer, f.narrow(f.least(str(f.plus(extent, f.times(k, -1))), longest), integer))
+            here = f.flat([b, k], (second.rows * extent, second.rows if second.down else 1))
+            there = f.flat([b, k, low], (first.rows * extent, *((first.rows, 1) if first.down else (1, extent))))
+            to = f.flat([s, b, low], (product.size, first.rows * second.rows, second.rows))
+            x1, x0, out = (f.at(kind, name, at) for name, at in (("%x1", here), ("%x0", there), ("%s", to)))
+            pointers = [*turned, columns, rows, span, one, x1, wide[0], x0, wide[1], zero, out, columns]
+            f.lines.append(
+                f"  call void @{blas.name}_{kind[0].replace('f', 's')}gemm({', '.join(f'ptr {p}' for p in pointers)})"
+            )
+    tasks = product.batch * first.rows
+    return kernel(["%s", "%x0", "%x1"], f, tasks, 2 * product.size * extent)
+
+
+def product_kernel(shape: tuple[int, ...], total: Input, backs: Sequence[Input], kind: str, slices: int) -> Kernel:
+    """The elements that exact totals make. Tensors: output, totals (`slices` of them, one after the other), backs."""
+    node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *backs)))
+    names = [f"%b{n}" for n in range(len(backs))]
+    f = body(["%out"], ["%s", *names])
+    *outer, inner = node.shape or (1,)
+    with f.loop("%lo", "%hi") as task:
+        coords = f.split(task, outer)
+        with f.loop(0, inner) as i:
+            point = [*coords, i][: len(node.shape)]
+            index, _ = f.address(node.inputs[0].view, point, node.shape)
+            value = "0.0"
+            for n in range(slices):
+                part = f.load(kind, f.at(kind, "%s", f.plus(index, n * total.length)))
+                wide = part if kind == "double" else f.do(f"fpext float {part} to double")
+                value = f.do(f"fadd double {value}, {wide}")
+            scales = []
+            for name, item in zip(names, node.inputs[1:], strict=True):
+                at, _ = f.address(item.view, point, node.shape)
+                scales.append(f.load("double", f.at("double", name, at)))
+            f.store("float", f.rounded(value, *scales), f.at("float", "%out", f.flat(point, row_major(node.shape))))
+    return kernel(["%out", "%s", *names], f, prod(outer), (4 + slices) * prod(shape))
