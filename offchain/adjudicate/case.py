@@ -131,10 +131,19 @@ class Case:
         against = self.contradiction(word)
         if against is None or self._function != "term":
             return against
-        if self._contested(self._false_exponents()) is None:
+        if self.contested(self._false_exponents()) is None:
             return None
         bent = self._bent(word)
         return against if bent is None else self._walk(word, bent)
+
+    def contested(self, claimed: tuple[int, ...]) -> str | None:
+        """What the contract says against claimed exponents."""
+        for operand, e in enumerate(claimed):
+            keys = reference.exponent_keys(self.node, self._sources, self.element, operand)
+            claim = f"exponent {e} of operand {operand}"
+            if against := self._extremum(claim, keys, "compareExponent", operand, e, positions=(operand,)):
+                return against
+        return None
 
     def forgery(self) -> str | None:
         """Shows the contract an input word that was never committed: the typed error of its refusal.
@@ -176,18 +185,9 @@ class Case:
         some term."""
         return (
             self._rounds_to(word, int(self._terms.sum()))
-            or self._contested(self._exponents)
+            or self.contested(self._exponents)
             or self._term_differs(self._some_k(), self._terms)
         )
-
-    def _contested(self, claimed: tuple[int, ...]) -> str | None:
-        """What the contract says against claimed exponents."""
-        for operand, e in enumerate(claimed):
-            keys = reference.exponent_keys(self.node, self._sources, self.element, operand)
-            claim = f"exponent {e} of operand {operand}"
-            if against := self._extremum(claim, keys, "compareExponent", operand, e, positions=(operand,)):
-                return against
-        return None
 
     def _extremum(
         self,
@@ -252,7 +252,9 @@ class Case:
     @property
     def _claim(self) -> tuple[Any, ...]:
         """What the contract is told besides the evidence."""
-        return {"compute": (), "compare": (self.word,), "term": (pair(self._exponents),)}[self._function]
+        if self._function == "term":
+            return (pair(self._exponents),)
+        return (self.word,) if self._function == "compare" else ()
 
     @cached_property
     def _sources(self) -> list[Array]:
