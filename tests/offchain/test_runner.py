@@ -208,7 +208,7 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
         Falsehood(4, NEW, 3),
         Falsehood(5, BATCH, 2, 1 << 20),
         Falsehood(2, SUM, 0, 1 << 3),
-        Falsehood(5, SUM, 0, 0, (8, 0)),
+        Falsehood(5, SUM, 0, 0, (12, 0)),
         Falsehood(2, DOT, 0, 0, (0, -1)),
     ],
     ids=["dot", "map", "gather", "sum", "exponent too high", "exponent too low"],
