@@ -9,7 +9,7 @@ from typing import Final
 
 from offchain.exec.fused.blas import Blas
 from offchain.exec.fused.kernel import Kernel, body, kernel
-from offchain.exec.fused.tile import Tile
+from offchain.exec.fused.tile import Tile, without
 from offchain.exec.torch_views import steps
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType
@@ -96,8 +96,9 @@ def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Ope
     item, extent = node.inputs[position], node.extent
     axes = [*batch, *own]
     shape = tuple(node.shape[d] for d in axes)
-    view = View(item.view.offset, (*(item.view.axes[d] for d in axes), item.view.axes[-1]))
-    item = replace(item, view=view)
+    still = without(item.view, [d for d in range(len(node.shape)) if d not in axes])
+    order = [sorted(axes).index(d) for d in axes]
+    item = replace(item, view=View(still.offset, (*(still.axes[d] for d in order), still.axes[-1])))
     rows = prod(node.shape[d] for d in own)
     down = bool(own) and Tile(item, shape, extent).down
     inside = row_major(tuple(node.shape[d] for d in own))
@@ -152,7 +153,8 @@ def multiply_kernel(product: Product, blas: Blas) -> Kernel:
         before = f.times(f.times(b, first.rows), -1)
         low = f.do(f"call i64 @llvm.smax.i64(i64 {f.plus('%lo', before)}, i64 0)")
         high = f.least(str(f.plus("%hi", before)), first.rows)
-        rows = passed(integer, f.narrow(f.do(f"sub i64 {high}, {low}"), integer))
+        rows = f.do(f"sub i64 {high}, {low}")
+        count = passed(integer, f.narrow(rows, integer))
         with f.loop(0, product.slices) as s:
             k = f.times(s, longest)
             span = passed(integer, f.narrow(f.least(str(f.plus(extent, f.times(k, -1))), longest), integer))
@@ -160,7 +162,11 @@ def multiply_kernel(product: Product, blas: Blas) -> Kernel:
             there = f.flat([b, k, low], (first.rows * extent, *((first.rows, 1) if first.down else (1, extent))))
             to = f.flat([s, b, low], (product.size, first.rows * second.rows, second.rows))
             x1, x0, out = (f.at(kind, name, at) for name, at in (("%x1", here), ("%x0", there), ("%s", to)))
-            pointers = [*turned, columns, rows, span, one, x1, wide[0], x0, wide[1], zero, out, columns]
+            # Some versions of OpenBLAS make a vector of 0·C + A·B, which is NaN where C was: C must hold numbers then.
+            single = f.do(f"icmp eq i64 {rows}, 1") if second.rows > 1 else "true"
+            with f.loop(0, f.do(f"select i1 {single}, i64 {f.times(rows, second.rows)}, i64 0")) as c:
+                f.store(kind, "0.0", f.at(kind, out, c))
+            pointers = [*turned, columns, count, span, one, x1, wide[0], x0, wide[1], zero, out, columns]
             f.lines.append(
                 f"  call void @{blas.name}_{kind[0].replace('f', 's')}gemm({', '.join(f'ptr {p}' for p in pointers)})"
             )

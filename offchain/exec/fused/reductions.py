@@ -6,8 +6,8 @@ from dataclasses import replace
 from math import prod
 
 from offchain.exec.fused.kernel import Kernel, body, kernel
-from offchain.exec.fused.tile import Tile
-from offchain.ir.graph import Node, View, row_major
+from offchain.exec.fused.tile import Tile, without
+from offchain.ir.graph import Node, row_major
 from offchain.ir.primitives import DType
 from offchain.lower.axes import coalesced
 
@@ -60,9 +60,9 @@ def scatter_kernel(node: Node) -> Kernel:
     """
     rows, *columns = node.shape
     shape = tuple(columns)
-    x, index = (replace(item, view=View(item.view.offset, item.view.axes[1:])) for item in node.inputs)
+    x = replace(node.inputs[0], view=without(node.inputs[0].view, [0]))
+    index = replace(node.inputs[1], view=without(node.inputs[1].view, range(len(node.shape))))
     tile = Tile(x, shape, node.extent)
-    index = replace(index, view=View(index.view.offset, index.view.axes[-1:]))
     width, f = prod(shape), body(["%total", "%back"], ["%x0", "%x1"])
     with f.loop("%lo", "%hi") as task:
         tile.begin(f, task)

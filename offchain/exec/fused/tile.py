@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from offchain.exec.fused.ir import Coords, Function, Scale
-from offchain.ir.graph import Input
+from offchain.ir.graph import Axis, Input, View
 
 COLUMNS: Final = 64  # columns that a reduction down columns takes at once: their accumulators stay in the first cache
+
+
+def without(view: View, dropped: Sequence[int]) -> View:
+    """The view without axes along which it does not move. One that reads nothing because of such an axis reads
+    nothing along k instead.
+    """
+    axes = [axis for d, axis in enumerate(view.axes) if d not in dropped]
+    if any(view.axes[d].lo == view.axes[d].hi for d in dropped):
+        axes[-1] = Axis(0, 0, 0)
+    return View(view.offset, tuple(axes))
 
 
 class Tile:
