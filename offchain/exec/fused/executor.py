@@ -35,6 +35,11 @@ class Held:
 State = list[Held]
 
 
+def _array(held: Held) -> Array:
+    array: Array = held.tensor.numpy().copy()
+    return array
+
+
 class FusedExecutor:
     """A state is a list of tensors in slot order, which nobody writes to while somebody holds it."""
 
@@ -76,7 +81,7 @@ class FusedExecutor:
         return held
 
     def dump(self, state: State) -> list[Array]:
-        return [item.tensor.numpy().copy() for item in state]
+        return [_array(item) for item in state]
 
     def step(self, state: State, t: int) -> State:
         after = self._begin(state, t)
@@ -130,10 +135,10 @@ class FusedExecutor:
     def _output(self, n: int, after: dict[int, Held]) -> Array:
         node, where = self.graph.nodes[n], self._plan.outputs[n]
         if isinstance(where, Given):
-            return after[n].tensor.numpy().copy()
-        dtype = numpy_dtype(node.dtype)
-        raw = (ctypes.c_uint8 * (4 * node.length)).from_address(self._address(where))
-        return np.frombuffer(raw, dtype).copy()
+            return _array(after[n])
+        array = np.empty(node.length, numpy_dtype(node.dtype))
+        ctypes.memmove(array.ctypes.data, self._address(where), array.nbytes)
+        return array
 
     # --- memory -----------------------------------------------------------------------------------------------
 

@@ -52,7 +52,9 @@ _SHIFTS: Final[dict[Op, str]] = {Op.SHL: "shl", Op.SHR: "lshr", Op.SAR: "ashr"}
 
 @dataclass(frozen=True)
 class Scale:
-    """Factors that bring an operand to integers in the type `kind`, and the double that brings a sum back (NaN for 129)."""
+    """Factors that bring an operand to integers in the type `kind`, and the double that brings a sum back: NaN where
+    the exponent is 129.
+    """
 
     kind: str
     factors: tuple[str, ...]
@@ -78,6 +80,9 @@ class Function:
         name = self.fresh()
         self.lines.append(f"  {name} = {instruction}")
         return name
+
+    def call(self, function: str, pointers: Sequence[str]) -> None:
+        self.lines.append(f"  call void @{function}({', '.join(f'ptr {pointer}' for pointer in pointers)})")
 
     def local(self, kind: str, count: int = 1) -> str:
         """Memory of the function's own, that the optimiser keeps in registers where it can."""
@@ -253,6 +258,7 @@ class Function:
         """What a greatest magnitude scales by."""
         e = self.exponent(magnitude)
         shift = self.do(f"sub i32 {bits - 1}, {e}")
+        factors: tuple[str, ...] = ()
         if kind == "float":
             half = self.do(f"ashr i32 {shift}, 1")
             factors = (self.power_f32(half), self.power_f32(self.do(f"sub i32 {shift}, {half}")))

@@ -39,12 +39,21 @@ _BLAS: Final = "\n".join(
     f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
 )
 # Calls in order; each shares its tasks evenly among its threads, which torch's own OpenMP keeps.
-_TEAM: Final = """
+_THREADS: Final = """
 declare i32 @omp_get_thread_num()
 declare i32 @omp_get_num_threads()
 declare void @GOMP_parallel(ptr, ptr, i32, i32)
-
-define internal void @member(ptr %call) {
+"""
+_ALONE: Final = """
+define i32 @omp_get_thread_num() { ret i32 0 }
+define i32 @omp_get_num_threads() { ret i32 1 }
+define void @GOMP_parallel(ptr %member, ptr %call, i32 %threads, i32 %flags) {
+  call void %member(ptr %call)
+  ret void
+}
+"""
+_TEAM: Final = f"""{_THREADS}
+define internal void @member(ptr %call) {{
   %i = call i32 @omp_get_thread_num()
   %n = call i32 @omp_get_num_threads()
   %number = zext i32 %i to i64
@@ -61,9 +70,9 @@ define internal void @member(ptr %call) {
   %hi = udiv i64 %b, %threads
   call void %f(ptr %args, i64 %lo, i64 %hi)
   ret void
-}
+}}
 
-define void @run(ptr %calls, i64 %count) {
+define void @run(ptr %calls, i64 %count) {{
 start:
   br label %head
 head:
@@ -94,7 +103,7 @@ next:
   br label %head
 done:
   ret void
-}
+}}
 """
 
 
@@ -119,7 +128,7 @@ class Compiler:
         self._version = ".".join(map(str, llvm.llvm_version_info))
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._addresses: dict[str, int] = {}
-        self.teams = _find_openmp()
+        self._teams = _find_openmp()
         self.run = self._runner()
 
     def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
@@ -155,18 +164,8 @@ class Compiler:
         return code
 
     def _runner(self) -> Any:
-        text = _TEAM
-        if not self.teams:
-            text = text.replace("icmp sgt i64 %wanted, 1", "icmp sgt i64 0, 1")
-            for line in _TEAM.splitlines():
-                if line.startswith("declare"):
-                    text = text.replace(
-                        line,
-                        line.replace("declare", "define").replace(
-                            "(ptr, ptr, i32, i32)", "(ptr %a, ptr %b, i32 %c, i32 %d)"
-                        )
-                        + (" { ret void }" if "void" in line else " { ret i32 1 }"),
-                    )
+        """`run(calls, count)`; where torch's OpenMP was not found every call is done by the one thread that asks."""
+        text = _TEAM if self._teams else _ALONE.join(_TEAM.split(_THREADS))
         self._add("run", self._compile(text))
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
 

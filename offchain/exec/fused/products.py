@@ -17,6 +17,7 @@ from offchain.lower.axes import coalesced
 
 _INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
+_SLICES: Final = 16  # totals of so many slices are kept; a longer k takes doubles
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ def product_of(node: Node) -> Product:
     batch = [d for d in range(len(node.shape)) if moves[0][d] and moves[1][d]]
     own = [[d for d in range(len(node.shape)) if moves[n][d] and d not in batch] for n in (0, 1)]
     order = (1, 0) if own[0] and (not own[1] or own[0][-1] > own[1][-1]) else (0, 1)
-    single = node.bits <= SINGLE_BITS
-    longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
+    longest = 1 << max(24 - 2 * (node.bits - 1), 0)
+    single = node.bits <= SINGLE_BITS and node.extent <= _SLICES * longest
+    longest = longest if single else node.extent
     sides = [_operand(node, n, batch, own[n]) for n in order]
     axes = [*batch, *own[order[0]], *own[order[1]]]
-    total = _over(node, axes, DType.F32)
+    total = _over(node, axes)
     return Product(
         "float" if single else "double",
         prod(node.shape[d] for d in batch),
@@ -80,16 +82,16 @@ def product_of(node: Node) -> Product:
         sides[1],
         (order[0], order[1]),
         total,
-        tuple(_over(node, [*batch, *own[n]], DType.F32) for n in order),
+        (_over(node, [*batch, *own[order[0]]]), _over(node, [*batch, *own[order[1]]])),
     )
 
 
-def _over(node: Node, axes: list[int], dtype: DType) -> Input:
+def _over(node: Node, axes: list[int]) -> Input:
     """The read of a dense tensor over some of the node's axes, in that order, at the node's coordinates."""
     sizes = tuple(node.shape[d] for d in axes)
     strides = dict(zip(axes, row_major(sizes), strict=True))
     view = View(0, tuple(Axis(strides.get(d, 0), 0, size) for d, size in enumerate(node.shape)))
-    return Input(Source.NODE, 0, dtype, prod(sizes), view)
+    return Input(Source.NODE, 0, DType.F32, prod(sizes), view)
 
 
 def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Operand:
@@ -167,9 +169,7 @@ def multiply_kernel(product: Product, blas: Blas) -> Kernel:
             with f.loop(0, f.do(f"select i1 {single}, i64 {f.times(rows, second.rows)}, i64 0")) as c:
                 f.store(kind, "0.0", f.at(kind, out, c))
             pointers = [*turned, columns, count, span, one, x1, wide[0], x0, wide[1], zero, out, columns]
-            f.lines.append(
-                f"  call void @{blas.name}_{kind[0].replace('f', 's')}gemm({', '.join(f'ptr {p}' for p in pointers)})"
-            )
+            f.call(f"{blas.name}_{'d' if kind == 'double' else 's'}gemm", pointers)
     tasks = product.batch * first.rows
     return kernel(["%s", "%x0", "%x1"], f, tasks, 2 * product.size * extent)
 
