@@ -14,8 +14,9 @@ from offchain.commit.roots import chunk, chunk_hashes, graph_counts, graph_tree,
 from offchain.exec.reference import evaluate, sources_of
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import CHUNK, Input, Kind, Node, Source, address, coordinates
-from tests.strategies import Case
+from offchain.ir.graph import CHUNK, Input, Kind, Node, Source, View, address, coordinates
+from offchain.ir.primitives import DType
+from tests.strategies import Case, over_state
 
 
 class Roots(NamedTuple):
@@ -116,6 +117,19 @@ class Prover:
 
     def word(self, number: int, element: int) -> int:
         return int(self.outputs[number].view(np.uint32)[element])
+
+
+def state_input(slot: int, array: Any, view: View) -> Input:
+    return Input(Source.STATE, slot, DType.F32 if array.dtype.kind == "f" else DType.I32, array.size, view)
+
+
+def flat(slot: int, array: Any) -> Input:
+    return state_input(slot, array, View.contiguous((array.size,)))
+
+
+def one_sum(x: Any, bits: int = 20) -> Prover:
+    """A sum over a tensor."""
+    return Prover(over_state([Node(Kind.SUM, DType.F32, (), (flat(0, x),), x.size, bits)], [x]))
 
 
 def call(function: Any, *arguments: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from offchain.commit.roots import tensor_root
+from offchain.exec.reference import SCALED
 from offchain.ir.arrays import Array, canonical
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
 from offchain.ir.legality import MAX_BITS, MAX_INPUTS, check, exact
@@ -32,7 +33,6 @@ SPECIAL_FLOATS: Final = [
     0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000,
 ]  # fmt: skip
 SPECIAL_INTS: Final = [0, 1, 2, 3, 31, 32, 127, 128, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 149, 2**32 - 2, 2**32 - 1]
-SUMS: Final = (Kind.DOT, Kind.SUM, Kind.SCATTER_ADD)
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ class Builder:
         item = Input(source, index, dtype, length, View.contiguous((length,)))
         return self.add(Node(Kind.MAP, dtype, (length,), (item,), program=(Instr(Op.INPUT, 0),)))
 
-    def input(self, dtype: DType, shape: tuple[int, ...], still: Sequence[int] = (), full: Sequence[int] = ()) -> Input:
-        """A drawn view of some tensor; axes in `still` have stride 0, axes in `full` their whole range."""
-        axes = self._axes(shape, still, full)
+    def input(self, dtype: DType, shape: tuple[int, ...], still: Sequence[int] = ()) -> Input:
+        """A drawn view of some tensor; axes in `still` have stride 0."""
+        axes = self._axes(shape, still)
         if any(axis.lo == axis.hi for axis in axes):
             source = self.source(dtype, 1)
             return Input(*source, View(self.draw(st.integers(-9, 9)), axes))
@@ -175,14 +175,14 @@ class Builder:
         source = self.source(dtype, high - low + 1)
         return Input(*source, View(self.draw(st.integers(-low, source[3] - 1 - high)), axes))
 
-    def _axes(self, shape: tuple[int, ...], still: Sequence[int], full: Sequence[int]) -> tuple[Axis, ...]:
+    def _axes(self, shape: tuple[int, ...], still: Sequence[int]) -> tuple[Axis, ...]:
         order = self.draw(st.permutations(range(len(shape))))
         packed = dict(zip(order, row_major(tuple(shape[i] for i in order)), strict=True))
         axes = []
         for i, size in enumerate(shape):
             stride = self.draw(st.sampled_from([packed[i], packed[i], packed[i], -packed[i], 0, 1, 2, -3]))
             lo, hi = 0, size
-            if i not in full and self.draw(st.integers(0, 5)) == 0:
+            if self.draw(st.integers(0, 5)) == 0:
                 lo = self.draw(st.integers(0, size))
                 hi = self.draw(st.integers(lo, size))
             axes.append(Axis(0 if i in still else stride, lo, hi))
@@ -191,24 +191,8 @@ class Builder:
             axes[widest] = Axis(0, axes[widest].lo, axes[widest].hi)
         return tuple(axes)
 
-    def exponents(self, operand: Input, shape: tuple[int, ...], extent: int) -> Input:
-        """An exponent node over the operand's view, without some of the axes that it does not step along."""
-        axes = operand.view.axes
-        kept = [
-            d
-            for d, size in enumerate(shape)
-            if axes[d].stride or (axes[d].lo, axes[d].hi) != (0, size) or self.draw(st.booleans())
-        ]
-        reduced = tuple(shape[d] for d in kept)
-        view = View(operand.view.offset, (*(axes[d] for d in kept), axes[-1]))
-        read = Input(operand.source, operand.index, operand.dtype, operand.length, view)
-        source = self.add(Node(Kind.EXPONENT, I32, reduced, (read,), extent=extent))
-        strides = dict(zip(kept, row_major(reduced), strict=True))
-        through = View.strided(shape, tuple(strides.get(d, 0) for d in range(len(shape))))
-        return Input(*source, through)
-
     def node(self, kind: Kind) -> Tensor:
-        """Draw one node of that kind, after the exponent nodes that it needs."""
+        """Draw one node of that kind."""
         return self._map() if kind is Kind.MAP else self._reduction(kind)
 
     def _map(self) -> Tensor:
@@ -224,29 +208,26 @@ class Builder:
             shape = (self.draw(st.integers(1, 7)), *shape[:2])
         extent = self.draw(extents)
         wide = (*shape, extent)
-        if kind in SUMS:
+        if kind in SCALED:
             return self._sum(kind, shape, extent)
-        dtype = F32 if kind is Kind.EXPONENT else self.draw(st.sampled_from(DType))
+        dtype = self.draw(st.sampled_from(DType))
         inputs = [self.input(dtype, wide)]
         if kind is Kind.GATHER:
             inputs.append(self.input(I32, shape))
-        return self.add(Node(kind, I32 if kind is Kind.EXPONENT else dtype, shape, tuple(inputs), extent))
+        return self.add(Node(kind, dtype, shape, tuple(inputs), extent))
 
     def _sum(self, kind: Kind, shape: tuple[int, ...], extent: int) -> Tensor:
         wide = (*shape, extent)
-        scatter = kind is Kind.SCATTER_ADD
-        still = [0] if scatter else [d for d in range(len(shape)) if self.draw(st.integers(0, 2)) == 0]
-        full = [d for d, size in enumerate(shape) if size == 1 or d in still]
-        operands = [self.input(F32, wide, still, full)]
-        if kind is Kind.DOT:
-            others = [d for d in range(len(shape)) if d not in still]
-            operands.append(self.input(F32, wide, others, [d for d in range(len(shape)) if shape[d] == 1]))
-        scales = [self.exponents(operand, shape, extent) for operand in operands]
-        if scatter:
-            operands.append(self.input(I32, wide, range(len(shape))))  # in the order X, I, EX
+        if kind is Kind.SCATTER_ADD:
+            inputs = (self.input(F32, wide, [0]), self.input(I32, wide, range(len(shape))))
+        else:
+            inputs = tuple(self.input(F32, wide, self._some(shape)) for _ in SCALED[kind])
         most = max(p for p in range(2, MAX_BITS[kind] + 1) if exact(kind, p, extent))
         bits = self.draw(st.one_of(st.just(most), st.integers(2, most)))
-        return self.add(Node(kind, F32, shape, (*operands, *scales), extent, bits))
+        return self.add(Node(kind, F32, shape, inputs, extent, bits))
+
+    def _some(self, shape: tuple[int, ...]) -> list[int]:
+        return [d for d in range(len(shape)) if self.draw(st.integers(0, 2)) == 0]
 
     def finish(self) -> Case:
         """The graph, with a slot for every state tensor, and the log."""

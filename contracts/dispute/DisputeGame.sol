@@ -16,7 +16,7 @@ import {Verdicts} from "./Verdicts.sol";
 contract DisputeGame is Verdicts {
     using Descent for Descent.Position;
 
-    /// @notice In place of a counter-example k: the solver must show where its extremum is reached.
+    /// @notice In place of a counter-example k: the solver must show where what it claims is reached.
     uint32 public constant DEMAND = type(uint32).max;
     /// @notice Most pieces of a revealed span of steps, and of a revealed sum.
     uint256 public constant STEP_FAN = 256;
@@ -120,7 +120,7 @@ contract DisputeGame is Verdicts {
         Node memory named;
         (named.leaf, named.root, named.index) = (Merkle.leaf(encoding), root, node);
         _requireInGraph(d.graph, node, named.leaf, encodingProof);
-        (named.ending, named.dtype, named.length, named.extent) = verifier.describe(encoding);
+        (named.ending, named.dtype, named.length, named.extent, named.scaled) = verifier.describe(encoding);
         d.node = named;
         bool oneChunk = Merkle.chunks(named.length) == 1;
         if (oneChunk) d.position = Descent.whole(1, bytes32(0)); // its hash is known once the chunk is
@@ -215,7 +215,7 @@ contract DisputeGame is Verdicts {
             emit ElementNamed(id, element, word, ending);
         } else {
             int8 order = verifier.compare(_evidence(d, encoding, k, openings), word);
-            _judgeExtremum(id, d, k, order, order <= 0);
+            _judgeExtremum(id, d, k, order);
         }
     }
 
@@ -229,15 +229,15 @@ contract DisputeGame is Verdicts {
         Dispute storage d = _turn(id, Phase.RevealWitness);
         int8 order = verifier.compare(_evidence(d, encoding, k, openings), d.claim.word);
         if (order != 0) revert WitnessDiffers(k, order);
-        _judgeExtremum(id, d, k, order, true);
+        _judgeExtremum(id, d, k, order);
     }
 
     /// @inheritdoc IDisputeGame
     function revealSums(
         uint256 id,
         int64[] calldata sums,
-        bytes calldata encoding,
-        IStepVerifier.Opening[] calldata openings
+        int16[2] calldata exponents,
+        bytes calldata encoding
     ) external {
         Dispute storage d = _turn(id, Phase.RevealSums);
         Claim memory claim = d.claim;
@@ -246,14 +246,16 @@ contract DisputeGame is Verdicts {
         int256 total;
         for (uint256 i; i < count; ++i) total += sums[i];
         if (claim.b - claim.a == d.node.extent) {
-            uint32 word = verifier.rounded(_evidence(d, encoding, claim.a, openings), total);
+            Descent.requireEqual(d.node.leaf, Merkle.leaf(encoding));
+            uint32 word = verifier.rounded(encoding, exponents, total);
             if (word != claim.word) revert RoundedDiffers(claim.word, word);
+            d.claim.exponents = claim.exponents = exponents;
         } else if (total != claim.sum) {
             revert SumDiffers(claim.sum, total);
         }
         d.list = keccak256(abi.encode(sums));
         d.phase = Phase.NameSum;
-        emit SumsRevealed(id, claim.a, claim.b, sums);
+        emit SumsRevealed(id, claim.a, claim.b, claim.exponents, sums);
     }
 
     /// @inheritdoc IDisputeGame
@@ -276,9 +278,41 @@ contract DisputeGame is Verdicts {
         Dispute storage d = _turn(id, Phase.NameSum);
         (uint32 a, uint32 b) = _pieceOfSum(d, i, sums);
         if (b - a != 1) revert TermCount(i, b - a);
-        int256 computed = verifier.term(_evidence(d, encoding, a, openings));
+        int256 computed = verifier.term(_evidence(d, encoding, a, openings), d.claim.exponents);
         emit TermJudged(id, d.lo, d.node.index, d.claim.element, a, sums[i], computed);
         _conclude(id, computed == sums[i]);
+    }
+
+    /// @inheritdoc IDisputeGame
+    function nameExponent(
+        uint256 id,
+        uint8 operand,
+        uint32 k,
+        bytes calldata encoding,
+        IStepVerifier.Opening[] calldata openings
+    ) external {
+        Dispute storage d = _turn(id, Phase.NameSum);
+        if (operand >= d.node.scaled) revert IStepVerifier.OperandOutOfRange(operand, d.node.scaled);
+        d.claim.operand = operand;
+        if (k == DEMAND) {
+            d.phase = Phase.RevealExponent;
+            emit ExponentNamed(id, operand, d.claim.exponents[operand]);
+        } else {
+            _judgeExponent(id, d, k, _compareExponent(d, k, encoding, openings));
+        }
+    }
+
+    /// @inheritdoc IDisputeGame
+    function revealExponent(
+        uint256 id,
+        uint32 k,
+        bytes calldata encoding,
+        IStepVerifier.Opening[] calldata openings
+    ) external {
+        Dispute storage d = _turn(id, Phase.RevealExponent);
+        int8 order = _compareExponent(d, k, encoding, openings);
+        if (order != 0) revert WitnessDiffers(k, order);
+        _judgeExponent(id, d, k, order);
     }
 
     function _judgeElement(uint256 id, Dispute storage d, uint32 computed) private {
@@ -287,9 +321,27 @@ contract DisputeGame is Verdicts {
         _conclude(id, claimed == computed);
     }
 
-    function _judgeExtremum(uint256 id, Dispute storage d, uint32 k, int8 order, bool solverWins) private {
+    function _judgeExtremum(uint256 id, Dispute storage d, uint32 k, int8 order) private {
         emit ExtremumJudged(id, d.lo, d.node.index, d.claim.element, k, d.claim.word, order);
-        _conclude(id, solverWins);
+        _conclude(id, order <= 0);
+    }
+
+    function _judgeExponent(uint256 id, Dispute storage d, uint32 k, int8 order) private {
+        uint8 operand = d.claim.operand;
+        int16 claimed = d.claim.exponents[operand];
+        emit ExponentJudged(id, d.lo, d.node.index, d.claim.element, operand, k, claimed, order);
+        _conclude(id, order <= 0);
+    }
+
+    /// Order of what the contested operand reads at k.
+    function _compareExponent(
+        Dispute storage d,
+        uint32 k,
+        bytes calldata encoding,
+        IStepVerifier.Opening[] calldata openings
+    ) private view returns (int8) {
+        uint8 operand = d.claim.operand;
+        return verifier.compareExponent(_evidence(d, encoding, k, openings), operand, d.claim.exponents[operand]);
     }
 
     /// Step into `tree`: after a trace, nodes and slots both stand revealed; later there is just the one.

@@ -24,7 +24,7 @@ abstract contract Verdicts is IDisputeGame {
     /// One bit per phase in which the solver is on the move.
     uint256 private constant SOLVER_PHASES = (1 << uint8(Phase.RevealSteps)) | (1 << uint8(Phase.RevealTrace))
         | (1 << uint8(Phase.RevealChildren)) | (1 << uint8(Phase.RevealChunks)) | (1 << uint8(Phase.RevealChunk))
-        | (1 << uint8(Phase.RevealWitness)) | (1 << uint8(Phase.RevealSums));
+        | (1 << uint8(Phase.RevealWitness)) | (1 << uint8(Phase.RevealSums)) | (1 << uint8(Phase.RevealExponent));
 
     ITaskMarket public immutable market;
     IStakeVault public immutable vault;

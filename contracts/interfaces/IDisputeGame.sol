@@ -25,6 +25,7 @@ interface IDisputeGame {
         RevealWitness,
         RevealSums,
         NameSum,
+        RevealExponent,
         Convicted, // decided against the solver, and the market refused to slash: see enforce
         Resolved
     }
@@ -60,15 +61,19 @@ interface IDisputeGame {
         uint8 dtype;
         uint64 length; // elements of the output
         uint32 extent; // K
+        uint8 scaled; // operands that have an exponent
     }
 
-    /// The named element and, in a sum, the segment [a, b) of its terms with what the solver says they add up to.
+    /// The named element and, in a sum, the segment [a, b) of its terms with what the solver says they add up to, and
+    /// the exponents that it scaled its operands by.
     struct Claim {
         uint64 element;
         uint32 word;
         uint32 a;
         uint32 b;
         int64 sum; // of the segment, once one is named
+        uint8 operand; // whose exponent is contested
+        int16[2] exponents; // 0 where there is no second operand
     }
 
     struct Dispute {
@@ -111,8 +116,10 @@ interface IDisputeGame {
     event ChunkRevealed(uint256 indexed id, bytes chunk);
     /// The solver must answer with a witness or with sums.
     event ElementNamed(uint256 indexed id, uint64 element, uint32 word, IStepVerifier.Ending ending);
-    event SumsRevealed(uint256 indexed id, uint32 a, uint32 b, int64[] sums);
+    event SumsRevealed(uint256 indexed id, uint32 a, uint32 b, int16[2] exponents, int64[] sums);
     event SumNamed(uint256 indexed id, uint32 a, uint32 b, int64 sum);
+    /// The solver must answer with a witness.
+    event ExponentNamed(uint256 indexed id, uint8 operand, int16 exponent);
 
     /// What decided: unequal words convict the solver, equal ones the challenger.
     event ElementJudged(
@@ -121,6 +128,10 @@ interface IDisputeGame {
     /// `order` of the value at k against the claim: 1 convicts the solver; what else is shown, the challenger.
     event ExtremumJudged(
         uint256 indexed id, uint32 step, uint32 node, uint64 element, uint32 k, uint32 claimed, int8 order
+    );
+    /// The same for the exponent of an operand.
+    event ExponentJudged(
+        uint256 indexed id, uint32 step, uint32 node, uint64 element, uint8 operand, uint32 k, int16 claimed, int8 order
     );
     event TermJudged(
         uint256 indexed id, uint32 step, uint32 node, uint64 element, uint32 k, int256 claimed, int256 computed
@@ -213,7 +224,7 @@ interface IDisputeGame {
     function revealChunk(uint256 id, bytes calldata chunk) external;
 
     /// @notice Challenger: `element` of the node's output is wrong. Decides for `map`, `gather` and padding; also for
-    /// `max` and `exponent` with a counter-example k. A sum, or `k` = DEMAND, asks the solver to answer.
+    /// `max` with a counter-example k. A sum, or `k` = DEMAND, asks the solver to answer.
     /// @param chunk the revealed one
     /// @param openings inputs of the node there, see docs/protocol.md; none where the solver is to answer
     function nameElement(
@@ -227,10 +238,10 @@ interface IDisputeGame {
     ) external;
 
     /// @notice Solver: the segment's sum in pieces of w = ⌈(b−a)/64⌉ terms.
-    /// @param encoding needed for the first segment, [0, K), as are the opened exponents; then ignored
-    function revealSums(
-        uint256 id, int64[] calldata sums, bytes calldata encoding, IStepVerifier.Opening[] calldata openings
-    ) external;
+    /// @param exponents that the operands are scaled by; like `encoding` needed for the first segment, [0, K), and
+    /// then ignored
+    function revealSums(uint256 id, int64[] calldata sums, int16[2] calldata exponents, bytes calldata encoding)
+        external;
 
     /// @notice Challenger: piece `i`, of more than one term, is wrong.
     /// @param sums the revealed ones
@@ -240,6 +251,18 @@ interface IDisputeGame {
     function proveTerm(
         uint256 id, uint32 i, int64[] calldata sums, bytes calldata encoding,
         IStepVerifier.Opening[] calldata openings
+    ) external;
+
+    /// @notice Challenger, wherever it may name a piece: the exponent of `operand` is wrong. Decides with a
+    /// counter-example k; `k` = DEMAND asks the solver to answer.
+    /// @param openings the operand at k; none where the solver is to answer
+    function nameExponent(
+        uint256 id, uint8 operand, uint32 k, bytes calldata encoding, IStepVerifier.Opening[] calldata openings
+    ) external;
+
+    /// @notice Solver: what the operand reads at `k` has the claimed exponent. Decides.
+    function revealExponent(
+        uint256 id, uint32 k, bytes calldata encoding, IStepVerifier.Opening[] calldata openings
     ) external;
 
     /// @notice Anyone, once the mover's clock has run out: the mover loses.

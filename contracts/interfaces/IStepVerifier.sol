@@ -8,8 +8,8 @@ interface IStepVerifier {
     /// How a dispute about one element of a node ends.
     enum Ending {
         Compute, // map, gather: the contract computes the element
-        Extremum, // max, exponent: a counter-example or a witness
-        Sum // dot, sum, scatter_add: one term of an exact sum
+        Extremum, // max: a counter-example or a witness
+        Sum // dot, sum, scatter_add: a counter-example or a witness of an exponent, or one term of an exact sum
     }
 
     /// The trees that a node's inputs are opened against.
@@ -50,6 +50,9 @@ interface IStepVerifier {
     error ExtentOutOfRange(uint32 k, uint32 extent);
     error InputNotEarlier(uint32 node, uint32 input);
     error MalformedNode(uint256 position);
+    error OperandOutOfRange(uint256 operand, uint256 scaled);
+    /// No operand has it: −149 to 129, and 0 in place of a second operand that is not scaled.
+    error ExponentOutOfRange(uint256 operand, int16 exponent);
     error WrongEnding(Ending expected, Ending actual);
     /// No sum of a node that decodes comes near 2^127.
     error TotalOutOfRange(int256 total);
@@ -59,21 +62,32 @@ interface IStepVerifier {
     /// @return dtype 1 for f32, 2 for i32
     /// @return length number of output elements
     /// @return extent K, 0 for map
+    /// @return scaled number of operands that have an exponent: 2 for dot, 1 for sum and scatter_add, else 0
     function describe(bytes calldata encoding)
         external
         pure
-        returns (Ending ending, uint8 dtype, uint64 length, uint32 extent);
+        returns (Ending ending, uint8 dtype, uint64 length, uint32 extent, uint8 scaled);
 
     /// @notice The element of a `map` or `gather`. All inputs are opened.
     function compute(Evidence calldata evidence) external view returns (uint32 word);
 
-    /// @notice Order of the value at k against a claimed extremum: −1 smaller, 0 equal, 1 greater. X is opened at k.
+    /// @notice Order of the value at k against a claimed `max`: −1 smaller, 0 equal, 1 greater. X is opened at k.
     /// A claimed f32 that is a NaN but not the canonical one counts as smaller than everything.
     function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order);
 
-    /// @notice What a total S rounds to. The exponents are opened, in input order (EA, EB or EX); k is ignored.
-    function rounded(Evidence calldata evidence, int256 total) external view returns (uint32 word);
+    /// @notice What a total S rounds to with claimed exponents (EA and EB, or EX and 0).
+    function rounded(bytes calldata encoding, int16[2] calldata exponents, int256 total)
+        external
+        pure
+        returns (uint32 word);
 
-    /// @notice The integer that index k adds to the sum. Every input is opened, in input order.
-    function term(Evidence calldata evidence) external view returns (int256 value);
+    /// @notice Order of the exponent of what `operand` (0 or 1) reads at k against the claimed one, like `compare`.
+    /// Only that operand is opened.
+    function compareExponent(Evidence calldata evidence, uint8 operand, int16 claimed)
+        external
+        view
+        returns (int8 order);
+
+    /// @notice The integer that index k adds to the sum with these exponents. Every input is opened, in input order.
+    function term(Evidence calldata evidence, int16[2] calldata exponents) external view returns (int256 value);
 }

@@ -47,18 +47,17 @@ library Opcodes {
 /// bits of an operand (0 where a kind has none). Bit 16 * kind + input of WITH_K: that input is read along k.
 library Kinds {
     uint256 internal constant MAP = 1;
-    uint256 internal constant EXPONENT = 2;
-    uint256 internal constant DOT = 3;
-    uint256 internal constant SUM = 4;
-    uint256 internal constant SCATTER_ADD = 5;
-    uint256 internal constant MAX = 6;
-    uint256 internal constant GATHER = 7;
-    uint256 internal constant LAST = 7;
+    uint256 internal constant DOT = 2;
+    uint256 internal constant SUM = 3;
+    uint256 internal constant SCATTER_ADD = 4;
+    uint256 internal constant MAX = 5;
+    uint256 internal constant GATHER = 6;
+    uint256 internal constant LAST = 6;
     uint256 internal constant MAX_RANK = 8;
     uint256 internal constant MAX_INPUTS = 16;
-    uint256 internal constant INPUTS = 0x201030204011000;
-    uint256 internal constant MAX_BITS = 0x1f1f1b000000;
-    uint256 internal constant WITH_K = 0x10001000300010003000100000000;
+    uint256 internal constant INPUTS = 0x2010201021000;
+    uint256 internal constant MAX_BITS = 0x1f1f1b0000;
+    uint256 internal constant WITH_K = 0x1000100030001000300000000;
 }
 
 /// @title Codes of the places where an input's tensor lives

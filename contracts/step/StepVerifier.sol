@@ -3,7 +3,7 @@ pragma solidity ^0.8.37;
 
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {DotNode} from "./DotNode.sol";
-import {ExponentNode} from "./ExponentNode.sol";
+import {Exponents} from "./Exponents.sol";
 import {GatherNode} from "./GatherNode.sol";
 import {MapNode} from "./MapNode.sol";
 import {MaxNode} from "./MaxNode.sol";
@@ -21,10 +21,16 @@ contract StepVerifier is IStepVerifier {
     function describe(bytes calldata encoding)
         external
         pure
-        returns (Ending ending, uint8 dtype, uint64 length, uint32 extent)
+        returns (Ending ending, uint8 dtype, uint64 length, uint32 extent, uint8 scaled)
     {
         Node.Decoded memory node = Node.decode(encoding);
-        return (_ending(node.kind), uint8(node.dtype), uint64(node.length), uint32(node.extent));
+        return (
+            _ending(node.kind),
+            uint8(node.dtype),
+            uint64(node.length),
+            uint32(node.extent),
+            Exponents.count(node.kind)
+        );
     }
 
     /// @inheritdoc IStepVerifier
@@ -36,26 +42,34 @@ contract StepVerifier is IStepVerifier {
 
     /// @inheritdoc IStepVerifier
     function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order) {
-        Openings.Context memory context = _begin(evidence, Ending.Extremum, true);
-        if (context.node.kind == Kinds.MAX) return MaxNode.compare(evidence, context, claimed);
-        return ExponentNode.compare(evidence, context, claimed);
+        return MaxNode.compare(evidence, _begin(evidence, Ending.Extremum, true), claimed);
     }
 
     /// @inheritdoc IStepVerifier
-    function rounded(Evidence calldata evidence, int256 total) external view returns (uint32 word) {
+    function rounded(bytes calldata encoding, int16[2] calldata exponents, int256 total)
+        external
+        pure
+        returns (uint32 word)
+    {
         if (total >= TOTAL_LIMIT || total <= -TOTAL_LIMIT) revert TotalOutOfRange(total);
-        Openings.Context memory context = _begin(evidence, Ending.Sum, false);
-        if (context.node.kind == Kinds.DOT) return DotNode.rounded(evidence, context, total);
-        if (context.node.kind == Kinds.SUM) return SumNode.rounded(evidence, context, total);
-        return ScatterAddNode.rounded(evidence, context, total);
+        return Exponents.rounded(_decode(encoding, Ending.Sum), exponents, total);
     }
 
     /// @inheritdoc IStepVerifier
-    function term(Evidence calldata evidence) external view returns (int256 value) {
+    function compareExponent(Evidence calldata evidence, uint8 operand, int16 claimed)
+        external
+        view
+        returns (int8 order)
+    {
+        return Exponents.compare(evidence, _begin(evidence, Ending.Sum, true), operand, claimed);
+    }
+
+    /// @inheritdoc IStepVerifier
+    function term(Evidence calldata evidence, int16[2] calldata exponents) external view returns (int256 value) {
         Openings.Context memory context = _begin(evidence, Ending.Sum, true);
-        if (context.node.kind == Kinds.DOT) return DotNode.term(evidence, context);
-        if (context.node.kind == Kinds.SUM) return SumNode.term(evidence, context);
-        return ScatterAddNode.term(evidence, context);
+        if (context.node.kind == Kinds.DOT) return DotNode.term(evidence, context, exponents);
+        if (context.node.kind == Kinds.SUM) return SumNode.term(evidence, context, exponents);
+        return ScatterAddNode.term(evidence, context, exponents);
     }
 
     function _begin(Evidence calldata evidence, Ending expected, bool alongK)
@@ -63,15 +77,17 @@ contract StepVerifier is IStepVerifier {
         pure
         returns (Openings.Context memory)
     {
-        Node.Decoded memory node = Node.decode(evidence.encoding);
+        return Openings.begin(evidence, _decode(evidence.encoding, expected), alongK);
+    }
+
+    function _decode(bytes calldata encoding, Ending expected) private pure returns (Node.Decoded memory node) {
+        node = Node.decode(encoding);
         Ending actual = _ending(node.kind);
         if (actual != expected) revert WrongEnding(expected, actual);
-        return Openings.begin(evidence, node, alongK);
     }
 
     function _ending(uint256 kind) private pure returns (Ending) {
         if (kind == Kinds.MAP || kind == Kinds.GATHER) return Ending.Compute;
-        if (kind == Kinds.EXPONENT || kind == Kinds.MAX) return Ending.Extremum;
-        return Ending.Sum;
+        return kind == Kinds.MAX ? Ending.Extremum : Ending.Sum;
     }
 }

@@ -5,33 +5,18 @@ import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {Float32} from "./Float32.sol";
 import {Openings} from "./Openings.sol";
 
-/// @title sum: the exact sum of X along k, in units that the exponent EX sets
+/// @title sum: the exact sum of X along k, in units that its exponent sets
 library SumNode {
     uint256 private constant X = 0;
-    uint256 private constant EX = 1;
-    int256 private constant NOT_FINITE = 129; // exponent of infinities and NaN
 
-    /// @notice What the total rounds to. Only EX is opened.
-    function rounded(IStepVerifier.Evidence calldata evidence, Openings.Context memory context, int256 total)
-        internal
-        view
-        returns (uint32)
-    {
-        int256 ex = int32(Openings.next(evidence, context, EX));
-        Openings.finish(evidence, context.used);
-        if (ex >= NOT_FINITE) return Float32.NAN;
-        return Float32.fromScaled(total, ex - int256(context.node.bits - 1));
-    }
-
-    /// @notice The integer at k. X and EX are opened.
-    function term(IStepVerifier.Evidence calldata evidence, Openings.Context memory context)
-        internal
-        view
-        returns (int256)
-    {
+    /// @notice The integer at k. X is opened.
+    function term(
+        IStepVerifier.Evidence calldata evidence,
+        Openings.Context memory context,
+        int16[2] calldata exponents
+    ) internal view returns (int256) {
         uint32 x = Openings.next(evidence, context, X);
-        int256 ex = int32(Openings.next(evidence, context, EX));
         Openings.finish(evidence, context.used);
-        return Float32.quant(x, ex, context.node.bits);
+        return Float32.quant(x, exponents[X], context.node.bits);
     }
 }

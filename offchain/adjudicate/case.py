@@ -25,7 +25,7 @@ from offchain.ir.graph import CHUNK, Kind, Node, Source
 from offchain.ir.primitives import CANONICAL_NAN
 from offchain.roles.attack import first_difference
 from offchain.roles.falsified import total_of
-from offchain.roles.replay import Opening, Record
+from offchain.roles.replay import Opening, Record, pair
 from offchain.roles.spans import SUM_FAN, pieces
 
 WORD: Final = 0xFFFFFFFF
@@ -41,7 +41,6 @@ FALSEHOODS: Final[dict[str, Callable[[int, Random], int]]] = {
 FUNCTIONS: Final = {  # what judges a kind's last step
     Kind.MAP: "compute",
     Kind.GATHER: "compute",
-    Kind.EXPONENT: "compare",
     Kind.MAX: "compare",
     Kind.DOT: "term",
     Kind.SUM: "term",
@@ -127,10 +126,24 @@ class Case:
         return {"compute": self._computed, "compare": self._compared, "term": self._summed}[self._function](word)
 
     def conviction(self, word: int) -> str | None:
-        """The same for a claim of a cheat's, who also stands by a total that rounds to it where there is one."""
+        """The same for a claim of a cheat's, who of a sum also stands by a false exponent, and with the true ones by a
+        total that rounds to the claim where there is one."""
         against = self.contradiction(word)
-        bent = self._bent(word) if self._function == "term" else None
-        return against if against is None or bent is None else self._walk(word, bent)
+        if against is None or self._function != "term":
+            return against
+        if self.contested(self._false_exponents()) is None:
+            return None
+        bent = self._bent(word)
+        return against if bent is None else self._walk(word, bent)
+
+    def contested(self, claimed: tuple[int, ...]) -> str | None:
+        """What the contract says against claimed exponents."""
+        for operand, e in enumerate(claimed):
+            keys = reference.exponent_keys(self.node, self._sources, self.element, operand)
+            claim = f"exponent {e} of operand {operand}"
+            if against := self._extremum(claim, keys, "compareExponent", operand, e, positions=(operand,)):
+                return against
+        return None
 
     def forgery(self) -> str | None:
         """Shows the contract an input word that was never committed: the typed error of its refusal.
@@ -164,19 +177,34 @@ class Case:
         return None if computed == word else f"computes {computed:#010x}, not {word:#010x}"
 
     def _compared(self, word: int) -> str | None:
-        """The claim needs a witness, and nothing above it: asked at the greatest value and at some other k."""
-        top = int(reference.extremum_keys(self.node, self._sources, self.element).argmax())
-        witness = False
-        for k in (top, self._some_k()):
-            order = self._ask("compare", word, k=k)
-            if order > 0:
-                return f"the value at k = {k} is above {word:#010x}"
-            witness = witness or order == 0
-        return None if witness else f"no witness for {word:#010x}: the value at k = {top} is below it"
+        keys = reference.extremum_keys(self.node, self._sources, self.element)
+        return self._extremum(f"{word:#010x}", keys, "compare", word)
 
     def _summed(self, word: int) -> str | None:
-        """The true total must round to the claim, and stand up to a challenger who names some term."""
-        return self._rounds_to(word, int(self._terms.sum())) or self._term_differs(self._some_k(), self._terms)
+        """The true total must round to the claim, and stand up to a challenger who contests the exponents or names
+        some term."""
+        return (
+            self._rounds_to(word, int(self._terms.sum()))
+            or self.contested(self._exponents)
+            or self._term_differs(self._some_k(), self._terms)
+        )
+
+    def _extremum(
+        self,
+        claim: str,
+        keys: npt.NDArray[np.int64],
+        function: str,
+        *rest: Any,
+        positions: tuple[int, ...] | None = None,
+    ) -> str | None:
+        """It needs a witness, and nothing above it: asked at the greatest value and at some other k."""
+        top, witness = int(keys.argmax()), False
+        for k in (top, self._some_k()):
+            order = self._ask(function, *rest, k=k, positions=positions)
+            if order > 0:
+                return f"the value at k = {k} is above {claim}"
+            witness = witness or order == 0
+        return None if witness else f"no witness for {claim}: the value at k = {top} is below it"
 
     def _walk(self, word: int, bent: npt.NDArray[np.int64]) -> str | None:
         """Partial sums of a cheat against ours, down to the one term that the contract computes."""
@@ -193,22 +221,27 @@ class Case:
         return self._term_differs(a, bent)
 
     def _rounds_to(self, word: int, total: int) -> str | None:
-        rounded = self._ask("rounded", total, positions=reference.EXPONENT_INPUTS[self.node.kind])
+        rounded = int(self.chain.call("verifier", "rounded", encode_node(self.node), pair(self._exponents), total))
         return None if rounded == word else f"the total {total} rounds to {rounded:#010x}, not {word:#010x}"
 
     def _term_differs(self, k: int, claimed: npt.NDArray[np.int64]) -> str | None:
-        term = self._ask("term", k=k)
+        term = self._ask("term", *self._claim, k=k)
         return None if term == claimed[k] else f"term {k} is {term}, not {int(claimed[k])}"
 
     def _bent(self, word: int) -> npt.NDArray[np.int64] | None:
         """Terms of which one is false, so that their total rounds to `word`; None where no total does."""
-        scales = reference.exponents(self.node, self._sources, self.element)
-        total = total_of(self.node, scales, word)
+        total = total_of(self.node, self._exponents, word)
         if total is None:
             return None
         bent = self._terms.copy()
         bent[self._some_k()] += total - int(bent.sum())
         return bent
+
+    def _false_exponents(self) -> tuple[int, ...]:
+        """One of them too high or too low by one."""
+        false = list(self._exponents)
+        false[self.rng.randrange(len(false))] += self.rng.choice((-1, 1))
+        return tuple(false)
 
     # --- evidence ------------------------------------------------------------------------------------------------
 
@@ -217,12 +250,19 @@ class Case:
         return FUNCTIONS[self.node.kind]
 
     @property
-    def _claim(self) -> tuple[int, ...]:
+    def _claim(self) -> tuple[Any, ...]:
+        """What the contract is told besides the evidence."""
+        if self._function == "term":
+            return (pair(self._exponents),)
         return (self.word,) if self._function == "compare" else ()
 
     @cached_property
     def _sources(self) -> list[Array]:
         return self.bench.sources(self.node)
+
+    @cached_property
+    def _exponents(self) -> tuple[int, ...]:
+        return self.bench.exponents(self.index, self.element)
 
     @cached_property
     def _terms(self) -> npt.NDArray[np.int64]:
@@ -235,7 +275,7 @@ class Case:
     def _evidence(self, k: int = 0, positions: tuple[int, ...] | None = None) -> list[Any]:
         return self.bench.evidence(self.index, self.element, k, positions)
 
-    def _ask(self, function: str, *rest: int, k: int = 0, positions: tuple[int, ...] | None = None) -> int:
+    def _ask(self, function: str, *rest: Any, k: int = 0, positions: tuple[int, ...] | None = None) -> int:
         """StepVerifier's answer, asked for once: what it says does not depend on who claims what."""
         question = (function, rest, k, positions)
         if question not in self._answers:

@@ -37,7 +37,7 @@ PRICE: Final = 1_000
 LONG: Final = 1_000_000  # seconds: nothing here ends by its deadline
 OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=LONG)
 TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
-VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "TermJudged", "SlotJudged")
+VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], eve
         element=claim["element"],
         word=claim["word"],
         segment=(claim["a"], claim["b"]),
+        exponents=(claim["exponents"][0], claim["exponents"][1]),
+        operand=claim["operand"],
         mover=on_move[0],
         deadline=on_move[1],
     )

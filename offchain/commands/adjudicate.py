@@ -59,8 +59,9 @@ def adjudicate(
     The task is computed up to the step. Then the samples are taken from its nodes in turn, in random order, so that
     every node is judged at least once if there are as many samples as nodes; the element is random. Each is brought
     to the contract, with its inputs opened against the committed roots, as it is (the claim must stand) and
-    falsified (it must fall: by computation, by counter-example or missing witness, by rounding, and by one term of a
-    false sum); and once for each node with an input that was never committed (it must be refused).
+    falsified (it must fall: by computation, by counter-example or missing witness, by rounding, and of a sum by a
+    false exponent and by one term of a false total); and once for each node with an input that was never committed
+    (it must be refused).
 
     Exits with 0 only if every judgement is right; otherwise the wrong ones are named, and it exits with 1.
 

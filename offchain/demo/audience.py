@@ -14,7 +14,7 @@ from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
 from offchain.roles.view import TaskView
 
-VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "TermJudged", "SlotJudged")
+VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 
 
 @dataclass
@@ -112,6 +112,7 @@ def _shown(function: str, args: dict[str, Any]) -> str:
         "nameElement": lambda: f"element {args['element']}",
         "revealSums": lambda: f"{len(args['sums'])} partial sums",
         "nameSum": lambda: f"partial sum {args['i']}",
+        "nameExponent": lambda: f"the exponent of operand {args['operand']} is wrong",
         "proveTerm": lambda: f"term {args['i']}: multiply and compare",
     }
     return texts[function]() if function in texts else ""

@@ -31,8 +31,8 @@ def cheating(falsehood: Falsehood) -> type[Worker]:
 
 def main() -> None:
     """Run the worker's command as a cheat."""
-    falsehood = Falsehood(*(int(value, 0) for value in sys.argv[1:5]))
-    worker.main(args=sys.argv[5:], prog_name="cheat", obj=cheating(falsehood))
+    step, node, element, xor = (int(value, 0) for value in sys.argv[1:5])
+    worker.main(args=sys.argv[5:], prog_name="cheat", obj=cheating(Falsehood(step, node, element, xor)))
 
 
 if __name__ == "__main__":

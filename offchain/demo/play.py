@@ -198,6 +198,7 @@ def operation(verdict: str, args: Any, extent: int, bits: int) -> str:
         "TermJudged": f"multiply-accumulate: term {args.get('k')} of {extent}, at {bits} bits",
         "ElementJudged": "the element's program",
         "ExtremumJudged": f"comparison with the input at k = {args.get('k')}",
+        "ExponentJudged": f"comparison of an exponent with the input's at k = {args.get('k')}",
         "SlotJudged": "comparison of two tensor roots",
     }[verdict]
 

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
     "reference": ("offchain.exec.reference", "ReferenceExecutor"),
+    "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
     "torch": ("offchain.exec.torch_", "TorchExecutor"),
 }
 

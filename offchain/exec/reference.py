@@ -161,8 +161,7 @@ def _map(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -
 
 
 def _extremum_keys(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> Ints:
-    values = read(sources[0], node.inputs[0].view, _along_k(node, coords))
-    return exponent_of(values).astype(np.int64) if node.kind is Kind.EXPONENT else key(values)
+    return key(read(sources[0], node.inputs[0].view, _along_k(node, coords)))
 
 
 def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -> Array:
@@ -171,25 +170,31 @@ def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: i
     return words.astype(np.int32).view(numpy_dtype(node.dtype))
 
 
-EXPONENT_INPUTS: Final = {Kind.DOT: (2, 3), Kind.SUM: (1,), Kind.SCATTER_ADD: (2,)}
+SCALED: Final[dict[Kind, tuple[int, ...]]] = {  # operands that are scaled by exponents of their own
+    Kind.DOT: (0, 1),
+    Kind.SUM: (0,),
+    Kind.SCATTER_ADD: (0,),
+}
 
 
-def _exponents(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> list[Array]:
-    return [read(sources[i], node.inputs[i].view, coords) for i in EXPONENT_INPUTS[node.kind]]
-
-
-def _terms(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> Ints:
+def _operands(
+    node: Node, sources: Sequence[Array], coords: Sequence[Ints], claimed: Sequence[int] | None = None
+) -> tuple[list[Ints], list[Ints]]:
+    """The scaled operands as integers along k, and the exponent of each: its own, or a claimed one."""
     along = _along_k(node, coords)
-    exponents = _exponents(node, sources, coords)
-    operands = [
-        quant(read(source, item.view, along), e[:, None], node.bits)
-        for source, item, e in zip(sources, node.inputs, exponents, strict=False)
-    ]
+    values = [read(sources[i], node.inputs[i].view, along) for i in SCALED[node.kind]]
+    exponents = [exponent_of(x).max(axis=1).astype(np.int64) for x in values]
+    if claimed is not None:
+        exponents = [np.full_like(own, e) for own, e in zip(exponents, claimed, strict=True)]
+    return [quant(x, e[:, None], node.bits) for x, e in zip(values, exponents, strict=True)], exponents
+
+
+def _terms(node: Node, sources: Sequence[Array], coords: Sequence[Ints], operands: Sequence[Ints]) -> Ints:
     if node.kind is Kind.DOT:
         return operands[0] * operands[1]
     if node.kind is Kind.SCATTER_ADD:
-        index = read(sources[1], node.inputs[1].view, along)
-        return np.where(index == along[0], operands[0], 0)
+        along = _along_k(node, coords)
+        return np.where(read(sources[1], node.inputs[1].view, along) == along[0], operands[0], 0)
     return operands[0]
 
 
@@ -201,7 +206,8 @@ def rounded(node: Node, exponents: Sequence[Array], total: Ints) -> Array:
 
 
 def _sum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -> Array:
-    return rounded(node, _exponents(node, sources, coords), _terms(node, sources, coords).sum(axis=1))
+    operands, exponents = _operands(node, sources, coords)
+    return rounded(node, exponents, _terms(node, sources, coords, operands).sum(axis=1))
 
 
 def _gather(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -> Array:
@@ -211,7 +217,6 @@ def _gather(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int
 
 KINDS: Final[dict[Kind, Callable[[Node, Sequence[Array], Sequence[Ints], int], Array]]] = {
     Kind.MAP: _map,
-    Kind.EXPONENT: _extremum,
     Kind.DOT: _sum,
     Kind.SUM: _sum,
     Kind.SCATTER_ADD: _sum,
@@ -243,14 +248,24 @@ def element_value(node: Node, sources: Sequence[Array], element: int, t: int = 0
     return int(evaluate(node, sources, t, np.array([element], np.int64)).view(np.uint32)[0])
 
 
-def terms(node: Node, sources: Sequence[Array], element: int) -> Ints:
-    """The exact integer terms, in order of k, whose sum makes an element of a dot, sum or scatter_add."""
-    return _terms(node, sources, _at(node, element)).reshape(node.extent)
+def terms(node: Node, sources: Sequence[Array], element: int, claimed: Sequence[int] | None = None) -> Ints:
+    """The exact integer terms, in order of k, whose sum makes an element of a dot, sum or scatter_add.
+
+    Scaled by the operands' own exponents, or by those that somebody claims.
+    """
+    at = _at(node, element)
+    return _terms(node, sources, at, _operands(node, sources, at, claimed)[0]).reshape(node.extent)
 
 
 def exponents(node: Node, sources: Sequence[Array], element: int) -> tuple[int, ...]:
-    """The exponents that an element of a dot (EA, EB), sum or scatter_add (EX) is scaled by."""
-    return tuple(int(np.ravel(e)[0]) for e in _exponents(node, sources, _at(node, element)))
+    """The exponents that an element of a dot (two), sum or scatter_add (one) is scaled by."""
+    return tuple(int(e[0]) for e in _operands(node, sources, _at(node, element))[1])
+
+
+def exponent_keys(node: Node, sources: Sequence[Array], element: int, operand: int) -> Ints:
+    """What one operand's exponent is the greatest of, in order of k (its argmax is a witness)."""
+    values = read(sources[operand], node.inputs[operand].view, _along_k(node, _at(node, element)))
+    return exponent_of(values).reshape(node.extent).astype(np.int64)
 
 
 def rounded_word(node: Node, exponents: Sequence[int], total: int) -> int:
@@ -260,7 +275,7 @@ def rounded_word(node: Node, exponents: Sequence[int], total: int) -> int:
 
 
 def extremum_keys(node: Node, sources: Sequence[Array], element: int) -> Ints:
-    """What an element of a `max` or `exponent` is the greatest of, in order of k (its argmax is a witness)."""
+    """What an element of a `max` is the greatest of, in order of k (its argmax is a witness)."""
     return _extremum_keys(node, sources, _at(node, element)).reshape(node.extent)
 
 

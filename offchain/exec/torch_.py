@@ -138,8 +138,8 @@ def _within(view: View, lo: int, hi: int) -> View:
     return View(view.offset + k.stride * lo, (*axes, Axis(k.stride, *ends)))
 
 
-def _terms(node: Node) -> int:
-    view = node.inputs[0].view
+def _terms(node: Node, position: int = 0) -> int:
+    view = node.inputs[position].view
     size = node.extent
     for axis, n in zip(view.axes, node.shape, strict=False):
         size *= n if steps(axis, n) else 1
@@ -152,27 +152,24 @@ def _read_k(node: Node, position: int, sources: list[Tensor], lo: int, hi: int) 
     return read(sources[position], view, (*node.shape, hi - lo), keep_last=True)
 
 
-def _read(node: Node, position: int, sources: list[Tensor]) -> Tensor:
-    return read(sources[position], node.inputs[position].view, node.shape)
-
-
-def _maximum(node: Node, sources: list[Tensor], parts: int, order: Callable[[Tensor], Tensor]) -> Tensor:
+def _maximum(node: Node, position: int, sources: list[Tensor], parts: int, order: Callable[[Tensor], Tensor]) -> Tensor:
     best: Tensor | None = None
-    for lo, hi in _slices(node, parts, _terms(node)):
-        part = order(_read_k(node, 0, sources, lo, hi)).amax(dim=-1)
+    for lo, hi in _slices(node, parts, _terms(node, position)):
+        part = order(_read_k(node, position, sources, lo, hi)).amax(dim=-1)
         best = part if best is None else torch.maximum(best, part)
     assert best is not None
     return best
 
 
-def _exponent(node: Node, sources: list[Tensor], parts: int) -> Tensor:
-    return exponent_of_magnitude(_maximum(node, sources, parts, magnitude))
+def _exponents(node: Node, position: int, sources: list[Tensor], parts: int) -> Tensor:
+    """max_k e(x) of an operand, of size 1 along axes on which its view stands still."""
+    return exponent_of_magnitude(_maximum(node, position, sources, parts, magnitude))
 
 
 def _max(node: Node, sources: list[Tensor], parts: int) -> Tensor:
     if node.dtype is DType.I32:
-        return _maximum(node, sources, parts, lambda x: x)
-    return order_unkey(_maximum(node, sources, parts, order_key))
+        return _maximum(node, 0, sources, parts, lambda x: x)
+    return order_unkey(_maximum(node, 0, sources, parts, order_key))
 
 
 def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
@@ -184,7 +181,7 @@ def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
 
 
 def _sum(node: Node, sources: list[Tensor], parts: int) -> Tensor:
-    e = _read(node, 1, sources)
+    e = _exponents(node, 0, sources, parts)
     total: Tensor | None = None
     for lo, hi in _slices(node, parts, _terms(node)):
         q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
@@ -199,8 +196,8 @@ def _dot(node: Node, sources: list[Tensor], parts: int) -> Tensor:
     single = node.bits <= _SINGLE_BITS and torch.get_float32_matmul_precision() == "highest"
     dtype = torch.float32 if single else torch.float64
     longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
-    ea, eb = (_read(node, position, sources) for position in (2, 3))
-    plane = Plane.of(node, ea, eb)
+    ea, eb = (_exponents(node, position, sources, parts) for position in (0, 1))
+    plane = Plane(tuple(ea.shape), tuple(eb.shape))
     total: Tensor | None = None
     for lo, hi in _slices(node, max(parts, -(-node.extent // longest)), plane.terms(node.extent)):
         qa = quantise(_read_k(node, 0, sources, lo, hi), ea.unsqueeze(-1), node.bits, dtype)
@@ -213,10 +210,10 @@ def _dot(node: Node, sources: list[Tensor], parts: int) -> Tensor:
 
 def _scatter_add(node: Node, sources: list[Tensor], parts: int) -> Tensor:
     """Rows of x go to row I of the result; I outside the result goes to one more row, which is dropped."""
-    e = _read(node, 2, sources)
+    e = _exponents(node, 0, sources, parts)
     values, index = node.inputs[0].view.axes, node.inputs[1].view.axes[:-1]
     sizes = node.shape
-    if steps(values[0], sizes[0]) or any(map(steps, index, sizes)) or e.shape[0] != 1:
+    if steps(values[0], sizes[0]) or any(map(steps, index, sizes)):
         return _scatter_by_mask(node, sources, parts, e)
     total: Tensor | None = None
     for lo, hi in _slices(node, parts, _terms(node)):
@@ -244,14 +241,13 @@ def _scatter_by_mask(node: Node, sources: list[Tensor], parts: int, e: Tensor) -
 
 
 def _gather(node: Node, sources: list[Tensor], parts: int) -> Tensor:
-    index = _read(node, 1, sources).long()
+    index = read(sources[1], node.inputs[1].view, node.shape).long()
     inside = (index >= 0) & (index < node.extent)
     found = read_rows(sources[0], node, index.clamp(0, node.extent - 1))
     return torch.where(inside, found, torch.zeros((), dtype=found.dtype, device=found.device))
 
 
 _KINDS: Final[dict[Kind, Callable[[Node, list[Tensor], int], Tensor]]] = {
-    Kind.EXPONENT: _exponent,
     Kind.DOT: _dot,
     Kind.SUM: _sum,
     Kind.SCATTER_ADD: _scatter_add,

@@ -82,17 +82,12 @@ def _read_elements(table: Tensor, node: Node, index: Tensor) -> Tensor:
 class Plane:
     """A dot as a batch of matrix products.
 
-    Dimensions on which both operands move are the batch, on which one moves that one's rows or columns; on the
-    others the product repeats.
+    Sizes are those of the operands as read, without k: 1 on dimensions on which an operand stands still. Where both
+    move is the batch, where one moves are that one's rows or columns; on the others the product repeats.
     """
 
     a_sizes: tuple[int, ...]
     b_sizes: tuple[int, ...]
-
-    @classmethod
-    def of(cls, node: Node, ea: Tensor, eb: Tensor) -> Plane:
-        """From the views of a dot and its exponents, already read."""
-        return cls(*(_moving_sizes(node, position, e) for position, e in ((0, ea), (1, eb))))
 
     @property
     def batch(self) -> list[int]:
@@ -128,11 +123,3 @@ class Plane:
 
     def _repeated(self) -> list[int]:
         return [d for d, (a, b) in enumerate(self._sizes()) if a == b == 1]
-
-
-def _moving_sizes(node: Node, position: int, exponents: Tensor) -> tuple[int, ...]:
-    axes = node.inputs[position].view.axes
-    return tuple(
-        max(have, size if steps(axis, size) else 1)
-        for axis, size, have in zip(axes, node.shape, exponents.shape, strict=False)
-    )

@@ -22,12 +22,11 @@ class Kind(IntEnum):
     """Node kinds, as encoded."""
 
     MAP = 1
-    EXPONENT = 2
-    DOT = 3
-    SUM = 4
-    SCATTER_ADD = 5
-    MAX = 6
-    GATHER = 7
+    DOT = 2
+    SUM = 3
+    SCATTER_ADD = 4
+    MAX = 5
+    GATHER = 6
 
 
 class Source(IntEnum):
@@ -104,7 +103,6 @@ class Node:
 
 _INPUTS_WITH_K: Final = {
     Kind.MAP: (),
-    Kind.EXPONENT: (0,),
     Kind.DOT: (0, 1),
     Kind.SUM: (0,),
     Kind.SCATTER_ADD: (0, 1),
@@ -214,7 +212,7 @@ def work_units(graph: Graph) -> int:
 
 
 def _node_cost(node: Node) -> int:
+    if node.kind is Kind.SCATTER_ADD:
+        return node.length + prod(node.shape[1:]) * node.extent  # a term belongs to one row
     per_element = sum(TABLE[i.op].cost for i in node.program) if node.kind is Kind.MAP else node.extent
-    if node.kind in (Kind.GATHER, Kind.SCATTER_ADD):
-        per_element = 1
-    return node.length * max(per_element, 1)
+    return node.length * (1 if node.kind is Kind.GATHER else max(per_element, 1))

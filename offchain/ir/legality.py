@@ -11,7 +11,7 @@ from math import prod
 from typing import Final
 
 from offchain.errors import IllegalGraph
-from offchain.ir.graph import LOG_SLOT, Graph, Input, Kind, Node, Source, row_major
+from offchain.ir.graph import LOG_SLOT, Graph, Input, Kind, Node, Source
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 
 MAX_INPUTS: Final = 16
@@ -21,19 +21,13 @@ EXACT_BITS: Final = 53  # integers that a float64 holds
 
 _F, _I = DType.F32, DType.I32
 SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; None: any
-    Kind.EXPONENT: (_F,),
-    Kind.DOT: (_F, _F, _I, _I),
-    Kind.SUM: (_F, _I),
-    Kind.SCATTER_ADD: (_F, _I, _I),
+    Kind.DOT: (_F, _F),
+    Kind.SUM: (_F,),
+    Kind.SCATTER_ADD: (_F, _I),
     Kind.MAX: (None,),
     Kind.GATHER: (None, _I),
 }
 MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
-SCALED: Final = {  # input -> input that holds its exponents
-    Kind.DOT: ((0, 2), (1, 3)),
-    Kind.SUM: ((0, 1),),
-    Kind.SCATTER_ADD: ((0, 2),),
-}
 
 
 def check(graph: Graph) -> None:
@@ -56,8 +50,6 @@ def result_dtype(node: Node) -> DType:
     """The dtype that a node's kind and inputs imply (for map: of its last instruction)."""
     if node.kind is Kind.MAP:
         return program_types(node)[-1]
-    if node.kind is Kind.EXPONENT:
-        return _I
     return node.inputs[0].dtype if node.kind in (Kind.MAX, Kind.GATHER) else _F
 
 
@@ -190,46 +182,6 @@ def _bits(graph: Graph, index: int, node: Node) -> Iterator[str]:
         yield f"a sum of {node.extent} terms is not exact at {node.bits} bits"
 
 
-def _exponents(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    for operand, scale in SCALED.get(node.kind, ()):
-        source = node.inputs[scale]
-        if source.source is not Source.NODE or graph.nodes[source.index].kind is not Kind.EXPONENT:
-            yield f"input {scale} must come from an exponent node"
-        elif not _matches(node, node.inputs[operand], source, graph.nodes[source.index]):
-            yield f"input {scale} is not the exponents of input {operand} over the same view"
-
-
-def _matches(node: Node, operand: Input, scale: Input, exponent: Node) -> bool:
-    """Whether reading `exponent` through `scale` gives, for each d, the exponent of what `operand` reads along k.
-
-    Axis by axis: an output axis either steps along one axis of the exponent node (then both views step alike), or
-    both stand still.
-    """
-    read = exponent.inputs[0]
-    same = (read.source, read.index, exponent.extent) == (operand.source, operand.index, node.extent)
-    if not same or scale.view.offset or read.view.offset != operand.view.offset:
-        return False
-    if read.view.axes[-1] != operand.view.axes[-1]:
-        return False
-    if any((a.lo, a.hi) != (0, 1) for a, size in zip(read.view.axes, exponent.shape, strict=False) if size == 1):
-        return False  # an empty range would hide what the operand reads
-    own = {stride: axis for axis, stride in enumerate(row_major(exponent.shape)) if exponent.shape[axis] > 1}
-    used = set()
-    for d, size in enumerate(node.shape):
-        through, direct = scale.view.axes[d], operand.view.axes[d]
-        if (through.lo, through.hi) != (0, size):
-            return False
-        if size == 1 or through.stride == 0:
-            if (direct.stride and size > 1) or (direct.lo, direct.hi) != (0, size):
-                return False
-            continue
-        axis = own.get(through.stride)
-        if axis is None or axis in used or exponent.shape[axis] != size or read.view.axes[axis] != direct:
-            return False
-        used.add(axis)
-    return used == set(own.values())
-
-
 def _scatter(graph: Graph, index: int, node: Node) -> Iterator[str]:
     if node.kind is not Kind.SCATTER_ADD:
         return
@@ -247,7 +199,6 @@ NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
     _program,
     _dtype,
     _bits,
-    _exponents,
     _scatter,
 )
 

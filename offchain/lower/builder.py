@@ -10,7 +10,7 @@ import numpy as np
 
 from offchain.errors import Unsupported
 from offchain.ir.arrays import Array, dtype_of
-from offchain.ir.graph import Axis, Input, Kind, Node, Source
+from offchain.ir.graph import Input, Kind, Node, Source
 from offchain.ir.legality import EXACT_BITS, MAX_INPUTS
 from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
 from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
@@ -86,10 +86,9 @@ class Builder:
         """Σ_k a·b over the last axis of both (other axes broadcast)."""
         shape = broadcast(a.shape[:-1], b.shape[:-1])
         extent = a.shape[-1]
-        a, b = (self._operand(ref.expand((*shape, extent))) for ref in (a, b))
+        a, b = (self.solid(ref.expand((*shape, extent))) for ref in (a, b))
         bits = min(self.bits, 27, (EXACT_BITS - (extent - 1).bit_length()) // 2 + 1)
-        inputs = (a.input, b.input, self._exponents(a).input, self._exponents(b).input)
-        return self._add(Node(Kind.DOT, F32, shape, inputs, extent, bits))
+        return self._add(Node(Kind.DOT, F32, shape, (a.input, b.input), extent, bits))
 
     def sum(self, x: Ref, dims: Sequence[int]) -> Ref:
         """Sum over some axes, which disappear."""
@@ -99,10 +98,9 @@ class Builder:
             return self.map(lambda v: v * float(extent), replace(x, shape=x.shape[:-1]))
         if extent == 1:
             return x.squeeze([len(x.shape) - 1])
-        x = self._operand(x)
+        x = self.solid(x)
         bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
-        inputs = (x.input, self._exponents(x).input)
-        return self._add(Node(Kind.SUM, F32, x.shape[:-1], inputs, extent, bits))
+        return self._add(Node(Kind.SUM, F32, x.shape[:-1], (x.input,), extent, bits))
 
     def max(self, x: Ref, dims: Sequence[int]) -> Ref:
         """Maximum over some axes, which disappear; NaN wins, +0 is above −0."""
@@ -127,11 +125,10 @@ class Builder:
         """out[v, c…] = Σ_k x[c…, k] where index[k] = v. `index` has one axis, k; k is the last axis of x."""
         extent = x.shape[-1]
         shape = (rows, *x.shape[:-1])
-        wide = self._operand(x.expand((*shape, extent)))
+        wide = self.solid(x.expand((*shape, extent)))
         at = self.solid(index).expand((*shape, extent))
         bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
-        inputs = (wide.input, at.input, self._exponents(wide).input)
-        return self._add(Node(Kind.SCATTER_ADD, F32, shape, inputs, extent, bits))
+        return self._add(Node(Kind.SCATTER_ADD, F32, shape, (wide.input, at.input), extent, bits))
 
     def solid(self, ref: Ref) -> Ref:
         """A tensor that nodes other than map can read: numbers in programs get a node."""
@@ -148,24 +145,6 @@ class Builder:
         order = [*keep, *sorted(dims, key=lambda i: (-abs(x.axes[i].stride), i))]
         shape = (*(x.shape[i] for i in keep), size)
         return self.reshape(x.permute(order), shape)
-
-    def _operand(self, ref: Ref) -> Ref:
-        """An operand whose exponents are one node over the same view: no padding along a broadcast axis."""
-        ref = self.solid(ref)
-        if any(a.stride == 0 and (a.lo, a.hi) != (0, n) for a, n in zip(ref.axes, ref.shape, strict=True)):
-            return self.copy(ref)
-        return ref
-
-    def _exponents(self, operand: Ref) -> Ref:
-        """Exponents of an operand along its last axis, computed once per row that differs."""
-        last = len(operand.shape) - 1
-        keep = [i for i in range(last) if operand.shape[i] > 1 and operand.axes[i].stride != 0]
-        shape = tuple(operand.shape[i] for i in keep)
-        view = operand.with_axes((*shape, operand.shape[last]), [*(operand.axes[i] for i in keep), operand.axes[last]])
-        made = self._add(Node(Kind.EXPONENT, I32, shape, (view.input,), operand.shape[last]), (-149, 129))
-        own = iter(made.axes)
-        axes = [next(own) if i in keep else Axis(0, 0, operand.shape[i]) for i in range(last)]
-        return made.with_axes(operand.shape[:-1], axes)
 
     def _add(self, node: Node, bounds: Bounds = FULL) -> Ref:
         number = self._numbers.setdefault(node, len(self.nodes))

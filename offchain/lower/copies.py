@@ -7,12 +7,15 @@ say; a node with one axis more can. A copy goes only if every reader can do with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
-from offchain.ir.legality import SCALED
 from offchain.ir.primitives import Op
 from offchain.lower.axes import cut
+
+
+class _Impossible(Exception):
+    """A reader needs the copy."""
 
 
 def without_copies(nodes: Sequence[Node], slots: Sequence[Slot]) -> list[Node]:
@@ -21,13 +24,17 @@ def without_copies(nodes: Sequence[Node], slots: Sequence[Slot]) -> list[Node]:
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
     readers = readers_of(out)
     for n, node in enumerate(out):
-        if n not in pinned and readers[n] and _is_copy(node):
-            changed = _Attempt(out, readers).without(n)
-            for reader, new in changed.items():
-                out[reader] = new
-            item = node.inputs[0]
-            if changed and item.source is Source.NODE:
-                readers[item.index] |= readers[n]
+        if n in pinned or not _is_copy(node):
+            continue
+        try:
+            changed = {reader: _without(out[reader], n, node) for reader in readers[n]}
+        except _Impossible:
+            continue
+        for reader, new in changed.items():
+            out[reader] = new
+        item = node.inputs[0]
+        if item.source is Source.NODE:
+            readers[item.index] |= readers[n]
     return out
 
 
@@ -35,90 +42,36 @@ def _is_copy(node: Node) -> bool:
     return node.kind is Kind.MAP and len(node.program) == 1 and node.program[0].op is Op.INPUT
 
 
-class _Impossible(Exception):
-    """A reader needs the copy."""
-
-
-@dataclass
-class _Attempt:
-    """New spellings of the readers of one copy, and of what must be spelled like them; all or none."""
-
-    nodes: Sequence[Node]
-    readers: Sequence[set[int]]
-    trial: dict[int, Node] = field(default_factory=dict)
-
-    def without(self, copy: int) -> dict[int, Node]:
-        try:
-            for reader in sorted(self.readers[copy]):
-                self._cut_like(reader, copy)
-            for reader in sorted(self.readers[copy]):
-                node = self._node(reader)
-                inputs = tuple(
-                    _through(self.nodes[copy], item) if (item.source, item.index) == (Source.NODE, copy) else item
-                    for item in node.inputs
-                )
-                self.trial[reader] = replace(node, inputs=inputs)
-        except _Impossible:
-            return {}
-        return self.trial
-
-    def _node(self, n: int) -> Node:
-        return self.trial.get(n, self.nodes[n])
-
-    def _cut_like(self, reader: int, copy: int) -> None:
-        """No axis of the reader walks further than one axis of the copy."""
-        while (at := self._first_cut(reader, copy)) is not None:
-            self._cut(reader, at)
-
-    def _first_cut(self, reader: int, copy: int) -> int | None:
-        node = self._node(reader)
-        reads = (item for item in node.inputs if (item.source, item.index) == (Source.NODE, copy))
-        cuts = (_first_cut(node, item, self.nodes[copy]) for item in reads)
-        return next((at for at in cuts if at is not None), None)
-
-    def _cut(self, n: int, at: int) -> None:
-        """Cut a node's output at a flat stride, and what `legality` wants to be spelled alike: sums and exponents."""
-        node = self._node(n)
-        new = cut(node, at)
-        if new is None:
+def _without(reader: Node, n: int, copy: Node) -> Node:
+    """A reader of node n, a copy, that reads what the copy reads. Raises _Impossible."""
+    while (at := _first_cut(reader, n, copy)) is not None:
+        finer = cut(reader, at)
+        if finer is None:
             raise _Impossible
-        if new is node:
-            return
-        self.trial[n] = new
-        stride, d = max((s, d) for d, s in enumerate(row_major(node.shape)) if s < at and node.shape[d] > 1)
-        inner = at // stride
-        for _, scale in SCALED.get(node.kind, ()):
-            item = node.inputs[scale]
-            if item.view.axes[d].stride:
-                self._cut(item.index, item.view.axes[d].stride * inner)
-        if node.kind is Kind.EXPONENT:
-            for reader in sorted(self.readers[n]):
-                self._cut_reader(reader, n, stride, inner)
-
-    def _cut_reader(self, reader: int, exponent: int, stride: int, inner: int) -> None:
-        node = self._node(reader)
-        for item in node.inputs:
-            if (item.source, item.index) != (Source.NODE, exponent):
-                continue
-            for d, out in enumerate(row_major(node.shape)):
-                if item.view.axes[d].stride == stride and node.shape[d] > inner:
-                    self._cut(reader, out * inner)
+        reader = finer
+    inputs = (_through(copy, item) if _reads(item, n) else item for item in reader.inputs)
+    return replace(reader, inputs=tuple(inputs))
 
 
-def _first_cut(node: Node, item: Input, copy: Node) -> int | None:
+def _reads(item: Input, n: int) -> bool:
+    return (item.source, item.index) == (Source.NODE, n)
+
+
+def _first_cut(reader: Node, n: int, copy: Node) -> int | None:
     """Flat stride of the reader at which one of its axes leaves an axis of the copy. Raises _Impossible."""
     own = {stride: size for stride, size in zip(row_major(copy.shape), copy.shape, strict=True) if size > 1}
-    for d, axis in enumerate(item.view.axes):
-        span = axis.hi - axis.lo
-        if axis.stride == 0 or span <= 1:
-            continue
-        size = own.get(axis.stride)
-        if size is None:
-            raise _Impossible
-        if span > size:
-            if d == len(node.shape):  # the axis k stays one
+    for item in reader.inputs:
+        for d, axis in enumerate(item.view.axes if _reads(item, n) else ()):
+            span = axis.hi - axis.lo
+            if axis.stride == 0 or span <= 1:
+                continue
+            size = own.get(axis.stride)
+            if size is None:
                 raise _Impossible
-            return row_major(node.shape)[d] * size
+            if span > size:
+                if d == len(reader.shape):  # the axis k stays one
+                    raise _Impossible
+                return row_major(reader.shape)[d] * size
     return None
 
 

@@ -109,7 +109,7 @@ def _name_element(view: DisputeView, record: Record) -> Move:
 
 def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
     """k and the openings that make the case against a claimed word: none where the solver must answer."""
-    if node.kind in reference.EXPONENT_INPUTS:
+    if node.kind in reference.SCALED:
         return 0, []
     if node.kind in (Kind.MAP, Kind.GATHER):
         return 0, _open(view, record, element, 0)
@@ -121,6 +121,24 @@ def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: 
 
 
 def _name_sum(view: DisputeView, record: Record) -> Move:
+    return _name_exponent(view, record) or _name_piece(view, record)
+
+
+def _name_exponent(view: DisputeView, record: Record) -> Move | None:
+    """Partial sums say something only of the exponents that they were scaled by: a false one falls first."""
+    mine = record.exponents(view.node, view.element)
+    operand = first_difference(view.exponents[: len(mine)], mine)
+    if operand is None:
+        return None
+    node = record.ledger.graph.nodes[view.node]
+    k, openings = DEMAND, list[Opening]()
+    if mine[operand] > view.exponents[operand]:
+        k = int(reference.exponent_keys(node, record.sources(node), view.element, operand).argmax())
+        openings = _open(view, record, view.element, k, (operand,))
+    return Move("nameExponent", (operand, k, encode_node(node), openings))
+
+
+def _name_piece(view: DisputeView, record: Record) -> Move:
     node = record.ledger.graph.nodes[view.node]
     terms = record.terms(view.node, view.element)
     parts = pieces(*view.segment, SUM_FAN)
@@ -134,9 +152,11 @@ def _name_sum(view: DisputeView, record: Record) -> Move:
     return Move("proveTerm", (i, sums, encode_node(node), openings))
 
 
-def _open(view: DisputeView, record: Record, element: int, k: int) -> list[Opening]:
+def _open(
+    view: DisputeView, record: Record, element: int, k: int, positions: tuple[int, ...] | None = None
+) -> list[Opening]:
     nodes = known(record.trace.nodes, view, TreeName.NODES)
-    return record.open_inputs(nodes, view.node, element, k)
+    return record.open_inputs(nodes, view.node, element, k, positions)
 
 
 def known(mine: Tree, view: DisputeView, name: TreeName) -> Tree:

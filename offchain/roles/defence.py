@@ -9,7 +9,7 @@ from offchain.commit.merkle import Position, Tree
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node
 from offchain.roles.actions import Move
-from offchain.roles.replay import Record, Replay
+from offchain.roles.replay import Record, Replay, pair
 from offchain.roles.spans import STEP_FAN, SUM_FAN, pieces
 from offchain.roles.view import DisputeView, Phase, TreeName
 
@@ -58,10 +58,15 @@ def _reveal_sums(view: DisputeView, record: Record) -> Move:
     terms = record.terms(view.node, view.element)
     sums = [int(terms[a:b].sum()) for a, b in pieces(*view.segment, SUM_FAN)]
     if view.segment != (0, node.extent):
-        return Move("revealSums", (sums, b"", []))
-    scales = reference.EXPONENT_INPUTS[node.kind]
-    openings = record.open_inputs(record.trace.nodes, view.node, view.element, positions=scales)
-    return Move("revealSums", (sums, encode_node(node), openings))
+        return Move("revealSums", (sums, (0, 0), b""))
+    return Move("revealSums", (sums, pair(record.exponents(view.node, view.element)), encode_node(node)))
+
+
+def _reveal_exponent(view: DisputeView, record: Record) -> Move:
+    node, operand = record.ledger.graph.nodes[view.node], view.operand
+    k = int(reference.exponent_keys(node, record.sources(node), view.element, operand).argmax())
+    openings = record.open_inputs(record.trace.nodes, view.node, view.element, k, (operand,))
+    return Move("revealExponent", (k, encode_node(node), openings))
 
 
 _REVEALS: Final[dict[Phase, Callable[[DisputeView, Record], Move]]] = {
@@ -71,4 +76,5 @@ _REVEALS: Final[dict[Phase, Callable[[DisputeView, Record], Move]]] = {
     Phase.REVEAL_CHUNK: _reveal_chunk,
     Phase.REVEAL_WITNESS: _reveal_witness,
     Phase.REVEAL_SUMS: _reveal_sums,
+    Phase.REVEAL_EXPONENT: _reveal_exponent,
 }

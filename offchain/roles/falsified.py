@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +18,42 @@ from offchain.ir.arrays import Array, canonical
 from offchain.ir.graph import Graph, Node, Source
 from offchain.roles.replay import Ledger, Record, Replay
 
+LEAST: Final = -149  # exponent of zeros
+
 
 @dataclass(frozen=True, slots=True)
 class Falsehood:
-    """Bits to flip in one element of one node's output in one step."""
+    """Bits to flip in one element of one node's output in one step.
+
+    An element of a sum may also be what false exponents make of the true operands: `raised` is added to them.
+    """
 
     step: int
     node: int
     element: int
     xor: int = 1
+    raised: tuple[int, int] = (0, 0)  # the second of a dot
 
     def apply(self, output: Array) -> Array:
+        """The output with bits flipped."""
         words = output.reshape(-1).copy().view(np.uint32)
         words[self.element] ^= np.uint32(self.xor)
         return canonical(words.view(output.dtype))
+
+    def rescale(self, node: Node, sources: Sequence[Array], output: Array) -> Array:
+        """The output with what the false exponents make of the element."""
+        if not any(self.raised):
+            return output
+        words = output.reshape(-1).copy().view(np.uint32)
+        claimed = self.exponents(reference.exponents(node, sources, self.element))
+        total = int(reference.terms(node, sources, self.element, claimed).sum())
+        words[self.element] = reference.rounded_word(node, claimed, total)
+        return words.view(output.dtype)
+
+    def exponents(self, true: tuple[int, ...]) -> tuple[int, ...]:
+        """What is claimed in their place, within what the contract takes."""
+        raised = zip(true, self.raised, strict=False)
+        return tuple(min(max(e + by, LEAST), reference.NO_NUMBER) for e, by in raised)
 
 
 class FalsifiedExecutor:
@@ -59,10 +81,11 @@ class FalsifiedExecutor:
         before, done, changed = self.dump(state), list[Array](), {self.falsehood.node}
         constants, datasets = self._ledger.arrays[Source.CONST], self._ledger.arrays[Source.DATA]
         for n, (node, output) in enumerate(zip(self.graph.nodes, self._inner.outputs(state, t), strict=True)):
+            sources = reference.sources_of(node, before, done, constants, datasets)
             if n == self.falsehood.node:
-                output = self.falsehood.apply(output)
+                output = self.falsehood.apply(self.falsehood.rescale(node, sources, output))
             elif any(item.source is Source.NODE and item.index in changed for item in node.inputs):
-                output = reference.evaluate(node, reference.sources_of(node, before, done, constants, datasets), t)
+                output = reference.evaluate(node, sources, t)
                 changed.add(n)
             done.append(output)
             yield output
@@ -73,21 +96,28 @@ class FalsifiedExecutor:
 
 @dataclass
 class FalsifiedRecord(Record):
-    """Where a sum was falsified, one term is bent so that the partial sums add up to the lie."""
+    """Where a sum was falsified, its terms follow from the claimed exponents, and one of them is bent if they must
+    add up to another word."""
 
     falsehood: Falsehood
 
+    def exponents(self, node: int, element: int) -> tuple[int, ...]:
+        exponents = super().exponents(node, element)
+        return self.falsehood.exponents(exponents) if self._lies(node, element) else exponents
+
     def terms(self, node: int, element: int) -> npt.NDArray[np.int64]:
-        terms = super().terms(node, element)
-        if (self.t, node, element) != (self.falsehood.step, self.falsehood.node, self.falsehood.element):
-            return terms
-        item = self.ledger.graph.nodes[node]
-        total = total_of(
-            item, reference.exponents(item, self.sources(item), element), self.trace.tensor(node).word(element)
-        )
-        if total is not None:
-            terms[len(terms) // 2] += total - int(terms.sum())
+        if not self._lies(node, element):
+            return super().terms(node, element)
+        item, claimed = self.ledger.graph.nodes[node], self.exponents(node, element)
+        terms = reference.terms(item, self.sources(item), element, claimed)
+        word, total = self.trace.tensor(node).word(element), int(terms.sum())
+        told = total if reference.rounded_word(item, claimed, total) == word else total_of(item, claimed, word)
+        if told is not None:
+            terms[len(terms) // 2] += told - total
         return terms
+
+    def _lies(self, node: int, element: int) -> bool:
+        return (self.t, node, element) == (self.falsehood.step, self.falsehood.node, self.falsehood.element)
 
 
 class FalsifiedReplay(Replay):

@@ -24,6 +24,12 @@ from offchain.ir.graph import Graph, Kind, Node, Source, address, coordinates
 Opening = tuple[list[bytes], list[bytes], bytes]  # IStepVerifier.Opening: refProof, chunkProof, chunk
 
 
+def pair(exponents: Sequence[int]) -> tuple[int, int]:
+    """A sum's exponents as the contract takes them: 0 where there is no second operand."""
+    first, *rest = exponents
+    return first, (*rest, 0)[0]
+
+
 class Ledger:
     """What is the same in every step: the graph's tree, constants and datasets."""
 
@@ -67,6 +73,11 @@ class Record:
         """The flat arrays that a node's inputs name."""
         arrays = self.ledger.arrays
         return reference.sources_of(node, self.state, self.trace.outputs, arrays[Source.CONST], arrays[Source.DATA])
+
+    def exponents(self, node: int, element: int) -> tuple[int, ...]:
+        """What the operands of a sum's element are scaled by."""
+        item = self.ledger.graph.nodes[node]
+        return reference.exponents(item, self.sources(item), element)
 
     def terms(self, node: int, element: int) -> npt.NDArray[np.int64]:
         """Integer terms of a sum's element, in order of k."""

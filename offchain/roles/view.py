@@ -97,8 +97,9 @@ class Phase(IntEnum):
     REVEAL_WITNESS = 10
     REVEAL_SUMS = 11
     NAME_SUM = 12
-    CONVICTED = 13
-    RESOLVED = 14
+    REVEAL_EXPONENT = 13
+    CONVICTED = 14
+    RESOLVED = 15
 
     @property
     def running(self) -> bool:
@@ -142,6 +143,8 @@ class DisputeView:
     element: int
     word: int
     segment: tuple[int, int]
+    exponents: tuple[int, int]  # claimed, of a sum's operands; 0 where there is no second one
+    operand: int  # whose exponent is contested
     mover: Address
     deadline: int  # of the mover, timestamp
     step_roots: tuple[bytes, ...] = ()  # last StepsRevealed

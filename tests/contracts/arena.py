@@ -14,9 +14,10 @@ from web3.logs import DISCARD
 from offchain.chain.deployment import Parameters, deploy, load_artifact
 from offchain.commit.merkle import Position, Tree, depth
 from offchain.commit.roots import graph_root
-from offchain.exec.reference import extremum_keys, terms
+from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Kind, Source
+from offchain.roles.replay import pair
 from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
 from tests.reverts import reverts
 
@@ -28,12 +29,11 @@ WEALTH: Final = 10**6
 CLOCK: Final = 600
 WINDOW: Final = 1_000
 STEP_FAN, SUM_FAN = 256, 64
-EXPONENTS: Final = {Kind.DOT: (2, 3), Kind.SUM: (1,), Kind.SCATTER_ADD: (2,)}
 
 Phase = IntEnum(
     "Phase",
     "NONE REVEAL_STEPS NAME_STEP REVEAL_TRACE NAME_TRACE REVEAL_CHILDREN NAME_CHILD REVEAL_CHUNKS REVEAL_CHUNK "
-    "NAME_ELEMENT REVEAL_WITNESS REVEAL_SUMS NAME_SUM CONVICTED RESOLVED",
+    "NAME_ELEMENT REVEAL_WITNESS REVEAL_SUMS NAME_SUM REVEAL_EXPONENT CONVICTED RESOLVED",
     start=0,
 )  # fmt: skip
 Area = IntEnum("Area", "NODES SLOTS CHUNKS", start=0)
@@ -110,13 +110,15 @@ class World:
 
 
 class Aim(NamedTuple):
-    """What the challenger says is wrong: an element of a node (at some k) or a slot, in some step."""
+    """What the challenger says is wrong: an element of a node (at some k), of a sum also the exponent of an operand, or
+    a slot, in some step."""
 
     step: int
     node: int = 0
     element: int = 0
     k: int = DEMAND
     slot: int | None = None
+    operand: int | None = None
 
 
 class Move(NamedTuple):
@@ -135,6 +137,7 @@ class Walk:
     task: int
     id: int = 0
     extra: int = 0  # what a false sum adds at the aim's k
+    claimed: tuple[int, ...] | None = None  # exponents that the solver says its sum is scaled by
 
     def open(self, by: str | None = None) -> Walk:
         game, job = self.world.game, self.told.job
@@ -193,6 +196,7 @@ class Walk:
                 Phase.REVEAL_WITNESS: self._reveal_witness,
                 Phase.REVEAL_SUMS: self._reveal_sums,
                 Phase.NAME_SUM: self._name_sum,
+                Phase.REVEAL_EXPONENT: self._reveal_exponent,
             }[phase](d)
         return Move(verb, args, d.solver if verb.startswith("reveal") else d.challenger)
 
@@ -274,7 +278,7 @@ class Walk:
     def _name_element(self, d: Any) -> list[Any]:
         node = self.told.job.graph.nodes[d.node.index]
         k = self.aim.k
-        silent = self.aim.element >= node.length or node.kind in EXPONENTS or (node.extent and k == DEMAND)
+        silent = self.aim.element >= node.length or node.kind in SCALED or (node.extent and k == DEMAND)
         if node.kind is Kind.GATHER:
             silent, k = False, 0
         shown = [encode_node(node), []] if silent else self.evidence(d, k)
@@ -290,19 +294,32 @@ class Walk:
 
     def _sums(self, d: Any) -> tuple[int, list[int]]:
         node = self.told.job.graph.nodes[d.node.index]
-        parts = terms(node, self._sources(d), self.aim.element).tolist()
-        parts[self.aim.k] += self.extra
+        parts = terms(node, self._sources(d), self.aim.element, self.claimed).tolist()
+        if self.extra:
+            parts[self.aim.k] += self.extra
         a, b = d.claim.a, d.claim.b
         width = -(-(b - a) // SUM_FAN)
         return width, [sum(parts[i : min(i + width, b)]) for i in range(a, b, width)]
 
     def _reveal_sums(self, d: Any) -> list[Any]:
         node = self.told.job.graph.nodes[d.node.index]
-        first = d.claim.b - d.claim.a == node.extent
-        shown = self.evidence(d, 0, EXPONENTS[node.kind]) if first else [b"", []]
-        return ["revealSums", self._sums(d)[1], *shown]
+        if d.claim.b - d.claim.a != node.extent:
+            return ["revealSums", self._sums(d)[1], (0, 0), b""]
+        claimed = self.claimed or exponents(node, self._sources(d), self.aim.element)
+        return ["revealSums", self._sums(d)[1], pair(claimed), encode_node(node)]
+
+    def _reveal_exponent(self, d: Any) -> list[Any]:
+        node, operand = self.told.job.graph.nodes[d.node.index], d.claim.operand
+        k = int(np.argmax(exponent_keys(node, self._sources(d), self.aim.element, operand)))
+        return ["revealExponent", k, *self.evidence(d, k, (operand,))]
+
+    def _name_exponent(self, d: Any, operand: int) -> list[Any]:
+        k = self.aim.k
+        return ["nameExponent", operand, k, *([b"", []] if k == DEMAND else self.evidence(d, k, (operand,)))]
 
     def _name_sum(self, d: Any) -> list[Any]:
+        if self.aim.operand is not None:
+            return self._name_exponent(d, self.aim.operand)
         width, sums = self._sums(d)
         i = (self.aim.k - d.claim.a) // width
         first = d.claim.a + i * width
@@ -314,9 +331,9 @@ class Walk:
 # --- for tests ----------------------------------------------------------------------------------------------------
 
 
-def begin(world: World, aim: Aim, lie: Lie | None = None, job: Job | None = None, extra: int = 0) -> Walk:
+def begin(world: World, aim: Aim, lie: Lie | None = None, job: Job | None = None, **how: Any) -> Walk:
     told = run(job or every_kind(), lie)
-    return Walk(world, told, aim, world.task(told), extra=extra).open()
+    return Walk(world, told, aim, world.task(told), **how).open()
 
 
 def events(world: World, receipt: Any) -> dict[str, Any]:

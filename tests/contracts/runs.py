@@ -179,7 +179,7 @@ def finish(nodes: Sequence[Node], slots: Sequence[Slot], state: list[Array], dat
 
 
 # Nodes of `every_kind`, by what they are.
-ROWS, BATCH, EB, EW, DOT, WIDE, EWIDE, SUM, MAX, ESCATTER, SCATTER, NEW, LOG, PADDED = range(14)
+ROWS, BATCH, DOT, WIDE, SUM, MAX, SCATTER, NEW, LOG, PADDED = range(10)
 LONG: Final = 2_100  # three chunks, and a sum of 64 segments that 64 does not divide
 
 
@@ -201,19 +201,12 @@ def every_kind(steps: int = 5, interval: int = 3) -> Job:
         Node(Kind.MAP, I, (4,), (), program=rows),
         Node(Kind.GATHER, F, (4, 3), (strided(Source.DATA, 0, F, 24, (4, 3, 8), 0, 1, 3),
                                       strided(n, ROWS, I, 4, (4, 3), 1, 0)), extent=8),
-        Node(Kind.EXPONENT, I, (4,), (strided(n, BATCH, F, 12, (4, 3), 3, 1),), extent=3),
-        Node(Kind.EXPONENT, I, (6,), (strided(Source.STATE, 0, F, 18, (6, 3), 3, 1),), extent=3),
-        Node(Kind.DOT, F, (4, 6), (a, b, strided(n, EB, I, 4, (4, 6), 1, 0), strided(n, EW, I, 6, (4, 6), 0, 1)),
-             extent=3, bits=21),
+        Node(Kind.DOT, F, (4, 6), (a, b), extent=3, bits=21),
         Node(Kind.MAP, F, (LONG,), (strided(n, DOT, F, 24, (LONG,), 0),), program=wave),
-        Node(Kind.EXPONENT, I, (1,), (replace(long, view=View.strided((1, LONG), (0, 1))),), extent=LONG),
-        Node(Kind.SUM, F, (1,), (replace(long, view=View.strided((1, LONG), (0, 1))),
-                                 whole(n, EWIDE, I, 1)), extent=LONG, bits=24),
+        Node(Kind.SUM, F, (1,), (replace(long, view=View.strided((1, LONG), (0, 1))),), extent=LONG, bits=24),
         Node(Kind.MAX, F, (4,), (beside,), extent=7),
-        Node(Kind.EXPONENT, I, (1, 3), (strided(n, BATCH, F, 12, (1, 3, 4), 0, 1, 3),), extent=4),
         Node(Kind.SCATTER_ADD, F, (8, 3), (strided(n, BATCH, F, 12, (8, 3, 4), 0, 1, 3),
-                                           strided(n, ROWS, I, 4, (8, 3, 4), 0, 0, 1),
-                                           strided(n, ESCATTER, I, 3, (8, 3), 0, 1)), extent=4, bits=21),
+                                           strided(n, ROWS, I, 4, (8, 3, 4), 0, 0, 1)), extent=4, bits=21),
         Node(Kind.MAP, F, (18,), (whole(Source.STATE, 0, F, 18), strided(n, SUM, F, 1, (18,), 0)),
              program=(Instr(Op.INPUT, 0), Instr(Op.INPUT, 1), Instr(Op.STEP), Instr.const(I, -20 & 0xFFFFFFFF),
                       Instr(Op.LDEXP, 1, 3), Instr(Op.ADD, 0, 4))),

@@ -35,6 +35,7 @@ TRAINING, COMPLETED, SLASHED = 2, 3, 4
 JOB = every_kind()
 DOT_LIE, DOT_AIM = Lie(4, runs.DOT, 5, ONE), Aim(4, runs.DOT, 5, 1)
 MAX_AIM = Aim(1, runs.MAX, 0, DEMAND)
+FIRST_AIM, SECOND_AIM = Aim(4, runs.DOT, 5, 1, operand=0), Aim(4, runs.DOT, 5, DEMAND, operand=1)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,8 @@ MOVES: dict[str, tuple[Job, Aim, Phase, dict[str, Any], str]] = {
     "revealSums": (JOB, DOT_AIM, Phase.REVEAL_SUMS, {"a0": [1, 2]}, "SumCount"),
     "nameSum": (JOB, Aim(1, runs.SUM, 0, 70), Phase.NAME_SUM, {"a1": [0] * 64}, "HashMismatch"),
     "proveTerm": (JOB, DOT_AIM, Phase.NAME_SUM, {"a1": [1, 2, 3]}, "HashMismatch"),
+    "nameExponent": (JOB, FIRST_AIM, Phase.NAME_SUM, {"a2": b"no node"}, "HashMismatch"),
+    "revealExponent": (JOB, SECOND_AIM, Phase.REVEAL_EXPONENT, {"a1": b"no node"}, "HashMismatch"),
 }
 ALIASES = {Phase.NAME_TRACE: Phase.NAME_CHILD}  # what a naming move says that it expects
 
@@ -140,7 +143,7 @@ def test_reveals_are_whole(world: World) -> None:
     move = walk.until(Phase.REVEAL_STEPS)
     refused(walk, move, "RootCount", 3, 2, a0=move.args[0][1:])
     move = walk.until(Phase.REVEAL_TRACE)
-    refused(walk, move, "ChildrenCount", 14, 15, a2=[*move.args[2], JUNK])
+    refused(walk, move, "ChildrenCount", 10, 11, a2=[*move.args[2], JUNK])
     refused(walk, move, "ChildrenCount", 3, 2, a4=move.args[4][1:])
     refused(walk, move, "HashMismatch", a0=JUNK)
     move = walk.until(Phase.REVEAL_CHUNK)
@@ -149,7 +152,7 @@ def test_reveals_are_whole(world: World) -> None:
 
 def test_names_stay_below_what_is_revealed(world: World) -> None:
     walk = begin(world, DOT_AIM)
-    refused(walk, walk.until(Phase.NAME_TRACE), "IndexOutOfRange", 14, 14, a0=14)
+    refused(walk, walk.until(Phase.NAME_TRACE), "IndexOutOfRange", 10, 10, a0=10)
     walk = begin(world, Aim(0, 280, 0), job=many())
     move = walk.until(Phase.NAME_TRACE)
     refused(walk, move, "WrongTree", Area.NODES, Area.CHUNKS, a0=Area.CHUNKS)

@@ -6,7 +6,7 @@ import pytest
 from web3 import Web3
 
 from offchain.commit.merkle import leaf_hash
-from offchain.exec.reference import exponents, rounded_word, terms
+from offchain.exec.reference import exponent_keys, exponents, rounded_word, terms
 from tests.contracts import runs
 from tests.contracts.arena import (
     BOND,
@@ -50,7 +50,6 @@ LIES = {
     "gather": (JOB, Lie(4, runs.BATCH, 7, ONE), Aim(4, runs.BATCH, 7)),
     "max below a value": (JOB, Lie(3, runs.MAX, 0, 0), Aim(3, runs.MAX, 0, 3)),
     "max below padding": (JOB, Lie(0, runs.MAX, 3, 0xBF800000), Aim(0, runs.MAX, 3, 6)),
-    "exponent below": (JOB, Lie(0, runs.EB, 1, 2**32 - 4), Aim(0, runs.EB, 1, 1)),
     "slot of a node": (JOB, Lie(3, slot=0), Aim(3, slot=0)),
     "slot of the state": (JOB, Lie(3, slot=1), Aim(3, slot=1)),
     "one of many nodes": (many(), Lie(0, 280, 0, ONE), Aim(0, 280, 0)),
@@ -98,6 +97,53 @@ def test_false_term_is_convicted(world: World, node: int, element: int, k: int) 
     assert world.status(walk.task) == SLASHED
 
 
+def false_exponents(node: int, element: int, *by: int) -> tuple[Lie, tuple[int, ...]]:
+    """What an element becomes when its operands are scaled by exponents that lie so far beside the true ones."""
+    prover = run(JOB).prover(1)
+    shape, sources = JOB.graph.nodes[node], prover.sources(node)
+    claimed = tuple(e + far for e, far in zip(exponents(shape, sources, element), by, strict=True))
+    word = rounded_word(shape, claimed, int(terms(shape, sources, element, claimed).sum()))
+    assert word != prover.word(node, element)
+    return Lie(1, node, element, word), claimed
+
+
+EXPONENTS = {  # the node, its element, how far its exponents are off, and which one is contested
+    "dot, too low": (runs.DOT, 5, (-1, 0), 0),
+    "dot, the second too low": (runs.DOT, 5, (0, -2), 1),
+    "dot, too high": (runs.DOT, 5, (3, 0), 0),
+    "dot, the second too high": (runs.DOT, 5, (0, 3), 1),
+    "dot, either": (runs.DOT, 5, (-2, 2), 1),
+    "sum, too low": (runs.SUM, 0, (-1,), 0),
+    "sum, too high": (runs.SUM, 0, (8,), 0),
+    "scatter_add, too low": (runs.SCATTER, 4, (-3,), 0),
+    "scatter_add, too high": (runs.SCATTER, 4, (6,), 0),
+}
+
+
+@pytest.mark.parametrize("case", EXPONENTS)
+def test_false_exponent_is_convicted(world: World, case: str) -> None:
+    """Every sum follows from it. An element above it decides; one that reaches it cannot be shown."""
+    node, element, by, operand = EXPONENTS[case]
+    lie, claimed = false_exponents(node, element, *by)
+    shape, sources = JOB.graph.nodes[node], run(JOB).prover(1).sources(node)
+    k = int(exponent_keys(shape, sources, element, operand).argmax()) if by[operand] < 0 else DEMAND
+    walk = begin(world, Aim(1, node, element, k, operand=operand), lie, claimed=claimed)
+    if k == DEMAND:
+        move = walk.until(Phase.REVEAL_EXPONENT)
+        assert refused(walk, move, "WitnessDiffers")[1] == -1
+        world.wait(CLOCK + 1)
+        found = events(world, world.send(world.game.functions.timeout(walk.id), world.stranger))
+        assert found["Resolved"].reason == Reason.TIMED_OUT
+    else:
+        found = events(world, walk.finish())
+        judged = found["ExponentJudged"]
+        assert (judged.step, judged.node, judged.element, judged.operand, judged.k) == (1, node, element, operand, k)
+        assert (judged.claimed, judged.order) == (claimed[operand], 1)
+        assert found["Resolved"].reason == Reason.COMPUTED
+    assert found["Resolved"].winner == world.challenger
+    assert world.status(walk.task) == SLASHED
+
+
 def test_claims_without_an_answer_run_out_of_time(world: World) -> None:
     """A NaN for a finite sum has no partial sums, too high a maximum no witness."""
     for lie, aim, phase, error in (
@@ -128,7 +174,10 @@ TRUTHS = {
     "gather": (JOB, Aim(4, runs.BATCH, 7)),
     "max": (JOB, Aim(1, runs.MAX, 0, 3)),
     "max with a witness": (JOB, MAX_AIM),
-    "exponent with a witness": (JOB, Aim(0, runs.EWIDE, 0, DEMAND)),
+    "exponent of a dot": (JOB, Aim(4, runs.DOT, 5, 1, operand=0)),
+    "exponent of a dot with a witness": (JOB, Aim(4, runs.DOT, 5, DEMAND, operand=1)),
+    "exponent of a sum with a witness": (JOB, Aim(0, runs.SUM, 0, DEMAND, operand=0)),
+    "exponent of a scatter_add": (JOB, Aim(1, runs.SCATTER, 4, 3, operand=0)),
     "dot": (JOB, Aim(4, runs.DOT, 5, 1)),
     "sum": (JOB, Aim(1, runs.SUM, 0, 2_099)),
     "scatter_add": (JOB, Aim(1, runs.SCATTER, 4, 3)),

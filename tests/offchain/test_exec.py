@@ -63,10 +63,6 @@ def constant(index: int, array: Array, view: View | None = None) -> Input:
     return Input(Source.CONST, index, dtype, array.size, view or View.contiguous(array.shape))
 
 
-def exponents_of(item: Input, shape: tuple[int, ...], extent: int) -> Node:
-    return Node(Kind.EXPONENT, I32, shape, (item,), extent)
-
-
 # --- all executors, random graphs --------------------------------------------------------------------------------
 
 
@@ -118,14 +114,8 @@ def test_a_batch_of_thousands_in_any_parts_and_threads(threads: int, device: str
     shape, extent = (40, 30), 5000
     left = View.strided((40, 30, extent), (5000, 0, 1))
     right = View.strided((40, 30, extent), (0, 1, 30))
-    read_a = constant(0, a, View.strided((40, extent), (5000, 1)))
-    read_b = constant(1, b, View.strided((30, extent), (1, 30)))
-    ea = Input(Source.NODE, 0, I32, 40, View.strided(shape, (1, 0)))
-    eb = Input(Source.NODE, 1, I32, 30, View.strided(shape, (0, 1)))
-    made = [exponents_of(read_a, (40,), extent), exponents_of(read_b, (30,), extent)]
-    for bits in (8, 20):
-        inputs = (constant(0, a, left), constant(1, b, right), ea, eb)
-        made.append(Node(Kind.DOT, F32, shape, inputs, extent, bits))
+    inputs = (constant(0, a, left), constant(1, b, right))
+    made = [Node(Kind.DOT, F32, shape, inputs, extent, bits) for bits in (8, 20)]
     results = [words(run_nodes(made, [a, b], device, parts)) for parts in (1, 7)]
     assert results[0] == results[1]
 
@@ -149,17 +139,8 @@ def test_dot_over_batch_rows_columns_and_repetitions(bits: int, device: str) -> 
         view((72, 24, 0, 6, 0, 1), {3: (1, 4), 5: (0, 5)}, 0),
         view((120, 0, 0, 30, -6, 1), {4: (0, 4)}, 120),
     ]
-    moving = [(0, 1, 3), (0, 3, 4)]
-    made, scales = [], []
-    for n, (array, v, dims) in enumerate(zip((a, b), views, moving, strict=True)):
-        own = tuple(shape[d] for d in dims)
-        read = View(v.offset, (*(v.axes[d] for d in dims), v.axes[-1]))
-        made.append(exponents_of(constant(n, array, read), own, extent))
-        strides = dict(zip(dims, View.contiguous(own).axes, strict=True))
-        through = tuple(strides[d].stride if d in strides else 0 for d in range(len(shape)))
-        scales.append(Input(Source.NODE, n, I32, int(np.prod(own)), View.strided(shape, through)))
-    inputs = (constant(0, a, views[0]), constant(1, b, views[1]), *scales)
-    run_nodes([*made, Node(Kind.DOT, F32, shape, inputs, extent, bits)], [a, b], device, parts=2)
+    inputs = (constant(0, a, views[0]), constant(1, b, views[1]))
+    run_nodes([Node(Kind.DOT, F32, shape, inputs, extent, bits)], [a, b], device, parts=2)
 
 
 # --- hardware traps ----------------------------------------------------------------------------------------------
@@ -245,13 +226,8 @@ def test_gather_outside_the_table_reads_zero() -> None:
 def test_scatter_add_drops_rows_outside() -> None:
     x, index = np.array([1, 2, 4, 8], np.float32), np.array([1, -1, 1, 9], np.int32)
     values = constant(0, x, View.strided((3, 4), (0, 1)))
-    made = exponents_of(constant(0, x, View.strided((4,), (1,))), (), 4)
-    inputs = (
-        values,
-        constant(1, index, View.strided((3, 4), (0, 1))),
-        Input(Source.NODE, 0, I32, 1, View.strided((3,), (0,))),
-    )
-    _, got = run_nodes([made, Node(Kind.SCATTER_ADD, F32, (3,), inputs, 4, 20)], [x, index])
+    inputs = (values, constant(1, index, View.strided((3, 4), (0, 1))))
+    (got,) = run_nodes([Node(Kind.SCATTER_ADD, F32, (3,), inputs, 4, 20)], [x, index])
     assert got.tolist() == [0, 5, 0]
     assert words([got])[0][0] == 0  # an empty sum is +0
 
@@ -271,8 +247,11 @@ def test_single_elements_are_those_of_the_trace(case: Case, data: st.DataObject)
     assert reference.element_value(node, sources, element, case.t) == claimed
     if node.bits:
         total = int(reference.terms(node, sources, element).sum())
-        assert reference.rounded_word(node, reference.exponents(node, sources, element), total) == claimed
-    if node.kind in (Kind.MAX, Kind.EXPONENT):
+        scales = reference.exponents(node, sources, element)
+        assert reference.rounded_word(node, scales, total) == claimed
+        for operand, e in enumerate(scales):
+            assert reference.exponent_keys(node, sources, element, operand).max() == e
+    if node.kind is Kind.MAX:
         keys = reference.extremum_keys(node, sources, element)
         assert keys.max() == reference.key(outputs[n][element : element + 1])[0]
 
@@ -360,13 +339,9 @@ def mlp(batch: int, sizes: tuple[int, int, int], bits: int) -> tuple[Graph, list
     def dot(left: tuple[Source, int], right: int, k: int, columns: int) -> int:
         shape = (batch, columns)
         a, b = (*left, F32, batch * k), (Source.CONST, right, F32, k * columns)
-        made.append(exponents_of(Input(*a, View.contiguous((batch, k))), (batch,), k))
-        made.append(exponents_of(Input(*b, View.strided((columns, k), (1, columns))), (columns,), k))
         inputs = (
             Input(*a, View.strided((*shape, k), (k, 0, 1))),
             Input(*b, View.strided((*shape, k), (0, 1, columns))),
-            Input(Source.NODE, len(made) - 2, I32, batch, View.strided(shape, (1, 0))),
-            Input(Source.NODE, len(made) - 1, I32, columns, View.strided(shape, (0, 1))),
         )
         made.append(Node(Kind.DOT, F32, shape, inputs, k, bits))
         return len(made) - 1

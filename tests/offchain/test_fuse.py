@@ -143,10 +143,10 @@ def test_coalescing_changes_no_bit(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("spelled", [True, False])
-def test_four_layers_with_adam_take_three_hundred_nodes_besides_exponents(spelled: bool) -> None:
+def test_four_layers_with_adam_take_at_most_three_hundred_nodes(spelled: bool) -> None:
     adam = (torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.1})
     task = compile(gradient_job(language_model(4, spelled), next_letter, text(), optimizer=adam))
-    assert sum(node.kind is not Kind.EXPONENT for node in task.graph.nodes) <= 300
+    assert len(task.graph.nodes) <= 300
 
 
 @pytest.mark.parametrize("layers", [1, 2])

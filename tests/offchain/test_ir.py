@@ -40,16 +40,16 @@ def a_map() -> Node:
 
 
 def rows_with_rows() -> Graph:
-    """Exponents of the rows of a 4 by 3 matrix, and all products of its rows."""
-    rows, left, right = (
+    """All products of the rows of a 4 by 3 matrix, and its rows by their number modulo 2."""
+    left, right, columns = (
         Input(Source.CONST, 0, F32, 12, View.strided(shape, strides))
-        for shape, strides in (((4, 3), (3, 1)), ((4, 4, 3), (3, 0, 1)), ((4, 4, 3), (0, 3, 1)))
+        for shape, strides in (((4, 4, 3), (3, 0, 1)), ((4, 4, 3), (0, 3, 1)), ((2, 3, 4), (0, 1, 3)))
     )
-    scales = [Input(Source.NODE, 0, I32, 4, View.strided((4, 4), strides)) for strides in ((1, 0), (0, 1))]
-    made = (
-        Node(Kind.EXPONENT, I32, (4,), (rows,), 3),
-        Node(Kind.DOT, F32, (4, 4), (left, right, *scales), 3, 21),
-    )
+    dot = Node(Kind.DOT, F32, (4, 4), (left, right), 3, 21)
+    parity = (Instr(Op.INDEX, 0), Instr.const(I32, 1), Instr(Op.IAND, 0, 1))
+    index = Input(Source.NODE, 1, I32, 4, View.strided((2, 3, 4), (0, 0, 1)))
+    scatter = Node(Kind.SCATTER_ADD, F32, (2, 3), (columns, index), 4, 21)
+    made = (dot, Node(Kind.MAP, I32, (4,), (), program=parity), scatter)
     log = Slot(TensorSpec("log", F32, (2, 1)), Source.STATE, 0)
     return Graph(made, (log,), (TensorSpec("m", F32, (4, 3)),), (bytes(32),), (), (), ("loss",))
 
@@ -172,4 +172,5 @@ def test_constants_keep_their_word() -> None:
 def test_work_units() -> None:
     made = rows_with_rows()
     check(made)
-    assert work_units(made) == 4 * 3 + 16 * 3
+    parity = sum(TABLE[op].cost for op in (Op.INDEX, Op.CONST_I32, Op.IAND))
+    assert work_units(made) == 16 * 3 + 4 * parity + (2 * 3 + 3 * 4)

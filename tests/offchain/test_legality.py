@@ -45,49 +45,29 @@ ROWS = Input(F, 1, F32, 12, View.strided((4, 3), (3, 1)))
 INDEX = Input(F, 2, I32, 3, View.strided((4, 3), (0, 1)))
 
 
-def exponent(**changes: Any) -> Node:
-    """Of the rows of the 4 by 3 constant."""
-    return replace(Node(Kind.EXPONENT, I32, (4,), (ROWS,), 3), **changes)
-
-
 def a_sum(**changes: Any) -> Node:
-    node = Node(Kind.SUM, F32, (4,), (ROWS, vector(N, 0, I32, 4)), 3, 20)
-    return replace(node, **changes)
-
-
-def sum_with(scale: Input, first: Node | None = None) -> Graph:
-    return graph(first or exponent(), a_sum(inputs=(ROWS, scale)))
+    """Of the rows of the 4 by 3 constant."""
+    return replace(Node(Kind.SUM, F32, (4,), (ROWS,), 3, 20), **changes)
 
 
 def dot(**changes: Any) -> Node:
     """Products of the rows with each other."""
     left = Input(F, 1, F32, 12, View.strided((4, 4, 3), (3, 0, 1)))
     right = Input(F, 1, F32, 12, View.strided((4, 4, 3), (0, 3, 1)))
-    scales = [Input(N, 0, I32, 4, View.strided((4, 4), strides)) for strides in ((1, 0), (0, 1))]
-    return replace(Node(Kind.DOT, F32, (4, 4), (left, right, *scales), 3, 21), **changes)
+    return replace(Node(Kind.DOT, F32, (4, 4), (left, right), 3, 21), **changes)
 
 
 def scatter(**changes: Any) -> Node:
     """Rows 0 to 3 of the sums of 3 values."""
     values = Input(F, 0, F32, 4, View.strided((4, 3), (0, 1)))
-    node = Node(Kind.SCATTER_ADD, F32, (4,), (values, INDEX, Input(N, 0, I32, 1, View.strided((4,), (0,)))), 3, 20)
-    return replace(node, **changes)
-
-
-def scatter_graph(**changes: Any) -> Graph:
-    values = Input(F, 0, F32, 4, View.strided((3,), (1,)))
-    return graph(exponent(shape=(), inputs=(values,)), scatter(**changes))
+    return replace(Node(Kind.SCATTER_ADD, F32, (4,), (values, INDEX), 3, 20), **changes)
 
 
 def test_the_good_ones_are_legal() -> None:
-    for good in (graph(a_map()), graph(exponent(), a_sum()), graph(exponent(), dot()), scatter_graph()):
-        check(good)
-    check(graph(Node(Kind.MAX, F32, (4,), (ROWS,), 3)))
-    check(
-        graph(
-            Node(Kind.GATHER, I32, (3,), (replace(INDEX, view=View.strided((3, 3), (0, 1))), vector(F, 2, I32, 3)), 3)
-        )
-    )
+    rows = replace(INDEX, view=View.strided((3, 3), (0, 1)))
+    gather = Node(Kind.GATHER, I32, (3,), (rows, vector(F, 2, I32, 3)), 3)
+    for good in (a_map(), a_sum(), dot(), scatter(), Node(Kind.MAX, F32, (4,), (ROWS,), 3), gather):
+        check(graph(good))
 
 
 @given(graphs())
@@ -108,15 +88,12 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
     "nine dimensions": (lambda: graph(a_map(shape=(1,) * 9)), "at most 8 dimensions"),
     "too many elements": (lambda: graph(a_map(shape=(2**20, 2**20))), "are above"),
     "map with extent": (lambda: graph(a_map(extent=1)), "extent 1 is not allowed"),
-    "sum without extent": (lambda: graph(exponent(extent=0)), "extent 0 is not allowed"),
-    "extent too long": (lambda: graph(exponent(extent=2**31)), "is not allowed here"),
+    "sum without extent": (lambda: graph(a_sum(extent=0)), "extent 0 is not allowed"),
+    "extent too long": (lambda: graph(a_sum(extent=2**31)), "is not allowed here"),
     # inputs
     "17 inputs": (lambda: graph(a_map(inputs=(WHOLE,) * 17)), "17 inputs are above 16"),
-    "missing exponents": (lambda: graph(exponent(), a_sum(inputs=(ROWS,))), "takes 2 inputs, has 1"),
-    "sum of integers": (
-        lambda: graph(exponent(), a_sum(inputs=(INDEX, vector(N, 0, I32, 4)))),
-        "input 0 is I32, must be F32",
-    ),
+    "dot of one operand": (lambda: graph(dot(inputs=dot().inputs[:1])), "takes 2 inputs, has 1"),
+    "sum of integers": (lambda: graph(a_sum(inputs=(INDEX,))), "input 0 is I32, must be F32"),
     "reads itself": (lambda: graph(a_map(inputs=(vector(N, 0, F32, 4),))), "does not exist before it"),
     "reads no such slot": (lambda: graph(a_map(inputs=(vector(Source.STATE, 1, F32, 4),))), "reads state 1"),
     "reads no such data": (lambda: graph(a_map(inputs=(vector(Source.DATA, 1, F32, 5),))), "reads data 1"),
@@ -141,7 +118,7 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
         "outside its source",
     ),
     # programs
-    "sum with program": (lambda: graph(exponent(program=(X,))), "only a map has a program"),
+    "sum with program": (lambda: graph(a_sum(program=(X,))), "only a map has a program"),
     "no program": (lambda: program(), "0 instructions"),
     "257 instructions": (lambda: program(X, *[ADD] * 256), "257 instructions"),
     "no such input": (lambda: program(Instr(Op.INPUT, 1)), "no input 1"),
@@ -157,81 +134,39 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
     "odd NaN constant": (lambda: program(Instr.const(F32, 0x7FC00001)), "not canonical"),
     "negative NaN constant": (lambda: program(Instr.const(F32, 0xFFC00000)), "not canonical"),
     "declared dtype": (lambda: program(X, dtype=I32), "result is F32, declared I32"),
-    "exponents as floats": (lambda: graph(exponent(dtype=F32)), "result is I32, declared F32"),
+    "sum declared as integers": (lambda: graph(a_sum(dtype=I32)), "result is F32, declared I32"),
     # bits
     "map with bits": (lambda: graph(a_map(bits=8)), "only sums have bits"),
-    "one bit": (lambda: graph(exponent(), a_sum(bits=1)), "1 bits, must be 2 to 31"),
-    "32 bits": (lambda: graph(exponent(), a_sum(bits=32)), "must be 2 to 31"),
-    "28 bits in a dot": (lambda: graph(exponent(), dot(bits=28)), "must be 2 to 27"),
-    "dot not exact": (lambda: graph(exponent(), dot(bits=27)), "is not exact at 27 bits"),
-    # exponents
-    "scale is no node": (lambda: sum_with(Input(F, 2, I32, 3, View.strided((4,), (0,)))), "must come from"),
-    "scale is another kind": (
-        lambda: sum_with(vector(N, 0, I32, 4), a_map(program=(Instr(Op.STEP),), dtype=I32)),
-        "must come from an exponent node",
-    ),
-    "scale of another source": (
-        lambda: sum_with(vector(N, 0, I32, 4), exponent(inputs=(Input(F, 0, F32, 4, View.strided((4, 3), (1, 0))),))),
-        "not the exponents of input 0",
-    ),
-    "scale of fewer terms": (
-        lambda: sum_with(
-            vector(N, 0, I32, 4), exponent(extent=2, inputs=(changed(ROWS, view=View.strided((4, 2), (3, 1))),))
-        ),
-        "not the exponents of input 0",
-    ),
-    "scale of other rows": (
-        lambda: sum_with(Input(N, 0, I32, 4, View(3, (Axis(-1, 0, 4),)))),
-        "not the exponents of input 0",
-    ),
-    "scale of one row for all": (
-        lambda: sum_with(Input(N, 0, I32, 4, View.strided((4,), (0,)))),
-        "not the exponents of input 0",
-    ),
-    "scale cut off": (
-        lambda: sum_with(Input(N, 0, I32, 4, View(0, (Axis(1, 0, 3),)))),
-        "not the exponents of input 0",
-    ),
-    "scale without the last term": (
-        lambda: sum_with(
-            vector(N, 0, I32, 4),
-            exponent(inputs=(changed(ROWS, view=View(0, (Axis(3, 0, 4), Axis(1, 0, 2)))),)),
-        ),
-        "not the exponents of input 0",
-    ),
-    "scale of an empty axis": (
-        lambda: graph(
-            exponent(shape=(1,), inputs=(changed(ROWS, view=View(0, (Axis(0, 0, 0), Axis(1, 0, 3)))),)),
-            a_sum(
-                shape=(1,),
-                inputs=(changed(ROWS, view=View.strided((1, 3), (0, 1))), vector(N, 0, I32, 1)),
-            ),
-        ),
-        "not the exponents of input 0",
-    ),
+    "one bit": (lambda: graph(a_sum(bits=1)), "1 bits, must be 2 to 31"),
+    "32 bits": (lambda: graph(a_sum(bits=32)), "must be 2 to 31"),
+    "28 bits in a dot": (lambda: graph(dot(bits=28)), "must be 2 to 27"),
+    "dot not exact": (lambda: graph(dot(bits=27)), "is not exact at 27 bits"),
     # scatter_add
     "scatter without dimensions": (
-        lambda: scatter_graph(
-            shape=(),
-            inputs=(
-                Input(F, 0, F32, 4, View.strided((3,), (1,))),
-                Input(F, 2, I32, 3, View.strided((3,), (1,))),
-                Input(N, 0, I32, 1, View(0, ())),
-            ),
+        lambda: graph(
+            scatter(
+                shape=(),
+                inputs=(
+                    changed(WHOLE, view=View.strided((3,), (1,))),
+                    changed(INDEX, view=View.strided((3,), (1,))),
+                ),
+            )
         ),
         "at least one dimension",
     ),
+    "scatter of values that depend on the row": (
+        lambda: graph(scatter(inputs=(changed(ROWS, view=View.strided((4, 3), (3, 1))), INDEX))),
+        "may not depend on the row",
+    ),
     "scatter by an index of rows": (
         lambda: graph(
-            exponent(shape=(), inputs=(Input(F, 0, F32, 4, View.strided((3,), (1,))),)),
             scatter(
                 shape=(1,),
                 inputs=(
-                    Input(F, 0, F32, 4, View.strided((1, 3), (0, 1))),
-                    Input(F, 2, I32, 3, View.strided((1, 3), (1, 1))),
-                    Input(N, 0, I32, 1, View.strided((1,), (0,))),
+                    changed(WHOLE, view=View.strided((1, 3), (0, 1))),
+                    changed(INDEX, view=View.strided((1, 3), (1, 1))),
                 ),
-            ),
+            )
         ),
         "the index only on k",
     ),

@@ -220,12 +220,6 @@ def test_compile_is_deterministic() -> None:
     assert (one.graph_root, one.state_root) == (two.graph_root, two.state_root)
 
 
-def test_exponents_are_shared_between_products() -> None:
-    nodes = compile(a_job()).graph.nodes
-    views = [node.inputs[0] for node in nodes if node.kind is Kind.EXPONENT]
-    assert len(set(views)) == len(views)
-
-
 def test_log_restarts_with_each_interval_and_carries_within_it() -> None:
     def row(_: Any, batch: dict[str, Tensor]) -> Tensor:
         return batch["x"].mean()

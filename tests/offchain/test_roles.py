@@ -50,7 +50,7 @@ def view(task: TaskView, now: int = 50, free: int = 10_000, disputes: tuple[Disp
 def dispute(mover: str, challenger: str = OTHER, by: str = ME, deadline: int = 200) -> DisputeView:
     return DisputeView(
         3, 7, 0, challenger, by, Phase.REVEAL_STEPS, TreeName.NODES, 0, 10, bytes(32), bytes(32), Position(1, 0, 0),
-        0, 0, 0, (0, 0), mover, deadline,
+        0, 0, 0, (0, 0), (0, 0), 0, mover, deadline,
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from offchain.roles.view import Status, Terms
 from offchain.store.blobs import FetchOptions
 from offchain.store.database import BadDatabase
 from offchain.store.taskfile import Task
-from tests.contracts.runs import BATCH, DOT, EWIDE, NEW, SUM, Job, every_kind, finish, lengthy, many
+from tests.contracts.runs import BATCH, DOT, NEW, SUM, Job, every_kind, finish, lengthy, many
 
 PARAMETERS = Parameters(
     withdrawal_delay=1, detection_bps=5_000, bidding_time=60, interval_time=60, challenge_window=60, clock=60, bond=COIN
@@ -208,9 +208,10 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
         Falsehood(4, NEW, 3),
         Falsehood(5, BATCH, 2, 1 << 20),
         Falsehood(2, SUM, 0, 1 << 3),
-        Falsehood(5, EWIDE, 0, 2),
+        Falsehood(5, SUM, 0, 0, (12, 0)),
+        Falsehood(2, DOT, 0, 0, (0, -1)),
     ],
-    ids=["dot", "map", "gather", "sum", "exponent"],
+    ids=["dot", "map", "gather", "sum", "exponent too high", "exponent too low"],
 )
 def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     task = town.post(task_of_every_kind())

@@ -16,10 +16,11 @@ from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind, Node
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
+from offchain.roles.replay import pair
 from tests.evidence import Evidence, Prover, call
-from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, SUMS, Case, graphs, nodes, over_state
+from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
 
-ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.EXPONENT: 1, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
+ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
 SPECIAL_WORDS = {DType.F32: SPECIAL_FLOATS, DType.I32: SPECIAL_INTS}
 
 
@@ -33,23 +34,35 @@ def judge(verifier: Contract, prover: Prover, number: int, data: st.DataObject) 
     node = prover.node(number)
     element = data.draw(st.integers(0, node.length - 1), label="element")
     described = call(verifier.functions.describe, encode_node(node))
-    assert tuple(described) == (ENDINGS[node.kind], node.dtype, node.length, node.extent)
+    scaled = len(reference.SCALED.get(node.kind, ()))
+    assert tuple(described) == (ENDINGS[node.kind], node.dtype, node.length, node.extent, scaled)
     if node.kind in (Kind.MAP, Kind.GATHER):
         assert call(verifier.functions.compute, prover.evidence(number, element)) == prover.word(number, element)
-    elif node.kind in SUMS:
+    elif node.kind in reference.SCALED:
         judge_sum(verifier, prover, number, element, data)
     else:
         judge_extremum(verifier, prover, number, element, data)
 
 
 def judge_sum(verifier: Contract, prover: Prover, number: int, element: int, data: st.DataObject) -> None:
-    node = prover.node(number)
-    terms = [int(x) for x in reference.terms(node, prover.sources(number), element)]
-    scales = range(len(node.inputs))[2 if node.kind is not Kind.SUM else 1 :]
-    evidence = prover.evidence(number, element, only=scales)
-    assert call(verifier.functions.rounded, evidence, sum(terms)) == prover.word(number, element)
-    for k in {data.draw(st.integers(0, node.extent - 1), label="k"), int(np.argmax(np.abs(terms)))}:
-        assert call(verifier.functions.term, prover.evidence(number, element, k)) == terms[k]
+    """With its own exponents, and with any that somebody may claim."""
+    node, sources = prover.node(number), prover.sources(number)
+    exponents = reference.exponents(node, sources, element)
+    any_of_them = data.draw(st.tuples(*(st.integers(-149, 129) for _ in exponents)), label="claimed exponents")
+    for claimed in (exponents, any_of_them):
+        terms = [int(x) for x in reference.terms(node, sources, element, claimed)]
+        word = reference.rounded_word(node, claimed, sum(terms))
+        assert claimed != exponents or word == prover.word(number, element)
+        assert call(verifier.functions.rounded, encode_node(node), pair(claimed), sum(terms)) == word
+        for k in {data.draw(st.integers(0, node.extent - 1), label="k"), int(np.argmax(np.abs(terms)))}:
+            assert call(verifier.functions.term, prover.evidence(number, element, k), pair(claimed)) == terms[k]
+    for operand, (own, other) in enumerate(zip(exponents, any_of_them, strict=True)):
+        keys = reference.exponent_keys(node, sources, element, operand)
+        assert keys.max() == own
+        for k in {data.draw(st.integers(0, node.extent - 1), label="k"), int(keys.argmax())}:
+            evidence = prover.evidence(number, element, k, [operand])
+            for e in (own, other):
+                assert call(verifier.functions.compareExponent, evidence, operand, e) == sign(int(keys[k]) - e)
 
 
 def judge_extremum(verifier: Contract, prover: Prover, number: int, element: int, data: st.DataObject) -> None:

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from web3.contract import Contract
 from web3.exceptions import ContractCustomError, ContractLogicError
 
-from offchain.exec import reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import CANONICAL_NAN, DType, Instr, Op
-from tests.evidence import Evidence, Opening, Prover, call
+from tests.evidence import Evidence, Opening, Prover, call, flat, one_sum, state_input
 from tests.reverts import reverts, typed_error
-from tests.strategies import SPECIAL_INTS, Case, nodes, over_state
+from tests.strategies import Case, nodes, over_state
 
 F32, I32 = DType.F32, DType.I32
 MAP_GAS = 3_000_000  # bound of a map with 16 inputs and 256 instructions
@@ -28,14 +27,6 @@ INTEGER_GAS = 700  # bound of one wrapping add, with its calldata: what an instr
 @pytest.fixture(scope="module")
 def verifier(deploy: Any) -> Contract:
     return deploy("StepVerifier")
-
-
-def state_input(slot: int, array: Any, view: View) -> Input:
-    return Input(Source.STATE, slot, F32 if array.dtype.kind == "f" else I32, array.size, view)
-
-
-def flat(slot: int, array: Any) -> Input:
-    return state_input(slot, array, View.contiguous((array.size,)))
 
 
 def doubled(array: Any) -> Prover:
@@ -155,13 +146,6 @@ def test_misstated_source_reverts(verifier: Contract, prover: Prover, change: di
 # --- endings, k and totals ---------------------------------------------------------------------------------------
 
 
-def one_sum(x: Any, exponent: int, bits: int = 20) -> Prover:
-    """A sum over a tensor with any exponent, true or not."""
-    ex = np.array([exponent], np.int32)
-    inputs = (flat(0, x), state_input(1, ex, View(0, ())))
-    return Prover(over_state([Node(Kind.SUM, F32, (), inputs, x.size, bits)], [x, ex]))
-
-
 @pytest.mark.parametrize("kind", list(Kind))
 def test_wrong_ending_reverts(verifier: Contract, kind: Kind) -> None:
     @settings(max_examples=3)
@@ -170,44 +154,38 @@ def test_wrong_ending_reverts(verifier: Contract, kind: Kind) -> None:
         prover = Prover(case)
         evidence = prover.evidence(len(case.graph.nodes) - 1, 0, only=())
         actual = call(verifier.functions.describe, evidence.encoding)[0]
-        asked = {
-            0: (verifier.functions.compute, ()),
-            1: (verifier.functions.compare, (0,)),
-            2: (verifier.functions.term, ()),
-        }
-        for ending, (function, rest) in asked.items():
+        asked = [
+            (0, verifier.functions.compute, (evidence,)),
+            (1, verifier.functions.compare, (evidence, 0)),
+            (2, verifier.functions.compareExponent, (evidence, 0, 0)),
+            (2, verifier.functions.rounded, (evidence.encoding, (0, 0), 0)),
+            (2, verifier.functions.term, (evidence, (0, 0))),
+        ]
+        for ending, function, arguments in asked:
             if ending != actual:
                 with reverts(verifier, "WrongEnding", ending, actual):
-                    call(function, evidence, *rest)
+                    call(function, *arguments)
 
     run()
 
 
 def test_k_out_of_range_reverts(verifier: Contract) -> None:
-    prover = one_sum(np.ones(5, np.float32), 1)
-    assert call(verifier.functions.term, prover.evidence(0, 0, 4)) == 1 << 18
+    evidence = one_sum(np.ones(5, np.float32)).evidence(0, 0, 4)
+    assert call(verifier.functions.term, evidence, (1, 0)) == 1 << 18
+    assert call(verifier.functions.compareExponent, evidence, 0, 1) == 0
     with reverts(verifier, "ExtentOutOfRange", 5, 5):
-        call(verifier.functions.term, prover.evidence(0, 0, 4)._replace(k=5))
+        call(verifier.functions.term, evidence._replace(k=5), (1, 0))
+    with reverts(verifier, "ExtentOutOfRange", 5, 5):
+        call(verifier.functions.compareExponent, evidence._replace(k=5), 0, 1)
 
 
 @pytest.mark.parametrize("side", [-1, 1])
 def test_total_out_of_range_reverts(verifier: Contract, side: int) -> None:
-    prover = one_sum(np.ones(5, np.float32), 1)
-    evidence = prover.evidence(0, 0, only=[1])
-    largest = call(verifier.functions.rounded, evidence, side * ((1 << 127) - 1))
+    encoding = one_sum(np.ones(5, np.float32)).evidence(0, 0).encoding
+    largest = call(verifier.functions.rounded, encoding, (1, 0), side * ((1 << 127) - 1))
     assert np.uint32(largest).view(np.float32) == side * 2.0 ** (127 - 18)
     with reverts(verifier, "TotalOutOfRange", side << 127):
-        call(verifier.functions.rounded, evidence, side << 127)
-
-
-@pytest.mark.parametrize("exponent", [np.uint32(e).view(np.int32) for e in [*SPECIAL_INTS, 129, 128, 130]])
-@pytest.mark.parametrize("bits", [2, 31])
-def test_any_exponent_has_a_verdict(verifier: Contract, exponent: Any, bits: int) -> None:
-    x = np.array([0x3F800000, 0x80000001, 0x7F7FFFFF, 0x7F800000, CANONICAL_NAN], np.uint32).view(np.float32)
-    prover = one_sum(x, int(exponent), bits)
-    terms = [int(term) for term in reference.terms(prover.node(0), prover.sources(0), 0)]
-    assert [call(verifier.functions.term, prover.evidence(0, 0, k)) for k in range(5)] == terms
-    assert call(verifier.functions.rounded, prover.evidence(0, 0, only=[1]), sum(terms)) == prover.word(0, 0)
+        call(verifier.functions.rounded, encoding, (1, 0), side << 127)
 
 
 # --- words and views ---------------------------------------------------------------------------------------------
@@ -260,7 +238,7 @@ BAD_BYTES = [
 
 
 def test_sample_decodes(verifier: Contract) -> None:
-    assert call(verifier.functions.describe, sample()) == [0, 1, 6, 0]
+    assert call(verifier.functions.describe, sample()) == [0, 1, 6, 0, 0]
 
 
 @pytest.mark.parametrize(("place", "value"), BAD_BYTES)

@@ -26,7 +26,7 @@ LONG_INTERVAL: Final = 512  # more than 256 steps
 ROWS, BATCH, WIDTH, OUT = 8, 5, 70, 4
 BIG: Final = 270_000  # more than 256 chunks
 LONG: Final = 5_000  # terms of a sum: more than 64 · 64
-SHOWN: Final = ("rows", "x", "x_e", "w_e", "y", "top", "loss", "one", "sum64", "sum65", "long", "back", "old_log")
+SHOWN: Final = ("rows", "x", "y", "top", "loss", "one", "sum64", "sum65", "long", "back", "old_log")
 SLOTS: Final = ("w", "big", "frozen", *SHOWN, "log")  # a slot for most nodes, so that no lie is rounded away
 
 
@@ -102,11 +102,8 @@ class Maker:
         self.nodes.append(node)
 
     def sum_of(self, name: str, source: str, shape: tuple[int, ...], strides: tuple[int, ...], k: int) -> None:
-        """An exponent node and the sum over it."""
-        contiguous = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
-        self.add(f"{name}_e", Kind.EXPONENT, shape, [(source, strides)], k, dtype=I32)
-        bits = min(31, 54 - (k - 1).bit_length())
-        self.add(name, Kind.SUM, shape, [(source, strides), (f"{name}_e", contiguous)], k, bits)
+        """A sum of as many bits as are exact."""
+        self.add(name, Kind.SUM, shape, [(source, strides)], k, min(31, 54 - (k - 1).bit_length()))
 
 
 def _float(value: float) -> Instr:
@@ -158,19 +155,14 @@ def _forward(maker: Maker) -> None:
     order = [step, _int(3), Instr(Op.IMUL, 0, 1), index, Instr(Op.IADD, 2, 3), _int(ROWS - 1), Instr(Op.IAND, 4, 5)]
     maker.add("rows", Kind.MAP, (BATCH,), [], program=order, dtype=I32)
     maker.add("x", Kind.GATHER, (BATCH, WIDTH), [("data", (0, 1, WIDTH)), ("rows", (1, 0))], ROWS)
-    maker.add("x_e", Kind.EXPONENT, (BATCH,), [("x", (WIDTH, 1))], WIDTH, dtype=I32)
-    maker.add("w_e", Kind.EXPONENT, (OUT,), [("w", (1, OUT))], WIDTH, dtype=I32)
-    operands = [("x", (WIDTH, 0, 1)), ("w", (0, 1, OUT)), ("x_e", (1, 0)), ("w_e", (0, 1))]
-    maker.add("y", Kind.DOT, (BATCH, OUT), operands, WIDTH, 21)
+    maker.add("y", Kind.DOT, (BATCH, OUT), [("x", (WIDTH, 0, 1)), ("w", (0, 1, OUT))], WIDTH, 21)
     maker.add("top", Kind.MAX, (BATCH,), [("y", (OUT, 1))], OUT)
     maker.sum_of("loss", "top", (1,), (0, 1), BATCH)
     maker.sum_of("one", "y", (OUT,), (1, 0), 1)
     maker.sum_of("sum64", "big", (2,), (64, 1), 64)
     maker.sum_of("sum65", "big", (2,), (65, 1), 65)
     maker.sum_of("long", "big", (1,), (0, 1), LONG)
-    maker.add("back_e", Kind.EXPONENT, (WIDTH,), [("x", (1, WIDTH))], BATCH, dtype=I32)
-    back = [("x", (0, 1, WIDTH)), ("rows", (0, 0, 1)), ("back_e", (0, 1))]
-    maker.add("back", Kind.SCATTER_ADD, (ROWS, WIDTH), back, BATCH, 31)
+    maker.add("back", Kind.SCATTER_ADD, (ROWS, WIDTH), [("x", (0, 1, WIDTH)), ("rows", (0, 0, 1))], BATCH, 31)
 
 
 def _update(maker: Maker, extra_maps: int) -> None:

@@ -15,7 +15,10 @@ from tests.protocol.everything import STEPS, everything
 from tests.protocol.players import Mind
 
 LAST = STEPS - 1
-LIES = [("y", 7, 1), ("new_w", 133, 1 << 20), ("top", 2, 1 << 20), ("x_e", 1, 64), ("back", 80, 1 << 20)]
+LIES = [
+    ("y", 7, 1), ("new_w", 133, 1 << 20), ("top", 2, 1 << 20), ("back", 80, 1 << 20), ("y", 7, 0, (0, 4)),
+    ("sum65", 1, 0, (-2, 0)),
+]  # fmt: skip
 
 
 class Crowd(RuleBasedStateMachine):
@@ -120,7 +123,7 @@ class Crowd(RuleBasedStateMachine):
 
 def test_an_honest_solver_survives_any_crowd(arena: Arena) -> None:
     nodes = everything().names
-    liars = [Mind(arena.work, Falsehood(LAST, nodes[name], element, xor)) for name, element, xor in LIES]
+    liars = [Mind(arena.work, Falsehood(LAST, nodes[name], *bent)) for name, *bent in LIES]
     machine = type("AnyCrowd", (Crowd,), {"arena": arena, "liars": liars})
     limits = settings(
         max_examples=6, stateful_step_count=12, deadline=None, database=None, suppress_health_check=list(HealthCheck)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from offchain.exec import reference
 from offchain.roles.falsified import Falsehood
 from offchain.roles.view import Status
 from tests.protocol.conftest import BOND, PRICE, Arena, GasBook
@@ -14,23 +15,35 @@ STEP = 2 * INTERVAL - 1  # in the disputed interval
 NAMES = everything().names
 SIGN, LOW = 0x80000000, 1
 COMPUTED, TIMED_OUT = 0, 1  # IDisputeGame.Reason
-CASES = {  # node, element, flipped bits, and how it ends: what the contract judged, or refused to take from the solver
+Bent = int | tuple[int, int]  # bits that are flipped, or what a sum's exponents are raised by
+# Node, element, how it is bent, and how it ends: what the contract judged, or refused to take from the solver.
+CASES: dict[str, tuple[str, int, Bent, str]] = {
     "map of the step": ("rows", 2, LOW, "ElementJudged"),
     "map": ("new_w", 133, LOW, "ElementJudged"),
     "map of many chunks": ("new_big", BIG - 1, LOW, "ElementJudged"),
     "gather": ("x", 77, LOW, "ElementJudged"),
-    "exponent too high": ("x_e", 1, 64, "WitnessDiffers"),
-    "exponent of NaN": ("x_e", 1, 128, "WitnessDiffers"),
-    "exponent too low": ("w_e", 2, 64, "ExtremumJudged"),
     "dot": ("y", 7, LOW, "TermJudged"),
     "dot far off": ("y", 7, SIGN, "TermJudged"),
+    "dot, exponent too high": ("y", 7, (1, 0), "WitnessDiffers"),
+    "dot, exponent too low": ("y", 7, (-1, 0), "ExponentJudged"),
+    "dot, second exponent too high": ("y", 7, (0, 4), "WitnessDiffers"),
+    "dot, second exponent too low": ("y", 7, (0, -1), "ExponentJudged"),
+    "dot, exponents that make up for each other": ("y", 7, (-3, 3), "ExponentJudged"),
+    "dot, exponent of NaN": ("y", 7, (0, 400), "WitnessDiffers"),
     "sum": ("loss", 0, LOW, "TermJudged"),
     "sum of one term": ("one", 3, LOW, "TermJudged"),
     "sum of 64 terms": ("sum64", 1, LOW, "TermJudged"),
     "sum of 65 terms": ("sum65", 1, LOW, "TermJudged"),
     "sum of 5,000 terms": ("long", 0, LOW, "TermJudged"),
+    "sum of 5,000 terms, exponent too high": ("long", 0, (8, 0), "WitnessDiffers"),
+    "sum of 65 terms, exponent too low": ("sum65", 1, (-2, 0), "ExponentJudged"),
+    "sum of one term, exponent too low": ("one", 3, (-1, 0), "ExponentJudged"),
     "scatter_add": ("back", 5, LOW, "TermJudged"),
     "scatter_add, row without entries": ("back", 3 * 70 + 3, 0x3F800000, "TermJudged"),
+    "scatter_add, exponent too high": ("back", 5, (8, 0), "WitnessDiffers"),
+    "scatter_add, exponent too low": ("back", 5, (-1, 0), "ExponentJudged"),
+    "scatter_add, exponent of zeros": ("back", 5, (-400, 0), "ExponentJudged"),
+    "scatter_add, row without entries, exponent of NaN": ("back", 3 * 70 + 3, (400, 0), "WitnessDiffers"),
     "max too low": ("top", 4, LOW, "ExtremumJudged"),
     "max too high": ("top", 0, LOW, "WitnessDiffers"),
     "max, negative": ("top", 3, SIGN, "WitnessDiffers"),
@@ -41,8 +54,9 @@ CASES = {  # node, element, flipped bits, and how it ends: what the contract jud
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_false_element_convicts(arena: Arena, gas_book: GasBook, case: str) -> None:
-    name, element, xor, end = CASES[case]
-    cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], element, xor))
+    name, element, bent, end = CASES[case]
+    how = (bent,) if isinstance(bent, int) else (0, bent)
+    cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], element, *how))
     assert cheat.root(1) != arena.honest.root(1)
     arena.commit(cheat.root(1))
     before = arena.wealth()
@@ -85,6 +99,26 @@ def test_a_false_term_is_executed(arena: Arena) -> None:
     judged = played.event("TermJudged")
     terms = arena.honest.replay(1).step(STEP).terms(NAMES["y"], 7)
     assert judged["computed"] == terms[judged["k"]] != judged["claimed"]
+
+
+def test_a_false_exponent_is_contested_although_every_sum_follows_from_it(arena: Arena) -> None:
+    """Between people who look and send as workers do."""
+    cheat = Mind(arena.work, Falsehood(STEP, NAMES["long"], 0, 0, (-1, 0)))
+    arena.commit(cheat.root(1))
+    players = (arena.careful("solver"), arena.careful("challenger"))
+    played = play(arena.open(arena.challenger), players, (cheat.defend, arena.honest.attack), arena.pass_time)
+    assert played.functions[-2:] == ["revealSums", "nameExponent"]
+    judged = played.event("ExponentJudged")
+    right, record = arena.honest.replay(1).step(STEP), cheat.replay(1).step(STEP)
+    assert (judged["operand"], judged["order"]) == (0, 1)
+    assert (judged["claimed"],) == record.exponents(NAMES["long"], 0) != right.exponents(NAMES["long"], 0)
+    terms = reference.terms(
+        right.ledger.graph.nodes[NAMES["long"]],
+        right.sources(arena.work.graph.nodes[NAMES["long"]]),
+        0,
+        (judged["claimed"],),
+    )
+    assert record.terms(NAMES["long"], 0).tolist() == terms.tolist() != right.terms(NAMES["long"], 0).tolist()
 
 
 @pytest.mark.parametrize("step", range(INTERVAL, 2 * INTERVAL))

@@ -35,7 +35,7 @@ def test_more_than_256_nodes(many_nodes: Arena, gas_book: GasBook, name: str) ->
     played = convicted(many_nodes, Mind(many_nodes.work, Falsehood(LAST, node, 1)))
     assert played.count("nameSubtree") == played.count("revealChildren") == (2 if name == "new_big" else 1)
     assert (played.event("ElementJudged")["step"], played.event("ElementJudged")["node"]) == (LAST, node)
-    gas_book.check(f"323 nodes, {name}", played)
+    gas_book.check(f"315 nodes, {name}", played)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 300, LONG_INTERVAL - 1])

@@ -10,10 +10,11 @@ import pytest
 from offchain.chain.abi import interface
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking
+from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
 from offchain.roles.actions import Move
-from offchain.roles.attack import known
+from offchain.roles.attack import DEMAND, known
 from offchain.roles.falsified import Falsehood
 from offchain.roles.view import DisputeView, Phase, Status, TreeName
 from tests.protocol.conftest import BOND, Arena, GasBook
@@ -39,25 +40,30 @@ def acquitted(arena: Arena, liar: Strategy) -> Played:
     return played
 
 
-LIES = {  # what a challenger believes, and how it ends
+LIES: dict[str, tuple[str, int, int | tuple[int, int], str]] = {  # what a challenger believes, and how it ends
     "map": ("new_w", 133, LOW, "ElementJudged"),
     "map of many chunks": ("new_big", 269_999, LOW, "ElementJudged"),
     "gather": ("x", 77, LOW, "ElementJudged"),
     "log": ("new_log", 1, LOW, "ElementJudged"),
-    "exponent, a witness shown": ("x_e", 1, 64, "ExtremumJudged"),
     "max, a witness shown": ("top", 4, LOW, "ExtremumJudged"),
     "dot": ("y", 7, LOW, "TermJudged"),
     "sum of one term": ("one", 3, LOW, "TermJudged"),
     "sum of 65 terms": ("sum65", 1, LOW, "TermJudged"),
     "sum of 5,000 terms": ("long", 0, LOW, "TermJudged"),
     "scatter_add": ("back", 5, LOW, "TermJudged"),
+    "dot, exponent said to be too low": ("y", 7, (1, 0), "ExponentJudged"),
+    "dot, second exponent said to be too high": ("y", 7, (0, -1), "ExponentJudged"),
+    "sum of 5,000 terms, exponent said to be too low": ("long", 0, (8, 0), "ExponentJudged"),
+    "sum of one term, exponent said to be too high": ("one", 3, (-1, 0), "ExponentJudged"),
+    "scatter_add, exponent said to be too high": ("back", 5, (-1, 0), "ExponentJudged"),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_false_node_acquits(arena: Arena, gas_book: GasBook, lie: str) -> None:
-    name, element, xor, end = LIES[lie]
-    liar = Mind(arena.work, Falsehood(STEP, NAMES[name], element, xor))
+    name, element, bent, end = LIES[lie]
+    how = (bent,) if isinstance(bent, int) else (0, bent)
+    liar = Mind(arena.work, Falsehood(STEP, NAMES[name], element, *how))
     played = acquitted(arena, liar.attack)
     judged = played.event(end)
     assert (judged["step"], judged["node"], judged["element"]) == (STEP, NAMES[name], element)
@@ -71,14 +77,54 @@ def test_a_false_step_acquits(arena: Arena, step: int) -> None:
     assert acquitted(arena, liar.attack).event("ElementJudged")["step"] == step
 
 
-@pytest.mark.parametrize(("name", "element", "xor"), [("x_e", 1, 64), ("top", 4, LOW)])
 @pytest.mark.parametrize("k", [0, 3])
-def test_a_counter_example_that_is_none_acquits(arena: Arena, name: str, element: int, xor: int, k: int) -> None:
-    liar = Mind(arena.work, Falsehood(STEP, NAMES[name], element, xor))
+def test_a_counter_example_that_is_none_acquits(arena: Arena, k: int) -> None:
+    liar = Mind(arena.work, Falsehood(STEP, NAMES["top"], 4, LOW))
     played = acquitted(arena, example(liar, k))
     assert played.event("ExtremumJudged")["k"] == k
     assert played.event("ExtremumJudged")["order"] <= 0
     assert played.functions[-1] == "nameElement"
+
+
+@pytest.mark.parametrize("k", [0, 3, 69])
+@pytest.mark.parametrize("operand", [0, 1])
+def test_a_true_exponent_stands_against_every_element(arena: Arena, operand: int, k: int) -> None:
+    liar = Mind(arena.work, Falsehood(STEP, NAMES["y"], 7))
+    played = acquitted(arena, contest(liar, operand, k))
+    judged, record = played.event("ExponentJudged"), arena.honest.replay(1).step(STEP)
+    node = arena.work.graph.nodes[NAMES["y"]]
+    value = int(reference.exponent_keys(node, record.sources(node), 7, operand)[k])
+    assert (judged["operand"], judged["k"]) == (operand, k)
+    assert judged["claimed"] == record.exponents(NAMES["y"], 7)[operand]
+    assert judged["order"] == (0 if value == judged["claimed"] else -1)
+    assert played.functions[-2:] == ["revealSums", "nameExponent"]
+
+
+def test_a_true_exponent_contested_late_acquits(arena: Arena) -> None:
+    """After a piece was named, and with a demand."""
+    liar = Mind(arena.work, Falsehood(STEP, NAMES["long"], 0))
+
+    def attack(view: DisputeView) -> Move | None:
+        deep = view.phase is Phase.NAME_SUM and view.segment != (0, 5_000)
+        return Move("nameExponent", (0, DEMAND, b"", [])) if deep else liar.attack(view)
+
+    played = acquitted(arena, attack)
+    assert played.functions[-4:] == ["nameSum", "revealSums", "nameExponent", "revealExponent"]
+    assert played.event("ExponentJudged")["order"] == 0
+
+
+def contest(liar: Mind, operand: int, k: int) -> Strategy:
+    """Says that what an operand reads at k has a greater exponent than the claimed one."""
+
+    def attack(view: DisputeView) -> Move | None:
+        if view.phase is not Phase.NAME_SUM:
+            return liar.attack(view)
+        record = liar.replay(view.checkpoint).step(view.lo)
+        tree = known(record.trace.nodes, view, TreeName.NODES)
+        openings = record.open_inputs(tree, view.node, view.element, k, (operand,))
+        return Move("nameExponent", (operand, k, encode_node(record.ledger.graph.nodes[view.node]), openings))
+
+    return attack
 
 
 def example(liar: Mind, k: int) -> Strategy:
@@ -159,6 +205,7 @@ WALKS = {  # together they make every move
     "subtrees": ("new_big", 269_999, LOW),
     "sums": ("long", 0, LOW),
     "counter-example": ("top", 4, LOW),
+    "exponent": ("y", 7, 0, (-1, 0)),
 }
 REFUSALS = {
     "HashMismatch", "ProofLength", "RootCount", "ChildrenCount", "ChunkSize", "OpeningMismatch", "OpeningCount",
@@ -166,7 +213,7 @@ REFUSALS = {
     "IndexOutOfRange", "WitnessDiffers", "SumOutOfRange", "TermCount",
 }  # fmt: skip
 # Not read where the solver is to answer, and no inputs are opened yet.
-UNREAD = {"nameElement.encoding", "nameElement.openings"}
+UNREAD = {"nameElement.encoding", "nameElement.openings", "nameExponent.encoding", "nameExponent.openings"}
 
 
 def corruptions(move: Move) -> Iterator[tuple[str, Move]]:
@@ -234,9 +281,9 @@ def sabotaged(arena: Arena, strategy: Strategy, player: Player, tried: set[str])
 def test_no_false_argument_is_taken(arena: Arena) -> None:
     """Of either side, in every move; the dispute stays where it was, and ends as it would have."""
     tried: set[str] = set()
-    for name, at, xor in WALKS.values():
+    for name, *bent in WALKS.values():
         with arena.undone():
-            cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], at, xor))
+            cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], *bent))
             arena.commit(cheat.root(1))
             sides = (
                 sabotaged(arena, cheat.defend, arena.solver, tried),
@@ -247,15 +294,22 @@ def test_no_false_argument_is_taken(arena: Arena) -> None:
     functions = {what.split(".")[0] for what in tried}
     assert functions == {
         "revealSteps", "nameStep", "revealTrace", "nameSubtree", "revealChildren", "nameNode", "revealChunks",
-        "nameChunk", "revealChunk", "nameElement", "revealSums", "nameSum", "proveTerm",
+        "nameChunk", "revealChunk", "nameElement", "revealSums", "nameSum", "proveTerm", "nameExponent",
     }  # fmt: skip
 
 
-def test_no_false_witness_is_taken(arena: Arena) -> None:
+@pytest.mark.parametrize(
+    ("falsehood", "verb"),
+    [
+        (Falsehood(STEP, NAMES["top"], 4, LOW), "revealWitness"),
+        (Falsehood(STEP, NAMES["y"], 7, 0, (0, -1)), "revealExponent"),
+    ],
+)
+def test_no_false_witness_is_taken(arena: Arena, falsehood: Falsehood, verb: str) -> None:
     arena.commit(arena.honest.root(1))
-    liar = Mind(arena.work, Falsehood(STEP, NAMES["top"], 4, LOW))
+    liar = Mind(arena.work, falsehood)
     tried: set[str] = set()
     sides = (sabotaged(arena, arena.honest.defend, arena.solver, tried), liar.attack)
     played = arena.play(arena.open(arena.challenger), sides)
     assert played.event("Resolved")["winner"] == arena.solver.address
-    assert {"revealWitness.encoding", "revealWitness.openings"} <= tried
+    assert {f"{verb}.encoding", f"{verb}.openings"} <= tried

@@ -15,9 +15,10 @@ STEP = 2 * INTERVAL - 1
 NAMES = everything().names
 BURNED = -(-BOND // 5)
 WALKS = {
-    "sums": ("long", 0, {Phase.REVEAL_SUMS, Phase.NAME_SUM}),
-    "chunks": ("new_big", 5, {Phase.REVEAL_CHILDREN, Phase.NAME_CHILD, Phase.REVEAL_CHUNKS}),
-    "witness": ("top", 0, {Phase.REVEAL_WITNESS}),
+    "sums": (("long", 0), {Phase.REVEAL_SUMS, Phase.NAME_SUM}),
+    "chunks": (("new_big", 5), {Phase.REVEAL_CHILDREN, Phase.NAME_CHILD, Phase.REVEAL_CHUNKS}),
+    "witness": (("top", 0), {Phase.REVEAL_WITNESS}),
+    "exponent": (("y", 7, 0, (0, 4)), {Phase.REVEAL_SUMS, Phase.NAME_SUM, Phase.REVEAL_EXPONENT}),
 }
 ALWAYS = {
     Phase.REVEAL_STEPS, Phase.NAME_STEP, Phase.REVEAL_TRACE, Phase.NAME_TRACE, Phase.REVEAL_CHUNK, Phase.NAME_ELEMENT
@@ -27,8 +28,8 @@ ALWAYS = {
 @pytest.mark.parametrize("walk", WALKS)
 def test_silence_loses_at_every_turn(arena: Arena, walk: str) -> None:
     """A dispute between a cheat and an honest challenger; at each turn, what if its mover stayed silent."""
-    name, element, also = WALKS[walk]
-    cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], element))
+    (name, *bent), also = WALKS[walk]
+    cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], *bent))
     arena.commit(cheat.root(1))
     before = arena.wealth()
     dispute = arena.open(arena.challenger)
@@ -39,8 +40,8 @@ def test_silence_loses_at_every_turn(arena: Arena, walk: str) -> None:
             _times_out(arena, dispute, before)
         solver_moves = view.mover == arena.solver.address
         player, strategy = (arena.solver, cheat.defend) if solver_moves else (arena.challenger, arena.honest.attack)
-        if view.phase is Phase.REVEAL_WITNESS:
-            return
+        if view.phase in (Phase.REVEAL_WITNESS, Phase.REVEAL_EXPONENT):
+            break  # the cheat has none
         move = strategy(view)
         assert move is not None
         player.chain.move(dispute, move)

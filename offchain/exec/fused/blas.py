@@ -1,0 +1,100 @@
+"""The matrix products that torch and numpy bring, called from the kernels' own threads.
+
+A sum of integers is the same in any order, so that any BLAS may make it. Which is faster depends on the processor:
+both are tried once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import llvmlite.binding as llvm
+import numpy as np
+import torch
+
+from offchain.errors import OffchainError
+
+_TRY: Final = (192, 512, 256)  # rows, k, columns of a product that is worth a few milliseconds
+_REPEATS: Final = 5
+
+
+@dataclass(frozen=True)
+class Blas:
+    """A library with Fortran's `dgemm` and `sgemm`, under the linker's names `<name>_dgemm` and `<name>_sgemm`."""
+
+    name: str
+    integer: str  # LLVM type of its integers
+    library: ctypes.CDLL
+    dgemm: str
+    sgemm: str
+    threads: tuple[str, str] | None = None  # its functions to get and to set the number of its own threads
+
+    def publish(self) -> None:
+        for kind in ("dgemm", "sgemm"):
+            function = getattr(self.library, getattr(self, kind))
+            llvm.add_symbol(f"{self.name}_{kind}", ctypes.cast(function, ctypes.c_void_p).value)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Its calls stay in the calling thread: the kernels' threads share the work."""
+        if self.threads is None:
+            yield  # torch's knows when it is called by one thread of many
+            return
+        get, put = (getattr(self.library, name) for name in self.threads)
+        before = get()
+        put(1)
+        try:
+            yield
+        finally:
+            put(before)
+
+    def seconds(self) -> float:
+        """The least time of a product of doubles in one thread."""
+        rows, k, columns = _TRY
+        integer = ctypes.c_int64 if self.integer == "i64" else ctypes.c_int32
+        a, b, c = (np.ones(shape) for shape in ((rows, k), (columns, k), (rows, columns)))
+        sizes = [ctypes.byref(integer(n)) for n in (columns, rows, k, k, k, columns)]
+        one, zero = ctypes.byref(ctypes.c_double(1.0)), ctypes.byref(ctypes.c_double(0.0))
+        arrays = [ctypes.c_void_p(array.ctypes.data) for array in (a, b, c)]
+        gemm, times = getattr(self.library, self.dgemm), []
+        with self.alone():
+            for _ in range(_REPEATS):
+                start = time.thread_time()
+                gemm(b"T", b"N", *sizes[:3], one, arrays[1], sizes[3], arrays[0], sizes[4], zero, arrays[2], sizes[5])
+                times.append(time.thread_time() - start)
+        return min(times)
+
+
+@cache
+def fastest() -> Blas:
+    """The faster of those that are here. Raises OffchainError where neither can be called."""
+    found = [blas for blas in (_torch(), _numpy()) if blas is not None]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = min(found, key=Blas.seconds, default=None)
+    torch.set_num_threads(threads)
+    if best is None:
+        raise OffchainError("neither torch's nor numpy's BLAS can be called here: take --executor torch")
+    best.publish()
+    return best
+
+
+def _torch() -> Blas | None:
+    path = next((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"), None)
+    library = ctypes.CDLL(str(path)) if path else None
+    return Blas("torch", "i32", library, "dgemm_", "sgemm_") if hasattr(library, "sgemm_") and library else None
+
+
+def _numpy() -> Blas | None:
+    path = next((Path(np.__file__).parent.parent / "numpy.libs").glob("libscipy_openblas64_*"), None)
+    if path is None:
+        return None
+    threads = ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_")
+    return Blas("numpy", "i64", ctypes.CDLL(str(path)), "scipy_dgemm_64_", "scipy_sgemm_64_", threads)

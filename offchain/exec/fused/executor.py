@@ -1,0 +1,165 @@
+"""The fused executor: a planned graph, run by native kernels and torch's BLAS."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from offchain.errors import BadInput
+from offchain.exec.base import Tensors
+from offchain.exec.fused.blas import fastest
+from offchain.exec.fused.jit import compiler
+from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Planner, Tensor
+from offchain.ir.arrays import Array, numpy_dtype
+from offchain.ir.graph import Graph, Source
+from offchain.ir.primitives import DType
+
+ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
+_WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
+
+
+class Held:
+    """A tensor of a state. When nothing holds it any more its memory goes to a later state."""
+
+    def __init__(self, tensor: torch.Tensor, pool: list[torch.Tensor]) -> None:
+        self.tensor = tensor
+        self.address = tensor.data_ptr()
+        weakref.finalize(self, pool.append, tensor).atexit = False
+
+
+State = list[Held]
+
+
+def _array(held: Held) -> Array:
+    array: Array = held.tensor.numpy().copy()
+    return array
+
+
+class FusedExecutor:
+    """A state is a list of tensors in slot order, which nobody writes to while somebody holds it."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        constants: Sequence[Array],
+        datasets: Sequence[Array],
+        device: str = "cpu",
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> None:
+        if torch.device(device).type != "cpu":
+            raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
+        self.graph = graph
+        self._tensors = Tensors(graph, constants, datasets)
+        self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
+        self._blas, self._compiler = fastest(), compiler()
+        self._plan = Planner(graph, self._blas).make()
+        names = {call.kernel.name: call.kernel for call in self._plan.calls}
+        done = iter(range(1, len(names) + 1))
+        self._addresses = self._compiler.load(names.values(), lambda: progress(next(done), len(names)))
+        self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
+        self._base = -(-self._arena.data_ptr() // 64) * 64
+        self._step = ctypes.c_int32(0)
+        self._pools: dict[tuple[DType, int], list[torch.Tensor]] = {}
+        self._patches: list[tuple[Any, int, Given]] = []
+        self._arguments = [self._pointers(call) for call in self._plan.calls]
+        self._threads = 0
+        self._runs: dict[tuple[int, int], Any] = {}
+
+    # --- the promises of Executor -----------------------------------------------------------------------------
+
+    def load(self, state: Sequence[Array]) -> State:
+        held = []
+        for slot, array in zip(self.graph.slots, self._tensors.state(state), strict=True):
+            target = self._hold(slot.spec.dtype, slot.spec.length)
+            target.tensor.copy_(torch.from_numpy(array))
+            held.append(target)
+        return held
+
+    def dump(self, state: State) -> list[Array]:
+        return [_array(item) for item in state]
+
+    def step(self, state: State, t: int) -> State:
+        after = self._begin(state, t)
+        self._do(0, len(self._plan.calls))
+        return self._after(state, after)
+
+    def outputs(self, state: State, t: int) -> Iterator[Array]:
+        after = self._begin(state, t)
+        at = 0
+        for n, end in enumerate(self._plan.ends):
+            self._do(at, end)
+            at = end
+            yield self._output(n, after)
+
+    def trace(self, state: State, t: int) -> list[Array]:
+        return list(self.outputs(state, t))
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    def _begin(self, state: State, t: int) -> dict[int, Held]:
+        self._step.value = t
+        after = {
+            slot.index: self._hold(slot.spec.dtype, slot.spec.length)
+            for slot in self.graph.slots
+            if slot.source is Source.NODE
+        }
+        for pointers, position, given in self._patches:
+            held = after[given.index] if given.source is Source.NODE else state[given.index]
+            pointers[position] = held.address
+        threads = torch.get_num_threads()
+        if threads != self._threads:
+            self._threads = threads
+            self._runs.clear()
+        return after
+
+    def _after(self, state: State, after: dict[int, Held]) -> State:
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self.graph.slots]
+
+    def _do(self, begin: int, end: int) -> None:
+        if (begin, end) not in self._runs:
+            row: list[int] = []
+            for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+                kernel = call.kernel
+                threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
+                row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads]
+            self._runs[begin, end] = (ctypes.c_int64 * len(row))(*row)
+        calls = self._runs[begin, end]
+        with self._blas.alone():
+            self._compiler.run(calls, len(calls) // 4)
+
+    def _output(self, n: int, after: dict[int, Held]) -> Array:
+        node, where = self.graph.nodes[n], self._plan.outputs[n]
+        if isinstance(where, Given):
+            return _array(after[n])
+        array = np.empty(node.length, numpy_dtype(node.dtype))
+        ctypes.memmove(array.ctypes.data, self._address(where), array.nbytes)
+        return array
+
+    # --- memory -----------------------------------------------------------------------------------------------
+
+    def _hold(self, dtype: DType, length: int) -> Held:
+        pool = self._pools.setdefault((dtype, length), [])
+        tensor = pool.pop() if pool else torch.empty(length, dtype=_WORDS[dtype])
+        return Held(tensor, pool)
+
+    def _address(self, tensor: Tensor) -> int:
+        """0 where it changes from step to step."""
+        if isinstance(tensor, Buffer):
+            return self._base + tensor.place
+        if tensor == STEP:
+            return ctypes.addressof(self._step)
+        if tensor.source in self._given:
+            return int(self._given[tensor.source][tensor.index].ctypes.data)
+        return 0
+
+    def _pointers(self, call: Call) -> Any:
+        pointers = (ctypes.c_void_p * len(call.tensors))(*(self._address(tensor) for tensor in call.tensors))
+        for position, tensor in enumerate(call.tensors):
+            if isinstance(tensor, Given) and not self._address(tensor):
+                self._patches.append((pointers, position, tensor))
+        return pointers

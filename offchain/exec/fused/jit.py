@@ -1,0 +1,206 @@
+"""Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
+
+A compiled kernel is kept in the user's cache folder under the hash of its text, of LLVM's version and of the
+processor, and starts with the hash of its bytes: what another version or machine left there, or a fault of the disk
+changed, is not found, and is compiled again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+import torch
+
+from offchain.exec.fused.kernel import Kernel
+
+_DIGEST: Final = 32
+_DECLARATIONS: Final = "\n".join(
+    f"declare {kind} @llvm.{name}({', '.join(arguments)})"
+    for kind, name, arguments in [
+        ("float", "sqrt.f32", ["float"]),
+        ("float", "fabs.f32", ["float"]),
+        ("float", "roundeven.f32", ["float"]),
+        ("double", "roundeven.f64", ["double"]),
+        ("i32", "fptosi.sat.i32.f32", ["float"]),
+        ("i32", "smax.i32", ["i32", "i32"]),
+        ("i64", "smax.i64", ["i64", "i64"]),
+        ("i32", "smin.i32", ["i32", "i32"]),
+        ("i32", "ctlz.i32", ["i32", "i1"]),
+    ]
+)
+_BLAS: Final = "\n".join(
+    f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
+)
+# Calls in order; each shares its tasks evenly among its threads, which torch's own OpenMP keeps.
+_THREADS: Final = """
+declare i32 @omp_get_thread_num()
+declare i32 @omp_get_num_threads()
+declare void @GOMP_parallel(ptr, ptr, i32, i32)
+"""
+_ALONE: Final = """
+define i32 @omp_get_thread_num() { ret i32 0 }
+define i32 @omp_get_num_threads() { ret i32 1 }
+define void @GOMP_parallel(ptr %member, ptr %call, i32 %threads, i32 %flags) {
+  call void %member(ptr %call)
+  ret void
+}
+"""
+_TEAM: Final = f"""{_THREADS}
+define internal void @member(ptr %call) {{
+  %i = call i32 @omp_get_thread_num()
+  %n = call i32 @omp_get_num_threads()
+  %number = zext i32 %i to i64
+  %threads = zext i32 %n to i64
+  %f = load ptr, ptr %call
+  %pa = getelementptr i64, ptr %call, i64 1
+  %args = load ptr, ptr %pa
+  %pt = getelementptr i64, ptr %call, i64 2
+  %tasks = load i64, ptr %pt
+  %a = mul i64 %tasks, %number
+  %lo = udiv i64 %a, %threads
+  %next = add i64 %number, 1
+  %b = mul i64 %tasks, %next
+  %hi = udiv i64 %b, %threads
+  call void %f(ptr %args, i64 %lo, i64 %hi)
+  ret void
+}}
+
+define void @run(ptr %calls, i64 %count) {{
+start:
+  br label %head
+head:
+  %n = phi i64 [ 0, %start ], [ %after, %next ]
+  %more = icmp slt i64 %n, %count
+  br i1 %more, label %body, label %done
+body:
+  %at = mul i64 %n, 4
+  %call = getelementptr i64, ptr %calls, i64 %at
+  %pw = getelementptr i64, ptr %call, i64 3
+  %wanted = load i64, ptr %pw
+  %many = icmp sgt i64 %wanted, 1
+  br i1 %many, label %team, label %alone
+team:
+  %threads = trunc i64 %wanted to i32
+  call void @GOMP_parallel(ptr @member, ptr %call, i32 %threads, i32 0)
+  br label %next
+alone:
+  %f = load ptr, ptr %call
+  %pa = getelementptr i64, ptr %call, i64 1
+  %args = load ptr, ptr %pa
+  %pt = getelementptr i64, ptr %call, i64 2
+  %tasks = load i64, ptr %pt
+  call void %f(ptr %args, i64 0, i64 %tasks)
+  br label %next
+next:
+  %after = add i64 %n, 1
+  br label %head
+done:
+  ret void
+}}
+"""
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: OFFCHAIN_KERNELS, or offchain/kernels in the user's cache folder."""
+    chosen = os.environ.get("OFFCHAIN_KERNELS")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offchain" / "kernels"
+
+
+class Compiler:
+    """Compiles and loads kernels; one for the whole process (`compiler`)."""
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._cpu = llvm.get_host_cpu_name()
+        self._features = llvm.get_host_cpu_features().flatten()
+        target = llvm.Target.from_default_triple()
+        self._machine = target.create_target_machine(cpu=self._cpu, features=self._features, opt=3, jit=True)
+        self._version = ".".join(map(str, llvm.llvm_version_info))
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
+        self._addresses: dict[str, int] = {}
+        self._teams = _find_openmp()
+        self.run = self._runner()
+
+    def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
+        """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each."""
+        for kernel in kernels:
+            if kernel.name not in self._addresses:
+                self._add(kernel.name, self._object(kernel))
+            done()
+        return self._addresses
+
+    def _add(self, name: str, code: bytes) -> None:
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        self._addresses[name] = self._engine.get_function_address(name)
+
+    def _object(self, kernel: Kernel) -> bytes:
+        key = "\n".join([self._version, self._cpu, self._features, _DECLARATIONS, kernel.text])
+        path = cache_folder() / f"{sha256(key.encode()).hexdigest()}.o"
+        found = _kept(path)
+        if found is None:
+            found = self._compile(kernel.text)
+            _keep(path, found)
+        return found
+
+    def _compile(self, text: str) -> bytes:
+        module = llvm.parse_assembly(f"{_DECLARATIONS}\n{_BLAS}\n{text}")
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        options.slp_vectorization = True
+        builder = llvm.create_pass_builder(self._machine, options)
+        builder.getModulePassManager().run(module, builder)
+        code: bytes = self._machine.emit_object(module)
+        return code
+
+    def _runner(self) -> Any:
+        """`run(calls, count)`; where torch's OpenMP was not found every call is done by the one thread that asks."""
+        text = _TEAM if self._teams else _ALONE.join(_TEAM.split(_THREADS))
+        self._add("run", self._compile(text))
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
+
+
+@cache
+def compiler() -> Compiler:
+    return Compiler()
+
+
+def _find_openmp() -> bool:
+    """Makes the threads of the OpenMP that torch brought known to the kernels' linker; whether there is one."""
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
+        library = ctypes.CDLL(str(path))
+        for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
+            llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+        return True
+    return False
+
+
+def _kept(path: Path) -> bytes | None:
+    """What is kept there; None where nothing is, or it is not what was written."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = raw[:_DIGEST], raw[_DIGEST:]
+    return code if sha256(code).digest() == digest else None
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Written whole or not at all. A cache that cannot be written costs time, and nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(sha256(code).digest() + code)
+        part.replace(path)
+    except OSError:
+        return

@@ -1,0 +1,198 @@
+"""A dot as a batch of matrix products of its own size and order, for the BLAS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final
+
+from offchain.exec.fused.blas import Blas
+from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.tile import Tile, without
+from offchain.exec.torch_views import steps
+from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
+from offchain.ir.primitives import DType
+from offchain.lower.axes import coalesced
+
+_INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
+SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
+_SLICES: Final = 16  # totals of so many slices are kept; a longer k takes doubles
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One side of a product: the read of its own axes and k, and how it lies once quantised."""
+
+    item: Input
+    shape: tuple[int, ...]  # batch axes, then its own
+    strides: tuple[int, ...]  # of those and of k, once quantised
+    rows: int
+    down: bool  # whether it lies as (batch, k, rows) and not as (batch, rows, k)
+
+
+@dataclass(frozen=True)
+class Product:
+    """S = Σ_k A·B as (slices, batch, rows of the first, rows of the second), the second's axes being the last.
+
+    Dimensions on which both operands move are the batch, on which one moves that one's rows; on the others the
+    product repeats.
+    """
+
+    kind: str  # of quantised operands and totals
+    batch: int
+    extent: int
+    longest: int  # k of a slice; totals of slices are added when they are rounded
+    first: Operand
+    second: Operand
+    operands: tuple[int, int]  # which inputs of the node these are
+    total: Input
+    backs: tuple[Input, Input]
+
+    @property
+    def slices(self) -> int:
+        return -(-self.extent // self.longest)
+
+    @property
+    def size(self) -> int:
+        """Elements of the totals of one slice."""
+        return self.batch * self.first.rows * self.second.rows
+
+
+def product_of(node: Node) -> Product:
+    moves = [
+        [bool(steps(axis, size)) for axis, size in zip(item.view.axes, node.shape, strict=False)]
+        for item in node.inputs
+    ]
+    batch = [d for d in range(len(node.shape)) if moves[0][d] and moves[1][d]]
+    own = [[d for d in range(len(node.shape)) if moves[n][d] and d not in batch] for n in (0, 1)]
+    order = (1, 0) if own[0] and (not own[1] or own[0][-1] > own[1][-1]) else (0, 1)
+    longest = 1 << max(24 - 2 * (node.bits - 1), 0)
+    single = node.bits <= SINGLE_BITS and node.extent <= _SLICES * longest
+    longest = longest if single else node.extent
+    sides = [_operand(node, n, batch, own[n]) for n in order]
+    axes = [*batch, *own[order[0]], *own[order[1]]]
+    total = _over(node, axes)
+    return Product(
+        "float" if single else "double",
+        prod(node.shape[d] for d in batch),
+        node.extent,
+        longest,
+        sides[0],
+        sides[1],
+        (order[0], order[1]),
+        total,
+        (_over(node, [*batch, *own[order[0]]]), _over(node, [*batch, *own[order[1]]])),
+    )
+
+
+def _over(node: Node, axes: list[int]) -> Input:
+    """The read of a dense tensor over some of the node's axes, in that order, at the node's coordinates."""
+    sizes = tuple(node.shape[d] for d in axes)
+    strides = dict(zip(axes, row_major(sizes), strict=True))
+    view = View(0, tuple(Axis(strides.get(d, 0), 0, size) for d, size in enumerate(node.shape)))
+    return Input(Source.NODE, 0, DType.F32, prod(sizes), view)
+
+
+def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Operand:
+    item, extent = node.inputs[position], node.extent
+    axes = [*batch, *own]
+    shape = tuple(node.shape[d] for d in axes)
+    still = without(item.view, [d for d in range(len(node.shape)) if d not in axes])
+    order = [sorted(axes).index(d) for d in axes]
+    item = replace(item, view=View(still.offset, (*(still.axes[d] for d in order), still.axes[-1])))
+    rows = prod(node.shape[d] for d in own)
+    down = bool(own) and Tile(item, shape, extent).down
+    inside = row_major(tuple(node.shape[d] for d in own))
+    outside = row_major(tuple(node.shape[d] for d in batch))
+    strides = [*(extent * rows * s for s in outside), *(s if down else s * extent for s in inside), rows if down else 1]
+    return Operand(item, shape, tuple(strides), rows, down)
+
+
+def pack_kernel(
+    item: Input, shape: tuple[int, ...], extent: int, bits: int, kind: str, strides: tuple[int, ...]
+) -> Kernel:
+    """Quantises an operand over its own axes and k, which lie `strides` apart. Tensors: quantised, backs, operand.
+
+    The operand is quantised in binary32 where that holds it, and stored as `kind`.
+    """
+    tile = Tile(item, shape, extent)
+    f = body(["%q", "%back"], ["%x0"])
+    inside = "float" if bits <= _INSIDE else "double"
+    with f.loop("%lo", "%hi") as task:
+        tile.begin(f, task)
+        scales = tile.scales(bits, inside)
+        with tile.walk() as (k, c, point, x):
+            q = f.quantised(x, scales.of(c), bits)
+            if inside != kind:
+                q = f.do(f"fpext {inside} {q} to {kind}")
+            f.store(kind, q, f.at(kind, "%q", f.flat([*point, k], strides)))
+        with tile.each() as (c, point):
+            f.store("double", scales.of(c).back, f.at("double", "%back", f.flat(point, row_major(shape))))
+    return kernel(["%q", "%back", "%x0"], f, prod(tile.grid), 8 * prod(shape) * extent)
+
+
+def multiply_kernel(product: Product, blas: Blas) -> Kernel:
+    """The totals of a product, by one call of the BLAS for each batch and slice. Tensors: totals, first, second.
+
+    A task is a row of the totals. The BLAS counts columns first, so that it is asked for second times first.
+    """
+    first, second, extent = product.first, product.second, product.extent
+    kind, integer, longest = product.kind, blas.integer, product.longest
+    f = body(["%s"], ["%x0", "%x1"])
+
+    def passed(of: str, value: str | int) -> str:
+        at = f.local(of)
+        f.store(of, str(value), at)
+        return at
+
+    turned = [passed("i8", ord("N" if side.down == turns else "T")) for side, turns in ((second, True), (first, False))]
+    one, zero = passed(kind, "1.0"), passed(kind, "0.0")
+    wide = [passed(integer, side.rows if side.down else extent) for side in (second, first)]
+    columns = passed(integer, second.rows)
+    from_batch, to_batch = (f.do(f"udiv i64 {end}, {first.rows}") for end in ("%lo", f.plus("%hi", first.rows - 1)))
+    with f.loop(from_batch, to_batch) as b:
+        before = f.times(f.times(b, first.rows), -1)
+        low = f.do(f"call i64 @llvm.smax.i64(i64 {f.plus('%lo', before)}, i64 0)")
+        high = f.least(str(f.plus("%hi", before)), first.rows)
+        rows = f.do(f"sub i64 {high}, {low}")
+        count = passed(integer, f.narrow(rows, integer))
+        with f.loop(0, product.slices) as s:
+            k = f.times(s, longest)
+            span = passed(integer, f.narrow(f.least(str(f.plus(extent, f.times(k, -1))), longest), integer))
+            here = f.flat([b, k], (second.rows * extent, second.rows if second.down else 1))
+            there = f.flat([b, k, low], (first.rows * extent, *((first.rows, 1) if first.down else (1, extent))))
+            to = f.flat([s, b, low], (product.size, first.rows * second.rows, second.rows))
+            x1, x0, out = (f.at(kind, name, at) for name, at in (("%x1", here), ("%x0", there), ("%s", to)))
+            # Some versions of OpenBLAS make a vector of 0·C + A·B, which is NaN where C was: C must hold numbers then.
+            single = f.do(f"icmp eq i64 {rows}, 1") if second.rows > 1 else "true"
+            with f.loop(0, f.do(f"select i1 {single}, i64 {f.times(rows, second.rows)}, i64 0")) as c:
+                f.store(kind, "0.0", f.at(kind, out, c))
+            pointers = [*turned, columns, count, span, one, x1, wide[0], x0, wide[1], zero, out, columns]
+            f.call(f"{blas.name}_{'d' if kind == 'double' else 's'}gemm", pointers)
+    tasks = product.batch * first.rows
+    return kernel(["%s", "%x0", "%x1"], f, tasks, 2 * product.size * extent)
+
+
+def product_kernel(shape: tuple[int, ...], total: Input, backs: Sequence[Input], kind: str, slices: int) -> Kernel:
+    """The elements that exact totals make. Tensors: output, totals (`slices` of them, one after the other), backs."""
+    node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *backs)))
+    names = [f"%b{n}" for n in range(len(backs))]
+    f = body(["%out"], ["%s", *names])
+    *outer, inner = node.shape or (1,)
+    with f.loop("%lo", "%hi") as task:
+        coords = f.split(task, outer)
+        with f.loop(0, inner) as i:
+            point = [*coords, i][: len(node.shape)]
+            index, _ = f.address(node.inputs[0].view, point, node.shape)
+            value = "0.0"
+            for n in range(slices):
+                part = f.load(kind, f.at(kind, "%s", f.plus(index, n * total.length)))
+                wide = part if kind == "double" else f.do(f"fpext float {part} to double")
+                value = f.do(f"fadd double {value}, {wide}")
+            scales = []
+            for name, item in zip(names, node.inputs[1:], strict=True):
+                at, _ = f.address(item.view, point, node.shape)
+                scales.append(f.load("double", f.at("double", name, at)))
+            f.store("float", f.rounded(value, *scales), f.at("float", "%out", f.flat(point, row_major(node.shape))))
+    return kernel(["%out", "%s", *names], f, prod(outer), (4 + slices) * prod(shape))

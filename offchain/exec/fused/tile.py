@@ -1,0 +1,102 @@
+"""The walk of a reduction over its terms, in the order in which they lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from offchain.exec.fused.ir import Coords, Function, Scale
+from offchain.ir.graph import Axis, Input, View
+
+COLUMNS: Final = 64  # columns that a reduction down columns takes at once: their accumulators stay in the first cache
+
+
+def without(view: View, dropped: Sequence[int]) -> View:
+    """The view without axes along which it does not move. One that reads nothing because of such an axis reads
+    nothing along k instead.
+    """
+    axes = [axis for d, axis in enumerate(view.axes) if d not in dropped]
+    if any(view.axes[d].lo == view.axes[d].hi for d in dropped):
+        axes[-1] = Axis(0, 0, 0)
+    return View(view.offset, tuple(axes))
+
+
+class Tile:
+    """Some neighbouring results of a reduction, and the walk along k over what they read.
+
+    Where k is the nearer axis in memory the tile is one result; else it is up to COLUMNS along the last axis, and
+    the walk takes their row at one k after that at the one before.
+    """
+
+    def __init__(self, item: Input, shape: tuple[int, ...], extent: int) -> None:
+        self.item, self.shape, self.extent = item, shape, extent
+        *axes, k = item.view.axes
+        last = axes[-1] if axes else None
+        self.down = last is not None and shape[-1] > 1 and last.stride != 0 and abs(k.stride) > abs(last.stride)
+        self.width = COLUMNS if self.down else 1
+        self.grid = (*shape[:-1], -(-shape[-1] // COLUMNS)) if self.down else shape
+
+    def begin(self, f: Function, task: str) -> None:
+        """Coordinates of the task's tile."""
+        self.f = f
+        *coords, last = f.split(task, self.grid) or [0]
+        self.outer = coords if self.down else [*coords, last][: len(self.shape)]
+        self.start = f.times(last, COLUMNS)
+        rest = self.shape[-1] if self.down else 1
+        whole = not self.down or rest % COLUMNS == 0
+        self.count = min(rest, COLUMNS) if whole else f.least(str(f.plus(rest, f.times(self.start, -1))), COLUMNS)
+
+    @contextmanager
+    def each(self) -> Iterator[tuple[str | int, Coords]]:
+        """Every result: its number in the tile, and its coordinates."""
+        if not self.down:
+            yield 0, self.outer
+            return
+        with self.f.loop(0, self.count) as c:
+            yield c, self.point(c)
+
+    def point(self, c: str | int) -> Coords:
+        """Coordinates of result `c` of the tile."""
+        return [*self.outer, self.f.plus(self.start, c)] if self.down else self.outer
+
+    @contextmanager
+    def walk(self) -> Iterator[tuple[str, str | int, Coords, str]]:
+        """Every term: k, the number of its result in the tile, that one's coordinates, and what is read."""
+        with self.f.loop(0, self.extent) as k, self.each() as (c, point):
+            yield k, c, point, self.f.read(self.item, "%x0", [*point, k], (*self.shape, self.extent))
+
+    def fill(self, kind: str, value: str) -> str:
+        """An accumulator for each result."""
+        memory = self.f.local(kind, self.width)
+        with self.each() as (c, _):
+            self.f.store(kind, value, self.f.at(kind, memory, c))
+        return memory
+
+    def scales(self, bits: int, kind: str) -> _Scales:
+        """One walk for the greatest magnitude of each result's terms, and the scales that follow from it."""
+        f, top = self.f, self.fill("i32", "0")
+        with self.walk() as (_, c, _, x):
+            at = f.at("i32", top, c)
+            f.store("i32", f.greatest(f.load("i32", at), f.magnitude(x)), at)
+        kinds = [*[kind] * (2 if kind == "float" else 1), "double"]
+        memory = [f.local(of, self.width) for of in kinds]
+        with self.each() as (c, _):
+            scale = f.scale(f.load("i32", f.at("i32", top, c)), bits, kind)
+            for of, where, value in zip(kinds, memory, (*scale.factors, scale.back), strict=True):
+                f.store(of, value, f.at(of, where, c))
+        return _Scales(f, kinds, memory)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    f: Function
+    kinds: list[str]
+    memory: list[str]
+
+    def of(self, c: str | int) -> Scale:
+        *factors, back = (
+            self.f.load(kind, self.f.at(kind, where, c)) for kind, where in zip(self.kinds, self.memory, strict=True)
+        )
+        return Scale(self.kinds[0], tuple(factors), back)

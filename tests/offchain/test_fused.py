@@ -1,0 +1,46 @@
+"""The fused executor: equal to the reference on random graphs, and what it promises of memory and of its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from offchain.exec import make_executor
+from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.reference import ReferenceExecutor
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Kind
+from tests.strategies import Case, graphs, nodes
+
+drawn = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+
+
+def words(arrays: Sequence[Array]) -> list[list[int]]:
+    return [array.reshape(-1).view(np.uint32).tolist() for array in arrays]
+
+
+def assert_same(case: Case) -> None:
+    truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
+    fast = FusedExecutor(case.graph, case.constants, case.datasets)
+    slow_state, fast_state = truth.load(case.state), fast.load(case.state)
+    assert words(fast.trace(fast_state, case.t)) == words(truth.trace(slow_state, case.t))
+    slow_next, fast_next = truth.step(slow_state, case.t), fast.step(fast_state, case.t)
+    assert words(fast.dump(fast_next)) == words(truth.dump(slow_next))
+    assert words(fast.dump(fast_state)) == words(case.state)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@drawn
+@given(data=st.data())
+def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject) -> None:
+    assert_same(data.draw(nodes(kind)))
+
+
+@drawn
+@given(case=graphs())
+def test_graphs_equal_the_reference(case: Case) -> None:
+    assert_same(case)
