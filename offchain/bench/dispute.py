@@ -12,17 +12,19 @@ from torch import nn
 
 from offchain.adjudicate import court
 from offchain.adjudicate.report import Trial
-from offchain.adjudicate.trial import Arena, Interval
+from offchain.adjudicate.trial import TRIES, Arena, Interval
 from offchain.bench.chain import Market
 from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.client import Chain
 from offchain.commit.roots import state_root
+from offchain.commit.trace import Trace
 from offchain.errors import OffchainError
+from offchain.exec.base import state_after
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind
 from offchain.job import Job
 from offchain.lower import compile as lower
-from offchain.roles.falsified import Falsehood
+from offchain.roles.falsified import Falsehood, FalsifiedExecutor
 from offchain.roles.replay import Record
 
 DISPUTES: Final = 3
@@ -76,6 +78,20 @@ class Played:
     elements: int  # of the largest tensor
     proof: int  # bytes of the evidence for the disputed element: the node's encoding, its inputs opened
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Of the last one; its seconds, and those of the replay, are medians."""
+        last, row = self.trials[-1], Row.of("", 0, self.pairs)
+        return {
+            "moves": last.moves,
+            "gas": last.gas,
+            "largest": last.largest,
+            "proof": self.proof,
+            "ours_s": row.ours,
+            "peer_s": row.peer,
+            "n": row.n,
+        }
+
     def row(self, label: str, bits: int, transfer: int | None = None) -> Row:
         """In seconds; in gas beside that of a token transfer, where that is given."""
         if transfer is not None:
@@ -118,7 +134,7 @@ def play(chain: Chain, size: Size, bits: int, kind: Kind, settings: Settings, wa
     interval = Interval.around(task, size.steps - 1, settings.runs(task))
     arena, honest = Arena(chain, interval), interval.replay()
     record = honest.step(interval.step)
-    lie = _lie(record, kind)
+    lie = _lie(interval, record, kind)
     cheat = interval.replay(lie)
     for player in (honest, cheat):
         player.root(interval.end)
@@ -136,13 +152,22 @@ def play(chain: Chain, size: Size, bits: int, kind: Kind, settings: Settings, wa
     return Played(trials, pairs, len(task.graph.nodes), elements, _proof(record, lie))
 
 
-def _lie(record: Record, kind: Kind) -> Falsehood:
-    """About the largest element of the largest map, or of the dot with the longest sum."""
+def _lie(interval: Interval, record: Record, kind: Kind) -> Falsehood:
+    """About a large element of the largest map, or of the dot with the longest sum, that changes the checkpoint."""
     nodes = record.ledger.graph.nodes
     own = [n for n, node in enumerate(nodes) if node.kind is kind]
     n = max(own, key=lambda n: (nodes[n].extent if kind is Kind.DOT else nodes[n].length, n))
-    element = int(np.nan_to_num(np.abs(record.trace.outputs[n])).argmax())
-    return Falsehood(record.t, n, element, FLIPPED)
+    for element in np.argsort(record.trace.outputs[n])[::-1][:TRIES]:
+        lie = Falsehood(record.t, n, int(element), FLIPPED)
+        if _matters(interval, record, lie):
+            return lie
+    raise OffchainError(f"no lie about node {n} ({kind.name.lower()}) changes the state after the step")
+
+
+def _matters(interval: Interval, record: Record, lie: Falsehood) -> bool:
+    false = FalsifiedExecutor(interval.executor, interval.ledger, lie)
+    outputs = false.trace(false.load(record.state), record.t)
+    return Trace(outputs, state_after(false.graph, record.state, outputs)).state_root != record.trace.state_root
 
 
 def _proof(record: Record, lie: Falsehood) -> int:

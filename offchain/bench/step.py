@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Final
@@ -18,6 +19,8 @@ PEAKS: Final = 7
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
     """Each job at each precision, beside eager torch with autograd and a fused optimizer, once more deterministic."""
+    if settings.device != "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     for name in jobs:
         for bits in settings.bits:
             made = job(name, bits, settings.quick)

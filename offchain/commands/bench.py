@@ -170,9 +170,9 @@ def gemm(settings: Settings, as_json: bool) -> None:
     report(lambda watch: rows(settings, watch), as_json, "peer: torch.matmul")
 
 
-@bench.command()
+@bench.command("map")
 @measured
-def map(settings: Settings, as_json: bool) -> None:
+def elementwise(settings: Settings, as_json: bool) -> None:
     """Chains of elementwise operations on 4M elements beside eager torch.
 
     GELU as minGPT writes it, scaling, causal mask and softmax of attention's scores, a move of Adam. eager is the
@@ -186,10 +186,10 @@ def map(settings: Settings, as_json: bool) -> None:
     report(lambda watch: rows(settings, watch), as_json, "peer: torch")
 
 
-@bench.command()
+@bench.command("hash")
 @jobs_option("gpt")
 @measured
-def hash(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
+def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
     """Hashing a state beside one plain SHA-256, and a commitment beside the steps of an interval.
 
     state root: the Merkle root on all cores (--threads: on so many) beside hashlib.sha256 over the same bytes on one.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,13 @@ from offchain.bench.alone import computing, updating
 from offchain.bench.dispute import Size, play
 from offchain.bench.gemm import product
 from offchain.bench.hash import cores
-from offchain.bench.jobs import job
+from offchain.bench.jobs import JOBS, job
 from offchain.bench.map import gelu
 from offchain.bench.replay import BEFORE, trace_root
 from offchain.bench.timing import Row, Settings
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
+from offchain.commands import bench as command
 from offchain.commit import roots
 from offchain.commit.trace import Trace
 from offchain.errors import BadInput
@@ -33,6 +37,7 @@ from tests import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 QUICK = Settings(quick=True, threads=1)
+MEASURED = ("step", "gemm", "map", "hash", "replay", "dispute")  # verbs that run something of torch's
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +222,60 @@ def test_seconds_on_a_chain(capsys: Capture, monkeypatch: Patch) -> None:
     assert rows(capsys, monkeypatch, "chain", "--n", "1")[-1]["ratio"] > 3  # seven transactions to one
 
 
+# --- growth ------------------------------------------------------------------------------------------------------
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "growth.py"
+
+
+def growth(docs: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, "--docs", docs, *args], capture_output=True, text=True)
+
+
+def test_growth_measures_draws_and_writes(tmp_path: Path) -> None:
+    """Piece by piece: the document has all that was measured so far, and drawing again changes nothing."""
+    pieces = ("model", "steps", "gemm")
+    for piece in pieces:
+        done = growth(tmp_path, "--quick", "--n", "1", "--bits", "21", "--threads", "1", "--only", piece)
+        assert (done.returncode, done.stderr) == (0, "")
+    figures = tmp_path / "figures"
+    rows = {piece: json.loads((figures / f"{piece}.json").read_text())["points"] for piece in pieces}
+    assert [point["series"] for point in rows["model"]] == ["21 bits"] * 2
+    assert rows["model"][0]["x"] < rows["model"][1]["x"]
+    assert [(point["x"], point["series"]) for point in rows["steps"]] == [
+        (x, k) for x in (2, 16) for k in ("map", "dot")
+    ]
+    assert all(5 < point["values"]["moves"] < 20 and point["values"]["proof"] > 4096 for point in rows["steps"])
+    assert [row["name"] for row in rows["gemm"]][-1] == "dot / float64 BLAS"
+    written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    text = written[tmp_path / "benchmarks.md"].decode()
+    assert [line for line in text.splitlines() if line.startswith("!")] == [
+        "![A step against the size of the model](figures/model.svg)",
+        "![A dispute against the steps of its interval](figures/steps.svg)",
+    ]
+    assert {file.name for file in written} == {
+        "benchmarks.md",
+        "model.svg",
+        "steps.svg",
+        *(f"{p}.json" for p in pieces),
+    }
+    assert growth(tmp_path, "--draw").returncode == 0
+    assert {file: file.read_bytes() for file in written} == written
+
+
+def test_growth_refuses(tmp_path: Path) -> None:
+    done = growth(tmp_path, "--device", "abacus", "--only", "model")
+    assert done.returncode == 2
+    assert "device 'abacus'" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.json"))
+
+
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["step", "--device", "abacus"], "device 'abacus'"),
+        *(([verb, "--device", "abacus"], "device 'abacus'") for verb in MEASURED),
         (["step", "--device", "meta"], "device 'meta'"),
         (["step", "--executor", "reference", "--device", "cuda"], "device 'cuda'"),
     ],
@@ -235,19 +287,41 @@ def test_bad_options_are_one_line(capsys: Capture, monkeypatch: Patch, args: lis
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-def test_no_gpu_is_one_line(capsys: Capture, monkeypatch: Patch) -> None:
-    code, out, err = terminal.run(capsys, monkeypatch, "bench", "step", "--device", "cuda")
+@pytest.mark.parametrize("verb", MEASURED)
+def test_no_gpu_is_one_line(capsys: Capture, monkeypatch: Patch, verb: str) -> None:
+    code, out, err = terminal.run(capsys, monkeypatch, "bench", verb, "--device", "cuda")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: device 'cuda': ")
 
 
+@pytest.mark.parametrize("verb", [*MEASURED, "chain"])
+def test_no_pairs_are_no_measurement(capsys: Capture, monkeypatch: Patch, verb: str) -> None:
+    code, out, err = terminal.run(capsys, monkeypatch, "bench", verb, "--n", "0")
+    assert (code, out) == (2, "")
+    assert "'--n': 0 is not in the range x>=1" in err
+
+
 @pytest.mark.parametrize(
-    ("option", "said"), [(["--n", "0"], "x>=1"), (["--bits", "40"], "2<=x<=27"), (["--executor", "gpu"], "reference")]
+    ("option", "said"),
+    [(["--bits", "40"], "2<=x<=27"), (["--executor", "gpu"], "reference"), (["--job", "x"], "gpt-sdpa")],
 )
-def test_what_no_verb_takes(capsys: Capture, monkeypatch: Patch, option: list[str], said: str) -> None:
+def test_what_no_step_takes(capsys: Capture, monkeypatch: Patch, option: list[str], said: str) -> None:
     code, out, err = terminal.run(capsys, monkeypatch, "bench", "step", *option)
     assert (code, out) == (2, "")
     assert said in err
+
+
+@pytest.mark.parametrize("verb", [*MEASURED, "chain"])
+def test_help_shows_an_example(capsys: Capture, monkeypatch: Patch, verb: str) -> None:
+    code, out, _ = terminal.run(capsys, monkeypatch, "bench", verb, "--help")
+    assert code == 0
+    assert f"offchain bench {verb}" in out
+
+
+def test_the_command_offers_the_jobs_that_there_are() -> None:
+    assert command.JOBS == JOBS
+    with pytest.raises(BadInput, match="no job 'x'"):
+        job("x", 21)
 
 
 def test_settings_refuse() -> None:
