@@ -14,7 +14,7 @@ from torch import Tensor
 
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
-from offchain.exec.base import Executor, make_executor
+from offchain.exec.base import Executor, Watch, make_executor, unwatched
 from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
 from offchain.job import Job
@@ -29,20 +29,27 @@ class Run:
     Raises BadInput for an executor or a device that there is not.
     """
 
-    def __init__(self, task: Task, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
-        self.task, self.t = task, 0
+    def __init__(
+        self,
+        task: Task,
+        executor: str = "fused",
+        device: str = "cpu",
+        threads: int | None = None,
+        watch: Watch = unwatched,
+    ) -> None:
+        self.task, self.t, self._watch = task, 0, watch
         self.state_roots: list[bytes] = []  # of the states at the interval ends so far: what a solver would commit
         self._rows: list[Array] = []  # of the log, one array for each of these intervals
         self._place(list(task.state), executor, device, threads)
 
-    def use(self, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
+    def use(self, executor: str = "fused", device: str = "cpu", threads: int | None = None) -> None:
         """Go on with another executor. `threads` are torch's, on the CPU; all executors give the same bits."""
         self._place(self.arrays(), executor, device, threads)
 
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
         task = self.task
         try:
-            made = make_executor(executor, task.graph, task.constants, task.datasets, device)
+            made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch)
             self._state: Any = made.load(state)
         except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
             raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
@@ -111,7 +118,7 @@ class Run:
 class Training(Run):
     """A job compiled to a task, and its run. The job's model keeps the values that it has."""
 
-    def __init__(self, job: Job, executor: str = "torch", device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, job: Job, executor: str = "fused", device: str = "cpu", threads: int | None = None) -> None:
         from offchain.lower import compile as lower
 
         self.job = job
@@ -208,7 +215,7 @@ class PlainTraining:
 
 
 def compile(
-    job: Job | None = None, *, executor: str = "torch", device: str = "cpu", threads: int | None = None, **fields: Any
+    job: Job | None = None, *, executor: str = "fused", device: str = "cpu", threads: int | None = None, **fields: Any
 ) -> Training:
     """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
 

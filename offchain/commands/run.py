@@ -24,7 +24,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True)
+@click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
 @click.option("--steps", type=click.IntRange(1), help="Stop after so many. Default: all of the task's.")
@@ -48,10 +48,12 @@ def run(
     """
     if output:
         check_writable(output)
-    training = Run(_loaded(file), executor, device, threads)
-    began = time.perf_counter()
-    _train(training, steps or training.task.steps)
-    seconds = time.perf_counter() - began
+    task = _loaded(file)
+    with _progress() as progress:
+        training = _prepared(task, executor, device, threads, progress)
+        began = time.perf_counter()
+        _train(training, steps or task.steps, progress)
+        seconds = time.perf_counter() - began
     if output:
         from offchain.roles.posting import save_model
 
@@ -65,19 +67,32 @@ def _loaded(file: Path) -> Task:
     return Task.load(file)
 
 
-def _train(training: Run, steps: int) -> None:
-    """All those steps, with a bar on stderr that shows the last loss known: that of the last interval's end."""
-    if steps > training.task.steps:
-        raise BadInput(f"--steps {steps}: the task has {training.task.steps}")
+def _progress() -> Progress:
+    """Bars on stderr, where that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=steps)
-        while training.t < steps:
-            training.step()
-            progress.update(bar, completed=training.t)
-            if training.t % training.task.interval == 0:
-                progress.update(bar, description=f"loss {training.last_rows[-1, 0]:.5g}")
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _prepared(task: Task, executor: str, device: str, threads: int | None, progress: Progress) -> Run:
+    """The run before its first step, with a bar while kernels are compiled."""
+    bar = progress.add_task("kernels", total=None)
+    try:
+        return Run(task, executor, device, threads, lambda done, of: progress.update(bar, completed=done, total=of))
+    finally:
+        progress.remove_task(bar)
+
+
+def _train(training: Run, steps: int, progress: Progress) -> None:
+    """All those steps, with a bar that shows the last loss known: that of the last interval's end."""
+    if steps > training.task.steps:
+        raise BadInput(f"--steps {steps}: the task has {training.task.steps}")
+    bar = progress.add_task("training", total=steps)
+    while training.t < steps:
+        training.step()
+        progress.update(bar, completed=training.t)
+        if training.t % training.task.interval == 0:
+            progress.update(bar, description=f"loss {training.last_rows[-1, 0]:.5g}")
 
 
 def _report(training: Run, seconds: float, output: Path | None, as_json: bool) -> None:

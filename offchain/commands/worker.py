@@ -15,6 +15,7 @@ import torch
 from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
 from offchain.errors import BadInput, ChainUnavailable
+from offchain.exec.base import EXECUTORS
 from offchain.roles.display import LEVELS, Display, configure_logging
 from offchain.roles.options import WorkerOptions
 from offchain.roles.policy import Policy
@@ -47,7 +48,7 @@ class Address(click.ParamType[tuple[str, int]]):
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
               help="Folder of its database and checkpoints.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
-@click.option("--executor", type=click.Choice(["torch", "reference"]), default="torch", show_default=True)
+@click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
 @click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Serve checkpoints here.")
 @click.option("--public-url", help="Where others reach that, if not there.")

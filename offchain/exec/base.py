@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -15,12 +15,17 @@ from offchain.ir.legality import check
 
 S = TypeVar("S")
 T = TypeVar("T")
+Watch = Callable[[int, int], None]
 
 EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
     "reference": ("offchain.exec.reference", "ReferenceExecutor"),
-    "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
     "torch": ("offchain.exec.torch_", "TorchExecutor"),
+    "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
 }
+
+
+def unwatched(done: int, of: int) -> None:
+    """Tells nobody."""
 
 
 class Executor(Protocol[S]):
@@ -48,13 +53,23 @@ class Executor(Protocol[S]):
 
 
 def make_executor(
-    name: str, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], device: str = "cpu"
+    name: str,
+    graph: Graph,
+    constants: Sequence[Array],
+    datasets: Sequence[Array],
+    device: str = "cpu",
+    watch: Watch = unwatched,
 ) -> Executor[Any]:
-    """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name."""
+    """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
+
+    `watch(done, of)` is told of kernels that executor `fused` has ready.
+    """
     if name not in EXECUTORS:
         raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
     module, attribute = EXECUTORS[name]
-    options = {} if name == "reference" else {"device": device}
+    options: dict[str, Any] = {} if name == "reference" else {"device": device}
+    if name == "fused":
+        options["watch"] = watch
     make = getattr(import_module(module), attribute)
     return cast("Executor[Any]", make(graph, constants, datasets, **options))
 

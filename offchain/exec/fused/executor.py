@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.base import Tensors
+from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import compiler
 from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Planner, Tensor
@@ -49,7 +49,7 @@ class FusedExecutor:
         constants: Sequence[Array],
         datasets: Sequence[Array],
         device: str = "cpu",
-        progress: Callable[[int, int], None] = lambda done, of: None,
+        watch: Watch = unwatched,
     ) -> None:
         if torch.device(device).type != "cpu":
             raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
@@ -60,7 +60,7 @@ class FusedExecutor:
         self._plan = Planner(graph, self._blas).make()
         names = {call.kernel.name: call.kernel for call in self._plan.calls}
         done = iter(range(1, len(names) + 1))
-        self._addresses = self._compiler.load(names.values(), lambda: progress(next(done), len(names)))
+        self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
         self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
         self._base = -(-self._arena.data_ptr() // 64) * 64
         self._step = ctypes.c_int32(0)
