@@ -35,7 +35,7 @@ def pieces(node: Node) -> tuple[Piece, ...]:
     axis = max(cuts, key=lambda d: (len(cuts[d]), -d))
     if len(cuts[axis]) > MAX_PIECES:
         return ()
-    return tuple(Piece(axis, lo, hi, _restricted(node, axis, lo, hi)) for lo, hi in pairwise(cuts[axis]))
+    return tuple(Piece(axis, lo, hi, restricted(node, axis, lo, hi)) for lo, hi in pairwise(cuts[axis]))
 
 
 def _comparisons(node: Node) -> dict[int, set[int]]:
@@ -53,16 +53,16 @@ def _comparisons(node: Node) -> dict[int, set[int]]:
     return found
 
 
-def _restricted(node: Node, axis: int, lo: int, hi: int) -> Node:
-    """The node for coordinates [lo, hi) of one axis. Inputs that are not valid there are zeros in the program."""
+def restricted(node: Node, axis: int, lo: int, hi: int) -> Node:
+    """A map for coordinates [lo, hi) of one axis. Inputs that are not valid there are zeros in the program."""
     shape = (*node.shape[:axis], hi - lo, *node.shape[axis + 1 :])
     builder = ProgramBuilder(shape)
     inputs: dict[Input, int] = {}
 
     def read(number: int) -> Value:
-        item = _shifted(node.inputs[number], axis, lo, hi)
-        if item is None:
-            return builder.real(0.0) if node.inputs[number].dtype is DType.F32 else builder.whole(0)
+        item = shifted(node.inputs[number], axis, lo, hi)
+        if item.view.axes[axis].lo == item.view.axes[axis].hi:
+            return builder.real(0.0) if item.dtype is DType.F32 else builder.whole(0)
         return builder.input(inputs.setdefault(item, len(inputs)), item.dtype)
 
     def index(d: int) -> Value:
@@ -72,12 +72,9 @@ def _restricted(node: Node, axis: int, lo: int, hi: int) -> Node:
     return replace(node, shape=shape, inputs=tuple(inputs), program=builder.finish(result))
 
 
-def _shifted(item: Input, axis: int, lo: int, hi: int) -> Input | None:
-    """The read of coordinates [lo, hi) of one axis, from 0; None where all of it is padding."""
+def shifted(item: Input, axis: int, lo: int, hi: int) -> Input:
+    """The read of coordinates [lo, hi) of one axis, from 0."""
     own = item.view.axes[axis]
-    first, last = max(own.lo, lo), min(own.hi, hi)
-    if first >= last:
-        return None
-    moved = Axis(own.stride, first - lo, last - lo)
-    axes = (*item.view.axes[:axis], moved, *item.view.axes[axis + 1 :])
+    first, last = (min(max(end - lo, 0), hi - lo) for end in (own.lo, own.hi))
+    axes = (*item.view.axes[:axis], Axis(own.stride, first, last), *item.view.axes[axis + 1 :])
     return replace(item, view=View(item.view.offset + own.stride * lo, axes))
