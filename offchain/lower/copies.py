@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from offchain.ir.axes import cut
 from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
 from offchain.ir.primitives import Op
-from offchain.lower.axes import cut
 
 
 class _Impossible(Exception):

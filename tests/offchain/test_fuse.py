@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.exec.reference import evaluate
+from offchain.ir.axes import coalesced, cut
 from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
 from offchain.ir.primitives import DType, Op
 from offchain.lower import compile
-from offchain.lower.axes import coalesced, cut
 from offchain.lower.builder import Builder
 from offchain.lower.refs import Ref
 from offchain.lower.schedule import peak, scheduled

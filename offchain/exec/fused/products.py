@@ -13,7 +13,7 @@ from offchain.exec.fused.tile import Tile, without
 from offchain.exec.torch_views import steps
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType
-from offchain.lower.axes import coalesced
+from offchain.ir.axes import coalesced
 
 _INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster

@@ -9,7 +9,7 @@ from offchain.exec.fused.kernel import Kernel, body, kernel
 from offchain.exec.fused.tile import Tile, without
 from offchain.ir.graph import Node, row_major
 from offchain.ir.primitives import DType
-from offchain.lower.axes import coalesced
+from offchain.ir.axes import coalesced
 
 
 def sum_kernel(node: Node) -> Kernel:
