@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from offchain.errors import BadBlob, BadInput
 from offchain.ir.arrays import Array, is_canonical, numpy_dtype
 from offchain.ir.graph import Graph, Source, TensorSpec
 from offchain.ir.legality import check
+
+if TYPE_CHECKING:
+    from offchain.exec.distributed import Group
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -59,10 +62,11 @@ def make_executor(
     datasets: Sequence[Array],
     device: str = "cpu",
     watch: Watch = unwatched,
+    group: Group | None = None,
 ) -> Executor[Any]:
     """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
 
-    `watch(done, of)` is told of kernels that executor `fused` has ready.
+    `watch(done, of)` is told of kernels that executor `fused` has ready. The processes of a group share every step.
     """
     if name not in EXECUTORS:
         raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
@@ -70,6 +74,10 @@ def make_executor(
     options: dict[str, Any] = {} if name == "reference" else {"device": device}
     if name == "fused":
         options["watch"] = watch
+    if group is not None:
+        if name == "reference":
+            raise BadInput("executor reference runs in one process: take fused or torch")
+        options["group"] = group
     make = getattr(import_module(module), attribute)
     return cast("Executor[Any]", make(graph, constants, datasets, **options))
 

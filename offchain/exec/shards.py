@@ -28,8 +28,8 @@ BUCKET: Final = 1 << 25  # bytes of totals, and of what they are made of, that m
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A node whose output the processes join: a map by the sum of its words, 0 in all processes but one; a maximum by its
-    order keys; a sum by magnitudes and totals. Nodes of one bucket follow each other and are independent.
+    """A node whose output the processes join: a map by the sum of its words, of which all but one process's are 0; a
+    maximum by order keys; a sum by magnitudes and totals. Nodes of one bucket follow each other and are independent.
     `extent` is K of all processes together.
     """
 

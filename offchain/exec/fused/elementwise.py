@@ -8,9 +8,9 @@ from typing import Final
 
 from offchain.exec.fused.ir import LLVM_TYPES
 from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
-from offchain.ir.axes import coalesced
 
 BLOCK: Final = 2048  # elements of an inner loop
 

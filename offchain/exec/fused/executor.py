@@ -12,15 +12,19 @@ import torch
 
 from offchain.errors import BadInput
 from offchain.exec.base import Tensors, Watch, unwatched
+from offchain.exec.distributed import Group
 from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import compiler
-from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Planner, Tensor
+from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Join, Tensor, Within
+from offchain.exec.fused.planner import Planner
+from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Source
 from offchain.ir.primitives import DType
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
+_JOINED: Final = {"i32": torch.int32, "double": torch.float64}
 
 
 class Held:
@@ -41,7 +45,10 @@ def _array(held: Held) -> Array:
 
 
 class FusedExecutor:
-    """A state is a list of tensors in slot order, which nobody writes to while somebody holds it."""
+    """A state is a list of tensors in slot order, which nobody writes to while somebody holds it.
+
+    The processes of a group share each step, and each holds the whole state after it.
+    """
 
     def __init__(
         self,
@@ -50,15 +57,18 @@ class FusedExecutor:
         datasets: Sequence[Array],
         device: str = "cpu",
         watch: Watch = unwatched,
+        group: Group | None = None,
     ) -> None:
         if torch.device(device).type != "cpu":
             raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
-        self.graph = graph
+        self.graph, self._group = graph, group
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
         self._blas, self._compiler = fastest(), compiler()
-        self._plan = Planner(graph, self._blas).make()
-        names = {call.kernel.name: call.kernel for call in self._plan.calls}
+        part = whole(graph) if group is None else share(graph, group.size, group.rank)
+        self._slots = part.graph.slots
+        self._plan = Planner(part, self._blas).make()
+        names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
         self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
@@ -68,7 +78,7 @@ class FusedExecutor:
         self._patches: list[tuple[Any, int, Given]] = []
         self._arguments = [self._pointers(call) for call in self._plan.calls]
         self._threads = 0
-        self._runs: dict[tuple[int, int], Any] = {}
+        self._runs: dict[tuple[int, int], list[Any]] = {}
 
     # --- the promises of Executor -----------------------------------------------------------------------------
 
@@ -89,6 +99,10 @@ class FusedExecutor:
         return self._after(state, after)
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
+        if self._group is not None:  # no process has all of them: each makes them for itself
+            alone = FusedExecutor(self.graph, self._tensors.constants, self._tensors.datasets)
+            yield from alone.outputs(alone.load(self.dump(state)), t)
+            return
         after = self._begin(state, t)
         at = 0
         for n, end in enumerate(self._plan.ends):
@@ -105,7 +119,7 @@ class FusedExecutor:
         self._step.value = t
         after = {
             slot.index: self._hold(slot.spec.dtype, slot.spec.length)
-            for slot in self.graph.slots
+            for slot in self._slots
             if slot.source is Source.NODE
         }
         for pointers, position, given in self._patches:
@@ -118,19 +132,40 @@ class FusedExecutor:
         return after
 
     def _after(self, state: State, after: dict[int, Held]) -> State:
-        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self.graph.slots]
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots]
 
     def _do(self, begin: int, end: int) -> None:
         if (begin, end) not in self._runs:
-            row: list[int] = []
-            for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+            self._runs[begin, end] = list(self._parts(begin, end))
+        for part in self._runs[begin, end]:
+            if isinstance(part, Join):
+                self._join(part)
+                continue
+            with self._blas.alone():
+                self._compiler.run(part, len(part) // 4)
+
+    def _parts(self, begin: int, end: int) -> Iterator[Any]:
+        """Calls between two joins as one array, and the joins."""
+        row: list[int] = []
+        for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+            if isinstance(call, Call):
                 kernel = call.kernel
                 threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
                 row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads]
-            self._runs[begin, end] = (ctypes.c_int64 * len(row))(*row)
-        calls = self._runs[begin, end]
-        with self._blas.alone():
-            self._compiler.run(calls, len(calls) // 4)
+                continue
+            yield (ctypes.c_int64 * len(row))(*row)
+            yield call
+            row = []
+        yield (ctypes.c_int64 * len(row))(*row)
+
+    def _join(self, join: Join) -> None:
+        start = self._address(join.buffer) - self._arena.data_ptr()
+        numbers = self._arena[start : start + join.buffer.bytes].view(_JOINED[join.kind])
+        assert self._group is not None
+        if join.greatest:
+            self._group.greatest(numbers)
+        else:
+            self._group.total(numbers)
 
     def _output(self, n: int, after: dict[int, Held]) -> Array:
         node, where = self.graph.nodes[n], self._plan.outputs[n]
@@ -151,13 +186,17 @@ class FusedExecutor:
         """0 where it changes from step to step."""
         if isinstance(tensor, Buffer):
             return self._base + tensor.place
+        if isinstance(tensor, Within):
+            return self._base + tensor.buffer.place + tensor.offset
         if tensor == STEP:
             return ctypes.addressof(self._step)
         if tensor.source in self._given:
             return int(self._given[tensor.source][tensor.index].ctypes.data)
         return 0
 
-    def _pointers(self, call: Call) -> Any:
+    def _pointers(self, call: Call | Join) -> Any:
+        if isinstance(call, Join):
+            return None
         pointers = (ctypes.c_void_p * len(call.tensors))(*(self._address(tensor) for tensor in call.tensors))
         for position, tensor in enumerate(call.tensors):
             if isinstance(tensor, Given) and not self._address(tensor):

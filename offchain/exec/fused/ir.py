@@ -268,6 +268,16 @@ class Function:
         finite = self.do(f"icmp slt i32 {e}, 129")
         return Scale(kind, factors, self.do(f"select i1 {finite}, double {back}, double 0x7FF8000000000000"))
 
+    def total(self, kind: str, base: str, index: str | int, slices: int, apart: int) -> str:
+        """The double sum of an element's integer totals of that kind."""
+        value = "0.0"
+        for n in range(slices):
+            part = self.load(kind, self.at(kind, base, self.plus(index, n * apart)))
+            if kind != "double":
+                part = self.do(f"{'sitofp' if kind == 'i32' else 'fpext'} {kind} {part} to double")
+            value = self.do(f"fadd double {value}, {part}")
+        return value
+
     def rounded(self, total: str, *backs: str) -> str:
         """The element that an exact sum makes. Adding +0 makes a zero sum +0, as an integer zero is."""
         total = self.do(f"fadd double {total}, 0.0")

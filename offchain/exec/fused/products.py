@@ -11,12 +11,13 @@ from offchain.exec.fused.blas import Blas
 from offchain.exec.fused.kernel import Kernel, body, kernel
 from offchain.exec.fused.tile import Tile, without
 from offchain.exec.torch_views import steps
+from offchain.ir.axes import coalesced
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType
-from offchain.ir.axes import coalesced
 
 _INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
+_BLOCK: Final = 2048  # totals that a task adds
 _SLICES: Final = 16  # totals of so many slices are kept; a longer k takes doubles
 
 
@@ -110,18 +111,20 @@ def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Ope
 
 
 def pack_kernel(
-    item: Input, shape: tuple[int, ...], extent: int, bits: int, kind: str, strides: tuple[int, ...]
+    item: Input, shape: tuple[int, ...], extent: int, bits: int, kind: str, strides: tuple[int, ...], part: bool = False
 ) -> Kernel:
-    """Quantises an operand over its own axes and k, which lie `strides` apart. Tensors: quantised, backs, operand.
+    """Quantises an operand over its own axes and k, which lie `strides` apart. Tensors: quantised, backs, operand, and
+    for a part of one magnitudes.
 
     The operand is quantised in binary32 where that holds it, and stored as `kind`.
     """
     tile = Tile(item, shape, extent)
-    f = body(["%q", "%back"], ["%x0"])
+    read = ["%x0", *(["%m"] if part else [])]
+    f = body(["%q", "%back"], read)
     inside = "float" if bits <= _INSIDE else "double"
     with f.loop("%lo", "%hi") as task:
         tile.begin(f, task)
-        scales = tile.scales(bits, inside)
+        scales = tile.scales(bits, inside, "%m" if part else None)
         with tile.walk() as (k, c, point, x):
             q = f.quantised(x, scales.of(c), bits)
             if inside != kind:
@@ -129,7 +132,7 @@ def pack_kernel(
             f.store(kind, q, f.at(kind, "%q", f.flat([*point, k], strides)))
         with tile.each() as (c, point):
             f.store("double", scales.of(c).back, f.at("double", "%back", f.flat(point, row_major(shape))))
-    return kernel(["%q", "%back", "%x0"], f, prod(tile.grid), 8 * prod(shape) * extent)
+    return kernel(["%q", "%back", *read], f, prod(tile.grid), 8 * prod(shape) * extent)
 
 
 def multiply_kernel(product: Product, blas: Blas) -> Kernel:
@@ -174,6 +177,19 @@ def multiply_kernel(product: Product, blas: Blas) -> Kernel:
     return kernel(["%s", "%x0", "%x1"], f, tasks, 2 * product.size * extent)
 
 
+def total_kernel(product: Product, to: str) -> Kernel:
+    """The totals of all slices as `to`, double or i32. Tensors: totals, totals of slices."""
+    f = body(["%out"], ["%s"])
+    blocks = -(-product.size // _BLOCK)
+    with f.loop("%lo", "%hi") as task:
+        start = f.times(task, _BLOCK)
+        with f.loop(start, f.least(str(f.plus(start, _BLOCK)), product.size)) as i:
+            value = f.total(product.kind, "%s", i, product.slices, product.size)
+            value = value if to == "double" else f.do(f"fptosi double {value} to {to}")
+            f.store(to, value, f.at(to, "%out", i))
+    return kernel(["%out", "%s"], f, blocks, product.slices * product.size)
+
+
 def product_kernel(shape: tuple[int, ...], total: Input, backs: Sequence[Input], kind: str, slices: int) -> Kernel:
     """The elements that exact totals make. Tensors: output, totals (`slices` of them, one after the other), backs."""
     node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *backs)))
@@ -185,11 +201,7 @@ def product_kernel(shape: tuple[int, ...], total: Input, backs: Sequence[Input],
         with f.loop(0, inner) as i:
             point = [*coords, i][: len(node.shape)]
             index, _ = f.address(node.inputs[0].view, point, node.shape)
-            value = "0.0"
-            for n in range(slices):
-                part = f.load(kind, f.at(kind, "%s", f.plus(index, n * total.length)))
-                wide = part if kind == "double" else f.do(f"fpext float {part} to double")
-                value = f.do(f"fadd double {value}, {wide}")
+            value = f.total(kind, "%s", index, slices, total.length)
             scales = []
             for name, item in zip(names, node.inputs[1:], strict=True):
                 at, _ = f.address(item.view, point, node.shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from offchain.exec.fused.ir import Coords, Function, Scale
-from offchain.ir.graph import Axis, Input, View
+from offchain.ir.graph import Axis, Input, View, row_major
 
 COLUMNS: Final = 64  # columns that a reduction down columns takes at once: their accumulators stay in the first cache
 
@@ -74,23 +74,33 @@ class Tile:
             self.f.store(kind, value, self.f.at(kind, memory, c))
         return memory
 
-    def scales(self, bits: int, kind: str) -> _Scales:
-        """One walk for the greatest magnitude of each result's terms, and the scales that follow from it."""
+    def tops(self, given: str | None = None) -> str:
+        """The greatest magnitude of each result's terms, by a walk, or loaded from those given for every result."""
         f, top = self.f, self.fill("i32", "0")
+        if given is not None:
+            with self.each() as (c, point):
+                value = f.load("i32", f.at("i32", given, f.flat(point, row_major(self.shape))))
+                f.store("i32", value, f.at("i32", top, c))
+            return top
         with self.walk() as (_, c, _, x):
             at = f.at("i32", top, c)
             f.store("i32", f.greatest(f.load("i32", at), f.magnitude(x)), at)
+        return top
+
+    def scales(self, bits: int, kind: str, given: str | None = None) -> Scales:
+        """The scales that follow from `tops`."""
+        f, top = self.f, self.tops(given)
         kinds = [*[kind] * (2 if kind == "float" else 1), "double"]
         memory = [f.local(of, self.width) for of in kinds]
         with self.each() as (c, _):
             scale = f.scale(f.load("i32", f.at("i32", top, c)), bits, kind)
             for of, where, value in zip(kinds, memory, (*scale.factors, scale.back), strict=True):
                 f.store(of, value, f.at(of, where, c))
-        return _Scales(f, kinds, memory)
+        return Scales(f, kinds, memory)
 
 
 @dataclass(frozen=True)
-class _Scales:
+class Scales:
     f: Function
     kinds: list[str]
     memory: list[str]

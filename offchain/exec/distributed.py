@@ -1,0 +1,93 @@
+"""Processes that run one task together, over torch.distributed: gloo between CPUs, NCCL between GPUs.
+
+torchrun starts them, and says in the environment who is who.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from offchain.errors import BadInput, OffchainError
+
+T = TypeVar("T")
+PATIENCE: Final = timedelta(minutes=5)  # with a process that neither answers nor is known to be gone
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process among those that share a step."""
+
+    rank: int
+    size: int
+
+    def greatest(self, numbers: torch.Tensor) -> None:
+        """Every number becomes the greatest that a process holds."""
+        self._reduce(numbers, dist.ReduceOp.MAX)
+
+    def total(self, numbers: torch.Tensor) -> None:
+        """Every number becomes the sum of all processes' numbers."""
+        self._reduce(numbers, dist.ReduceOp.SUM)
+
+    def agreed(self, value: Callable[[], T], same: Callable[[T], str]) -> T:
+        """What `value` makes, once all processes have made it and it is the same in all.
+
+        Raises OffchainError in every process, of one and the same line, where one of them could not.
+        """
+        mine: T | None = None
+        problem, what = None, ""
+        try:
+            mine = value()
+            what = same(mine)
+        except OffchainError as error:
+            problem = error
+        found: list[Any] = [None] * self.size
+        self._asked(lambda: dist.all_gather_object(found, (problem, what)))
+        for rank, (told, other) in enumerate(found):
+            if told is not None:
+                raise told
+            if other != found[0][1]:
+                raise BadInput(f"process {rank} of {self.size} was given another task than process 0")
+        assert mine is not None
+        return mine
+
+    def _reduce(self, numbers: torch.Tensor, operation: Any) -> None:
+        self._asked(lambda: dist.all_reduce(numbers, operation))
+
+    def _asked(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except (RuntimeError, ValueError) as error:  # torch has no class of its own for each of these
+            why = str(error).strip().splitlines()[0]
+            raise OffchainError(f"process {self.rank} of {self.size}: another process is gone ({why})") from error
+
+
+@contextmanager
+def joined(device: str = "cpu") -> Iterator[Group | None]:
+    """The processes that torchrun started with this one; None where there is no other."""
+    size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    if size == 1:
+        yield None
+        return
+    backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise OffchainError(f"process {rank} of {size}: the others cannot be reached ({why})") from error
+    try:
+        yield Group(rank, size)
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device: str) -> str:
+    """`cuda` as the GPU with this process's number on its machine."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
