@@ -1,26 +1,25 @@
 """Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
 
-A compiled kernel is kept in the user's cache folder under the hash of its text, of LLVM's version and of the
-processor, and starts with the hash of its bytes: what another version or machine left there, or a fault of the disk
-changed, is not found, and is compiled again.
+A compiled kernel is kept (`offchain.exec.cache`) under its text, LLVM's version and the processor: what another version
+or machine left there, or a fault of the disk changed, is not found, and is compiled again.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Iterable
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import llvmlite.binding as llvm
 import torch
 
+from offchain import __version__
+from offchain.exec.cache import cache_folder as cache_folder
+from offchain.exec.cache import keep, kept
 from offchain.exec.fused.kernel import Kernel
 
-_DIGEST: Final = 32
 _DECLARATIONS: Final = "\n".join(
     f"declare {kind} @llvm.{name}({', '.join(arguments)})"
     for kind, name, arguments in [
@@ -107,14 +106,6 @@ done:
 """
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: OFFCHAIN_KERNELS, or offchain/kernels in the user's cache folder."""
-    chosen = os.environ.get("OFFCHAIN_KERNELS")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "offchain" / "kernels"
-
-
 class Compiler:
     """Compiles and loads kernels; one for the whole process (`compiler`)."""
 
@@ -145,13 +136,16 @@ class Compiler:
         self._addresses[name] = self._engine.get_function_address(name)
 
     def _object(self, kernel: Kernel) -> bytes:
-        key = "\n".join([self._version, self._cpu, self._features, _DECLARATIONS, kernel.text])
-        path = cache_folder() / f"{sha256(key.encode()).hexdigest()}.o"
-        found = _kept(path)
+        key = self._key(kernel)
+        found = kept(key)
         if found is None:
             found = self._compile(kernel.text)
-            _keep(path, found)
+            keep(key, found)
         return found
+
+    def _key(self, kernel: Kernel) -> str:
+        """All that its machine code depends on."""
+        return "\n".join([__version__, self._version, self._cpu, self._features, _DECLARATIONS, kernel.text])
 
     def _compile(self, text: str) -> bytes:
         module = llvm.parse_assembly(f"{_DECLARATIONS}\n{_BLAS}\n{text}")
@@ -183,24 +177,3 @@ def _find_openmp() -> bool:
             llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
         return True
     return False
-
-
-def _kept(path: Path) -> bytes | None:
-    """What is kept there; None where nothing is, or it is not what was written."""
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = raw[:_DIGEST], raw[_DIGEST:]
-    return code if sha256(code).digest() == digest else None
-
-
-def _keep(path: Path, code: bytes) -> None:
-    """Written whole or not at all. A cache that cannot be written costs time, and nothing else."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(sha256(code).digest() + code)
-        part.replace(path)
-    except OSError:
-        return

@@ -1,0 +1,169 @@
+"""Machine code from disk: only from a folder that nobody else can write to, only what was kept under that very key."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offchain.exec import cache
+from offchain.exec.cache import cache_folder, entry_path, keep, kept, trusted
+from offchain.exec.fused.elementwise import map_kernel
+from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.fused.jit import Compiler, compiler
+from offchain.exec.fused.kernel import Kernel
+from offchain.exec.reference import ReferenceExecutor
+from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.ir.primitives import DType, Instr, Op
+from tests.strategies import over_state
+
+F32 = DType.F32
+ROWS = 5
+WHOLE = View.contiguous((ROWS,))
+
+
+def node(op: Op) -> Node:
+    program = (Instr(Op.INPUT, 0), Instr(op, 0, 0))
+    return Node(Kind.MAP, F32, (ROWS,), (Input(Source.STATE, 0, F32, ROWS, WHOLE),), program=program)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OFFCHAIN_KERNELS", str(tmp_path / "kernels"))
+    cache._warn.cache_clear()
+    return tmp_path / "kernels"
+
+
+class Counting(Compiler):
+    """Counts what it compiles."""
+
+    def __init__(self) -> None:
+        self.compiled: list[str] = []
+        super().__init__()
+        self.compiled.clear()  # of its own
+
+    def _compile(self, text: str) -> bytes:
+        self.compiled.append(text)
+        return super()._compile(text)
+
+
+def kernel(op: Op) -> Kernel:
+    return map_kernel(node(op), WHOLE)
+
+
+def entry(of: Kernel) -> Path:
+    return entry_path(Compiler()._key(of))
+
+
+def loaded(of: Kernel) -> int:
+    """How often a fresh compiler has to compile it."""
+    fresh = Counting()
+    assert fresh.load([of])[of.name]
+    return len(fresh.compiled)
+
+
+def test_a_kernel_is_compiled_once(folder: Path) -> None:
+    assert loaded(kernel(Op.ADD)) == 1
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in folder.iterdir()] == [entry(kernel(Op.ADD)).name]
+    assert loaded(kernel(Op.ADD)) == 0
+    assert loaded(kernel(Op.MUL)) == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-1], lambda raw: raw[:20], lambda raw: b"", lambda raw: b"x" + raw]
+)
+def test_a_cut_entry_is_built_again(damage: Callable[[bytes], bytes]) -> None:
+    loaded(kernel(Op.ADD))
+    path = entry(kernel(Op.ADD))
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert loaded(kernel(Op.ADD)) == 1
+    assert path.read_bytes() == whole
+    assert loaded(kernel(Op.ADD)) == 0
+
+
+def test_a_changed_byte_is_noticed_wherever_it_is() -> None:
+    loaded(kernel(Op.ADD))
+    path = entry(kernel(Op.ADD))
+    whole = path.read_bytes()
+    for at in range(0, len(whole), len(whole) // 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert kept(Compiler()._key(kernel(Op.ADD))) is None
+
+
+def test_a_sound_entry_under_another_name_is_not_taken() -> None:
+    """As where a file system mixed up two files: other arithmetic under the name that was asked for."""
+    for op in (Op.ADD, Op.MUL):
+        loaded(kernel(op))
+    entry(kernel(Op.ADD)).write_bytes(entry(kernel(Op.MUL)).read_bytes())
+    assert loaded(kernel(Op.ADD)) == 1
+
+
+@pytest.mark.parametrize("attribute", ["_version", "_cpu", "_features"])
+def test_another_version_or_processor_compiles_its_own(attribute: str) -> None:
+    loaded(kernel(Op.ADD))
+    other = Counting()
+    setattr(other, attribute, "another")
+    other.load([kernel(Op.ADD)])
+    assert len(other.compiled) == 1
+    assert loaded(kernel(Op.ADD)) == 0
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
+def test_a_folder_that_others_write_to_is_not_used(folder: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    loaded(kernel(Op.ADD))
+    before = sorted(folder.iterdir())
+    folder.chmod(mode)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(kernel(Op.ADD)) == 1
+        assert loaded(kernel(Op.MUL)) == 1
+    assert sorted(folder.iterdir()) == before
+    (warning,) = caplog.messages
+    assert f"{folder} can be written to by others" in warning
+    assert "\n" not in warning
+    folder.chmod(0o755)
+    assert loaded(kernel(Op.ADD)) == 0
+
+
+def test_a_folder_of_another_user_is_not_used(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded(kernel(Op.ADD))
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    assert loaded(kernel(Op.ADD)) == 1
+    assert [message for message in caplog.messages if "belongs to another user" in message] == caplog.messages != []
+
+
+def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path) -> None:
+    open_to_all = tmp_path / "shared"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    folder.symlink_to(open_to_all)
+    assert not trusted(cache_folder())
+    keep("key", b"code")
+    assert not list(open_to_all.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OFFCHAIN_KERNELS", str(tmp_path / "file" / "kernels"))
+    assert loaded(kernel(Op.ADD)) == 1
+    assert loaded(kernel(Op.ADD)) == 1
+
+
+def test_an_executor_gives_the_same_bits_from_a_damaged_cache(folder: Path) -> None:
+    case = over_state([node(Op.MUL)], [np.array([1.5, -2, np.inf, 0, 1e-30], np.float32)])
+    truth = ReferenceExecutor(case.graph, (), ())
+    want = truth.trace(truth.load(case.state), 0)[0].tobytes()
+    for _ in range(2):
+        compiler.cache_clear()  # as a new process
+        fused = FusedExecutor(case.graph, (), ())
+        assert fused.trace(fused.load(case.state), 0)[0].tobytes() == want
+        for path in folder.iterdir():
+            path.write_bytes(path.read_bytes()[:-9])
+    compiler.cache_clear()
