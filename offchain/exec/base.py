@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
@@ -25,6 +26,7 @@ EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch
     "torch": ("offchain.exec.torch_", "TorchExecutor"),
     "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
 }
+_FUSED_ON_CUDA: Final = ("offchain.exec.cuda.executor", "CudaExecutor")
 
 
 def unwatched(done: int, of: int) -> None:
@@ -66,19 +68,28 @@ def make_executor(
 ) -> Executor[Any]:
     """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
 
-    `watch(done, of)` is told of kernels that executor `fused` has ready. The processes of a group share every step.
+    The first of a name on a device in this process shows there that it computes the bits of the definition: raises
+    OffchainError where it does not. `watch(done, of)` is told of kernels that executor `fused` has ready. The processes
+    of a group share every step.
     """
     if name not in EXECUTORS:
         raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
-    module, attribute = EXECUTORS[name]
+    on_cuda = name == "fused" and device.partition(":")[0] == "cuda"
+    module, attribute = _FUSED_ON_CUDA if on_cuda else EXECUTORS[name]
     options: dict[str, Any] = {} if name == "reference" else {"device": device}
     if name == "fused":
         options["watch"] = watch
     if group is not None:
         if name == "reference":
             raise BadInput("executor reference runs in one process: take fused or torch")
+        if on_cuda:
+            raise BadInput("executor fused on CUDA runs in one process: take torch")
         options["group"] = group
     make = getattr(import_module(module), attribute)
+    if name != "reference":
+        from offchain.exec.selfcheck import require_bits  # which needs what stands here
+
+        require_bits(name, device, partial(make, device=device))
     return cast("Executor[Any]", make(graph, constants, datasets, **options))
 
 
