@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from offchain.adjudicate import court
 from offchain.adjudicate.report import Trial
@@ -32,6 +32,19 @@ BATCH: Final = 4
 FLIPPED: Final = 1 << 22  # a bit of the mantissa that no later rounding hides
 
 
+class Layers(nn.Module):
+    """Linear layers with ReLU, a share of each added to what it reads: however many there are, all of them matter."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + torch.relu(layer(x)) / len(self.layers)
+        return x
+
+
 @dataclass(frozen=True)
 class Size:
     """Of a disputed task: linear layers of one width, and steps of its interval."""
@@ -43,9 +56,8 @@ class Size:
     def job(self, bits: int) -> Job:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            linear = [nn.Linear(self.width, self.width) for _ in range(self.layers)]
+            model = Layers(self.layers, self.width)
             x = torch.randn(64, self.width)
-        model = nn.Sequential(*(layer for one in linear for layer in (one, nn.ReLU())))
         return Job(
             model=model,
             loss=lambda model, batch: (model(batch["x"]) - batch["x"]).square().mean(),
@@ -131,14 +143,14 @@ def play(chain: Chain, size: Size, bits: int, kind: Kind, settings: Settings, wa
     Raises OffchainError where the cheat is not convicted.
     """
     task = lower(size.job(bits))
-    interval = Interval.around(task, size.steps - 1, settings.runs(task))
+    interval = Interval.around(task, size.steps - 1, settings.runs(task, watch))
     arena, honest = Arena(chain, interval), interval.replay()
     record = honest.step(interval.step)
     lie = _lie(interval, record, kind)
     cheat = interval.replay(lie)
     for player in (honest, cheat):
-        player.root(interval.end)
         player.step(interval.step)
+        player.root(interval.end)
     trials: list[Trial] = []
 
     def dispute() -> None:

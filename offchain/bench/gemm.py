@@ -26,7 +26,10 @@ def rows(settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
     doubles = [x.double() for x in here]
     for bits in settings.bits:
         task = computing(torch.matmul, a, b, bits=bits)
-        ours: dict[str, Call] = {"product": product(here[0], here[1], bits), "dot": Stepping(task, settings.runs(task))}
+        ours: dict[str, Call] = {
+            "product": product(here[0], here[1], bits),
+            "dot": Stepping(task, settings.runs(task, watch)),
+        }
         peers = {"float32": lambda: here[0] @ here[1], "float64": lambda: doubles[0] @ doubles[1]}
         for name, call in ours.items():
             for peer, other in peers.items():

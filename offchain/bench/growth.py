@@ -71,7 +71,7 @@ def _steps(shape: Shape, x: int, settings: Settings, watch: Watch) -> Iterator[P
         what = f"{shape.layers} layers of {shape.width}, batch {shape.batch}, {bits} bits"
         watch(f"compiling {what}", 0, 1)
         task = lower(job)
-        ours, peer = Stepping(task, settings.runs(task)), ordinary_step(job, settings.device, fused=True)
+        ours, peer = Stepping(task, settings.runs(task, watch)), ordinary_step(job, settings.device, fused=True)
         row = Row.of(what, bits, settings.measure(ours, peer, settings.pairs(PAIRS), watch, what))
         yield Point(f"{bits} bits", x, {"ours_s": row.ours, "peer_s": row.peer, "ratio": row.ratio, "n": row.n})
 
@@ -79,7 +79,7 @@ def _steps(shape: Shape, x: int, settings: Settings, watch: Watch) -> Iterator[P
 # --- disputes ----------------------------------------------------------------------------------------------------
 
 SIZES: Final[dict[str, tuple[Size, ...]]] = {
-    "steps": tuple(replace(BASE, steps=steps) for steps in (2, 16, 128, 1_024, 4_096)),
+    "steps": tuple(replace(BASE, steps=steps) for steps in (2, 16, 128, 1_024, 2_048)),
     "nodes": tuple(replace(BASE, layers=layers) for layers in (1, 4, 16, 64)),
     "elements": tuple(replace(BASE, width=width) for width in (16, 64, 256, 1_024, 2_048)),
 }

@@ -26,7 +26,7 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
         for first, bits in enumerate(settings.bits):
             watch(f"compiling {name}", 0, 1)
             task = lower(job(name, bits, settings.quick))
-            steps = Stepping(task, settings.runs(task))
+            steps = Stepping(task, settings.runs(task, watch))
             with cores(settings.threads):
                 if not first:
                     yield _root(f"state root {name}", list(task.state), settings, n, watch)

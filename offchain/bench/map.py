@@ -44,7 +44,7 @@ def rows(settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
         "Adam": (updating(x, torch.optim.Adam, lr=RATE), {"eager": _adam(here, False), "kernel": _adam(here, True)}),
     }
     for name, (task, peers) in tasks.items():
-        ours = Stepping(task, settings.runs(task))
+        ours = Stepping(task, settings.runs(task, watch))
         for peer, call in peers.items():
             label = f"{name} / {peer}"
             yield Row.of(label, 0, settings.measure(ours, call, settings.pairs(PAIRS), watch, label))

@@ -22,7 +22,7 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
         for bits in settings.bits:
             watch(f"compiling {name}", 0, 1)
             task = lower(job(name, bits, settings.quick))
-            executor, ledger = settings.runs(task), Ledger(task.graph, task.constants, task.datasets)
+            executor, ledger = settings.runs(task, watch), Ledger(task.graph, task.constants, task.datasets)
             state = executor.load(task.state)
             for t in range(BEFORE):
                 state = executor.step(state, t)

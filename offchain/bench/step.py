@@ -26,7 +26,7 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
             made = job(name, bits, settings.quick)
             watch(f"compiling {name}", 0, 1)
             task = lower(made)
-            ours, peer = Stepping(task, settings.runs(task)), ordinary_step(made, settings.device, fused=True)
+            ours, peer = Stepping(task, settings.runs(task, watch)), ordinary_step(made, settings.device, fused=True)
             for label, other in ((name, peer), (f"{name}, deterministic", deterministic(peer))):
                 pairs = settings.measure(ours, other, settings.pairs(PAIRS), watch, label)
                 yield Row.of(label, bits, pairs)

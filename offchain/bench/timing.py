@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
 
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, Executor, make_executor
+from offchain.exec.base import unwatched as kernels_unwatched
 from offchain.store.taskfile import Task
 from offchain.training import torch_threads
 
@@ -90,9 +92,10 @@ class Settings:
         """How many, where `usual` suits what is measured."""
         return self.n or (2 if self.quick else usual)
 
-    def runs(self, task: Task) -> Executor[Any]:
-        """The chosen executor on a task."""
-        return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device)
+    def runs(self, task: Task, watch: Watch | None = None) -> Executor[Any]:
+        """The chosen executor on a task. Compiling kernels may take it a while: `watch` is told."""
+        tell = partial(watch, "compiling kernels") if watch else kernels_unwatched
+        return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device, tell)
 
     def measure(
         self, ours: Call, peer: Call, n: int, watch: Watch, what: str, warm: int = WARM
