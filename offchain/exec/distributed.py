@@ -28,13 +28,13 @@ class Group:
     rank: int
     size: int
 
-    def greatest(self, numbers: torch.Tensor) -> None:
-        """Every number becomes the greatest that a process holds."""
-        self._reduce(numbers, dist.ReduceOp.MAX)
+    def greatest(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Every number becomes, in place, the greatest that a process holds."""
+        return self._reduced(numbers, dist.ReduceOp.MAX)
 
-    def total(self, numbers: torch.Tensor) -> None:
-        """Every number becomes the sum of all processes' numbers."""
-        self._reduce(numbers, dist.ReduceOp.SUM)
+    def total(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Every number becomes, in place, the sum of all processes' numbers."""
+        return self._reduced(numbers, dist.ReduceOp.SUM)
 
     def agreed(self, value: Callable[[], T], same: Callable[[T], str]) -> T:
         """What `value` makes, once all processes have made it and it is the same in all.
@@ -58,8 +58,9 @@ class Group:
         assert mine is not None
         return mine
 
-    def _reduce(self, numbers: torch.Tensor, operation: Any) -> None:
+    def _reduced(self, numbers: torch.Tensor, operation: Any) -> torch.Tensor:
         self._asked(lambda: dist.all_reduce(numbers, operation))
+        return numbers
 
     def _asked(self, call: Callable[[], Any]) -> None:
         try:

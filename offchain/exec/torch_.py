@@ -7,6 +7,7 @@ order, is an integer that the type holds: float64 up to 2^53, float32 up to 2^24
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -14,6 +15,8 @@ import torch
 
 from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, last_readers, state_after
+from offchain.exec.distributed import Group
+from offchain.exec.shards import share, whole
 from offchain.exec.torch_program import run_map
 from offchain.exec.torch_views import Plane, read, read_rows, steps
 from offchain.exec.torch_words import (
@@ -36,11 +39,26 @@ _SINGLE_BITS: Final = 8  # up to here a float32 GEMM over slices of K is exact a
 _SLICE: Final = 1 << 24  # elements that a reduction reads at once
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How a reduction is cut: into slices of K here, and among the processes of a group."""
+
+    parts: int = 1
+    group: Group | None = None
+
+    def greatest(self, numbers: Tensor) -> Tensor:
+        return numbers if self.group is None else self.group.greatest(numbers.contiguous())
+
+    def total(self, numbers: Tensor) -> Tensor:
+        return numbers if self.group is None else self.group.total(numbers.contiguous())
+
+
 class TorchExecutor:
     """A state is a list of flat tensors on `device`, in slot order, which nobody writes to.
 
-    `parts` cuts every reduction into that many slices of K, as machines that share a batch would: maxima of
-    exponents, then sums of integer partial sums. Raises OffchainError where the device flushes subnormals.
+    `parts` cuts every reduction into that many slices of K: maxima of exponents, then sums of integer partial sums. The
+    processes of a group share each step in the same way, and each holds the whole state after it. Raises OffchainError
+    where the device flushes subnormals.
     """
 
     def __init__(
@@ -50,15 +68,16 @@ class TorchExecutor:
         datasets: Sequence[Array],
         device: str = "cpu",
         parts: int = 1,
+        group: Group | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self.parts, self.group = graph, parts, group
         self.device = torch.device(device)
-        self.parts = parts
+        self._share = whole(graph) if group is None else share(graph, group.size, group.rank)
         self._tensors = Tensors(graph, constants, datasets)
         _require_subnormals(self.device)
         self._constants = [self._upload(array) for array in self._tensors.constants]
         self._datasets = [self._upload(array) for array in self._tensors.datasets]
-        self._dead = last_readers(graph)
+        self._dead = last_readers(self._share.graph)
 
     def load(self, state: Sequence[Array]) -> State:
         return [self._upload(array) for array in self._tensors.state(state)]
@@ -70,9 +89,14 @@ class TorchExecutor:
         outputs: list[Tensor | None] = []
         for _ in self._run(state, t, outputs):
             pass
-        return [tensor for tensor in state_after(self.graph, state, outputs) if tensor is not None]
+        return [tensor for tensor in state_after(self._share.graph, state, outputs) if tensor is not None]
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
+        if self.group is not None:  # no process has all of them: each makes them for itself
+            constants, datasets = self._tensors.constants, self._tensors.datasets
+            alone = TorchExecutor(self.graph, constants, datasets, str(self.device), self.parts)
+            yield from alone.outputs(state, t)
+            return
         for tensor in self._run(state, t, []):
             yield _download(tensor)
 
@@ -87,10 +111,11 @@ class TorchExecutor:
             Source.DATA: self._datasets,
             Source.CONST: self._constants,
         }
-        for node, dead in zip(self.graph.nodes, self._dead, strict=True):
+        alone, together = Cut(self.parts), Cut(self.parts, self.group)
+        for node, how, dead in zip(self._share.graph.nodes, self._share.joined, self._dead, strict=True):
             sources = [tensors[item.source][item.index] for item in node.inputs]
             live = [tensor for tensor in sources if tensor is not None]
-            result = self._node(node, live, t)
+            result = self._node(node, live, t, together if how else alone)
             outputs.append(result)
             del sources, live
             yield result
@@ -99,12 +124,12 @@ class TorchExecutor:
                 outputs[n] = None
 
     @torch.no_grad()
-    def _node(self, node: Node, sources: list[Tensor], t: int) -> Tensor:
-        out = (
-            run_map(node, sources, t, self.device)
-            if node.kind is Kind.MAP
-            else _KINDS[node.kind](node, sources, self.parts)
-        )
+    def _node(self, node: Node, sources: list[Tensor], t: int, cut: Cut) -> Tensor:
+        if node.kind is Kind.MAP:
+            out = run_map(node, sources, t, self.device)
+            out = out if cut.group is None else cut.total(out.view(torch.int32)).view(out.dtype)
+        else:
+            out = _KINDS[node.kind](node, sources, cut)
         flat = out.expand(node.shape).reshape(-1).contiguous()
         # a view would keep all of its source alive, and a state may outlive many steps
         return flat.clone() if flat.untyped_storage().nbytes() > 4 * flat.numel() else flat
@@ -152,24 +177,24 @@ def _read_k(node: Node, position: int, sources: list[Tensor], lo: int, hi: int) 
     return read(sources[position], view, (*node.shape, hi - lo), keep_last=True)
 
 
-def _maximum(node: Node, position: int, sources: list[Tensor], parts: int, order: Callable[[Tensor], Tensor]) -> Tensor:
+def _maximum(node: Node, position: int, sources: list[Tensor], cut: Cut, order: Callable[[Tensor], Tensor]) -> Tensor:
     best: Tensor | None = None
-    for lo, hi in _slices(node, parts, _terms(node, position)):
+    for lo, hi in _slices(node, cut.parts, _terms(node, position)):
         part = order(_read_k(node, position, sources, lo, hi)).amax(dim=-1)
         best = part if best is None else torch.maximum(best, part)
     assert best is not None
-    return best
+    return cut.greatest(best)
 
 
-def _exponents(node: Node, position: int, sources: list[Tensor], parts: int) -> Tensor:
+def _exponents(node: Node, position: int, sources: list[Tensor], cut: Cut) -> Tensor:
     """max_k e(x) of an operand, of size 1 along axes on which its view stands still."""
-    return exponent_of_magnitude(_maximum(node, position, sources, parts, magnitude))
+    return exponent_of_magnitude(_maximum(node, position, sources, cut, magnitude))
 
 
-def _max(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+def _max(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     if node.dtype is DType.I32:
-        return _maximum(node, 0, sources, parts, lambda x: x)
-    return order_unkey(_maximum(node, 0, sources, parts, order_key))
+        return _maximum(node, 0, sources, cut, lambda x: x)
+    return order_unkey(_maximum(node, 0, sources, cut, order_key))
 
 
 def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
@@ -180,43 +205,43 @@ def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
     return total.float()
 
 
-def _sum(node: Node, sources: list[Tensor], parts: int) -> Tensor:
-    e = _exponents(node, 0, sources, parts)
+def _sum(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
+    e = _exponents(node, 0, sources, cut)
     total: Tensor | None = None
-    for lo, hi in _slices(node, parts, _terms(node)):
+    for lo, hi in _slices(node, cut.parts, _terms(node)):
         q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
         part = q.sum(dim=-1)
         total = part if total is None else total.add_(part)
     assert total is not None
-    return _rounded(node, total, e)
+    return _rounded(node, cut.total(total), e)
 
 
-def _dot(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+def _dot(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     """A batch of matrix products of integers, in the narrowest type that sums them exactly."""
     single = node.bits <= _SINGLE_BITS and torch.get_float32_matmul_precision() == "highest"
     dtype = torch.float32 if single else torch.float64
     longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
-    ea, eb = (_exponents(node, position, sources, parts) for position in (0, 1))
+    ea, eb = (_exponents(node, position, sources, cut) for position in (0, 1))
     plane = Plane(tuple(ea.shape), tuple(eb.shape))
     total: Tensor | None = None
-    for lo, hi in _slices(node, max(parts, -(-node.extent // longest)), plane.terms(node.extent)):
+    for lo, hi in _slices(node, max(cut.parts, -(-node.extent // longest)), plane.terms(node.extent)):
         qa = quantise(_read_k(node, 0, sources, lo, hi), ea.unsqueeze(-1), node.bits, dtype)
         qb = quantise(_read_k(node, 1, sources, lo, hi), eb.unsqueeze(-1), node.bits, dtype)
         part = plane.product(qa, qb).double()
         total = part if total is None else total.add_(part)
     assert total is not None
-    return _rounded(node, total, ea, eb)
+    return _rounded(node, cut.total(total), ea, eb)
 
 
-def _scatter_add(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+def _scatter_add(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     """Rows of x go to row I of the result; I outside the result goes to one more row, which is dropped."""
-    e = _exponents(node, 0, sources, parts)
+    e = _exponents(node, 0, sources, cut)
     values, index = node.inputs[0].view.axes, node.inputs[1].view.axes[:-1]
     sizes = node.shape
     if steps(values[0], sizes[0]) or any(map(steps, index, sizes)):
-        return _scatter_by_mask(node, sources, parts, e)
+        return _scatter_by_mask(node, sources, cut, e)
     total: Tensor | None = None
-    for lo, hi in _slices(node, parts, _terms(node)):
+    for lo, hi in _slices(node, cut.parts, _terms(node)):
         q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
         rows = _read_k(node, 1, sources, lo, hi).reshape(-1).long()
         rows = torch.where((rows >= 0) & (rows < sizes[0]), rows, sizes[0])
@@ -224,30 +249,30 @@ def _scatter_add(node: Node, sources: list[Tensor], parts: int) -> Tensor:
             total = q.new_zeros((sizes[0] + 1, *q.shape[1:-1]))
         total.index_add_(0, rows, q.squeeze(0).movedim(-1, 0))
     assert total is not None
-    return _rounded(node, total[: sizes[0]], e)
+    return _rounded(node, cut.total(total[: sizes[0]]), e)
 
 
-def _scatter_by_mask(node: Node, sources: list[Tensor], parts: int, e: Tensor) -> Tensor:
+def _scatter_by_mask(node: Node, sources: list[Tensor], cut: Cut, e: Tensor) -> Tensor:
     """For views that cut rows off, where a row's terms are not the same for all rows."""
     row = torch.arange(node.shape[0], device=e.device).reshape(-1, *[1] * len(node.shape))
     total: Tensor | None = None
-    for lo, hi in _slices(node, parts, node.length * node.extent):
+    for lo, hi in _slices(node, cut.parts, node.length * node.extent):
         q = quantise(_read_k(node, 0, sources, lo, hi), e.unsqueeze(-1), node.bits, torch.float64)
         hit = _read_k(node, 1, sources, lo, hi) == row
         part = torch.where(hit, q, 0.0).sum(dim=-1)
         total = part if total is None else total.add_(part)
     assert total is not None
-    return _rounded(node, total, e)
+    return _rounded(node, cut.total(total), e)
 
 
-def _gather(node: Node, sources: list[Tensor], parts: int) -> Tensor:
+def _gather(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     index = read(sources[1], node.inputs[1].view, node.shape).long()
     inside = (index >= 0) & (index < node.extent)
     found = read_rows(sources[0], node, index.clamp(0, node.extent - 1))
     return torch.where(inside, found, torch.zeros((), dtype=found.dtype, device=found.device))
 
 
-_KINDS: Final[dict[Kind, Callable[[Node, list[Tensor], int], Tensor]]] = {
+_KINDS: Final[dict[Kind, Callable[[Node, list[Tensor], Cut], Tensor]]] = {
     Kind.DOT: _dot,
     Kind.SUM: _sum,
     Kind.SCATTER_ADD: _scatter_add,
