@@ -7,6 +7,7 @@ OffchainError            1
 │   ├── BadBlob              a tensor or task file does not match its root, or cannot be read
 │   ├── Unsupported          an operation that cannot be lowered
 │   └── BadTerms             terms or options that make no sense
+├── ProcessGone          1   of the processes that share a step another one does not answer
 ├── ChainError           3   the chain refused, with the contract's typed error
 └── ChainUnavailable     4   no answer from the chain
 """
@@ -41,6 +42,10 @@ class Unsupported(BadInput):
 
 
 class BadTerms(BadInput):
+    pass
+
+
+class ProcessGone(OffchainError):
     pass
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
 from offchain.exec.base import Executor, Watch, make_executor, unwatched
+from offchain.exec.distributed import Group
 from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
 from offchain.job import Job
@@ -24,7 +25,7 @@ MAX_INTERVAL: Final = 100  # of a job that names none
 
 
 class Run:
-    """A task from its initial state on, by one executor after another.
+    """A task from its initial state on, by one executor after another; the processes of a group share every step.
 
     Raises BadInput for an executor or a device that there is not.
     """
@@ -36,8 +37,9 @@ class Run:
         device: str = "cpu",
         threads: int | None = None,
         watch: Watch = unwatched,
+        group: Group | None = None,
     ) -> None:
-        self.task, self.t, self._watch = task, 0, watch
+        self.task, self.t, self._watch, self._group = task, 0, watch, group
         self.state_roots: list[bytes] = []  # of the states at the interval ends so far: what a solver would commit
         self._rows: list[Array] = []  # of the log, one array for each of these intervals
         self._place(list(task.state), executor, device, threads)
@@ -49,7 +51,7 @@ class Run:
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
         task = self.task
         try:
-            made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch)
+            made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._group)
             self._state: Any = made.load(state)
         except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
             raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from offchain.commands.common import json_option, show
 from offchain.commands.plot import curve
-from offchain.errors import BadInput
+from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.base import EXECUTORS
+from offchain.exec.distributed import Group, joined, own_device
 from offchain.store.taskfile import Task
 from offchain.store.tensorfile import check_writable
 from offchain.training import Run
@@ -41,24 +43,42 @@ def run(
 ) -> None:
     """Train a task file from its initial state, and show the loss and the state root of each checkpoint.
 
-    Any executor, device and number of threads gives the same roots.
+    Any executor, device, number of threads and number of processes gives the same roots.
 
     \b
     Example:  offchain run digits.task -o model.safetensors
+              torchrun --nproc-per-node 2 -m offchain run digits.task
     """
-    if output:
-        check_writable(output)
-    task = _loaded(file)
-    with _progress() as progress:
-        training = _prepared(task, executor, device, threads, progress)
-        began = time.perf_counter()
-        _train(training, steps or task.steps, progress)
-        seconds = time.perf_counter() - began
+    with joined(device) as group:
+        speaks = group is None or group.rank == 0
+        if output and speaks:
+            check_writable(output)
+        with _progress(speaks) as progress:
+            training = _together(group, lambda: _prepared(file, executor, device, threads, steps, progress, group))
+            began = time.perf_counter()
+            _train(training, steps or training.task.steps, progress)
+            seconds = time.perf_counter() - began
+    if not speaks:
+        return
     if output:
         from offchain.roles.posting import save_model
 
         save_model(output, training.task, training.arrays())
     _report(training, seconds, output, as_json)
+
+
+def _together(group: Group | None, prepared: Callable[[], Run]) -> Run:
+    """The run, once all processes have theirs. What one cannot do process 0 says, and no other."""
+    if group is None:
+        return prepared()
+    try:
+        return group.agreed(prepared, lambda training: (training.task.graph_root + training.task.state_root).hex())
+    except ProcessGone:
+        raise
+    except OffchainError as error:
+        if group.rank == 0:
+            raise
+        raise click.exceptions.Exit(error.exit_code) from error
 
 
 def _loaded(file: Path) -> Task:
@@ -67,26 +87,39 @@ def _loaded(file: Path) -> Task:
     return Task.load(file)
 
 
-def _progress() -> Progress:
+def _progress(shown: bool) -> Progress:
     """Bars on stderr, where that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
 
 
-def _prepared(task: Task, executor: str, device: str, threads: int | None, progress: Progress) -> Run:
+def _prepared(
+    file: Path,
+    executor: str,
+    device: str,
+    threads: int | None,
+    steps: int | None,
+    progress: Progress,
+    group: Group | None,
+) -> Run:
     """The run before its first step, with a bar while kernels are compiled."""
+    task = _loaded(file)
+    if steps is not None and steps > task.steps:
+        raise BadInput(f"--steps {steps}: the task has {task.steps}")
     bar = progress.add_task("kernels", total=None)
+
+    def watch(done: int, of: int) -> None:
+        progress.update(bar, completed=done, total=of)
+
     try:
-        return Run(task, executor, device, threads, lambda done, of: progress.update(bar, completed=done, total=of))
+        return Run(task, executor, own_device(device) if group else device, threads, watch, group)
     finally:
         progress.remove_task(bar)
 
 
 def _train(training: Run, steps: int, progress: Progress) -> None:
     """All those steps, with a bar that shows the last loss known: that of the last interval's end."""
-    if steps > training.task.steps:
-        raise BadInput(f"--steps {steps}: the task has {training.task.steps}")
     bar = progress.add_task("training", total=steps)
     while training.t < steps:
         training.step()

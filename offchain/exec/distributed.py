@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import torch
 import torch.distributed as dist
 
-from offchain.errors import BadInput, OffchainError
+from offchain.errors import BadInput, OffchainError, ProcessGone
 
 T = TypeVar("T")
 PATIENCE: Final = timedelta(minutes=5)  # with a process that neither answers nor is known to be gone
@@ -39,7 +39,7 @@ class Group:
     def agreed(self, value: Callable[[], T], same: Callable[[T], str]) -> T:
         """What `value` makes, once all processes have made it and it is the same in all.
 
-        Raises OffchainError in every process, of one and the same line, where one of them could not.
+        Where one of them could not, all raise its OffchainError. Raises ProcessGone where one does not answer.
         """
         mine: T | None = None
         problem, what = None, ""
@@ -66,27 +66,29 @@ class Group:
         try:
             call()
         except (RuntimeError, ValueError) as error:  # torch has no class of its own for each of these
-            why = str(error).strip().splitlines()[0]
-            raise OffchainError(f"process {self.rank} of {self.size}: another process is gone ({why})") from error
+            raise ProcessGone(f"process {self.rank} of {self.size}: another is gone ({_reason(error)})") from error
 
 
 @contextmanager
-def joined(device: str = "cpu") -> Iterator[Group | None]:
-    """The processes that torchrun started with this one; None where there is no other."""
+def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Group | None]:
+    """The processes that torchrun started with this one; None where there is no other. Raises ProcessGone."""
     size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     if size == 1:
         yield None
         return
     backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(backend, timeout=patience)
     except (RuntimeError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise OffchainError(f"process {rank} of {size}: the others cannot be reached ({why})") from error
+        raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
     try:
         yield Group(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def own_device(device: str) -> str:
