@@ -15,10 +15,10 @@ from offchain.exec import reference
 from offchain.exec.reference import ReferenceExecutor, evaluate, sources_of
 from offchain.exec.shards import Dealing, Share, by_rows
 from offchain.ir.arrays import Array, numpy_dtype
+from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
-from offchain.lower.axes import coalesced
 from tests.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
 
 drawn = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
