@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -22,6 +24,7 @@ from offchain.ir.primitives import DType
 
 CHUNK_BYTES: Final = 4 * CHUNK
 PARALLEL_CHUNKS: Final = 64  # chunks from which threads pay
+AHEAD: Final = 1 << 27  # bytes of tensors that wait to be hashed while the next ones are made
 
 
 def chunk(array: Array, index: int) -> bytes:
@@ -30,28 +33,47 @@ def chunk(array: Array, index: int) -> bytes:
     return flat.tobytes().ljust(CHUNK_BYTES, b"\0")
 
 
-def chunk_hashes(array: Array) -> list[bytes]:
-    """Leaf hashes of a flat tensor's chunks. Threads help: hashing releases the interpreter lock."""
-    data = np.ascontiguousarray(array).reshape(-1).data.cast("B")
-    whole = len(data) // CHUNK_BYTES
+class Hashing:
+    """A tensor whose chunks are being hashed by all processors: hashing releases the interpreter lock.
 
-    def hashes(start: int, stop: int) -> list[bytes]:
-        seed, out = sha256(LEAF), []
-        for at in range(start * CHUNK_BYTES, stop * CHUNK_BYTES, CHUNK_BYTES):
-            digest = seed.copy()
-            digest.update(data[at : at + CHUNK_BYTES])
-            out.append(digest.digest())
+    Nobody may write to the tensor until that is done.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self._array = np.ascontiguousarray(array).reshape(-1)
+        self._dtype, self.bytes = dtype_of(self._array), self._array.nbytes
+        self._data = self._array.data.cast("B")
+        self._whole = self.bytes // CHUNK_BYTES
+        workers = threads() if self._whole >= PARALLEL_CHUNKS else 1
+        bounds = [self._whole * i // workers for i in range(workers + 1)]
+        spans = pairwise(bounds) if workers > 1 else ()
+        self._parts = [_pool().submit(_hashes, self._data, start, stop) for start, stop in spans]
+
+    def leaves(self) -> list[bytes]:
+        """Leaf hashes of all chunks; waits for those that others compute."""
+        out = [leaf for part in self._parts for leaf in part.result()]
+        out += _hashes(self._data, len(out), self._whole)
+        if self.bytes % CHUNK_BYTES:
+            out.append(leaf_hash(chunk(self._array, self._whole)))
         return out
 
-    workers = threads() if whole >= PARALLEL_CHUNKS else 1
-    if workers == 1:
-        out = hashes(0, whole)
-    else:
-        bounds = [whole * i // workers for i in range(workers + 1)]
-        out = [h for part in _pool().map(hashes, bounds[:-1], bounds[1:]) for h in part]
-    if len(data) % CHUNK_BYTES:
-        out.append(leaf_hash(chunk(array, whole)))
+    def root(self) -> bytes:
+        return tensor_root_of(self._dtype, self._array.size, root(self.leaves()))
+
+
+def _hashes(data: memoryview, start: int, stop: int) -> list[bytes]:
+    """Leaf hashes of the whole chunks from `start` to `stop`."""
+    seed, out = sha256(LEAF), []
+    for at in range(start * CHUNK_BYTES, stop * CHUNK_BYTES, CHUNK_BYTES):
+        digest = seed.copy()
+        digest.update(data[at : at + CHUNK_BYTES])
+        out.append(digest.digest())
     return out
+
+
+def chunk_hashes(array: Array) -> list[bytes]:
+    """Leaf hashes of a flat tensor's chunks."""
+    return Hashing(array).leaves()
 
 
 def threads() -> int:
@@ -70,7 +92,26 @@ def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:
 
 def tensor_root(array: Array) -> bytes:
     """Root of a float32 or int32 tensor (any shape; flat order)."""
-    return tensor_root_of(dtype_of(array), array.size, root(chunk_hashes(array)))
+    return Hashing(array).root()
+
+
+def tensor_roots(arrays: Iterable[Array]) -> Iterator[bytes]:
+    """Roots of tensors in their order; while one is hashed the next ones are made."""
+    return (found for (found,) in _overlapped([array] for array in arrays))
+
+
+def _overlapped(groups: Iterable[Sequence[Array]]) -> Iterator[list[bytes]]:
+    """Tensor roots of groups that are made one after the other, at most AHEAD bytes ahead of what is hashed."""
+    waiting, size = deque[list[Hashing]](), 0
+    for group in groups:
+        waiting.append([Hashing(array) for array in group])
+        size += sum(item.bytes for item in waiting[-1])
+        while size > AHEAD:
+            done = waiting.popleft()
+            yield [item.root() for item in done]
+            size -= sum(item.bytes for item in done)
+    while waiting:
+        yield [item.root() for item in waiting.popleft()]
 
 
 def state_root_of(slots: int, tree: bytes) -> bytes:
@@ -79,12 +120,17 @@ def state_root_of(slots: int, tree: bytes) -> bytes:
 
 def state_tree(state: Sequence[Array]) -> Tree:
     """Tree over the tensor roots of a state, in slot order."""
-    return Tree([tensor_root(array) for array in state])
+    return Tree(list(tensor_roots(state)))
 
 
 def state_root(state: Sequence[Array]) -> bytes:
     """Root of a state: what a checkpoint commits to."""
     return state_root_of(len(state), state_tree(state).root)
+
+
+def state_roots(states: Iterable[Sequence[Array]]) -> Iterator[bytes]:
+    """Roots of states in their order; while one is hashed the next ones are computed."""
+    return (state_root_of(len(found), root(found)) for found in _overlapped(states))
 
 
 def trace_root_of(nodes: int, nodes_tree: bytes, next_state_root: bytes) -> bytes:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import overload
 
 import numpy as np
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import chunk, chunk_hashes, state_root_of, tensor_root, tensor_root_of, trace_root_of
+from offchain.commit.roots import (
+    chunk,
+    chunk_hashes,
+    state_root_of,
+    tensor_root,
+    tensor_root_of,
+    tensor_roots,
+    trace_root_of,
+)
+from offchain.exec.base import state_after
 from offchain.ir.arrays import Array, dtype_of
-from offchain.ir.graph import CHUNK
+from offchain.ir.graph import CHUNK, Graph, Node, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,48 @@ class TensorTree:
         return int(self.array[element : element + 1].view(np.uint32)[0])
 
 
+class Outputs(Sequence[Array]):
+    """What the nodes of a step gave, computed again whenever somebody asks: all of it is far larger than a state.
+
+    `run` computes them in order. The last one that was asked for is kept, with what its node reads: from then on a
+    dispute is about that one.
+    """
+
+    def __init__(self, graph: Graph, run: Callable[[], Iterator[Array]]) -> None:
+        self.graph, self._run = graph, run
+        self._kept: dict[int, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.graph.nodes)
+
+    def __iter__(self) -> Iterator[Array]:
+        return self._run()
+
+    @overload
+    def __getitem__(self, n: int) -> Array: ...
+    @overload
+    def __getitem__(self, n: slice) -> list[Array]: ...
+    def __getitem__(self, n: int | slice) -> Array | list[Array]:
+        at = range(len(self))[n]
+        if isinstance(at, range):
+            return [array for i, array in enumerate(self) if i in at]
+        if at not in self._kept:
+            self.keep({at, *inner_inputs(self.graph.nodes[at])})
+        return self._kept[at]
+
+    def keep(self, nodes: Collection[int]) -> None:
+        """Have the outputs of these nodes at hand, and no others; one pass up to the last of them."""
+        if not self._kept.keys() >= set(nodes):
+            self._kept.clear()
+            run = islice(self._run(), max(nodes) + 1)
+            self._kept = {n: array for n, array in enumerate(run) if n in nodes}
+
+
+def inner_inputs(node: Node) -> list[int]:
+    """The earlier nodes that a node reads."""
+    return [item.index for item in node.inputs if item.source is Source.NODE]
+
+
 class Trace:
     """What a player claims that a step computed: the outputs of all nodes, and the next state.
 
@@ -55,27 +108,40 @@ class Trace:
     """
 
     def __init__(self, outputs: Sequence[Array], next_state: Sequence[Array]) -> None:
-        self.outputs = list(outputs)
-        self.next_state = list(next_state)
-        roots: dict[int, bytes] = {}  # by identity: a slot usually is the very array of the node that it repeats
-
-        def root_of(array: Array) -> bytes:
-            if id(array) not in roots:
-                roots[id(array)] = tensor_root(array)
-            return roots[id(array)]
-
-        self.nodes = Tree([root_of(array) for array in self.outputs])
-        self.slots = Tree([root_of(array) for array in self.next_state])
+        self.outputs: Sequence[Array] = list(outputs)
+        self.nodes = Tree(list(tensor_roots(self.outputs)))
+        # by identity: a slot usually is the very array of the node that it repeats
+        known = {id(array): root for array, root in zip(self.outputs, self.nodes.leaves, strict=True)}
+        self.slots = Tree([known.get(id(array)) or tensor_root(array) for array in next_state])
         self._trees: dict[int, TensorTree] = {}
+
+    @classmethod
+    def of_step(cls, outputs: Outputs, before: Tree) -> Trace:
+        """The trace of a step from a state with the tree `before`.
+
+        Each output is hashed while the next ones are computed, and let go.
+        """
+        trace = cls.__new__(cls)
+        trace.outputs = outputs
+        trace.nodes = Tree(list(tensor_roots(outputs)))
+        trace.slots = Tree(state_after(outputs.graph, before.leaves, trace.nodes.leaves))
+        trace._trees = {}
+        return trace
+
+    def sources(self, node: Node) -> Sequence[Array]:
+        """`outputs`, with those that a node reads at hand."""
+        if isinstance(self.outputs, Outputs):
+            self.outputs.keep(inner_inputs(node))
+        return self.outputs
 
     @property
     def state_root(self) -> bytes:
         """Root of the state after the step."""
-        return state_root_of(len(self.next_state), self.slots.root)
+        return state_root_of(len(self.slots.leaves), self.slots.root)
 
     @property
     def root(self) -> bytes:
-        return trace_root_of(len(self.outputs), self.nodes.root, self.state_root)
+        return trace_root_of(len(self.nodes.leaves), self.nodes.root, self.state_root)
 
     def tensor(self, node: int) -> TensorTree:
         """The chunk tree of a node's output, made when first asked for."""

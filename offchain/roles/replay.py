@@ -5,19 +5,19 @@ Both players use it, the solver over its own claims, the challenger over what is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import graph_tree, state_root_of, state_tree
-from offchain.commit.trace import TensorTree, Trace
+from offchain.commit.roots import graph_tree, state_root_of, state_roots, state_tree
+from offchain.commit.trace import Outputs, TensorTree, Trace
 from offchain.exec import reference
-from offchain.exec.base import Executor, state_after
+from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Kind, Node, Source, address, coordinates
 
@@ -72,7 +72,9 @@ class Record:
     def sources(self, node: Node) -> list[Array]:
         """The flat arrays that a node's inputs name."""
         arrays = self.ledger.arrays
-        return reference.sources_of(node, self.state, self.trace.outputs, arrays[Source.CONST], arrays[Source.DATA])
+        return reference.sources_of(
+            node, self.state, self.trace.sources(node), arrays[Source.CONST], arrays[Source.DATA]
+        )
 
     def exponents(self, node: int, element: int) -> tuple[int, ...]:
         """What the operands of a sum's element are scaled by."""
@@ -156,8 +158,8 @@ class Replay:
             self._advance(t)
             state = self.executor.dump(self._state)
             before = self._tree if t == self.start else state_tree(state)
-            outputs = self.executor.trace(self._state, t)
-            trace = Trace(outputs, state_after(self.ledger.graph, state, outputs))
+            outputs = Outputs(self.ledger.graph, partial(self.executor.outputs, self._state, t))
+            trace = Trace.of_step(outputs, before)
             self._record = self.record(t, state, before, trace)
         return self._record
 
@@ -165,11 +167,24 @@ class Replay:
         return Record(self.ledger, t, state, before, trace)
 
     def _advance(self, count: int) -> None:
+        """Compute up to that many steps; each state on the way is hashed while the next step runs."""
         if count < self._at:
-            self._at, self._state = self.start, self._first
+            self._rewind()
+        missing = [at for at in range(self._at + 1, count + 1) if at not in self._roots]
+        try:
+            roots = list(state_roots(self._states(count, missing)))
+        except BaseException:
+            self._rewind()  # states on the way were computed, and have no root yet
+            raise
+        self._roots.update(zip(missing, roots, strict=True))
+
+    def _rewind(self) -> None:
+        self._at, self._state = self.start, self._first
+
+    def _states(self, count: int, wanted: Container[int]) -> Iterator[list[Array]]:
+        """Compute up to that many steps, and hand out the states after the wanted ones."""
         while self._at < count:
             self._state = self.executor.step(self._state, self._at)
             self._at += 1
-            if self._at not in self._roots:
-                dumped = self.executor.dump(self._state)
-                self._roots[self._at] = state_root_of(len(dumped), state_tree(dumped).root)
+            if self._at in wanted:
+                yield self.executor.dump(self._state)

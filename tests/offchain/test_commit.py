@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from hashlib import sha256
 
 import numpy as np
@@ -11,12 +13,14 @@ from hypothesis import strategies as st
 
 from offchain.commit import merkle, roots
 from offchain.commit.merkle import Position, Tree
-from offchain.commit.trace import TensorTree, Trace
+from offchain.commit.trace import Outputs, TensorTree, Trace
+from offchain.errors import BadBlob
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import canonical, is_canonical
 from offchain.ir.encoding import encode_node, encode_slot
-from offchain.ir.graph import CHUNK
+from offchain.ir.graph import CHUNK, Source
 from offchain.ir.primitives import DType
+from tests.protocol.everything import everything
 from tests.strategies import Case, graphs
 
 COUNTS = [1, 2, 15, 16, 17, 31, 256, 257, 300, 4097]
@@ -128,6 +132,34 @@ def test_chunk_hashes_with_and_without_threads_are_equal(monkeypatch: pytest.Mon
     assert roots.tensor_root(array[:1]) != roots.tensor_root(array[1:2])
 
 
+def test_roots_come_in_order_and_only_some_tensors_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, alive, most = 4 * CHUNK * roots.PARALLEL_CHUNKS, set[int](), 0
+    monkeypatch.setattr(roots, "AHEAD", 3 * size)
+
+    def made() -> Iterator[np.ndarray]:
+        nonlocal most
+        for n in range(20):
+            array = np.full(size // 4, n, np.float32)
+            alive.add(n)
+            weakref.finalize(array, alive.discard, n)
+            most = max(most, len(alive))
+            yield array
+            del array
+
+    assert list(roots.tensor_roots(made())) == [roots.tensor_root(array) for array in made()]
+    assert most <= 5
+    assert list(roots.tensor_roots([])) == []
+
+
+def test_what_fails_while_tensors_are_made_surfaces() -> None:
+    def made() -> Iterator[np.ndarray]:
+        yield np.zeros(CHUNK * 100, np.float32)
+        raise BadBlob("broken")
+
+    with pytest.raises(BadBlob, match="broken"):
+        list(roots.tensor_roots(made()))
+
+
 def test_canonical_replaces_every_nan_and_nothing_else() -> None:
     words = np.array([0x7FC00000, 0xFFC00001, 0x7F800001, 0x7F800000, 0x80000000, 1], np.uint32)
     array = words.view(np.float32)
@@ -193,6 +225,51 @@ def test_trace_ends_in_the_next_state(case: Case) -> None:
     for n in range(len(outputs)):
         assert trace.tensor(n).root == trace.nodes.leaves[n]
         assert trace.tensor(n) is trace.tensor(n)
+
+
+@given(graphs(most=4))
+def test_state_roots_are_those_of_each_state(case: Case) -> None:
+    executor = ReferenceExecutor(case.graph, case.constants, case.datasets)
+    states = [case.state, executor.step(case.state, case.t), case.state]
+    assert list(roots.state_roots(states)) == [roots.state_root(state) for state in states]
+
+
+@given(graphs(most=5))
+def test_trace_of_a_step_is_that_of_its_outputs(case: Case) -> None:
+    """Though it keeps none of them, and computes again what is asked for: once for a node and all that it reads."""
+    executor, runs = ReferenceExecutor(case.graph, case.constants, case.datasets), 0
+
+    def run() -> Iterator[np.ndarray]:
+        nonlocal runs
+        runs += 1
+        return executor.outputs(case.state, case.t)
+
+    whole = executor.trace(case.state, case.t)
+    outputs = Outputs(case.graph, run)
+    trace = Trace.of_step(outputs, roots.state_tree(case.state))
+    assert trace.root == Trace(whole, executor.step(case.state, case.t)).root
+    assert runs == 1
+    assert len(outputs) == len(whole)
+    assert [array.tobytes() for array in outputs] == [array.tobytes() for array in whole]
+    for n, node in enumerate(case.graph.nodes):
+        runs = 0
+        assert trace.tensor(n).root == trace.nodes.leaves[n]
+        assert outputs[n - len(whole)].tobytes() == whole[n].tobytes()
+        sources = trace.sources(node)
+        for item in node.inputs:
+            if item.source is Source.NODE:
+                assert sources[item.index].tobytes() == whole[item.index].tobytes()
+        assert runs <= 1
+
+
+def test_outputs_are_a_sequence() -> None:
+    every = everything()
+    executor = ReferenceExecutor(every.graph, every.constants, every.datasets)
+    outputs = Outputs(every.graph, lambda: executor.outputs(executor.load(every.state), 0))
+    whole = list(outputs)
+    assert [array.tobytes() for array in outputs[1:9:3]] == [array.tobytes() for array in whole[1:9:3]]
+    with pytest.raises(IndexError):
+        outputs[len(whole)]
 
 
 def test_trace_takes_a_next_state_that_its_nodes_do_not_make() -> None:

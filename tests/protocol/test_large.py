@@ -6,6 +6,7 @@ import pytest
 
 from offchain.commit.merkle import Tree
 from offchain.commit.trace import Trace
+from offchain.exec.base import state_after
 from offchain.ir.arrays import Array
 from offchain.roles.falsified import Falsehood
 from offchain.roles.replay import Record, Replay
@@ -58,7 +59,8 @@ class FalseSlot(Replay):
 
     def record(self, t: int, state: list[Array], before: Tree, trace: Trace) -> Record:
         if t == LAST:
-            trace = Trace(trace.outputs, self._lie(trace.next_state))
+            outputs = list(trace.outputs)
+            trace = Trace(outputs, self._lie(state_after(self.ledger.graph, state, outputs)))
         return super().record(t, state, before, trace)
 
     def root(self, count: int) -> bytes:
@@ -88,7 +90,7 @@ def test_two_lies_convict_by_the_first(arena: Arena) -> None:
             if t == LAST:
                 node = arena.work.names["new_w"]
                 outputs = [Falsehood(t, n, 0).apply(o) if n == node else o for n, o in enumerate(trace.outputs)]
-                trace = Trace(outputs, trace.next_state)
+                trace = Trace(outputs, state_after(self.ledger.graph, state, list(trace.outputs)))
             return super().record(t, state, before, trace)
 
     played = convicted(arena, Mind(arena.work, make=Both))
