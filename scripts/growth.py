@@ -185,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=[*VERBS, *PIECES], help="again for more; default: all")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
-    parser.add_argument("--executor", choices=list(EXECUTORS), default="torch")
+    parser.add_argument("--executor", choices=list(EXECUTORS), default="fused")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--bits", type=int, action="append", help="again for more; default: 21 and 8")

@@ -1,4 +1,4 @@
-"""Peak memory of a step beyond what is resident between steps; `peak` measures in a fresh process.
+"""Peak memory: `peak` of all that training holds, in a fresh process; `peak_memory` of one step beyond what stays.
 
 A process that has run other things holds pages that a step would reuse unseen.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
@@ -59,42 +60,56 @@ def _resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
-def peak(job: str, bits: int, way: str, settings: dict[str, Any], n: int) -> list[int]:
-    """Bytes of n steps of a job of `JOBS`, "ours" or "peer", in a process of its own.
+def peak(job: str, bits: int, way: str, settings: dict[str, Any]) -> int:
+    """Bytes that a process of its own holds at the peak of a step of a job of `JOBS`, "ours" or "peer".
 
-    `settings` are fields of `Settings`. Raises OffchainError with what that process said.
+    Everything counts that was not there before: parameters, the optimizer's state, the dataset, workspaces; not
+    Python and the libraries. Raises OffchainError with what that process said.
     """
-    asked = json.dumps({"job": job, "bits": bits, "way": way, "settings": settings, "n": n})
+    asked = json.dumps({"job": job, "bits": bits, "way": way, "settings": settings})
     done = subprocess.run([sys.executable, "-m", "offchain.bench.memory", asked], capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise OffchainError(f"measuring the memory of {job!r} ({way}): {said[-1]}")
-    peaks: list[int] = json.loads(done.stdout)
-    return peaks
+    return int(done.stdout)
 
 
-def _measured(asked: dict[str, Any]) -> list[int]:
+def _measured(asked: dict[str, Any]) -> int:
     from offchain.bench.jobs import job
     from offchain.bench.plain import ordinary_step
     from offchain.bench.timing import Settings, Stepping
     from offchain.lower import compile as lower
+    from offchain.store.taskfile import Task
     from offchain.training import torch_threads
 
     settings = Settings(**asked["settings"])
     made = job(asked["job"], asked["bits"], settings.quick)
-    if asked["way"] == "peer":
-        step: Callable[[], object] = ordinary_step(made, settings.device, fused=True)
-    else:
-        task = lower(made)
-        step = Stepping(task, settings.runs(task))
-    with torch_threads(settings.threads):
+    with TemporaryDirectory() as folder, torch_threads(settings.threads):
+        file = Path(folder) / "measured.task"
+        if asked["way"] == "ours":
+            task = lower(made)
+            task.save(file)
+            settings.runs(task)  # kernels are compiled once for good
+            del task
+        before = _start_anew() if settings.device == "cpu" else 0
+        if asked["way"] == "ours":
+            task = Task.load(file)
+            step: Callable[[], object] = Stepping(task, settings.runs(task))
+        else:
+            step = ordinary_step(made, settings.device, fused=True)
         for _ in range(WARM):
             step()
-        return [peak_memory(step, settings.device) for _ in range(asked["n"])]
+        if settings.device == "cpu":
+            _start_anew()
+            step()
+            return max(PAGE, _resident("VmHWM") - before)
+        step()
+        torch.accelerator.synchronize()
+        return torch.accelerator.max_memory_allocated()
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_measured(json.loads(sys.argv[1]))))
+        print(_measured(json.loads(sys.argv[1])))
     except OffchainError as error:
         sys.exit(str(error))

@@ -14,7 +14,7 @@ from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
 from offchain.lower import compile as lower
 
 PAIRS: Final = 10
-PEAKS: Final = 7
+PEAKS: Final = 3
 
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
@@ -33,12 +33,14 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
 
 
 def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
-    """Bytes at the peak of a step beyond what is resident between steps, each side in a fresh process."""
+    """Bytes held at the peak of a step, each side in a fresh process."""
     count = settings.pairs(PEAKS)
     for name in jobs:
-        for number, bits in enumerate(settings.bits):
-            label, chosen = f"memory {name}", asdict(settings)
-            watch(label, number, len(settings.bits))
-            ours, peer = (memory.peak(name, bits, way, chosen, count) for way in ("ours", "peer"))
-            row = Row.of(label, bits, list(zip(ours, peer, strict=True)), "bytes")
+        for bits in settings.bits:
+            label, pairs = f"memory {name}", list[tuple[int, int]]()
+            for done in range(count):
+                watch(label, done, count)
+                ours, peer = (memory.peak(name, bits, way, asdict(settings)) for way in ("ours", "peer"))
+                pairs.append((ours, peer))
+            row = Row.of(label, bits, pairs, "bytes")
             yield replace(row, notes={"": "too little to tell"}) if row.peer < memory.MEASURABLE else row

@@ -69,7 +69,7 @@ class Settings:
     Raises BadInput for an executor or a device that there is not.
     """
 
-    executor: str = "torch"
+    executor: str = "fused"
     device: str = "cpu"
     threads: int | None = None
     bits: tuple[int, ...] = (21, 8)

@@ -39,7 +39,7 @@ def bench() -> None:
 def measured(command: F) -> F:
     """Adds the options of `Settings`, and passes one as `settings`."""
 
-    @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True)
+    @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
     @click.option("--device", default="cpu", show_default=True, help="Of both sides: cpu, cuda, cuda:1 …")
     @click.option("--threads", type=click.IntRange(1), help="Of both sides on the CPU. Default: all cores.")
     @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="Again for more. Default: 21 and 8.")
@@ -140,8 +140,8 @@ def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool)
     eager float32 with autograd and the optimizer's fused kernel; once more with use_deterministic_algorithms(True).
     Ours does not include hashing, which comes once an interval: see `offchain bench hash`.
 
-    Memory is the peak of a step beyond what is resident between steps, each side in a fresh process: of the process
-    on a CPU, of torch's allocator on a GPU.
+    Memory is all that training holds at the peak of a step (parameters, optimizer, dataset, workspaces; not Python and
+    libraries), each side in a fresh process: of the process on a CPU, of torch's allocator on a GPU.
 
     \b
     Example:  offchain bench step --job gpt --bits 8 --threads 2
