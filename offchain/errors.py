@@ -8,6 +8,7 @@ OffchainError            1
 │   ├── Unsupported          an operation that cannot be lowered
 │   └── BadTerms             terms or options that make no sense
 ├── ProcessGone          1   of the processes that share a step another one does not answer
+├── OutOfMemory              a node, or a slot of a state, does not fit
 ├── ChainError           3   the chain refused, with the contract's typed error
 └── ChainUnavailable     4   no answer from the chain
 """
@@ -46,6 +47,10 @@ class BadTerms(BadInput):
 
 
 class ProcessGone(OffchainError):
+    pass
+
+
+class OutOfMemory(OffchainError):
     pass
 
 

@@ -16,6 +16,7 @@ import torch
 from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, last_readers, state_after
 from offchain.exec.distributed import Group
+from offchain.exec.memory import memory_for, memory_of
 from offchain.exec.shards import share, whole
 from offchain.exec.torch_program import run_map
 from offchain.exec.torch_views import Plane, read, read_rows, steps
@@ -80,7 +81,11 @@ class TorchExecutor:
         self._dead = last_readers(self._share.graph)
 
     def load(self, state: Sequence[Array]) -> State:
-        return [self._upload(array) for array in self._tensors.state(state)]
+        held = []
+        for slot, array in zip(self.graph.slots, self._tensors.state(state), strict=True):
+            with memory_for(f"slot {slot.spec.name!r}", "in each state", array.nbytes):
+                held.append(self._upload(array))
+        return held
 
     def dump(self, state: State) -> list[Array]:
         return [_download(tensor) for tensor in state]
@@ -112,10 +117,12 @@ class TorchExecutor:
             Source.CONST: self._constants,
         }
         alone, together = Cut(self.parts), Cut(self.parts, self.group)
-        for node, how, dead in zip(self._share.graph.nodes, self._share.joined, self._dead, strict=True):
+        rows = zip(self._share.graph.nodes, self._share.joined, self._dead, strict=True)
+        for number, (node, how, dead) in enumerate(rows):
             sources = [tensors[item.source][item.index] for item in node.inputs]
             live = [tensor for tensor in sources if tensor is not None]
-            result = self._node(node, live, t, together if how else alone)
+            with memory_for(*memory_of(number, node)):
+                result = self._node(node, live, t, together if how else alone)
             outputs.append(result)
             del sources, live
             yield result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import compiler
 from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.fused.planner import Planner
+from offchain.exec.memory import memory_for, memory_of, shown
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
-from offchain.ir.graph import Graph, Source
+from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
@@ -71,7 +73,8 @@ class FusedExecutor:
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
-        self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
+        with memory_for(*self._largest(part.graph)):
+            self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
         self._base = -(-self._arena.data_ptr() // 64) * 64
         self._step = ctypes.c_int32(0)
         self._pools: dict[tuple[DType, int], list[torch.Tensor]] = {}
@@ -85,7 +88,7 @@ class FusedExecutor:
     def load(self, state: Sequence[Array]) -> State:
         held = []
         for slot, array in zip(self.graph.slots, self._tensors.state(state), strict=True):
-            target = self._hold(slot.spec.dtype, slot.spec.length)
+            target = self._hold(slot)
             target.tensor.copy_(torch.from_numpy(array))
             held.append(target)
         return held
@@ -117,11 +120,7 @@ class FusedExecutor:
 
     def _begin(self, state: State, t: int) -> dict[int, Held]:
         self._step.value = t
-        after = {
-            slot.index: self._hold(slot.spec.dtype, slot.spec.length)
-            for slot in self._slots
-            if slot.source is Source.NODE
-        }
+        after = {slot.index: self._hold(slot) for slot in self._slots if slot.source is Source.NODE}
         for pointers, position, given in self._patches:
             held = after[given.index] if given.source is Source.NODE else state[given.index]
             pointers[position] = held.address
@@ -171,16 +170,33 @@ class FusedExecutor:
         node, where = self.graph.nodes[n], self._plan.outputs[n]
         if isinstance(where, Given):
             return _array(after[n])
-        array = np.empty(node.length, numpy_dtype(node.dtype))
+        with memory_for(*memory_of(n, node)):
+            array = np.empty(node.length, numpy_dtype(node.dtype))
         ctypes.memmove(array.ctypes.data, self._address(where), array.nbytes)
         return array
 
     # --- memory -----------------------------------------------------------------------------------------------
 
-    def _hold(self, dtype: DType, length: int) -> Held:
+    def _hold(self, slot: Slot) -> Held:
+        dtype, length = slot.spec.dtype, slot.spec.length
         pool = self._pools.setdefault((dtype, length), [])
-        tensor = pool.pop() if pool else torch.empty(length, dtype=_WORDS[dtype])
-        return Held(tensor, pool)
+        if not pool:
+            with memory_for(f"slot {slot.spec.name!r}", "in each state", 4 * length):
+                pool.append(torch.empty(length, dtype=_WORDS[dtype]))
+        return Held(pool.pop(), pool)
+
+    def _largest(self, graph: Graph) -> tuple[str, str, int]:
+        """What `memory_for` takes, for the node that the arena has most of."""
+        buffers = [
+            item
+            for call in self._plan.calls
+            if isinstance(call, Call)
+            for item in call.tensors
+            if isinstance(item, Buffer)
+        ]
+        most = max(buffers, key=lambda buffer: buffer.bytes, default=Buffer(0, 0, 0))
+        number = bisect_right(self._plan.ends, most.first)
+        return memory_of(number, graph.nodes[number], f" (a step needs {shown(self._plan.arena)})", most.bytes)
 
     def _address(self, tensor: Tensor) -> int:
         """0 where it changes from step to step."""
