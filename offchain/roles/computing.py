@@ -9,7 +9,7 @@ from offchain.roles.course import Course, Reached
 from offchain.roles.memory import Memory
 from offchain.roles.options import WorkerOptions
 from offchain.roles.view import ChainView, Status, TaskView
-from offchain.roles.workshop import Workshop
+from offchain.roles.workshop import Workshop, state_name
 from offchain.store.blobs import Unreachable
 from offchain.store.database import Database
 
@@ -55,11 +55,10 @@ class Computing:
         course = self._course("train", task, checkpoint)
         if course is None:
             return False
-        reached = course.work(seconds)
+        reached = course.work(seconds, lambda end: self._workshop.store(course.graph, end.state, end.tree))
         self._tell("progress", task=task.id, purpose="train", steps=course.done, of=task.terms.steps)
         if reached is not None:
-            blob = self._workshop.store(course.graph, reached.state, reached.root)
-            self._db.add_trained(task, reached.checkpoint, reached.root, blob)
+            self._db.add_trained(task, reached.checkpoint, reached.root, state_name(reached.root))
             self._tell("trained", task=task.id, checkpoint=reached.checkpoint, root=reached.root)
         return True
 
@@ -68,7 +67,12 @@ class Computing:
         course = self._course("audit", task, checkpoint)
         if course is None:
             return False
-        reached = course.work(seconds)
+
+        def keep(end: Reached) -> None:
+            if end.root == task.checkpoints[end.checkpoint].root:
+                self._workshop.store(course.graph, end.state, end.tree)
+
+        reached = course.work(seconds, keep)
         self._tell("progress", task=task.id, purpose="audit", steps=course.done, of=task.terms.steps)
         if reached is not None:
             self._verdict(task, course, reached)
@@ -80,7 +84,6 @@ class Computing:
         self._db.add_audited(task, k, right)
         self._tell("audited", task=task.id, checkpoint=k, right=right, claimed=claimed, computed=reached.root)
         if right:
-            self._workshop.store(course.graph, reached.state, reached.root)
             return
         self._courses.pop(("audit", task.id), None)
         if k < course.target:
@@ -92,7 +95,7 @@ class Computing:
     def _course(self, purpose: str, task: TaskView, checkpoint: int) -> Course | None:
         """The course that leads to a checkpoint, begun if need be; None while files for it are under way."""
         course = self._courses.get((purpose, task.id))
-        if course is not None and checkpoint in (course.checkpoint, course.target) and course.checkpoint <= checkpoint:
+        if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
             course.target = checkpoint
             return course
         opened = self._workshop.open(task)
@@ -101,7 +104,7 @@ class Computing:
         start = self._workshop.start(task, opened, checkpoint, self.own_roots(task))
         if start is None:
             return None
-        course = Course(opened.executor, start, checkpoint, task.terms)
+        course = Course(opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
         self._courses[purpose, task.id] = course
         self._tell("computing", task=task.id, purpose=purpose, checkpoint=checkpoint, from_step=course.done)
         return course

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from offchain.commit.roots import state_root
+from offchain.commit.merkle import Tree
+from offchain.commit.roots import state_root_of, state_tree
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
@@ -16,27 +20,37 @@ from offchain.roles.workshop import Start
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The end of an interval."""
+    """The end of an interval: the state there, with its tree."""
 
     checkpoint: int
     root: bytes
     state: list[Array]
+    tree: Tree
+
+
+Keep = Callable[[Reached], object]
 
 
 class Course:
     """The steps from a state on, over one interval after the other.
 
+    While another thread hashes the state at the end of an interval and keeps it, the steps of the next one run.
+
     Attributes:
-        checkpoint: the one at the end of the interval that is being computed.
+        due: the checkpoint that `work` hands out next.
+        checkpoint: the one at the end of the interval that is being computed: `due`, or the next.
         target: the one that is wanted; those before it are reached on the way.
+        ahead: go on beyond the target while its state is hashed.
         done: steps of the task.
     """
 
-    def __init__(self, executor: Executor[Any], start: Start, target: int, terms: Terms) -> None:
-        self.checkpoint, self.target = start.checkpoint, target
+    def __init__(self, executor: Executor[Any], start: Start, target: int, terms: Terms, *, ahead: bool) -> None:
+        self.due = self.checkpoint = start.checkpoint
+        self.target, self.ahead = target, ahead
         self.done, _ = terms.steps_of(start.checkpoint)
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
+        self._closing: Future[Reached] | None = None
 
     @property
     def graph(self) -> Graph:
@@ -47,17 +61,49 @@ class Course:
         """Steps done at the end of the present interval."""
         return self._terms.steps_of(self.checkpoint)[1]
 
-    def work(self, seconds: float) -> Reached | None:
-        """Compute for about that long (at least a step), at most to the end of the interval."""
+    def work(self, seconds: float, keep: Keep) -> Reached | None:
+        """Compute for about that long, at most until the next end of an interval was hashed and kept; that is returned.
+
+        `keep` is called in another thread. What it raises is raised here, and that checkpoint is not handed out.
+        """
         until = time.monotonic() + seconds
-        while self.done < self.goal:
-            self._state = self._executor.step(self._state, self.done)
-            self.done += 1
+        while self._closing is None or not self._closing.done():
+            if self._wanted and self.done < self.goal:
+                self._state = self._executor.step(self._state, self.done)
+                self.done += 1
+            elif self._closing is not None:
+                wait([self._closing], max(0.0, until - time.monotonic()))
+            if self._wanted and self.done == self.goal and self._closing is None:
+                self._close(keep)
             if time.monotonic() >= until:
                 break
-        if self.done < self.goal:
-            return None
-        state = self._executor.dump(self._state)
-        reached = Reached(self.checkpoint, state_root(state), state)
+        return self._hand_out()
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether the present interval is to be computed."""
+        return self.checkpoint <= (self._terms.intervals - 1 if self.ahead else self.target)
+
+    def _close(self, keep: Keep) -> None:
+        checkpoint, state = self.checkpoint, self._executor.dump(self._state)
+
+        def close() -> Reached:
+            tree = state_tree(state)
+            reached = Reached(checkpoint, state_root_of(len(state), tree.root), state, tree)
+            keep(reached)
+            return reached
+
+        self._closing = _threads().submit(close)
         self.checkpoint += 1
-        return reached
+
+    def _hand_out(self) -> Reached | None:
+        if self._closing is None or not self._closing.done():
+            return None
+        closed, self._closing = self._closing, None
+        self.due += 1
+        return closed.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="checkpoint")

@@ -20,9 +20,8 @@ from offchain.roles.options import WorkerOptions
 from offchain.roles.replay import Ledger, Replay
 from offchain.roles.view import TaskView, Terms
 from offchain.store.blobs import BlobStore, blob_name
-from offchain.store.checkpoint import FORMAT, load_state, save_state
+from offchain.store.checkpoint import read_state, save_state
 from offchain.store.taskfile import Task
-from offchain.store.tensorfile import opened
 
 ExecutorFactory = Callable[[Ledger], Executor[Any]]
 ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
@@ -135,11 +134,10 @@ class Workshop:
 
     # states
 
-    def store(self, graph: Graph, state: Sequence[Array], root: bytes) -> str:
-        """Keep and publish a state; returns the blob's name."""
-        name = state_name(root)
-        self.blobs.publish(name, lambda path: save_state(path, graph, state))
-        return name
+    def store(self, graph: Graph, state: Sequence[Array], tree: Tree) -> None:
+        """Keep and publish a state that has this tree."""
+        name = state_name(state_root_of(len(state), tree.root))
+        self.blobs.publish(name, lambda path: save_state(path, graph, state, tree=tree))
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The nearest state from which interval `checkpoint` can be reached; None while one is being fetched.
@@ -177,7 +175,7 @@ class Workshop:
             return None
         path = self.blobs.path(state_name(root))
         try:
-            return _read(path, opened.task.graph, root, checkpoint)
+            return Start(checkpoint, *read_state(path, opened.task.graph, root))
         except BadBlob:
             path.unlink(missing_ok=True)  # it was right when it got its name: the disk is to blame
             return None
@@ -191,9 +189,15 @@ class Workshop:
         patience = view.terms.challenge_window / 4 / self._options.max_failures
 
         def fetch() -> Start:
-            name = state_name(root)
-            path = self.blobs.fetch(uri, name, lambda file: load_state(file, graph, root), limit, patience)
-            return _read(path, graph, root, checkpoint)
+            read: list[Start] = []
+
+            def check(path: Path) -> None:
+                read.append(Start(checkpoint, *read_state(path, graph, root)))
+
+            path = self.blobs.fetch(uri, state_name(root), check, limit, patience)
+            if not read:
+                check(path)  # it was here already
+            return read[0]
 
         try:
             return self._background.poll(("state", view.id, checkpoint), fetch)
@@ -213,13 +217,3 @@ def step_bytes(task: Task) -> int:
     """Bytes of everything that a step touches, if nothing is freed while it runs."""
     tensors = [*task.constants, *task.datasets, *task.state, *task.state]
     return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)
-
-
-def _read(path: Path, graph: Graph, root: bytes, checkpoint: int) -> Start:
-    """A state's file with its tree, which binds the log even where its content is left out."""
-    arrays = load_state(path, graph, root)
-    with opened(path, FORMAT) as file:
-        tree = Tree([bytes.fromhex(file.text(f"root.{slot.spec.name}")) for slot in graph.slots])
-    if state_root_of(len(graph.slots), tree.root) != root:
-        raise BadBlob(f"{path}: changed while it was read")
-    return Start(checkpoint, arrays, tree)

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from offchain.commit.merkle import root as tree_root
-from offchain.commit.roots import state_root_of, tensor_root
+from offchain.commit.merkle import Tree
+from offchain.commit.roots import state_root_of, state_tree, tensor_roots
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import LOG_SLOT, Graph
 from offchain.store.tensorfile import TensorFile, opened, write
@@ -22,11 +22,16 @@ from offchain.store.tensorfile import TensorFile, opened, write
 FORMAT: Final = "offchain-state-1"
 
 
-def save_state(path: str | Path, graph: Graph, state: Sequence[Array], *, log: bool = True) -> None:
-    """Write a state (arrays in slot order); without the log's content where `log` is false."""
+def save_state(
+    path: str | Path, graph: Graph, state: Sequence[Array], *, tree: Tree | None = None, log: bool = True
+) -> None:
+    """Write a state (arrays in slot order) with its tree, which is made where nobody has it at hand.
+
+    The log's content is left out where `log` is false.
+    """
     tensors, metadata = {}, {"format": FORMAT}
-    for slot, array in zip(graph.slots, state, strict=True):
-        metadata[f"root.{slot.spec.name}"] = tensor_root(array).hex()
+    for slot, array, root in zip(graph.slots, state, (tree or state_tree(state)).leaves, strict=True):
+        metadata[f"root.{slot.spec.name}"] = root.hex()
         if log or slot.spec.name != LOG_SLOT:
             tensors[f"state.{slot.spec.name}"] = array.reshape(slot.spec.shape)
     write(path, tensors, metadata)
@@ -37,26 +42,26 @@ def load_state(path: str | Path, graph: Graph, expected: bytes) -> list[Array]:
 
     Raises BadBlob naming the first field that is wrong.
     """
+    return read_state(path, graph, expected)[0]
+
+
+def read_state(path: str | Path, graph: Graph, expected: bytes) -> tuple[list[Array], Tree]:
+    """`load_state`, with the state's tree, which binds the log even where its content is left out."""
     with opened(path, FORMAT) as file:
-        names = [f"state.{slot.spec.name}" for slot in graph.slots]
+        names, held = [f"state.{slot.spec.name}" for slot in graph.slots], file.names()
         file.expect(names[:-1], names[-1:])
-        roots = [_root(file, f"root.{slot.spec.name}") for slot in graph.slots]
-        have = state_root_of(len(roots), tree_root(roots))
+        tree = Tree([_root(file, f"root.{slot.spec.name}") for slot in graph.slots])
+        have = state_root_of(len(names), tree.root)
         if have != expected:
             raise file.fault("roots", f"make the state root {have.hex()}, must be {expected.hex()}")
-        return [
-            _slot(file, name, number, graph, root) for number, (name, root) in enumerate(zip(names, roots, strict=True))
+        state = [
+            file.tensor(name, slot.spec) if name in held else np.zeros(slot.spec.length, numpy_dtype(slot.spec.dtype))
+            for name, slot in zip(names, graph.slots, strict=True)
         ]
-
-
-def _slot(file: TensorFile, name: str, number: int, graph: Graph, root: bytes) -> Array:
-    spec = graph.slots[number].spec
-    if name not in file.names():
-        return np.zeros(spec.length, numpy_dtype(spec.dtype))
-    array = file.tensor(name, spec)
-    if tensor_root(array) != root:
-        raise file.fault(name, "content does not match its root")
-    return array
+        for name, root, found in zip(names, tree.leaves, tensor_roots(state), strict=True):
+            if root != found and name in held:
+                raise file.fault(name, "content does not match its root")
+        return state, tree
 
 
 def _root(file: TensorFile, field: str) -> bytes:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from offchain.commit.roots import state_root
+from offchain.commit.roots import state_root, state_tree
 from offchain.errors import BadBlob, BadInput, IllegalGraph, MalformedGraph
 from offchain.exec.base import make_executor
 from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.store.checkpoint import load_state, save_state
+from offchain.store.checkpoint import load_state, read_state, save_state
 from offchain.store.taskfile import Task
 
 
@@ -292,6 +292,43 @@ def test_altered_checkpoint_is_named(task: Task, tmp_path: Path, field: str) -> 
     rewrite(tmp_path / "c", change)
     with pytest.raises(BadBlob, match=rf"{field}: content does not match"):
         load_state(tmp_path / "c", task.graph, state_root(state))
+
+
+def test_checkpoint_cut_anywhere_is_refused_in_one_line(task: Task, tmp_path: Path) -> None:
+    state, path = after(task, 2), tmp_path / "c"
+    save_state(path, task.graph, state)
+    whole = path.read_bytes()
+    for length in (0, 1, 7, 8, 100, len(whole) // 2, len(whole) - 4, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadBlob, match="not a whole safetensors file") as caught:
+            load_state(path, task.graph, state_root(state))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_checkpoint_with_any_bit_flipped_is_refused(task: Task, tmp_path: Path) -> None:
+    """Or says the same as before: JSON may have spaces elsewhere."""
+    state, path = after(task, 2), tmp_path / "c"
+    save_state(path, task.graph, state)
+    whole = path.read_bytes()
+    for at in np.random.default_rng(1).integers(8, len(whole), 80):
+        broken = bytearray(whole)
+        broken[at] ^= 1 << int(at) % 8
+        path.write_bytes(broken)
+        read, said = state, [""]
+        try:
+            read = load_state(path, task.graph, state_root(state))
+        except BadBlob as error:
+            said = str(error).splitlines()
+        assert len(said) == 1
+        assert [array.tobytes() for array in read] == [array.tobytes() for array in state]
+
+
+def test_checkpoint_is_read_with_its_tree(task: Task, tmp_path: Path) -> None:
+    state = after(task, 2)
+    tree = state_tree(state)
+    for name, given in (("a", None), ("b", tree)):
+        save_state(tmp_path / name, task.graph, state, tree=given, log=False)
+        assert read_state(tmp_path / name, task.graph, state_root(state))[1].leaves == tree.leaves
 
 
 @pytest.mark.parametrize("value", ["00", "zz", ""])
