@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def broken(file: Path, group: Group | None, leave: int | None, stop: int | None)
     run = Run(Task.load(file), threads=1, group=group)
     run.run(leave or stop)
     if group.rank == group.size - 1:
-        os.kill(os.getpid(), signal.SIGKILL if leave else signal.SIGSTOP)
+        if leave:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600)
     run.run()
 
 

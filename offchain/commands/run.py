@@ -78,6 +78,7 @@ def _together(group: Group | None, prepared: Callable[[], Run]) -> Run:
     except OffchainError as error:
         if group.rank == 0:
             raise
+        group.wait_for_the_end()  # torchrun ends all once one has failed: not before that one has spoken
         raise click.exceptions.Exit(error.exit_code) from error
 
 

@@ -6,8 +6,9 @@ torchrun starts them, and says in the environment who is who.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -58,6 +59,11 @@ class Group:
         assert mine is not None
         return mine
 
+    def wait_for_the_end(self) -> None:
+        """Returns when another process has gone."""
+        with suppress(ProcessGone):
+            self._asked(dist.barrier)
+
     def _reduced(self, numbers: torch.Tensor, operation: Any) -> torch.Tensor:
         self._asked(lambda: dist.all_reduce(numbers, operation))
         return numbers
@@ -81,14 +87,13 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Grou
         dist.init_process_group(backend, timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
-    try:
-        yield Group(rank, size)
-    finally:
-        dist.destroy_process_group()
+    yield Group(rank, size)
+    dist.destroy_process_group()  # not after an error: its end is how the others learn of it, once it has been said
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    """The first line, without the place in torch's sources."""
+    return re.sub(r"^\[[^]]*\]\s*", "", str(error).strip()).splitlines()[0]
 
 
 def own_device(device: str) -> str:

@@ -41,7 +41,8 @@ def summed(nodes: Sequence[Node], sources: Sequence[list[Array]]) -> Array:
     words = []
     for element in range(nodes[0].length):
         pairs = list(zip(nodes, sources, strict=True))
-        exponents = [max(e) for e in zip(*(reference.exponents(node, given, element) for node, given in pairs))]
+        each = [reference.exponents(node, given, element) for node, given in pairs]
+        exponents = [max(e) for e in zip(*each, strict=True)]
         total = sum(int(reference.terms(node, given, element, exponents).sum()) for node, given in pairs)
         words.append(reference.rounded_word(nodes[0], exponents, total))
     return np.array(words, np.uint32).view(np.float32)

@@ -1,0 +1,136 @@
+"""Tasks run by several processes over gloo, as torchrun starts them: the same roots, and one line where one fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from offchain.job import Job
+from offchain.lower import compile
+from offchain.store.taskfile import Task
+from offchain.training import Run
+from tests.offchain.test_fuse import LENGTH, LETTERS, language_model, next_letter
+
+ROWS = 6  # of a batch: four processes have one or two each
+LIMIT = 240  # seconds until a launch counts as hanging
+
+
+def job(name: str, model: nn.Module, loss: Any, dataset: dict[str, Tensor], **options: Any) -> Job:
+    optimizer = options.pop("optimizer", (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}))
+    return Job(model=model, loss=loss, dataset=dataset, optimizer=optimizer, batch_size=ROWS, steps=4, interval=2,
+               name=name, **options)  # fmt: skip
+
+
+def jobs() -> list[Job]:
+    """A GPT with dropout and clipping; a CNN with batch norm and dropout, at 8 bits; an MLP with accumulation."""
+    torch.manual_seed(0)
+    image, label = torch.randn(32, 2, 6, 6), torch.arange(32) % 5
+    text = torch.randint(LETTERS, (32, LENGTH + 1))
+
+    def classified(model: Any, batch: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(model(batch["image"]), batch["label"])
+
+    cnn = nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2), nn.Flatten(),
+        nn.Linear(72, 5),
+    )  # fmt: skip
+    mlp = nn.Sequential(nn.Flatten(), nn.Linear(72, 16), nn.GELU(), nn.Linear(16, 5))
+    adam = (torch.optim.AdamW, {"lr": 1e-2})
+    images = {"image": image, "label": label}
+    return [
+        job("gpt", nn.Sequential(language_model(1), nn.Dropout(0.1)), next_letter, {"text": text}, optimizer=adam,
+            clip_norm=1.0),
+        job("cnn", cnn, classified, images, bits=8),
+        job("mlp", mlp, classified, images, accumulate=2),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("tasks")
+    paths = []
+    for each in jobs():
+        paths.append(folder / f"{each.name}.task")
+        compile(each).save(paths[-1])
+    return paths
+
+
+def torchrun(processes: int, *args: object) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*launch, *map(str, args)], env=environment, capture_output=True, text=True, timeout=LIMIT)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_roots_are_those_of_one_process(processes: int, files: list[Path]) -> None:
+    done = torchrun(processes, "tests.together", *files)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["roots"]
+    for file in files:
+        alone = Run(Task.load(file), threads=1)
+        alone.run()
+        wanted = [root.hex() for root in alone.state_roots]
+        assert found[str(file)] == {"fused": wanted, "torch": wanted}
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_random_graphs_equal_the_reference(processes: int) -> None:
+    done = torchrun(processes, "tests.together", "--cases", 25)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cases"] == 25
+
+
+def test_the_command_speaks_once_and_writes_the_model(files: list[Path], tmp_path: Path) -> None:
+    task = next(file for file in files if file.stem == "mlp")
+    models = [tmp_path / name for name in ("alone.safetensors", "together.safetensors")]
+    together = torchrun(2, "offchain", "run", task, "--json", "-o", models[1])
+    assert together.returncode == 0, together.stderr
+    told = json.loads(together.stdout)
+    alone = Run(Task.load(task), threads=1)
+    alone.run()
+    assert told["state_roots"] == [root.hex() for root in alone.state_roots]
+    assert told["loss"] == alone.losses
+    wanted = alone.task.parameter_arrays(alone.arrays())
+    model = load_file(models[1])
+    assert {name: model[name].tobytes() for name in wanted} == {name: value.tobytes() for name, value in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["nowhere.task"], "error: nowhere.task: cannot be read: No such file or directory"),
+        (["TASK", "--executor", "reference"], "error: executor reference runs in one process: take fused or torch"),
+    ],
+)
+def test_what_all_refuse_is_said_once(args: list[str], line: str, files: list[Path]) -> None:
+    done = torchrun(2, "offchain", "run", *[str(files[0]) if arg == "TASK" else arg for arg in args])
+    assert done.returncode != 0
+    assert [told for told in done.stderr.splitlines() if told.startswith("error: ")] == [line]
+    assert done.stdout == ""
+
+
+def test_more_processes_than_rows_are_refused(files: list[Path]) -> None:
+    done = torchrun(ROWS + 1, "offchain", "run", files[0])
+    lines = [told for told in done.stderr.splitlines() if told.startswith("error: ")]
+    assert lines == [f"error: {ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"]
+
+
+@pytest.mark.parametrize("how", ["--leave", "--stop"])
+def test_a_process_that_is_gone_is_an_error_and_no_hang(how: str, files: list[Path]) -> None:
+    began = time.monotonic()
+    done = torchrun(2, "tests.together", files[0], how, 1)
+    assert done.returncode != 0
+    assert time.monotonic() - began < LIMIT / 2
+    if how == "--stop":  # torchrun ends the other where one is killed, maybe before it can say so
+        assert "ProcessGone: process 0 of 2: another is gone" in done.stderr
