@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from offchain.commit.merkle import LEAF, Tree, leaf_hash, root
+from offchain.commit.leaves import CHUNK_BYTES, HASH_BYTES, MANY, leaf_hashes
+from offchain.commit.merkle import Tree, leaf_hash, root
 from offchain.ir.arrays import Array as Array
 from offchain.ir.arrays import canonical as canonical
 from offchain.ir.arrays import dtype_of as dtype_of
@@ -22,8 +23,7 @@ from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Graph
 from offchain.ir.primitives import DType
 
-CHUNK_BYTES: Final = 4 * CHUNK
-PARALLEL_CHUNKS: Final = 64  # chunks from which threads pay
+PARALLEL_CHUNKS: Final = 2 * MANY  # from which threads pay
 AHEAD: Final = 1 << 27  # bytes of tensors that wait to be hashed while the next ones are made
 
 
@@ -34,41 +34,34 @@ def chunk(array: Array, index: int) -> bytes:
 
 
 class Hashing:
-    """A tensor whose chunks are being hashed by all processors: hashing releases the interpreter lock.
-
-    Nobody may write to the tensor until that is done.
-    """
+    """A tensor whose chunks are being hashed by all processors. Nobody may write to it until that is done."""
 
     def __init__(self, array: Array) -> None:
         self._array = np.ascontiguousarray(array).reshape(-1)
         self._dtype, self.bytes = dtype_of(self._array), self._array.nbytes
-        self._data = self._array.data.cast("B")
-        self._whole = self.bytes // CHUNK_BYTES
-        workers = threads() if self._whole >= PARALLEL_CHUNKS else 1
-        bounds = [self._whole * i // workers for i in range(workers + 1)]
-        spans = pairwise(bounds) if workers > 1 else ()
-        self._parts = [_pool().submit(_hashes, self._data, start, stop) for start, stop in spans]
+        whole = self._array.size // CHUNK
+        self._leaves = np.empty((whole, HASH_BYTES), np.uint8)
+        chunks = self._array[: whole * CHUNK].view(np.uint8).reshape(whole, CHUNK_BYTES)
+        self._parts: list[Future[None]] = []
+        if whole < PARALLEL_CHUNKS:
+            leaf_hashes(chunks, self._leaves)
+            return
+        workers = threads()
+        for start, stop in pairwise(whole * i // workers for i in range(workers + 1)):
+            self._parts.append(_pool().submit(leaf_hashes, chunks[start:stop], self._leaves[start:stop]))
 
     def leaves(self) -> list[bytes]:
-        """Leaf hashes of all chunks; waits for those that others compute."""
-        out = [leaf for part in self._parts for leaf in part.result()]
-        out += _hashes(self._data, len(out), self._whole)
+        """Leaf hashes of all chunks, when they are done."""
+        for part in self._parts:
+            part.result()
+        raw = self._leaves.tobytes()
+        out = [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
         if self.bytes % CHUNK_BYTES:
-            out.append(leaf_hash(chunk(self._array, self._whole)))
+            out.append(leaf_hash(chunk(self._array, len(out))))
         return out
 
     def root(self) -> bytes:
         return tensor_root_of(self._dtype, self._array.size, root(self.leaves()))
-
-
-def _hashes(data: memoryview, start: int, stop: int) -> list[bytes]:
-    """Leaf hashes of the whole chunks from `start` to `stop`."""
-    seed, out = sha256(LEAF), []
-    for at in range(start * CHUNK_BYTES, stop * CHUNK_BYTES, CHUNK_BYTES):
-        digest = seed.copy()
-        digest.update(data[at : at + CHUNK_BYTES])
-        out.append(digest.digest())
-    return out
 
 
 def chunk_hashes(array: Array) -> list[bytes]:

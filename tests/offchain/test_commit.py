@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offchain.commit import merkle, roots
+from offchain.commit import leaves, merkle, roots
 from offchain.commit.merkle import Position, Tree
 from offchain.commit.trace import Outputs, TensorTree, Trace
 from offchain.errors import BadBlob
@@ -124,12 +124,34 @@ def test_tensor_root_binds_dtype_and_length_and_takes_any_layout() -> None:
         roots.tensor_root(np.zeros(3, np.float64))
 
 
-def test_chunk_hashes_with_and_without_threads_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    array = np.random.default_rng(0).standard_normal(CHUNK * 131 + 5).astype(np.float32)
-    expected = roots.chunk_hashes(array)
-    monkeypatch.setattr(roots, "threads", lambda: 1)
+@pytest.mark.parametrize("workers", [1, 2, 3, 500])
+@pytest.mark.parametrize("native", [True, False])
+def test_chunk_hashes_are_the_same_however_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, workers: int, native: bool
+) -> None:
+    array = np.random.default_rng(0).standard_normal(CHUNK * 331 + 5).astype(np.float32)
+    padded = array.tobytes() + bytes(-4 * array.size % 4096)
+    expected = [sha256(b"\0" + padded[i : i + 4096]).digest() for i in range(0, len(padded), 4096)]
+    monkeypatch.setattr(roots, "threads", lambda: workers)
+    if not native:
+        monkeypatch.setattr(leaves, "native_loop", lambda: None)
     assert roots.chunk_hashes(array) == expected
-    assert roots.tensor_root(array[:1]) != roots.tensor_root(array[1:2])
+    assert roots.chunk_hashes(array[CHUNK:]) == expected[1:]
+
+
+def test_the_native_loop_is_there_and_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leaves.native_loop()
+    leaves.native_loop.cache_clear()
+    monkeypatch.setattr(leaves, "_LOOP", leaves._LOOP.replace("i64 4096)", "i64 4095)"))  # a loop that is wrong
+    assert leaves.native_loop() is None
+    leaves.native_loop.cache_clear()
+
+
+def test_without_openssl_there_is_no_native_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaves, "_OPENSSL", ("SHA256_Init", "no such function"))
+    leaves.native_loop.cache_clear()
+    assert leaves.native_loop() is None
+    leaves.native_loop.cache_clear()
 
 
 def test_roots_come_in_order_and_only_some_tensors_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
