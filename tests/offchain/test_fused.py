@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offchain.exec import make_executor
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from offchain.errors import BadInput
+from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.distributed import Group
 from offchain.exec.fused.blas import fastest
@@ -81,6 +81,7 @@ class FusedExecutor:
         self._patches: list[tuple[Any, int, Given]] = []
         self._arguments = [self._pointers(call) for call in self._plan.calls]
         self._threads = 0
+        self._turn = 0  # of whose step the arena holds
         self._runs: dict[tuple[int, int], list[Any]] = {}
 
     # --- the promises of Executor -----------------------------------------------------------------------------
@@ -106,9 +107,11 @@ class FusedExecutor:
             alone = FusedExecutor(self.graph, self._tensors.constants, self._tensors.datasets)
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
-        after = self._begin(state, t)
-        at = 0
+        after, at = self._begin(state, t), 0
+        turn = self._turn
         for n, end in enumerate(self._plan.ends):
+            if turn != self._turn:
+                raise OffchainError("another step began before all outputs of this one were taken")
             self._do(at, end)
             at = end
             yield self._output(n, after)
@@ -120,6 +123,7 @@ class FusedExecutor:
 
     def _begin(self, state: State, t: int) -> dict[int, Held]:
         self._step.value = t
+        self._turn += 1
         after = {slot.index: self._hold(slot) for slot in self._slots if slot.source is Source.NODE}
         for pointers, position, given in self._patches:
             held = after[given.index] if given.source is Source.NODE else state[given.index]

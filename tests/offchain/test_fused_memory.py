@@ -1,0 +1,61 @@
+"""What the fused executor promises of memory: states that last, states that are reused, one step at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from offchain.errors import OffchainError
+from offchain.exec.fused.executor import FusedExecutor
+from offchain.job import Job
+from offchain.lower import compile as lower
+
+
+@pytest.fixture(scope="module")
+def runs() -> tuple[FusedExecutor, list[np.ndarray]]:
+    torch.manual_seed(0)
+    task = lower(
+        Job(
+            model=nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)),
+            loss=lambda model, batch: nn.functional.cross_entropy(model(batch["x"]), batch["y"]),
+            optimizer=(torch.optim.Adam, {"lr": 1e-2}),
+            dataset={"x": torch.randn(20, 4), "y": torch.randint(0, 3, (20,))},
+            batch_size=5,
+            steps=10,
+            interval=5,
+        )
+    )
+    return FusedExecutor(task.graph, task.constants, task.datasets), list(task.state)
+
+
+def test_a_state_that_is_held_keeps_its_bits(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    fused, initial = runs
+    first = fused.load(initial)
+    states = [first]
+    for t in range(4):
+        states.append(fused.step(states[-1], t))
+    again = [fused.dump(fused.step(states[t], t)) for t in range(4)]
+    for kept, made in zip(states[1:], again, strict=True):
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(fused.dump(kept), made, strict=True))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(fused.dump(first), initial, strict=True))
+
+
+def test_steps_take_turns_in_the_memory_of_two_states(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    fused, initial = runs
+    state, places = fused.load(initial), set()
+    for t in range(6):
+        state = fused.step(state, t)
+        places.add(tuple(held.address for held in state))
+    assert len(places) == 2
+
+
+def test_outputs_of_a_step_that_another_overtook(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    fused, initial = runs
+    state = fused.load(initial)
+    outputs = fused.outputs(state, 0)
+    next(outputs)
+    fused.step(state, 0)
+    with pytest.raises(OffchainError, match="another step began"):
+        next(outputs)
