@@ -1,0 +1,91 @@
+"""Kernels that make each element from elements: maps, gathers, and the elements that exact totals make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Final
+
+import torch
+
+from offchain.exec.cuda.kernel import Kernel, kernel
+from offchain.exec.cuda.source import Source, power_above
+from offchain.ir.axes import coalesced
+from offchain.ir.graph import Input, Kind, Node, View
+from offchain.ir.graph import Source as Place
+from offchain.ir.primitives import DType
+
+BLOCK: Final = 1024  # elements of a program of the grid
+TYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
+
+
+class Elements(Source):
+    """One thread for each element of a shape: `index`, the condition `live` under which there is one, `coords`."""
+
+    def __init__(self, shape: tuple[int, ...], *lengths: int) -> None:
+        count = prod(shape)
+        super().__init__(count, *lengths)
+        size = min(power_above(count), BLOCK)
+        self.grid = (-(-count // size),)
+        self.index = self.block(0, size)
+        self.live = self.let(f"{self.index} < {count}")
+        self.coords = self.split(self.index, shape)
+
+
+def map_kernel(node: Node, out: View, length: int) -> Kernel:
+    """Writes a map's elements through the view `out`, of a tensor of `length`. Tensors: output, inputs, step."""
+    target = Input(Place.NODE, 0, node.dtype, length, out)
+    node = coalesced(replace(node, inputs=(*node.inputs, target)))
+    *inputs, target = node.inputs
+    f = Elements(node.shape, *(item.length for item in node.inputs))
+    value = f.program(node, f.coords, f.index, f.live)
+    if node.dtype is DType.F32:
+        value = f"device.canonical({value})"
+    address, _ = f.address(target.view, f.coords, node.shape, f.index)
+    f.do(f"tl.store(out + {address}, {value}, mask={f.live})")
+    types = {f"x{n}": TYPES[item.dtype] for n, item in enumerate(inputs)}
+    return kernel({"out": TYPES[node.dtype], **types, "step": torch.int32}, f, f.grid)
+
+
+def gather_kernel(node: Node) -> Kernel:
+    """Rows by index. Tensors: output, table, index."""
+    node = coalesced(node)
+    table, index = node.inputs
+    f = Elements(node.shape, table.length, index.length)
+    row = f.read(index, "x1", f.coords, node.shape, f.index, f.live)
+    address, inside = f.address(table.view, [*f.coords, row], (*node.shape, node.extent), f.index)
+    value = f.load("x0", address, f.live, f"({row} >= 0) & ({row} < {node.extent})", *inside)
+    f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
+    dtype = TYPES[node.dtype]
+    return kernel({"out": dtype, "x0": dtype, "x1": torch.int32}, f, f.grid)
+
+
+def round_kernel(
+    shape: tuple[int, ...], total: Input, tops: Sequence[Input], bits: int, dtype: torch.dtype, weights: Sequence[int]
+) -> Kernel:
+    """The elements that exact totals make. Tensors: output, totals, greatest magnitudes of each operand.
+
+    Totals are parts, one after the other in memory, which are added with their weights: in int64, whose wrapping does
+    no harm, as the whole fits.
+    """
+    node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *tops)))
+    first, *others = node.inputs
+    f = Elements(node.shape, total.length * len(weights))
+    address, _ = f.address(first.view, f.coords, node.shape, f.index)
+    parts = [f.load("total", f"{address} + {n * total.length}", f.live) for n in range(len(weights))]
+    terms = [f"{part}.to(tl.int64) * {weight}" for part, weight in zip(parts, weights, strict=True)]
+    value = f"({f.let(' + '.join(terms))}).to(tl.float64)"
+    for n, item in enumerate(others):
+        value += f" * device.back({f.read(item, f'top{n}', f.coords, node.shape, f.index, f.live)}, {bits})"
+    f.do(f"tl.store(out + {f.index}, device.canonical(({value}).to(tl.float32)), mask={f.live})")
+    types = {f"top{n}": torch.int32 for n in range(len(others))}
+    return kernel({"out": torch.float32, "total": dtype, **types}, f, f.grid)
+
+
+def unkey_kernel(length: int) -> Kernel:
+    """float32 of which these are the order keys. Tensors: output, keys."""
+    f = Elements((length,))
+    value = f"device.real(device.swapped({f.load('keys', f.index, f.live)}))"
+    f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
+    return kernel({"out": torch.float32, "keys": torch.int32}, f, f.grid)

@@ -1,0 +1,293 @@
+"""The fused executor on CUDA: equal to the reference, in Triton's interpreter where there is no GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from offchain.errors import BadInput
+from offchain.exec import make_executor, selfcheck
+from offchain.exec.cuda import engines, tuning
+from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
+from offchain.exec.cuda.tuning import Tuner, trial_operands
+from offchain.exec.fused.products import product_of
+from offchain.exec.reference import ReferenceExecutor
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.ir.primitives import DType
+from tests.strategies import Case, float_words, graphs, nodes, over_state
+
+GPU = torch.cuda.is_available()
+INTERPRETED = {} if GPU else {"TRITON_INTERPRET": "1"}
+with patch.dict(os.environ, INTERPRETED):  # Triton's own functions are what it says when they are first imported
+    pytest.importorskip("triton")
+    from offchain.exec.cuda import device, reductions  # noqa: F401
+    from offchain.exec.cuda.executor import CudaExecutor
+    from tests.ptx import Always
+
+DEVICE = torch.device("cuda" if GPU else "cpu")
+ENGINES = ["float64", "float32", "int8"]
+ROOT = Path(__file__).parents[2]
+F32, I32 = DType.F32, DType.I32
+pytestmark = [
+    *([pytest.mark.gpu] if GPU else []),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # NumPy's, in the interpreter
+]
+drawn = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=100 if GPU else 12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def interpreter() -> object:
+    with patch.dict(os.environ, INTERPRETED):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with patch.dict(os.environ, OFFCHAIN_KERNELS=str(tmp_path_factory.mktemp("kernels"))):
+        yield
+
+
+def words(arrays: Sequence[Array]) -> list[list[int]]:
+    return [array.reshape(-1).view(np.uint32).tolist() for array in arrays]
+
+
+def executor(case: Case, engine: str | None = None) -> CudaExecutor:
+    tuner = None if engine is None else Always(engine, DEVICE)
+    return CudaExecutor(case.graph, case.constants, case.datasets, str(DEVICE), tuner=tuner)
+
+
+def assert_same(case: Case, engine: str | None = None) -> None:
+    truth, fast = ReferenceExecutor(case.graph, case.constants, case.datasets), executor(case, engine)
+    slow_state, fast_state = truth.load(case.state), fast.load(case.state)
+    assert words(fast.trace(fast_state, case.t)) == words(truth.trace(slow_state, case.t))
+    slow_next, fast_next = truth.step(slow_state, case.t), fast.step(fast_state, case.t)
+    assert words(fast.dump(fast_next)) == words(truth.dump(slow_next))
+    assert words(fast.dump(fast_state)) == words(case.state)
+
+
+# --- the reference -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@drawn
+@given(data=st.data(), engine=st.sampled_from(ENGINES))
+def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject, engine: str) -> None:
+    assert_same(data.draw(nodes(kind)), engine)
+
+
+@drawn
+@given(case=graphs())
+def test_graphs_equal_the_reference_with_engines_of_its_own_choice(case: Case) -> None:
+    assert_same(case)
+
+
+@pytest.mark.parametrize("check", [selfcheck.together, selfcheck.apart])
+def test_every_primitive_on_special_words(check: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "_passed", set())
+    monkeypatch.setattr(selfcheck, "together", check)
+    selfcheck.require_bits("fused", str(DEVICE), lambda *given: CudaExecutor(*given, device=str(DEVICE)))
+
+
+def dot(rows: int, columns: int, extent: int, bits: int, down: bool = False) -> Node:
+    """A product of matrices; `down` has k as the farther axis of both in memory."""
+    left = View.strided((rows, columns, extent), (1, 0, rows) if down else (extent, 0, 1))
+    right = View.strided((rows, columns, extent), (0, 1, columns) if down else (0, extent, 1))
+    reads = (Input(Source.STATE, 0, F32, rows * extent, left), Input(Source.STATE, 1, F32, columns * extent, right))
+    return Node(Kind.DOT, F32, (rows, columns), reads, extent, bits)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("down", "bits"), [(False, 21), (True, 8)])
+def test_a_product_whose_k_is_shared_by_programs(
+    engine: str, down: bool, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reductions, "TILE", 32)
+    node = dot(3, 5, 70, bits, down)
+    sides = product_of(node).first, product_of(node).second
+    assert all(reductions.is_split(side.item, side.shape, node.extent) for side in sides)
+    rng = np.random.default_rng(bits)
+    state = [float_words(rng, item.length, "normal") for item in node.inputs]
+    state[0][7] *= np.float32(2.0**100)
+    assert_same(over_state([node], state), engine)
+
+
+@pytest.mark.parametrize("dtype", list(DType))
+def test_few_results_of_many_terms(dtype: DType) -> None:
+    """What programs join by atomic operations: sum, max, and rows scattered by an index or by a mask."""
+    rng, k = np.random.default_rng(0), 9000
+    real, whole = float_words(rng, 2 * k, "normal"), rng.integers(-(2**31), 2**31, 2 * k, dtype=np.int32)
+    index = rng.integers(-1, 4, k, dtype=np.int32)
+    view = View.strided((2, k), (k, 1))
+    x = Input(Source.STATE, int(dtype is I32), dtype, 2 * k, view)
+    made = [Node(Kind.MAX, dtype, (2,), (x,), k)]
+    if dtype is F32:
+        rows = Input(Source.STATE, 0, F32, 2 * k, View.strided((3, 2, k), (0, k, 1)))
+        named = Input(Source.STATE, 2, I32, k, View.strided((3, 2, k), (0, 0, 1)))
+        made += [Node(Kind.SUM, F32, (2,), (x,), k, 31), Node(Kind.SCATTER_ADD, F32, (3, 2), (rows, named), k, 31)]
+    assert_same(over_state(made, [real, whole, index]))
+
+
+# --- engines -----------------------------------------------------------------------------------------------------
+
+
+def totals(engine: Engine, operands: Sequence[torch.Tensor]) -> torch.Tensor:
+    packed = [packing.pack(q) for packing, q in zip(engine.packings, operands, strict=True)]
+    found = torch.empty(len(engine.weights) * engine.part, dtype=engine.total, device=DEVICE)
+    engine(found, *packed)
+    return engine.whole(found)
+
+
+@pytest.mark.parametrize("bits", [2, 7, 8, 9, 15, 16, 21, 23, 24, 27])
+@pytest.mark.parametrize("down", [False, True])
+def test_engines_agree_on_integers_of_all_bits(bits: int, down: bool) -> None:
+    made = engines.engines(product_of(dot(5, 33, 2 if bits == 27 else 40, bits, down)), bits)
+    assert len(made) == 2 + (bits <= 8)
+    for operands in (
+        trial_operands(made[0], DEVICE),
+        [torch.full_like(q, 1 - 2 ** (bits - 1)) for q in _ones(made[0])],
+    ):
+        exact = operands[0] @ operands[1].transpose(1, 2) if not GPU else None
+        first = totals(made[0], operands)
+        assert exact is None or torch.equal(first, exact)
+        assert all(torch.equal(totals(engine, operands), first) for engine in made[1:])
+
+
+def _ones(engine: Engine) -> list[torch.Tensor]:
+    return [torch.ones_like(q) for q in trial_operands(engine, DEVICE)]
+
+
+@pytest.mark.parametrize("bits", [8, 15])
+def test_int8_sums_that_are_as_long_as_an_int32_holds(bits: int) -> None:
+    """Digits of -128 wherever the bits allow them, which only numbers of more than eight bits have."""
+    for extent in (INT8_TERMS // digits_of(bits) // 16 * 16, INT8_TERMS + 1):
+        product = product_of(dot(2, 3, extent, bits))
+        value = max(-sum(128 * 256**n for n in range(digits_of(bits) - 1)), 1 - (1 << (bits - 1))) if bits > 8 else -127
+        operands = [torch.full_like(q, value) for q in _ones(Int8(product, bits))]
+        found = totals(Int8(product, bits), operands)
+        assert found.unique().tolist() == [value * value * extent]
+        assert torch.equal(found, totals(Float64(product, bits), operands))
+
+
+def test_digits_hold_their_integers() -> None:
+    assert [digits_of(bits) for bits in (2, 8, 9, 15, 16, 23, 24, 27)] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_float32_engine_gives_way_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    product = product_of(dot(4, 4, 64, 8))
+    single = engines.engines(product, 8)[1]
+    operands = trial_operands(single, DEVICE)
+    expected = totals(single, operands)
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert [engine.name for engine in engines.engines(product, 8)] == ["float64", "int8"]
+        assert torch.equal(totals(single, operands), expected)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert [engine.name for engine in engines.engines(product, 8)] == ["float64", "int8"]
+
+
+# --- which engine ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OFFCHAIN_KERNELS", str(tmp_path))
+    return tmp_path
+
+
+def test_a_product_is_tried_once_and_remembered(empty_cache: Path) -> None:
+    tuner = Tuner(DEVICE)
+    made = [engines.engines(product_of(dot(8, 8, k, bits)), bits) for k, bits in ((32, 8), (32, 21), (64, 21))]
+    chosen = [tuner.choose(choices).name for choices in made]
+    assert [tuner.choose(choices).name for choices in made] == chosen
+    assert tuner.measured == 3
+    again = Tuner(DEVICE)
+    assert [again.choose(choices).name for choices in made] == chosen
+    assert again.measured == 0
+    (entry,) = empty_cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1])
+    assert Tuner(DEVICE)._chosen == {}
+
+
+def test_the_fastest_that_is_right_is_taken(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engines.engines(product_of(dot(8, 8, 32, 8)), 8)
+    took = {"float64": 3.0, "float32": 2.0, "int8": 1.0}
+    right = tuning.Tuner._try
+    wrong: list[str] = []
+
+    def tried(self: Tuner, engine: Engine, operands: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
+        if engine.name in wrong[:1]:
+            return right(self, engine, operands)[0] + 1, took[engine.name]
+        if engine.name in wrong:
+            raise RuntimeError("the device has no such product")
+        return right(self, engine, operands)[0], took[engine.name]
+
+    monkeypatch.setattr(tuning.Tuner, "_try", tried)
+    for wrong[:], expected in (([], "int8"), (["int8"], "float32"), (["int8", "float32"], "float64")):
+        assert Tuner(DEVICE)._fastest(made).name == expected
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+def one_node() -> Case:
+    return over_state([dot(2, 2, 3, 8)], [np.ones(6, np.float32), np.ones(6, np.float32)])
+
+
+def test_without_triton_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(BadInput, match="fused needs Triton on cuda: pip install triton, or take --executor torch"):
+        make_executor("fused", one_node().graph, [], [], "cuda")
+
+
+def test_kernels_on_a_cpu_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(BadInput, match="TRITON_INTERPRET=1"):
+        CudaExecutor(one_node().graph, [], [], "cpu")
+
+
+def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> None:
+    from offchain.exec.cuda import kernel
+
+    kernel._functions.cache_clear()
+    assert_same(one_node(), "int8")
+    sources = sorted(empty_cache.glob("*.py"))
+    texts = [source.read_text() for source in sources]
+    assert texts and all("@triton.jit" in text for text in texts)
+    sources[0].write_text("raise SystemExit")
+    kernel._functions.cache_clear()
+    assert_same(one_node(), "int8")
+    assert [source.read_text() for source in sources] == texts
+
+
+# --- the compiler ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def instructions(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Every PTX instruction of the self-check's kernels, by a process in which nothing is interpreted."""
+    settings_ = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    settings_["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+    command = [sys.executable, "-W", "error", "-m", "tests.ptx"]
+    done = subprocess.run(command, cwd=ROOT, env=settings_, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_compiled_kernels_round_correctly_and_keep_subnormals(instructions: set[str]) -> None:
+    from tests.ptx import FORBIDDEN
+
+    assert {"div.rn.f32", "sqrt.rn.f32", "mul.rn.f32", "add.rn.f32", "mul.rn.f64"} <= instructions
+    assert [text for text in sorted(instructions) if FORBIDDEN.search(text)] == []
