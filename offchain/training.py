@@ -120,12 +120,19 @@ class Run:
 class Training(Run):
     """A job compiled to a task, and its run. The job's model keeps the values that it has."""
 
-    def __init__(self, job: Job, executor: str = "fused", device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        executor: str = "fused",
+        device: str = "cpu",
+        threads: int | None = None,
+        group: Group | None = None,
+    ) -> None:
         from offchain.lower import compile as lower
 
         self.job = job
         self._initial = _tensors(job)
-        super().__init__(lower(job), executor, device, threads)
+        super().__init__(lower(job), executor, device, threads, group=group)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Present parameters and buffers, for `load_state_dict` of the model or of a copy of it."""
@@ -217,10 +224,17 @@ class PlainTraining:
 
 
 def compile(
-    job: Job | None = None, *, executor: str = "fused", device: str = "cpu", threads: int | None = None, **fields: Any
+    job: Job | None = None,
+    *,
+    executor: str = "fused",
+    device: str = "cpu",
+    threads: int | None = None,
+    group: Group | None = None,
+    **fields: Any,
 ) -> Training:
     """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
 
+    With a group (`offchain.exec.distributed.joined`) its processes, which must compile the same job, share every step.
     Without `interval` there is a checkpoint every 100 steps, or at the next smaller divisor of `steps`.
     Raises BadInput or Unsupported in one line.
     """
@@ -234,7 +248,7 @@ def compile(
             job = Job(**fields)
         except TypeError as error:
             raise BadInput(f"compile: {str(error).replace('Job.__init__()', 'a job')}") from error
-    return Training(job, executor, device, threads)
+    return Training(job, executor, device, threads, group)
 
 
 def _tensors(job: Job) -> dict[str, Tensor]:
