@@ -77,14 +77,22 @@ class Group:
 
 @contextmanager
 def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Group | None]:
-    """The processes that torchrun started with this one; None where there is no other. Raises ProcessGone."""
+    """The processes that torchrun started with this one; None where there is no other.
+
+    Raises ProcessGone, or BadInput for a device that there is not.
+    """
     size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     if size == 1:
         yield None
         return
-    backend = "nccl" if torch.device(device).type == "cuda" else "gloo"
+    on_cuda = device.partition(":")[0] == "cuda"
     try:
-        dist.init_process_group(backend, timeout=patience)
+        if on_cuda:
+            torch.cuda.set_device(own_device(device))
+    except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
+        raise BadInput(f"process {rank} of {size}, device {device!r}: {_reason(error)}") from error
+    try:
+        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
     yield Group(rank, size)

@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from offchain.exec.shards import REDUCTIONS, share
+from offchain.ir.graph import Graph, Kind
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.taskfile import Task
@@ -64,6 +66,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         paths.append(folder / f"{each.name}.task")
         compile(each).save(paths[-1])
     return paths
+
+
+def products(graph: Graph) -> int:
+    """Multiplications of all products."""
+    return sum(node.length * node.extent for node in graph.nodes if node.kind is Kind.DOT)
+
+
+@pytest.mark.parametrize("processes", [2, 4, 5])
+def test_layers_are_shared_out_whole(processes: int, files: list[Path]) -> None:
+    """No product is made twice, and nothing but reductions over the batch is joined."""
+    for file in files:
+        graph = Task.load(file).graph
+        parts = [share(graph, processes, rank) for rank in range(processes)]
+        assert sum(products(part.graph) for part in parts) == products(graph)
+        for part in parts:
+            joined = [node for node, how in zip(part.graph.nodes, part.joined, strict=True) if how]
+            assert joined
+            assert all(node.kind in REDUCTIONS for node in joined)
 
 
 def torchrun(processes: int, *args: object) -> subprocess.CompletedProcess[str]:
