@@ -86,11 +86,11 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Grou
         yield None
         return
     on_cuda = device.partition(":")[0] == "cuda"
-    try:
-        if on_cuda:
-            torch.cuda.set_device(own_device(device))
-    except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
-        raise BadInput(f"process {rank} of {size}, device {device!r}: {_reason(error)}") from error
+    if on_cuda:
+        gpu, count = own_device(device), torch.cuda.device_count()
+        if gpu not in [f"cuda:{n}" for n in range(count)]:
+            raise BadInput(f"process {rank} of {size}: device {gpu!r}, and torch sees {count} GPUs here")
+        torch.cuda.set_device(gpu)
     try:
         dist.init_process_group("nccl" if on_cuda else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:

@@ -146,6 +146,14 @@ def test_more_processes_than_rows_are_refused(files: list[Path]) -> None:
     assert lines == [f"error: {ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"]
 
 
+@pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there is one here")
+def test_a_gpu_that_is_not_there_is_refused(files: list[Path]) -> None:
+    done = torchrun(2, "offchain", "run", files[0], "--executor", "torch", "--device", "cuda")
+    lines = [told for told in done.stderr.splitlines() if told.startswith("error: ")]
+    wanted = {f"error: process {n} of 2: device 'cuda:{n}', and torch sees 0 GPUs here" for n in range(2)}
+    assert lines and set(lines) <= wanted
+
+
 @pytest.mark.parametrize("how", ["--leave", "--stop"])
 def test_a_process_that_is_gone_is_an_error_and_no_hang(how: str, files: list[Path]) -> None:
     began = time.monotonic()
