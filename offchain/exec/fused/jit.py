@@ -16,7 +16,6 @@ import llvmlite.binding as llvm
 import torch
 
 from offchain import __version__
-from offchain.exec.cache import cache_folder as cache_folder
 from offchain.exec.cache import keep, kept
 from offchain.exec.fused.kernel import Kernel
 
