@@ -13,7 +13,7 @@ from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.kernel import Kernel, require_triton
 from offchain.exec.cuda.plan import Call, Planner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given
+from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, Within
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
 
@@ -67,7 +67,7 @@ class CudaExecutor:
             self._do(at, end, given)
             at = end
             where, node = self._plan.outputs[n], self.graph.nodes[n]
-            held = self._view(where, TYPES[node.dtype]) if isinstance(where, Buffer) else given[where]
+            held = given[where] if isinstance(where, Given) else self._view(where, TYPES[node.dtype])
             yield _download(held[: node.length])
 
     def trace(self, state: State, t: int) -> list[Array]:
@@ -104,13 +104,15 @@ class CudaExecutor:
 
     def _bound(self, call: Call) -> list[torch.Tensor | Given]:
         return [
-            self._view(tensor, dtype) if isinstance(tensor, Buffer) else tensor
+            tensor if isinstance(tensor, Given) else self._view(tensor, dtype)
             for tensor, dtype in zip(call.tensors, call.launch.types, strict=True)
         ]
 
-    def _view(self, buffer: Buffer, dtype: torch.dtype) -> torch.Tensor:
+    def _view(self, tensor: Buffer | Within, dtype: torch.dtype) -> torch.Tensor:
+        """From where it lies to the end of its buffer."""
+        buffer, offset = (tensor.buffer, tensor.offset) if isinstance(tensor, Within) else (tensor, 0)
         start = -self._arena.data_ptr() % ALIGN + buffer.place
-        return self._arena[start : start + buffer.bytes].view(dtype)
+        return self._arena[start + offset : start + buffer.bytes].view(dtype)
 
     def _upload(self, array: Array) -> torch.Tensor:
         return torch.tensor(array, device=self.device)

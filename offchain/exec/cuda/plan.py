@@ -23,7 +23,7 @@ from offchain.exec.cuda.reductions import (
     total_kernel,
 )
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, place
+from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, Tensor, Within, place
 from offchain.exec.fused.products import product_of
 from offchain.exec.fused.reductions import scatters_rows
 from offchain.exec.pieces import pieces
@@ -32,7 +32,7 @@ from offchain.ir.graph import Graph, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
 
 _LOWEST: Final = -(1 << 31)
-Tensor = Buffer | Given
+_SMALL: Final = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,12 @@ class Planner:
         self.graph, self.tuner = graph, tuner
         self.plan = Plan()
         self._buffers: list[Buffer] = []
-        self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
+        self._zeros = self._buffer(torch.int32, 0)  # of small tensors that start as zeros, set at once before all else
+        self._packs: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
         self._kept = {slot.index for slot in graph.slots if slot.source is Source.NODE}
 
     def make(self) -> Plan:
+        self.call(Fill(0, (torch.int32,)), self._zeros)
         for n, node in enumerate(self.graph.nodes):
             out = Given(Source.NODE, n) if n in self._kept else self._buffer(torch.int32, node.length)
             self.plan.outputs.append(out)
@@ -72,8 +74,9 @@ class Planner:
 
     def call(self, launch: Launch, *tensors: Tensor) -> None:
         for tensor in tensors:
-            if isinstance(tensor, Buffer):
-                tensor.last = len(self.plan.calls)
+            held = tensor.buffer if isinstance(tensor, Within) else tensor
+            if isinstance(held, Buffer):
+                held.last = len(self.plan.calls)
         self.plan.calls.append(Call(launch, tensors))
 
     def source(self, item: Input) -> Tensor:
@@ -117,7 +120,7 @@ class Planner:
             return
         sources = [self.source(item) for item in node.inputs]
         item, columns = column_operand(node)
-        top, total = self._top(item, columns, node.extent), self._zeros(torch.int64, node.length)
+        top, total = self._top(item, columns, node.extent), self._zeroed(torch.int64, node.length)
         self.call(scatter_kernel(node), total, top, *sources)
         whole = View.contiguous(node.shape)
         column = View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:]))
@@ -139,17 +142,17 @@ class Planner:
         if not is_split(item, node.shape, node.extent):
             self.call(sum_kernel(node, masked), out, *sources)
             return
-        top, total = self._top(item, node.shape, node.extent), self._zeros(torch.int64, node.length)
+        top, total = self._top(item, node.shape, node.extent), self._zeroed(torch.int64, node.length)
         self.call(total_kernel(node, masked), total, top, *sources)
         whole = View.contiguous(node.shape)
         self._round(node, out, total, _dense(node, whole), [(top, _dense(node, whole))])
 
-    def _top(self, item: Input, shape: tuple[int, ...], extent: int) -> Buffer:
-        top = self._zeros(torch.int32, prod(shape))
+    def _top(self, item: Input, shape: tuple[int, ...], extent: int) -> Tensor:
+        top = self._zeroed(torch.int32, prod(shape))
         self.call(top_kernel(item, shape, extent), top, self.source(item))
         return top
 
-    def _packed(self, node: Node, side: int, engine: Engine) -> tuple[Buffer, Buffer]:
+    def _packed(self, node: Node, side: int, engine: Engine) -> tuple[Tensor, Tensor]:
         """A quantised operand and its tops; the same for all products that read the same in the same way."""
         product, packing = engine.product, engine.packings[side]
         operand, item = (product.first, product.second)[side], node.inputs[product.operands[side]]
@@ -157,7 +160,7 @@ class Planner:
         if key not in self._packs:
             rows, split = prod(operand.shape), is_split(operand.item, operand.shape, packing.padded)
             reads = (operand.item, operand.shape, node.extent)
-            top = self._top(*reads) if split else self._buffer(torch.int32, rows)
+            top: Tensor = self._top(*reads) if split else self._buffer(torch.int32, rows)
             q = self._buffer(packing.dtype, packing.length)
             self.call(pack_kernel(operand.item, operand.shape, node.bits, packing), q, top, self.source(item))
             self._packs[key] = q, top
@@ -167,27 +170,36 @@ class Planner:
         self,
         node: Node,
         out: Tensor,
-        total: Buffer,
+        total: Tensor,
         read: Input,
-        tops: Sequence[tuple[Buffer, Input]],
+        tops: Sequence[tuple[Tensor, Input]],
         dtype: torch.dtype = torch.int64,
         weights: Sequence[int] = (1,),
     ) -> None:
         kernel = round_kernel(node.shape, read, [item for _, item in tops], node.bits, dtype, weights)
         self.call(kernel, out, total, *(top for top, _ in tops))
 
-    def _zeros(self, dtype: torch.dtype, length: int) -> Buffer:
-        buffer = self._buffer(dtype, length)
-        self.call(Fill(0, (dtype,)), buffer)
-        return buffer
+    def _zeroed(self, dtype: torch.dtype, length: int) -> Buffer | Within:
+        """Zeros. A large tensor takes a launch of its own and not memory for all of the step."""
+        size = _aligned(dtype.itemsize * length)
+        if size > _SMALL:
+            buffer = self._buffer(dtype, length)
+            self.call(Fill(0, (dtype,)), buffer)
+            return buffer
+        self._zeros.bytes += size
+        return Within(self._zeros, self._zeros.bytes - size)
 
     def _buffer(self, dtype: torch.dtype, length: int) -> Buffer:
         at = len(self.plan.calls)
-        self._buffers.append(Buffer(-(-length * dtype.itemsize // ALIGN) * ALIGN, at, at))
+        self._buffers.append(Buffer(_aligned(dtype.itemsize * length), at, at))
         return self._buffers[-1]
 
 
 _NOWHERE: Final = (Source.NODE, 0, DType.F32)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
 
 
 def _dense(node: Node, view: View) -> Input:
