@@ -100,8 +100,8 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Grou
 
 
 def _reason(error: Exception) -> str:
-    """The first line, without the place in torch's sources."""
-    return re.sub(r"^\[[^]]*\]\s*", "", str(error).strip()).splitlines()[0]
+    """The first sentence, without the place in torch's sources."""
+    return re.sub(r"^\[[^]]*\]\s*", "", str(error).strip()).splitlines()[0].split(". ")[0]
 
 
 def own_device(device: str) -> str:
