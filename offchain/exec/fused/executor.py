@@ -15,7 +15,7 @@ from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.distributed import Group
 from offchain.exec.fused.blas import fastest
-from offchain.exec.fused.jit import compiler
+from offchain.exec.fused.jit import CALL_WORDS, compiler
 from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.fused.planner import Planner
 from offchain.exec.memory import memory_for, memory_of, shown
@@ -145,7 +145,7 @@ class FusedExecutor:
                 self._join(part)
                 continue
             with self._blas.alone():
-                self._compiler.run(part, len(part) // 4)
+                self._compiler.run(part, len(part) // CALL_WORDS)
 
     def _parts(self, begin: int, end: int) -> Iterator[Any]:
         """Calls between two joins as one array, and the joins."""
@@ -154,7 +154,7 @@ class FusedExecutor:
             if isinstance(call, Call):
                 kernel = call.kernel
                 threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
-                row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads]
+                row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads, 0]
                 continue
             yield (ctypes.c_int64 * len(row))(*row)
             yield call

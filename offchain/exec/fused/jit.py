@@ -29,6 +29,7 @@ _DECLARATIONS: Final = "\n".join(
         ("i32", "fptosi.sat.i32.f32", ["float"]),
         ("i32", "smax.i32", ["i32", "i32"]),
         ("i64", "smax.i64", ["i64", "i64"]),
+        ("i64", "smin.i64", ["i64", "i64"]),
         ("i32", "smin.i32", ["i32", "i32"]),
         ("i32", "ctlz.i32", ["i32", "i1"]),
     ]
@@ -36,14 +37,14 @@ _DECLARATIONS: Final = "\n".join(
 _BLAS: Final = "\n".join(
     f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
 )
-# Calls in order; each shares its tasks evenly among its threads, which torch's own OpenMP keeps.
+CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
+SHARES: Final = 4  # of the tasks, for each thread: one that is held up leaves what is left to the others
+# Calls in order; the threads that torch's own OpenMP keeps take share by share of a call's tasks.
 _THREADS: Final = """
-declare i32 @omp_get_thread_num()
 declare i32 @omp_get_num_threads()
 declare void @GOMP_parallel(ptr, ptr, i32, i32)
 """
 _ALONE: Final = """
-define i32 @omp_get_thread_num() { ret i32 0 }
 define i32 @omp_get_num_threads() { ret i32 1 }
 define void @GOMP_parallel(ptr %member, ptr %call, i32 %threads, i32 %flags) {
   call void %member(ptr %call)
@@ -52,21 +53,30 @@ define void @GOMP_parallel(ptr %member, ptr %call, i32 %threads, i32 %flags) {
 """
 _TEAM: Final = f"""{_THREADS}
 define internal void @member(ptr %call) {{
-  %i = call i32 @omp_get_thread_num()
+start:
   %n = call i32 @omp_get_num_threads()
-  %number = zext i32 %i to i64
   %threads = zext i32 %n to i64
   %f = load ptr, ptr %call
   %pa = getelementptr i64, ptr %call, i64 1
   %args = load ptr, ptr %pa
   %pt = getelementptr i64, ptr %call, i64 2
   %tasks = load i64, ptr %pt
-  %a = mul i64 %tasks, %number
-  %lo = udiv i64 %a, %threads
-  %next = add i64 %number, 1
-  %b = mul i64 %tasks, %next
-  %hi = udiv i64 %b, %threads
+  %taken = getelementptr i64, ptr %call, i64 4
+  %shares = mul i64 %threads, {SHARES}
+  %whole = add i64 %tasks, %shares
+  %up = sub i64 %whole, 1
+  %share = udiv i64 %up, %shares
+  br label %head
+head:
+  %lo = atomicrmw add ptr %taken, i64 %share monotonic
+  %more = icmp slt i64 %lo, %tasks
+  br i1 %more, label %body, label %done
+body:
+  %end = add i64 %lo, %share
+  %hi = call i64 @llvm.smin.i64(i64 %end, i64 %tasks)
   call void %f(ptr %args, i64 %lo, i64 %hi)
+  br label %head
+done:
   ret void
 }}
 
@@ -78,7 +88,7 @@ head:
   %more = icmp slt i64 %n, %count
   br i1 %more, label %body, label %done
 body:
-  %at = mul i64 %n, 4
+  %at = mul i64 %n, {CALL_WORDS}
   %call = getelementptr i64, ptr %calls, i64 %at
   %pw = getelementptr i64, ptr %call, i64 3
   %wanted = load i64, ptr %pw
@@ -86,6 +96,8 @@ body:
   br i1 %many, label %team, label %alone
 team:
   %threads = trunc i64 %wanted to i32
+  %taken = getelementptr i64, ptr %call, i64 4
+  store i64 0, ptr %taken
   call void @GOMP_parallel(ptr @member, ptr %call, i32 %threads, i32 0)
   br label %next
 alone:
@@ -172,7 +184,7 @@ def _find_openmp() -> bool:
     """Makes the threads of the OpenMP that torch brought known to the kernels' linker; whether there is one."""
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
         library = ctypes.CDLL(str(path))
-        for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
+        for name in ("GOMP_parallel", "omp_get_num_threads"):
             llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
         return True
     return False
