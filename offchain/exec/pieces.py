@@ -6,6 +6,7 @@ constants. Along a stretch the choice is known and the other parts need not be r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -36,6 +37,17 @@ def pieces(node: Node) -> tuple[Piece, ...]:
     if len(cuts[axis]) > MAX_PIECES:
         return ()
     return tuple(Piece(axis, lo, hi, restricted(node, axis, lo, hi)) for lo, hi in pairwise(cuts[axis]))
+
+
+def cuts(node: Node, out: View) -> Iterator[tuple[Node, View]]:
+    """Maps that together write what the node writes through `out`, each with its own view; itself where it is one."""
+    parts = pieces(node)
+    if not parts:
+        yield node, out
+    for part in parts:
+        axes = list(out.axes)
+        axes[part.axis] = replace(axes[part.axis], hi=part.hi - part.lo)
+        yield from cuts(part.node, View(out.offset + out.axes[part.axis].stride * part.lo, tuple(axes)))
 
 
 def _comparisons(node: Node) -> dict[int, set[int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.kernel import Kernel, require_triton
@@ -47,6 +48,7 @@ class CudaExecutor:
             self._prepare(watch)
         self._arena = torch.empty(self._plan.arena + ALIGN, dtype=torch.uint8, device=self.device)
         self._arguments = [self._bound(call) for call in self._plan.calls]
+        self._turn = 0  # of whose step the arena holds
 
     # --- the promises of Executor -------------------------------------------------------------------------------------
 
@@ -63,7 +65,10 @@ class CudaExecutor:
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
         given, at = self._begin(state, t), 0
+        turn = self._turn
         for n, end in enumerate(self._plan.ends):
+            if turn != self._turn:
+                raise OffchainError("another step began before all outputs of this one were taken")
             self._do(at, end, given)
             at = end
             where, node = self._plan.outputs[n], self.graph.nodes[n]
@@ -78,6 +83,7 @@ class CudaExecutor:
     def _begin(self, state: State, t: int) -> dict[Given, torch.Tensor]:
         """Where everything is that lies outside the arena, with room for what the state after keeps."""
         self._given[STEP].fill_(t)
+        self._turn += 1
         given = self._given | {Given(Source.STATE, n): tensor for n, tensor in enumerate(state)}
         for where, node in zip(self._plan.outputs, self.graph.nodes, strict=True):
             if isinstance(where, Given):

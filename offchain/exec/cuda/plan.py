@@ -26,7 +26,7 @@ from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, Tensor, Within, place
 from offchain.exec.fused.products import product_of
 from offchain.exec.fused.reductions import scatters_rows
-from offchain.exec.pieces import pieces
+from offchain.exec.pieces import cuts
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Graph, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
@@ -84,17 +84,11 @@ class Planner:
 
     # --- kinds --------------------------------------------------------------------------------------------------------
 
-    def map(self, node: Node, out: Tensor, view: View | None = None, length: int = 0) -> None:
+    def map(self, node: Node, out: Tensor) -> None:
         """Piece by piece where it chooses by a coordinate."""
-        view, length = view or View.contiguous(node.shape), length or node.length
-        for piece in pieces(node):
-            axes = list(view.axes)
-            axes[piece.axis] = replace(axes[piece.axis], hi=piece.hi - piece.lo)
-            offset = view.offset + view.axes[piece.axis].stride * piece.lo
-            self.map(piece.node, out, View(offset, tuple(axes)), length)
-        if not pieces(node):
-            sources = [self.source(item) for item in node.inputs]
-            self.call(map_kernel(node, view, length), out, *sources, STEP)
+        for part, view in cuts(node, View.contiguous(node.shape)):
+            sources = [self.source(item) for item in part.inputs]
+            self.call(map_kernel(part, view, node.length), out, *sources, STEP)
 
     def gather(self, node: Node, out: Tensor) -> None:
         self.call(gather_kernel(node), out, *(self.source(item) for item in node.inputs))

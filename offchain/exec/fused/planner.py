@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from math import prod
 from typing import Final
@@ -21,7 +20,7 @@ from offchain.exec.fused.reductions import (
     sum_kernel,
 )
 from offchain.exec.fused.together import Bucket
-from offchain.exec.pieces import pieces
+from offchain.exec.pieces import cuts
 from offchain.exec.shards import Share
 from offchain.ir.graph import Input, Kind, Node, Source, View
 
@@ -68,17 +67,10 @@ class Planner:
 
     # --- kinds ----------------------------------------------------------------------------------------------------
 
-    def map(self, node: Node, out: Tensor, view: View | None = None) -> None:
+    def map(self, node: Node, out: Tensor) -> None:
         """Piece by piece where it chooses by a coordinate."""
-        view = view or View.contiguous(node.shape)
-        for piece in pieces(node):
-            axes = list(view.axes)
-            axes[piece.axis] = replace(axes[piece.axis], hi=piece.hi - piece.lo)
-            offset = view.offset + view.axes[piece.axis].stride * piece.lo
-            self.map(piece.node, out, View(offset, tuple(axes)))
-        if not pieces(node):
-            sources = [self.source(item) for item in node.inputs]
-            self.call(map_kernel(node, view), out, *sources, STEP)
+        for part, view in cuts(node, View.contiguous(node.shape)):
+            self.call(map_kernel(part, view), out, *(self.source(item) for item in part.inputs), STEP)
 
     def sum(self, node: Node, out: Tensor) -> None:
         self.call(sum_kernel(node), out, self.source(node.inputs[0]))
