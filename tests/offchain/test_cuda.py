@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offchain.errors import BadInput
+from offchain.errors import BadInput, OffchainError
 from offchain.exec import make_executor, selfcheck
 from offchain.exec.cuda import engines, tuning
 from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
@@ -23,8 +23,8 @@ from offchain.exec.cuda.tuning import Tuner, trial_operands
 from offchain.exec.fused.products import product_of
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Input, Kind, Node, Source, View
-from offchain.ir.primitives import DType
+from offchain.ir.graph import Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.primitives import DType, Instr, Op
 from tests.strategies import Case, float_words, graphs, nodes, over_state
 
 GPU = torch.cuda.is_available()
@@ -90,6 +90,19 @@ def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject, engine: str)
 @given(case=graphs())
 def test_graphs_equal_the_reference_with_engines_of_its_own_choice(case: Case) -> None:
     assert_same(case)
+
+
+def test_outputs_of_a_step_that_another_overtook() -> None:
+    item = Input(Source.STATE, 0, F32, 1, View.contiguous((1,)))
+    copy = Node(Kind.MAP, F32, (1,), (item,), program=(Instr(Op.INPUT),))
+    log = Slot(TensorSpec("log", F32, (1, 1)), Source.NODE, 1)
+    fast = CudaExecutor(Graph((copy, copy), (log,), (), (), (), (), ("loss",)), [], [], str(DEVICE))
+    state = fast.load([np.zeros(1, np.float32)])
+    outputs = fast.outputs(state, 0)
+    next(outputs)
+    fast.step(state, 0)
+    with pytest.raises(OffchainError, match="another step began"):
+        next(outputs)
 
 
 @pytest.mark.parametrize("check", [selfcheck.together, selfcheck.apart])

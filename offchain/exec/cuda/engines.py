@@ -13,6 +13,7 @@ the parts, each times its weight. Three ways, one result:
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -83,7 +84,7 @@ class Packing:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Engine(ABC):
     """One way to the totals of one product. Called with totals (parts, batch, rows, columns) and both operands."""
 
     product: Product
@@ -92,19 +93,22 @@ class Engine:
     name = ""
 
     @property
+    @abstractmethod
     def packings(self) -> tuple[Packing, Packing]:
-        raise NotImplementedError
+        """How the operands lie."""
 
     @property
+    @abstractmethod
     def weights(self) -> tuple[int, ...]:
-        raise NotImplementedError
+        """What each part of the totals counts."""
 
     @property
+    @abstractmethod
     def total(self) -> torch.dtype:
-        raise NotImplementedError
+        """Type of the totals."""
 
-    def __call__(self, *tensors: Tensor) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, *tensors: Tensor) -> None: ...
 
     @property
     def types(self) -> tuple[torch.dtype, ...]:
