@@ -51,7 +51,7 @@ class Executor(Protocol[S]):
         """`state[t+1] = F(state[t], t)`. Leaves its argument as it was."""
 
     def outputs(self, state: S, t: int) -> Iterator[Array]:
-        """Outputs of all nodes in execution order, flat, NaN canonical, one at a time."""
+        """Outputs of all nodes in execution order, flat, NaN canonical, one at a time; the caller owns them."""
 
     def trace(self, state: S, t: int) -> list[Array]:
         """All of `outputs`."""

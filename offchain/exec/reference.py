@@ -297,13 +297,17 @@ class ReferenceExecutor:
         return sources_of(node, state, outputs, self._tensors.constants, self._tensors.datasets)
 
     def outputs(self, state: list[Array], t: int) -> Iterator[Array]:
-        done: list[Array] = []
+        for output in self._run(state, t, []):
+            yield output.copy()  # later nodes read the one that is kept
+
+    def trace(self, state: list[Array], t: int) -> list[Array]:
+        return list(self._run(state, t, []))
+
+    def _run(self, state: list[Array], t: int, done: list[Array]) -> Iterator[Array]:
+        """Runs the nodes in order into `done`."""
         for node in self.graph.nodes:
             done.append(evaluate(node, self.sources(node, state, done), t))
             yield done[-1]
-
-    def trace(self, state: list[Array], t: int) -> list[Array]:
-        return list(self.outputs(state, t))
 
     def step(self, state: list[Array], t: int) -> list[Array]:
         return state_after(self.graph, state, self.trace(state, t))

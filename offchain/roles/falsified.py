@@ -88,7 +88,7 @@ class FalsifiedExecutor:
                 output = reference.evaluate(node, sources, t)
                 changed.add(n)
             done.append(output)
-            yield output
+            yield output.copy()
 
     def trace(self, state: Any, t: int) -> list[Array]:
         return list(self.outputs(state, t))

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from offchain.errors import BadBlob, BadInput, IllegalGraph, OffchainError
 from offchain.exec import make_executor, reference
-from offchain.exec.base import last_readers
+from offchain.exec.base import EXECUTORS, last_readers, state_after
 from offchain.exec.reference import ReferenceExecutor
 from offchain.exec.torch_ import TorchExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import TABLE, DType, Instr, Op
+from offchain.roles.falsified import Falsehood, FalsifiedExecutor
+from tests.protocol.everything import everything
 from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, float_words, graphs, nodes
 
 F32, I32 = DType.F32, DType.I32
@@ -85,6 +87,25 @@ def test_torch_equals_reference_on_every_kind(kind: Kind, device: str) -> None:
         assert_same(case, device, parts)
 
     check()
+
+
+@pytest.mark.parametrize("name", [*EXECUTORS, "falsified"])
+def test_whoever_writes_to_an_output_changes_nothing_else(name: str) -> None:
+    """Of a step of every node kind: neither later outputs, nor the state, nor the step that comes after."""
+    work = everything()
+    executor = make_executor("fused" if name == "falsified" else name, work.graph, work.constants, work.datasets)
+    if name == "falsified":
+        executor = FalsifiedExecutor(executor, work.ledger, Falsehood(0, work.names["y"], 3))
+    state = executor.load(work.state)
+    right = words(executor.trace(state, 0))
+    for output, word in zip(executor.outputs(state, 0), right, strict=True):
+        assert words([output]) == [word]
+        output[:] = 77
+    for array in (*executor.trace(state, 0), *executor.dump(state)):
+        array[:] = 77
+    assert words(executor.trace(state, 0)) == right
+    after = executor.dump(executor.step(state, 0))
+    assert words(after) == words(state_after(work.graph, work.state, [np.array(w, np.uint32) for w in right]))
 
 
 @pytest.fixture(params=[1, 2])
