@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
 from offchain.exec.base import Executor, Watch, make_executor, unwatched
@@ -27,6 +29,8 @@ MAX_INTERVAL: Final = 100  # of a job that names none
 class Run:
     """A task from its initial state on, by one executor after another; the processes of a group share every step.
 
+    While the state at an interval's end is hashed the steps of the next one run.
+
     Raises BadInput for an executor or a device that there is not.
     """
 
@@ -40,7 +44,8 @@ class Run:
         group: Group | None = None,
     ) -> None:
         self.task, self.t, self._watch, self._group = task, 0, watch, group
-        self.state_roots: list[bytes] = []  # of the states at the interval ends so far: what a solver would commit
+        self._roots: list[bytes] = []  # of the intervals whose states were hashed
+        self._closing: Future[Reached] | None = None  # of the one after these
         self._rows: list[Array] = []  # of the log, one array for each of these intervals
         self._place(list(task.state), executor, device, threads)
 
@@ -76,9 +81,18 @@ class Run:
                     self._close_interval()
 
     def _close_interval(self) -> None:
-        arrays = self.arrays()
-        self.state_roots.append(state_root(arrays))
-        self._rows.append(self._log(arrays))
+        state = self.arrays()
+        self._rows.append(self._log(state))
+        done = self.state_roots  # one at a time: each holds a state
+        self._closing = close(len(done), state)
+
+    @property
+    def state_roots(self) -> list[bytes]:
+        """Roots of the states at the interval ends so far: what a solver would commit. Waits until they are hashed."""
+        if self._closing is not None:
+            closed, self._closing = self._closing, None
+            self._roots.append(closed.result().root)
+        return list(self._roots)
 
     @property
     def last_rows(self) -> Array:

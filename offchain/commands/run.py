@@ -57,6 +57,7 @@ def run(
             training = _together(group, lambda: _prepared(file, executor, device, threads, steps, progress, group))
             began = time.perf_counter()
             _train(training, steps or training.task.steps, progress)
+            roots = training.state_roots
             seconds = time.perf_counter() - began
     if not speaks:
         return
@@ -64,7 +65,7 @@ def run(
         from offchain.roles.posting import save_model
 
         save_model(output, training.task, training.arrays())
-    _report(training, seconds, output, as_json)
+    _report(training, roots, seconds, output, as_json)
 
 
 def _together(group: Group | None, prepared: Callable[[], Run]) -> Run:
@@ -129,13 +130,13 @@ def _train(training: Run, steps: int, progress: Progress) -> None:
             progress.update(bar, description=f"loss {training.last_rows[-1, 0]:.5g}")
 
 
-def _report(training: Run, seconds: float, output: Path | None, as_json: bool) -> None:
+def _report(training: Run, roots: list[bytes], seconds: float, output: Path | None, as_json: bool) -> None:
     losses = training.losses
     if as_json:
         facts = {
             "steps": training.t,
             "loss": [_finite(value) for value in losses],
-            "state_roots": [root.hex() for root in training.state_roots],
+            "state_roots": [root.hex() for root in roots],
             "metrics": {name: [_finite(v) for v in values] for name, values in training.metrics.items()},
             "seconds": round(seconds, 3),
         }
@@ -143,7 +144,7 @@ def _report(training: Run, seconds: float, output: Path | None, as_json: bool) -
     else:
         rows = [("first loss", f"{losses[0]:.6g}"), ("last loss", f"{losses[-1]:.6g}")]
         interval = training.task.interval
-        rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(training.state_roots, 1)]
+        rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(roots, 1)]
         rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]
         show([*rows, *([("model", str(output))] if output else [])], as_json=False)
         click.echo("\n".join(curve(losses)))

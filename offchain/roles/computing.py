@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from offchain.commit.closing import Reached
 from offchain.errors import BadInput
-from offchain.roles.course import Course, Reached
+from offchain.roles.course import Course
 from offchain.roles.memory import Memory
 from offchain.roles.options import WorkerOptions
 from offchain.roles.view import ChainView, Status, TaskView

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from functools import cache
+from concurrent.futures import Future, wait
 from typing import Any
 
-from offchain.commit.merkle import Tree
-from offchain.commit.roots import state_root_of, state_tree
+from offchain.commit.closing import Keep, Reached, close
 from offchain.exec.base import Executor
-from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
 from offchain.roles.view import Terms
 from offchain.roles.workshop import Start
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """The end of an interval: the state there, with its tree."""
-
-    checkpoint: int
-    root: bytes
-    state: list[Array]
-    tree: Tree
-
-
-Keep = Callable[[Reached], object]
 
 
 class Course:
@@ -85,15 +67,7 @@ class Course:
         return self.checkpoint <= (self._terms.intervals - 1 if self.ahead else self.target)
 
     def _close(self, keep: Keep) -> None:
-        checkpoint, state = self.checkpoint, self._executor.dump(self._state)
-
-        def close() -> Reached:
-            tree = state_tree(state)
-            reached = Reached(checkpoint, state_root_of(len(state), tree.root), state, tree)
-            keep(reached)
-            return reached
-
-        self._closing = _threads().submit(close)
+        self._closing = close(self.checkpoint, self._executor.dump(self._state), keep)
         self.checkpoint += 1
 
     def _hand_out(self) -> Reached | None:
@@ -102,8 +76,3 @@ class Course:
         closed, self._closing = self._closing, None
         self.due += 1
         return closed.result()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="checkpoint")

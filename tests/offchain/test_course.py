@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
 from offchain.exec.base import make_executor
-from offchain.roles.course import Course, Reached
+from offchain.roles.course import Course
 from offchain.roles.view import Terms
 from offchain.roles.workshop import Start
 from tests.protocol.everything import Work, everything

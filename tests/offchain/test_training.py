@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, get_ident
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import offchain
+from offchain.commit import closing
 from offchain.errors import BadInput, OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lower import compile as lower
@@ -105,6 +107,40 @@ def test_executors_may_change_in_the_middle() -> None:
     other.run()
     assert training.state_roots == other.state_roots
     assert training.losses == other.losses
+
+
+def test_the_next_interval_runs_while_a_state_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hashing waits until the next interval's steps are done, they are done: a state is hashed in the end."""
+    training, other = (offchain.compile(**fields(), executor="torch", threads=1) for _ in range(2))
+    other.run()
+    go, threads, right = Event(), set[int](), closing.state_tree
+
+    def slow(state: list[Any]) -> Any:
+        assert go.wait(30)
+        threads.add(get_ident())
+        return right(state)
+
+    monkeypatch.setattr(closing, "state_tree", slow)
+    training.run(5)
+    assert training.t == 5
+    assert training.losses == other.losses[:5]
+    assert not threads  # nothing was hashed yet
+    go.set()
+    training.run()
+    assert training.state_roots == other.state_roots
+    assert len(threads) >= 1
+    assert get_ident() not in threads
+
+
+def test_a_state_that_cannot_be_hashed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: list[Any]) -> Any:
+        raise MemoryError("no room for a tree")
+
+    monkeypatch.setattr(closing, "state_tree", full)
+    training = offchain.compile(**fields(), executor="torch", threads=1)
+    training.run(4)
+    with pytest.raises(MemoryError, match="no room"):
+        _ = training.state_roots
 
 
 def test_the_model_the_dataset_and_the_task_stay_as_they_were() -> None:
