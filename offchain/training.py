@@ -16,11 +16,12 @@ from torch import Tensor
 from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
-from offchain.exec.base import Executor, Watch, make_executor, unwatched
+from offchain.exec.base import Executor, make_executor
 from offchain.exec.distributed import Group
 from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
 from offchain.job import Job
+from offchain.progress import Count, unwatched
 from offchain.store.taskfile import Task
 
 MAX_INTERVAL: Final = 100  # of a job that names none
@@ -40,7 +41,7 @@ class Run:
         executor: str = "fused",
         device: str = "cpu",
         threads: int | None = None,
-        watch: Watch = unwatched,
+        watch: Count = unwatched,
         group: Group | None = None,
     ) -> None:
         self.task, self.t, self._watch, self._group = task, 0, watch, group

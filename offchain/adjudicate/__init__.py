@@ -7,7 +7,7 @@ claims must stand, falsified ones must fall.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any, Final
@@ -25,16 +25,11 @@ from offchain.commit.trace import Trace
 from offchain.errors import BadInput, ChainError
 from offchain.exec.base import Executor, make_executor, state_after
 from offchain.ir.graph import Graph, Kind
+from offchain.progress import Watch, unwatched
 from offchain.roles.replay import Ledger
 from offchain.store.taskfile import Task
 
 REFUSAL: Final = "OpeningMismatch"  # how a forged opening is refused
-
-Watch = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
-
-
-def unwatched(what: str, done: int, total: int) -> None:
-    """Shows nothing."""
 
 
 @contextmanager

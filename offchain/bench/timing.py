@@ -16,13 +16,14 @@ import torch
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, Executor, make_executor
 from offchain.exec.base import unwatched as kernels_unwatched
+from offchain.progress import Watch as Watch
+from offchain.progress import unwatched as unwatched
 from offchain.store.taskfile import Task
 from offchain.training import torch_threads
 
 WARM: Final = 2  # pairs before anything is measured: kernels are compiled, buffers taken
 
 Call = Callable[[], object]
-Watch = Callable[[str, int, int], None]  # what is being measured, how many pairs of it, of how many
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,6 @@ class Stepping:
     def __call__(self) -> None:
         self.state = self.executor.step(self.state, self.t)
         self.t = (self.t + 1) % self.task.steps
-
-
-def unwatched(what: str, done: int, total: int) -> None:
-    """Shows nothing."""
 
 
 @contextmanager

@@ -9,12 +9,11 @@ from secrets import randbits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from offchain.commands.common import json_option, table_of
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import EXECUTORS, Executor, make_executor
+from offchain.progress import watching
 
 if TYPE_CHECKING:
     from offchain.adjudicate import Report
@@ -88,13 +87,7 @@ def _judged(task: Task, asked: Asked, runs: Executor[Any], rpc_url: str | None, 
     from offchain.adjudicate import court
     from offchain.adjudicate.trial import Arena, Interval
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with court(rpc_url) as chain, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("traced", total=asked.samples)
-
-        def watch(what: str, done: int, total: int) -> None:
-            progress.update(bar, description=what, completed=done, total=total)
-
+    with court(rpc_url) as chain, watching("traced") as watch:
         report = judge(task, asked.step, asked.samples, asked.seed, chain, runs, watch)
         if dispute:
             arena = Arena(chain, Interval.around(task, asked.step, runs))

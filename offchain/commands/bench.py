@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from offchain.commands.common import json_option
 from offchain.exec.base import EXECUTORS
+from offchain.progress import Watch, watching
 
 if TYPE_CHECKING:
-    from offchain.bench.timing import Row, Settings, Watch
+    from offchain.bench.timing import Row, Settings
 
 JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")  # of offchain.bench.jobs, which imports torch
 
@@ -79,7 +79,7 @@ def jobs_option(*default: str) -> Callable[[F], F]:
 
 def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str) -> None:
     """Measure, with a bar on stderr; then a table, or JSON."""
-    with watching() as watch:
+    with watching("measuring", TimeElapsedColumn()) as watch:
         rows = list(measure(watch))
     if as_json:
         click.echo(json.dumps([row.facts() for row in rows], indent=2))
@@ -95,20 +95,6 @@ def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str)
         cells = (f"{row.ratio:.3g}", row.name, str(row.bits or ""), *sides, str(row.n))
         table.add_row(*cells, *(row.notes.get(name, "") for name in notes))
     Console(width=80, highlight=False).print(table)
-
-
-@contextmanager
-def watching() -> Iterator[Watch]:
-    """A bar on stderr, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("measuring", total=None)
-
-        def watch(what: str, done: int, total: int) -> None:
-            progress.update(bar, description=what, completed=done, total=total)
-
-        yield watch
 
 
 def shown(value: float, unit: str) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from offchain.commands.common import json_option, show
 from offchain.commands.plot import curve
 from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.base import EXECUTORS
 from offchain.exec.distributed import Group, joined, own_device
+from offchain.progress import bars
 from offchain.store.taskfile import Task
 from offchain.store.tensorfile import check_writable
 from offchain.training import Run
@@ -53,7 +53,7 @@ def run(
         speaks = group is None or group.rank == 0
         if output and speaks:
             check_writable(output)
-        with _progress(speaks) as progress:
+        with bars(shown=speaks) as progress:
             training = _together(group, lambda: _prepared(file, executor, device, threads, steps, progress, group))
             began = time.perf_counter()
             _train(training, steps or training.task.steps, progress)
@@ -87,13 +87,6 @@ def _loaded(file: Path) -> Task:
     if file.suffix == ".py":
         raise BadInput(f"{file} is a job file; first run: offchain task build {file} -o {file.stem}.task")
     return Task.load(file)
-
-
-def _progress(shown: bool) -> Progress:
-    """Bars on stderr, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
 
 
 def _prepared(

@@ -13,13 +13,14 @@ from threading import Timer
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of, tokens
 from offchain.commands.worker import Address
 from offchain.errors import BadInput
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
+from offchain.progress import watching
 from offchain.roles.posting import NoResult, Offer, follow, post, result, save_model, terms_of
 from offchain.roles.view import Status, TaskView
 from offchain.store.blobs import BlobStore, blob_name
@@ -178,12 +179,9 @@ def post_task(
 
 def _watch(connection: Connection, task_id: int) -> TaskView:
     """Follow a task with a bar of its checkpoints, to its end."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("bidding")
+    with watching("bidding") as watch:
         for view in follow(connection.chain(), task_id):
-            paid = f"{view.status.name.lower()}, {view.paid} paid"
-            progress.update(bar, description=paid, completed=len(view.checkpoints), total=view.terms.intervals)
+            watch(f"{view.status.name.lower()}, {view.paid} paid", len(view.checkpoints), view.terms.intervals)
     return view
 
 

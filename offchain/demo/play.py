@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 from safetensors.numpy import load_file
 
 from offchain.demo import digits
@@ -18,6 +18,7 @@ from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.ir.graph import Kind
 from offchain.job import load
 from offchain.lower import compile as lower
+from offchain.progress import bars
 from offchain.roles.posting import FINISHED
 from offchain.roles.view import Status, TaskView
 from offchain.store.taskfile import Task
@@ -114,13 +115,7 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[st
 
 def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> TaskView:
     """Until the task has ended: bars of what is trained and paid, and whatever else is worth a line."""
-    columns = (
-        TextColumn("{task.description:8}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bars(console, clock=TimeElapsedColumn()) as progress:
         trained = progress.add_task("trained", total=1)
         final = progress.add_task("paid", total=1)
         moved, last = time.monotonic(), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
@@ -13,13 +13,15 @@ from offchain.errors import BadBlob, BadInput
 from offchain.ir.arrays import Array, is_canonical, numpy_dtype
 from offchain.ir.graph import Graph, Source, TensorSpec
 from offchain.ir.legality import check
+from offchain.progress import Count
+from offchain.progress import unwatched as unwatched
 
 if TYPE_CHECKING:
     from offchain.exec.distributed import Group
 
 S = TypeVar("S")
 T = TypeVar("T")
-Watch = Callable[[int, int], None]
+Watch = Count  # of kernels that are ready
 
 EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
     "reference": ("offchain.exec.reference", "ReferenceExecutor"),
@@ -27,10 +29,6 @@ EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch
     "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
 }
 _FUSED_ON_CUDA: Final = ("offchain.exec.cuda.executor", "CudaExecutor")
-
-
-def unwatched(done: int, of: int) -> None:
-    """Tells nobody."""
 
 
 class Executor(Protocol[S]):
@@ -63,7 +61,7 @@ def make_executor(
     constants: Sequence[Array],
     datasets: Sequence[Array],
     device: str = "cpu",
-    watch: Watch = unwatched,
+    watch: Count = unwatched,
     group: Group | None = None,
 ) -> Executor[Any]:
     """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.

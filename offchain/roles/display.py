@@ -9,7 +9,9 @@ from typing import Any, Final, Self
 
 import structlog
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
+
+from offchain.progress import bars
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -50,20 +52,12 @@ class Display:
     """A bar for every course of computing, on a terminal; elsewhere nothing. `on_event` is a worker's."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        )
+        self._progress = bars(console)
         self._bars: dict[tuple[str, int], TaskID] = {}
 
     def on_event(self, name: str, **fields: Any) -> None:
         """Shows "progress" (task, purpose, steps, of); the rest is the log's."""
-        if name != "progress" or not self._console.is_terminal:
+        if name != "progress":
             return
         key = (fields["purpose"], fields["task"])
         if key not in self._bars:
@@ -73,8 +67,7 @@ class Display:
             self._progress.remove_task(self._bars.pop(key))
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._progress.start()
+        self._progress.start()
         return self
 
     def __exit__(

@@ -1,0 +1,57 @@
+"""Bars for people: on a terminal, and nowhere else; what was told is what they show."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from offchain.progress import bars, unwatched, watching
+from offchain.roles.display import Display
+
+
+def screen(terminal: bool) -> tuple[Console, StringIO]:
+    told = StringIO()
+    return Console(file=told, force_terminal=terminal, width=80), told
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown", "seen"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_bars_are_for_terminals(terminal: bool, shown: bool, seen: bool) -> None:
+    console, told = screen(terminal)
+    with bars(console, shown=shown) as progress:
+        progress.add_task("kernels", total=4, completed=3)
+    assert ("kernels" in told.getvalue(), "3/4" in told.getvalue()) == (seen, seen)
+    assert bool(told.getvalue()) == seen
+
+
+def test_a_watch_says_what_and_how_much(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as rich is told of a terminal that it cannot see
+    with watching("measuring") as watch:
+        watch("step gpt", 2, 7)
+        watch("step cnn", 3, 9)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "step cnn" in err
+    assert "3/9" in err
+
+
+def test_nothing_is_said_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching("measuring") as watch:
+        watch("step gpt", 2, 7)
+    unwatched("step gpt", 2, 7)
+    unwatched(2, 7)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_worker_shows_a_bar_for_every_course(terminal: bool) -> None:
+    console, told = screen(terminal)
+    with Display(console) as display:
+        display.on_event("trained", task=5, checkpoint=1)
+        for task, steps in ((5, 1), (6, 4), (5, 2), (6, 8)):
+            display.on_event("progress", purpose="train", task=task, steps=steps, of=8)
+    assert ("train task 5" in told.getvalue()) == terminal
+    assert ("2/8" in told.getvalue()) == terminal
