@@ -17,8 +17,10 @@ from triton.compiler import ASTSource
 from offchain.exec import selfcheck
 from offchain.exec.cuda.engines import Engine
 from offchain.exec.cuda.kernel import OPTIONS, Kernel, function
-from offchain.exec.cuda.plan import Planner
+from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
+from offchain.exec.planning import Call
+from offchain.exec.shards import whole
 from offchain.ir.graph import Graph
 
 CAPABILITY: Final = 90
@@ -55,8 +57,10 @@ def ptx(kernel: Kernel) -> str:
 
 def kernels(graph: Graph, names: Sequence[str]) -> dict[str, Kernel]:
     """Those of a graph, whichever of these engines makes its products."""
-    calls = [call for name in names for call in Planner(graph, Always(name, torch.device("cpu"))).make().calls]
-    return {call.launch.name: call.launch for call in calls if isinstance(call.launch, Kernel)}
+    tuners = [Always(name, torch.device("cpu")) for name in names]
+    calls = [call for tuner in tuners for call in CudaPlanner(whole(graph), tuner).make().calls]
+    launches = [call.kernel for call in calls if isinstance(call, Call)]
+    return {launch.name: launch for launch in launches if isinstance(launch, Kernel)}
 
 
 def main() -> None:

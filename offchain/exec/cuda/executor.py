@@ -11,10 +11,11 @@ import torch
 from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.cuda.elementwise import TYPES
-from offchain.exec.cuda.kernel import Kernel, require_triton
-from offchain.exec.cuda.plan import Call, Planner
+from offchain.exec.cuda.kernel import Kernel, Launch, require_triton
+from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, Within
+from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Within
+from offchain.exec.shards import whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
 
@@ -44,10 +45,12 @@ class CudaExecutor:
         for source, arrays in ((Source.CONST, self._tensors.constants), (Source.DATA, self._tensors.datasets)):
             self._given |= {Given(source, n): self._upload(array) for n, array in enumerate(arrays)}
         with self._current():
-            self._plan = Planner(graph, tuner or Tuner(self.device)).make()
-            self._prepare(watch)
+            self._plan = CudaPlanner(whole(graph), tuner or Tuner(self.device)).make()
         self._arena = torch.empty(self._plan.arena + ALIGN, dtype=torch.uint8, device=self.device)
-        self._arguments = [self._bound(call) for call in self._plan.calls]
+        self._calls = [call for call in self._plan.calls if isinstance(call, Call)]
+        self._arguments = [self._bound(call) for call in self._calls]
+        with self._current():
+            self._prepare(watch)
         self._turn = 0  # of whose step the arena holds
 
     # --- the promises of Executor -------------------------------------------------------------------------------------
@@ -93,8 +96,8 @@ class CudaExecutor:
     @torch.no_grad()
     def _do(self, begin: int, end: int, given: dict[Given, torch.Tensor]) -> None:
         with self._current():
-            for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
-                call.launch(*(given[item] if isinstance(item, Given) else item for item in arguments))
+            for call, arguments in zip(self._calls[begin:end], self._arguments[begin:end], strict=True):
+                call.kernel(*(given[item] if isinstance(item, Given) else item for item in arguments))
 
     def _current(self) -> Any:
         """Triton launches on the current device."""
@@ -103,15 +106,15 @@ class CudaExecutor:
     # --- memory -------------------------------------------------------------------------------------------------------
 
     def _prepare(self, watch: Callable[[int, int], None]) -> None:
-        kernels = {call.launch.name: call.launch for call in self._plan.calls if isinstance(call.launch, Kernel)}
+        kernels = {call.kernel.name: call.kernel for call in self._calls if isinstance(call.kernel, Kernel)}
         for done, kernel in enumerate(kernels.values(), 1):
             kernel.prepare()
             watch(done, len(kernels))
 
-    def _bound(self, call: Call) -> list[torch.Tensor | Given]:
+    def _bound(self, call: Call[Launch]) -> list[torch.Tensor | Given]:
         return [
             tensor if isinstance(tensor, Given) else self._view(tensor, dtype)
-            for tensor, dtype in zip(call.tensors, call.launch.types, strict=True)
+            for tensor, dtype in zip(call.tensors, call.kernel.types, strict=True)
         ]
 
     def _view(self, tensor: Buffer | Within, dtype: torch.dtype) -> torch.Tensor:

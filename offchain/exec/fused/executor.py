@@ -16,9 +16,10 @@ from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.distributed import Group
 from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import CALL_WORDS, compiler
-from offchain.exec.fused.plan import STEP, Buffer, Call, Given, Join, Tensor, Within
-from offchain.exec.fused.planner import Planner
+from offchain.exec.fused.kernel import Kernel
+from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.memory import memory_for, memory_of, shown
+from offchain.exec.planning import STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Slot, Source
@@ -26,7 +27,6 @@ from offchain.ir.primitives import DType
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
-_JOINED: Final = {"i32": torch.int32, "double": torch.float64}
 
 
 class Held:
@@ -69,7 +69,7 @@ class FusedExecutor:
         self._blas, self._compiler = fastest(), compiler()
         part = whole(graph) if group is None else share(graph, group.size, group.rank)
         self._slots = part.graph.slots
-        self._plan = Planner(part, self._blas).make()
+        self._plan = FusedPlanner(part, self._blas).make()
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
@@ -163,7 +163,7 @@ class FusedExecutor:
 
     def _join(self, join: Join) -> None:
         start = self._address(join.buffer) - self._arena.data_ptr()
-        numbers = self._arena[start : start + join.buffer.bytes].view(_JOINED[join.kind])
+        numbers = self._arena[start : start + join.buffer.bytes].view(join.dtype)
         assert self._group is not None
         if join.greatest:
             self._group.greatest(numbers)
@@ -214,7 +214,7 @@ class FusedExecutor:
             return int(self._given[tensor.source][tensor.index].ctypes.data)
         return 0
 
-    def _pointers(self, call: Call | Join) -> Any:
+    def _pointers(self, call: Call[Kernel] | Join) -> Any:
         if isinstance(call, Join):
             return None
         pointers = (ctypes.c_void_p * len(call.tensors))(*(self._address(tensor) for tensor in call.tensors))

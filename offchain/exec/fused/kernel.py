@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
+
+import torch
 
 from offchain.exec.fused.ir import Function
+
+TYPES: Final = {"float": torch.float32, "double": torch.float64, "i32": torch.int32}  # what a kernel's text calls them
 
 
 @dataclass(frozen=True)

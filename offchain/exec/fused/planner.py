@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Mapping
 from math import prod
 from typing import Final
 
 from offchain.exec.fused.blas import Blas
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
-from offchain.exec.fused.kernel import Kernel
-from offchain.exec.fused.plan import ALIGN, BYTES, STEP, Buffer, Call, Given, Join, Plan, Tensor, Within, place
+from offchain.exec.fused.kernel import TYPES, Kernel
 from offchain.exec.fused.products import Product, multiply_kernel, pack_kernel, product_kernel, product_of
 from offchain.exec.fused.reductions import (
     mask_kernel,
@@ -21,49 +20,23 @@ from offchain.exec.fused.reductions import (
 )
 from offchain.exec.fused.together import Bucket
 from offchain.exec.pieces import cuts
-from offchain.exec.shards import Share
-from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.exec.planning import STEP, Buffer, Planner, Tensor, Within
+from offchain.exec.shards import Joined, Share
+from offchain.ir.graph import Kind, Node, View
 
 
-class Planner:
+class FusedPlanner(Planner[Kernel]):
     def __init__(self, share: Share, blas: Blas) -> None:
-        self.graph, self.joined, self.blas = share.graph, share.joined, blas
-        self.plan = Plan()
-        self._buffers: list[Buffer] = []
+        super().__init__(share)
+        self.blas = blas
         self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
         self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
-        self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
 
-    def make(self) -> Plan:
-        numbers = range(len(self.graph.nodes))
-        for bucket, these in groupby(numbers, lambda n: None if (how := self.joined[n]) is None else how.bucket):
-            if bucket is not None:
-                Bucket(self).plan({n: how for n in these if (how := self.joined[n])})
-                continue
-            for n in these:
-                node = self.graph.nodes[n]
-                _KINDS[node.kind](self, node, self.output(n))
-                self.plan.ends.append(len(self.plan.calls))
-        self.plan.arena = place(self._buffers)
-        return self.plan
+    def alone(self, node: Node, out: Tensor) -> None:
+        _KINDS[node.kind](self, node, out)
 
-    def output(self, n: int) -> Tensor:
-        """Where the output of the next node, n, will lie."""
-        self.plan.outputs.append(
-            Given(Source.NODE, n) if n in self._kept else self.buffer(4 * self.graph.nodes[n].length)
-        )
-        return self.plan.outputs[-1]
-
-    def call(self, kernel: Kernel, *tensors: Tensor) -> None:
-        self._touch(*tensors)
-        self.plan.calls.append(Call(kernel, tensors))
-
-    def join(self, buffer: Buffer, kind: str, greatest: bool) -> None:
-        self._touch(buffer)
-        self.plan.calls.append(Join(buffer, kind, greatest))
-
-    def source(self, item: Input) -> Tensor:
-        return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
+    def together(self, joined: Mapping[int, Joined]) -> None:
+        Bucket(self).plan(joined)
 
     # --- kinds ----------------------------------------------------------------------------------------------------
 
@@ -93,7 +66,7 @@ class Planner:
     def dot(self, node: Node, out: Tensor) -> None:
         product = product_of(node)
         (q0, back0), (q1, back1) = (self.packed(node, side, product) for side in (0, 1))
-        total = self.buffer(BYTES[product.kind] * product.size * product.slices)
+        total = self.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
         self.call(multiply_kernel(product, self.blas), total, q0, q1)
         kernel = product_kernel(node.shape, product.total, product.backs, product.kind, product.slices)
         self.call(kernel, out, total, back0, back1)
@@ -108,32 +81,19 @@ class Planner:
         key = (operand, node.bits, node.extent, product.kind, top is None)
         if key not in self._packs:
             rows, part = prod(operand.shape), top is not None
-            q, back = self.buffer(BYTES[product.kind] * rows * node.extent), self.buffer(8 * rows)
+            q, back = self.buffer(TYPES[product.kind].itemsize * rows * node.extent), self.buffer(8 * rows)
             shape, strides = operand.shape, operand.strides
             kernel = pack_kernel(operand.item, shape, node.extent, node.bits, product.kind, strides, part)
             self.call(kernel, q, back, self.source(item), *([] if top is None else [top]))
             self._packs[key] = q, back
         return self._packs[key]
 
-    # --- buffers --------------------------------------------------------------------------------------------------
-
-    def buffer(self, size: int) -> Buffer:
-        at = len(self.plan.calls)
-        self._buffers.append(Buffer(-(-size // ALIGN) * ALIGN, at, at))
-        return self._buffers[-1]
-
-    def _touch(self, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            held = tensor.buffer if isinstance(tensor, Within) else tensor
-            if isinstance(held, Buffer):
-                held.last = len(self.plan.calls)
-
 
 _KINDS: Final = {
-    Kind.MAP: Planner.map,
-    Kind.DOT: Planner.dot,
-    Kind.SUM: Planner.sum,
-    Kind.SCATTER_ADD: Planner.scatter_add,
-    Kind.MAX: Planner.max,
-    Kind.GATHER: Planner.gather,
+    Kind.MAP: FusedPlanner.map,
+    Kind.DOT: FusedPlanner.dot,
+    Kind.SUM: FusedPlanner.sum,
+    Kind.SCATTER_ADD: FusedPlanner.scatter_add,
+    Kind.MAX: FusedPlanner.max,
+    Kind.GATHER: FusedPlanner.gather,
 }

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from offchain.exec.fused.elementwise import map_kernel
 from offchain.exec.fused.ir import MAGNITUDE
-from offchain.exec.fused.kernel import Kernel
-from offchain.exec.fused.plan import ALIGN, BYTES, STEP, Buffer, Tensor, Within
+from offchain.exec.fused.kernel import TYPES, Kernel
 from offchain.exec.fused.products import multiply_kernel, product_kernel, product_of, total_kernel
 from offchain.exec.fused.reductions import (
     magnitude_kernel,
@@ -26,6 +25,7 @@ from offchain.exec.fused.reductions import (
     scatters_rows,
     sum_kernel,
 )
+from offchain.exec.planning import STEP, Buffer, Tensor, Within, aligned
 from offchain.exec.shards import Joined
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, Source, View
@@ -33,7 +33,7 @@ from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder, Value
 
 if TYPE_CHECKING:
-    from offchain.exec.fused.planner import Planner
+    from offchain.exec.fused.planner import FusedPlanner
 
 Phases = Generator[None, Tensor, None]
 _SMALL_BITS: Final = 31  # of a total that an i32 holds, which is half of the bytes of a double
@@ -42,7 +42,7 @@ _SMALL_BITS: Final = 31  # of a total that an i32 holds, which is half of the by
 class Bucket:
     """Nodes that are joined at the same time."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: FusedPlanner) -> None:
         self.planner = planner
         self._buffers: dict[tuple[str, bool], Buffer] = {}
 
@@ -54,7 +54,7 @@ class Bucket:
                 next(run)
             for (kind, of), buffer in self._buffers.items():
                 if of == greatest:
-                    self.planner.join(buffer, kind, greatest)
+                    self.planner.join(buffer, TYPES[kind], greatest)
         for n, run in runs.items():
             with suppress(StopIteration):
                 run.send(self.planner.output(n))
@@ -65,7 +65,7 @@ class Bucket:
             self._buffers[kind, greatest] = self.planner.buffer(0)
         buffer = self._buffers[kind, greatest]
         offset = buffer.bytes
-        buffer.bytes += -(-BYTES[kind] * length // ALIGN) * ALIGN
+        buffer.bytes += aligned(TYPES[kind].itemsize * length)
         return Within(buffer, offset)
 
     def _top(self, node: Node, item: Input, view: Input, shape: tuple[int, ...]) -> Within:
@@ -142,7 +142,7 @@ class Bucket:
         kind = "i32" if bits <= _SMALL_BITS else "double"  # the same in all processes, whatever their own products are
         total = self._place(product.size, kind)
         direct = product.kind == kind and product.slices == 1
-        made = total if direct else planner.buffer(BYTES[product.kind] * product.size * product.slices)
+        made = total if direct else planner.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
         planner.call(multiply_kernel(product, planner.blas), made, q0, q1)
         if not direct:
             planner.call(total_kernel(product, kind), total, made)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -23,64 +23,32 @@ from offchain.exec.cuda.reductions import (
     total_kernel,
 )
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.fused.plan import ALIGN, STEP, Buffer, Given, Tensor, Within, place
 from offchain.exec.fused.products import product_of
 from offchain.exec.fused.reductions import scatters_rows
 from offchain.exec.pieces import cuts
+from offchain.exec.planning import STEP, Buffer, Planner, Tensor, Within, aligned
+from offchain.exec.shards import Joined, Share
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Graph, Input, Kind, Node, Source, View
+from offchain.ir.graph import Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
 
 _LOWEST: Final = -(1 << 31)
 _SMALL: Final = 1 << 20  # bytes
 
 
-@dataclass(frozen=True)
-class Call:
-    """One launch over its tensors."""
-
-    launch: Launch
-    tensors: tuple[Tensor, ...]
-
-
-@dataclass
-class Plan:
-    """Calls in order; `ends[n]` is how many calls are done when node n is. `outputs[n]` is where its output lies."""
-
-    calls: list[Call] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list)
-    arena: int = 0
-
-
-class Planner:
-    def __init__(self, graph: Graph, tuner: Tuner) -> None:
-        self.graph, self.tuner = graph, tuner
-        self.plan = Plan()
-        self._buffers: list[Buffer] = []
-        self._zeros = self._buffer(torch.int32, 0)  # of small tensors that start as zeros, set at once before all else
+class CudaPlanner(Planner[Launch]):
+    def __init__(self, share: Share, tuner: Tuner) -> None:
+        super().__init__(share)
+        self.tuner = tuner
+        self._zeros = self.buffer(0)  # of small tensors that start as zeros, set at once before all else
         self._packs: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
-        self._kept = {slot.index for slot in graph.slots if slot.source is Source.NODE}
-
-    def make(self) -> Plan:
         self.call(Fill(0, (torch.int32,)), self._zeros)
-        for n, node in enumerate(self.graph.nodes):
-            out = Given(Source.NODE, n) if n in self._kept else self._buffer(torch.int32, node.length)
-            self.plan.outputs.append(out)
-            _KINDS[node.kind](self, node, out)
-            self.plan.ends.append(len(self.plan.calls))
-        self.plan.arena = place(self._buffers)
-        return self.plan
 
-    def call(self, launch: Launch, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            held = tensor.buffer if isinstance(tensor, Within) else tensor
-            if isinstance(held, Buffer):
-                held.last = len(self.plan.calls)
-        self.plan.calls.append(Call(launch, tensors))
+    def alone(self, node: Node, out: Tensor) -> None:
+        _KINDS[node.kind](self, node, out)
 
-    def source(self, item: Input) -> Tensor:
-        return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
+    def together(self, joined: Mapping[int, Joined]) -> None:
+        raise NotImplementedError
 
     # --- kinds --------------------------------------------------------------------------------------------------------
 
@@ -99,7 +67,7 @@ class Planner:
         if not is_split(item, node.shape, node.extent):
             self.call(max_kernel(node), out, source)
             return
-        keys = out if node.dtype is DType.I32 else self._buffer(torch.int32, node.length)
+        keys = out if node.dtype is DType.I32 else self._numbers(torch.int32, node.length)
         self.call(Fill(_LOWEST, (torch.int32,)), keys)
         self.call(max_kernel(node), keys, source)
         if node.dtype is DType.F32:
@@ -123,7 +91,7 @@ class Planner:
     def dot(self, node: Node, out: Tensor) -> None:
         engine = self.tuner.choose(engines(product_of(node), node.bits))
         (q0, top0), (q1, top1) = (self._packed(node, side, engine) for side in (0, 1))
-        total = self._buffer(engine.total, len(engine.weights) * engine.part)
+        total = self._numbers(engine.total, len(engine.weights) * engine.part)
         self.call(engine, total, q0, q1)
         tops = list(zip((top0, top1), engine.product.backs, strict=True))
         self._round(node, out, total, engine.read, tops, engine.total, engine.weights)
@@ -154,8 +122,8 @@ class Planner:
         if key not in self._packs:
             rows, split = prod(operand.shape), is_split(operand.item, operand.shape, packing.padded)
             reads = (operand.item, operand.shape, node.extent)
-            top: Tensor = self._top(*reads) if split else self._buffer(torch.int32, rows)
-            q = self._buffer(packing.dtype, packing.length)
+            top: Tensor = self._top(*reads) if split else self._numbers(torch.int32, rows)
+            q = self._numbers(packing.dtype, packing.length)
             self.call(pack_kernel(operand.item, operand.shape, node.bits, packing), q, top, self.source(item))
             self._packs[key] = q, top
         return self._packs[key]
@@ -175,25 +143,19 @@ class Planner:
 
     def _zeroed(self, dtype: torch.dtype, length: int) -> Buffer | Within:
         """Zeros. A large tensor takes a launch of its own and not memory for all of the step."""
-        size = _aligned(dtype.itemsize * length)
+        size = aligned(dtype.itemsize * length)
         if size > _SMALL:
-            buffer = self._buffer(dtype, length)
+            buffer = self._numbers(dtype, length)
             self.call(Fill(0, (dtype,)), buffer)
             return buffer
         self._zeros.bytes += size
         return Within(self._zeros, self._zeros.bytes - size)
 
-    def _buffer(self, dtype: torch.dtype, length: int) -> Buffer:
-        at = len(self.plan.calls)
-        self._buffers.append(Buffer(_aligned(dtype.itemsize * length), at, at))
-        return self._buffers[-1]
+    def _numbers(self, dtype: torch.dtype, length: int) -> Buffer:
+        return self.buffer(dtype.itemsize * length)
 
 
 _NOWHERE: Final = (Source.NODE, 0, DType.F32)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
 
 
 def _dense(node: Node, view: View) -> Input:
@@ -201,10 +163,10 @@ def _dense(node: Node, view: View) -> Input:
 
 
 _KINDS: Final = {
-    Kind.MAP: Planner.map,
-    Kind.DOT: Planner.dot,
-    Kind.SUM: Planner.sum,
-    Kind.SCATTER_ADD: Planner.scatter_add,
-    Kind.MAX: Planner.max,
-    Kind.GATHER: Planner.gather,
+    Kind.MAP: CudaPlanner.map,
+    Kind.DOT: CudaPlanner.dot,
+    Kind.SUM: CudaPlanner.sum,
+    Kind.SCATTER_ADD: CudaPlanner.scatter_add,
+    Kind.MAX: CudaPlanner.max,
+    Kind.GATHER: CudaPlanner.gather,
 }
