@@ -81,6 +81,7 @@ class Planner(ABC, Generic[K]):
     def __init__(self, share: Share) -> None:
         self.graph: Graph = share.graph
         self.plan: Plan[K] = Plan()
+        self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
         self._joined = share.joined
         self._buffers: list[Buffer] = []
         self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}

@@ -18,9 +18,9 @@ from offchain.exec.fused.reductions import (
     scatters_rows,
     sum_kernel,
 )
-from offchain.exec.fused.together import Bucket
+from offchain.exec.fused.together import FusedBucket
 from offchain.exec.pieces import cuts
-from offchain.exec.planning import STEP, Buffer, Planner, Tensor, Within
+from offchain.exec.planning import STEP, Buffer, Planner, Tensor
 from offchain.exec.shards import Joined, Share
 from offchain.ir.graph import Kind, Node, View
 
@@ -29,14 +29,13 @@ class FusedPlanner(Planner[Kernel]):
     def __init__(self, share: Share, blas: Blas) -> None:
         super().__init__(share)
         self.blas = blas
-        self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
         self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
 
     def alone(self, node: Node, out: Tensor) -> None:
         _KINDS[node.kind](self, node, out)
 
     def together(self, joined: Mapping[int, Joined]) -> None:
-        Bucket(self).plan(joined)
+        FusedBucket(self).plan(joined)
 
     # --- kinds ----------------------------------------------------------------------------------------------------
 
