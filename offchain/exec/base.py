@@ -80,8 +80,6 @@ def make_executor(
     if group is not None:
         if name == "reference":
             raise BadInput("executor reference runs in one process: take fused or torch")
-        if on_cuda:
-            raise BadInput("executor fused on CUDA runs in one process: take torch")
         options["group"] = group
     make = getattr(import_module(module), attribute)
     if name != "reference":

@@ -53,7 +53,7 @@ def gather_kernel(node: Node) -> Kernel:
     node = coalesced(node)
     table, index = node.inputs
     f = Elements(node.shape, table.length, index.length)
-    row = f.read(index, "x1", f.coords, node.shape, f.index, f.live)
+    row = f.let(f.widened(f.read(index, "x1", f.coords, node.shape, f.index, f.live)))
     address, inside = f.address(table.view, [*f.coords, row], (*node.shape, node.extent), f.index)
     value = f.load("x0", address, f.live, f"({row} >= 0) & ({row} < {node.extent})", *inside)
     f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
@@ -66,16 +66,12 @@ def round_kernel(
 ) -> Kernel:
     """The elements that exact totals make. Tensors: output, totals, greatest magnitudes of each operand.
 
-    Totals are parts, one after the other in memory, which are added with their weights: in int64, whose wrapping does
-    no harm, as the whole fits.
+    Totals are parts, one after the other in memory, which are added with their weights.
     """
     node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *tops)))
     first, *others = node.inputs
     f = Elements(node.shape, total.length * len(weights))
-    address, _ = f.address(first.view, f.coords, node.shape, f.index)
-    parts = [f.load("total", f"{address} + {n * total.length}", f.live) for n in range(len(weights))]
-    terms = [f"{part}.to(tl.int64) * {weight}" for part, weight in zip(parts, weights, strict=True)]
-    value = f"({f.let(' + '.join(terms))}).to(tl.float64)"
+    value = f"({_whole(f, first, node.shape, weights)}).to(tl.float64)"
     for n, item in enumerate(others):
         value += f" * device.back({f.read(item, f'top{n}', f.coords, node.shape, f.index, f.live)}, {bits})"
     f.do(f"tl.store(out + {f.index}, device.canonical(({value}).to(tl.float32)), mask={f.live})")
@@ -83,9 +79,19 @@ def round_kernel(
     return kernel({"out": torch.float32, "total": dtype, **types}, f, f.grid)
 
 
-def unkey_kernel(length: int) -> Kernel:
-    """float32 of which these are the order keys. Tensors: output, keys."""
-    f = Elements((length,))
-    value = f"device.real(device.swapped({f.load('keys', f.index, f.live)}))"
+def whole_kernel(
+    shape: tuple[int, ...], total: Input, dtype: torch.dtype, weights: Sequence[int], out: torch.dtype
+) -> Kernel:
+    """Totals of parts as integers of type `out`, dense in `shape`. Tensors: totals, totals of parts."""
+    f = Elements(shape, total.length * len(weights))
+    value = f"({_whole(f, total, shape, weights)}).to(tl.{str(out).removeprefix('torch.')})"
     f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
-    return kernel({"out": torch.float32, "keys": torch.int32}, f, f.grid)
+    return kernel({"out": out, "total": dtype}, f, f.grid)
+
+
+def _whole(f: Elements, total: Input, shape: tuple[int, ...], weights: Sequence[int]) -> str:
+    """Parts with their weights: in int64, whose wrapping does no harm, as the whole fits."""
+    address, _ = f.address(total.view, f.coords, shape, f.index)
+    parts = [f.load("total", f"{address} + {n * total.length}", f.live) for n in range(len(weights))]
+    terms = [f"{part}.to(tl.int64) * {weight}" for part, weight in zip(parts, weights, strict=True)]
+    return f.let(" + ".join(terms))

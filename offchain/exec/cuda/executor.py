@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import torch
 
 from offchain.errors import OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.cuda.elementwise import TYPES
-from offchain.exec.cuda.kernel import Kernel, Launch, require_triton
+from offchain.exec.cuda.graphs import Graphs
+from offchain.exec.cuda.kernel import Kernel, Launch, prepare, require_triton
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Within
-from offchain.exec.shards import whole
+from offchain.exec.distributed import Group
+from offchain.exec.memory import Held, largest, memory_for
+from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
+from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph, Source
+from offchain.ir.graph import Graph, Source, TensorSpec
 
-State = list[torch.Tensor]
+State = list[Held]
+_CHECKED: Final = 2  # step of an executor whose graphs are compared with its launches: all kernels have run before
 
 
 class CudaExecutor:
-    """A state is a list of flat tensors on `device`, in slot order, which nobody writes to.
+    """A state is a list of flat tensors on `device`, in slot order, which nobody writes to while somebody holds it.
 
-    On device cpu the kernels run in Triton's interpreter, for tests. `tuner` chooses the engines of products. Raises
-    BadInput without Triton.
+    On device cpu the kernels run in Triton's interpreter, for tests. `tuner` chooses the engines of products. The
+    processes of a group share each step, and each holds the whole state after it. Raises BadInput without Triton.
     """
 
     def __init__(
@@ -37,42 +42,66 @@ class CudaExecutor:
         device: str = "cuda",
         watch: Watch = unwatched,
         tuner: Tuner | None = None,
+        group: Group | None = None,
     ) -> None:
-        self.graph, self.device = graph, torch.device(device)
+        self.graph, self.device, self._group = graph, torch.device(device), group
         require_triton(self.device)
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {STEP: torch.zeros(1, dtype=torch.int32, device=self.device)}
-        for source, arrays in ((Source.CONST, self._tensors.constants), (Source.DATA, self._tensors.datasets)):
-            self._given |= {Given(source, n): self._upload(array) for n, array in enumerate(arrays)}
+        self._upload(Source.CONST, "constant", graph.constants, self._tensors.constants)
+        self._upload(Source.DATA, "dataset", graph.datasets, self._tensors.datasets)
+        part = whole(graph) if group is None else share(graph, group.size, group.rank)
+        self._slots = part.graph.slots
         with self._current():
-            self._plan = CudaPlanner(whole(graph), tuner or Tuner(self.device)).make()
-        self._arena = torch.empty(self._plan.arena + ALIGN, dtype=torch.uint8, device=self.device)
-        self._calls = [call for call in self._plan.calls if isinstance(call, Call)]
-        self._arguments = [self._bound(call) for call in self._calls]
-        with self._current():
-            self._prepare(watch)
+            self._plan = CudaPlanner(part, tuner or Tuner(self.device)).make()
+            calls = [call for call in self._plan.calls if isinstance(call, Call)]
+            prepare([call.kernel for call in calls if isinstance(call.kernel, Kernel)], watch)
+        with memory_for(*largest(part.graph, self._plan)):
+            self._arena = torch.empty(self._plan.arena + ALIGN, dtype=torch.uint8, device=self.device)
+        self._arguments = [self._bound(call) for call in self._plan.calls]
+        given = {item for call in calls for item in call.tensors if isinstance(item, Given)}
+        self._moving = [item for item in given if item.source in (Source.STATE, Source.NODE)]  # from step to step
+        self._parts = list(self._between_joins())
+        self._pools: list[list[torch.Tensor]] = [[] for _ in self._slots]
+        self._graphs = Graphs(self.device)
         self._turn = 0  # of whose step the arena holds
+        self._steps = 0
 
     # --- the promises of Executor -------------------------------------------------------------------------------------
 
     def load(self, state: Sequence[Array]) -> State:
-        return [self._upload(array) for array in self._tensors.state(state)]
+        held = []
+        for n, array in enumerate(self._tensors.state(state)):
+            held.append(self._hold(n))
+            held[-1].tensor.copy_(torch.from_numpy(array))
+        return held
 
     def dump(self, state: State) -> list[Array]:
-        return [_download(tensor) for tensor in state]
+        return [_download(held.tensor) for held in state]
 
     def step(self, state: State, t: int) -> State:
-        given = self._begin(state, t)
-        self._do(0, len(self._plan.calls), given)
-        return [given[Given(slot.source, slot.index)] for slot in self.graph.slots]
+        after = self._begin(state, t)
+        given = self._tensors_of(state, after)
+        self._steps += 1
+        if self._steps < _CHECKED:
+            self._step(given)
+        elif self._steps == _CHECKED:
+            self._check(given, list(after.values()))
+        else:
+            self._step(given, self._graphs)
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots]
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
-        given, at = self._begin(state, t), 0
+        if self._group is not None:  # no process has all of them: each makes them for itself
+            alone = CudaExecutor(self.graph, self._tensors.constants, self._tensors.datasets, str(self.device))
+            yield from alone.outputs(alone.load(self.dump(state)), t)
+            return
+        given, at = self._tensors_of(state, self._begin(state, t)), 0
         turn = self._turn
         for n, end in enumerate(self._plan.ends):
             if turn != self._turn:
                 raise OffchainError("another step began before all outputs of this one were taken")
-            self._do(at, end, given)
+            self._launch(at, end, given)
             at = end
             where, node = self._plan.outputs[n], self.graph.nodes[n]
             held = given[where] if isinstance(where, Given) else self._view(where, TYPES[node.dtype])
@@ -83,21 +112,68 @@ class CudaExecutor:
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, state: State, t: int) -> dict[Given, torch.Tensor]:
-        """Where everything is that lies outside the arena, with room for what the state after keeps."""
+    def _begin(self, state: State, t: int) -> dict[int, Held]:
+        """Room for what the state after keeps, by node."""
         self._given[STEP].fill_(t)
         self._turn += 1
-        given = self._given | {Given(Source.STATE, n): tensor for n, tensor in enumerate(state)}
-        for where, node in zip(self._plan.outputs, self.graph.nodes, strict=True):
-            if isinstance(where, Given):
-                given[where] = torch.empty(node.length, dtype=TYPES[node.dtype], device=self.device)
-        return given
+        return {slot.index: self._hold(n) for n, slot in enumerate(self._slots) if slot.source is Source.NODE}
+
+    def _tensors_of(self, state: State, after: dict[int, Held]) -> dict[Given, torch.Tensor]:
+        """Where everything is that lies outside the arena."""
+        before = {Given(Source.STATE, n): held.tensor for n, held in enumerate(state)}
+        return self._given | before | {Given(Source.NODE, n): held.tensor for n, held in after.items()}
+
+    def _step(self, given: dict[Given, torch.Tensor], graphs: Graphs | None = None) -> None:
+        key = tuple(given[item].data_ptr() for item in self._moving)
+        for part in self._parts:
+            if isinstance(part, Join):
+                self._join(part)
+                continue
+            work = partial(self._launch, part.start, part.stop, given)
+            if graphs is None:
+                work()
+            else:
+                with self._current():
+                    graphs.do((part.start, *key), work, len(part))
+
+    def _check(self, given: dict[Given, torch.Tensor], after: list[Held]) -> None:
+        """A step by launches and again by graphs; these are not used any more where they give other bits.
+
+        The processes of a group come here in the same step, and so join the same.
+        """
+        self._step(given)
+        wanted = [held.tensor.to("cpu", copy=True) for held in after]
+        self._step(given, self._graphs)
+        if not all(torch.equal(_words(held.tensor.cpu()), _words(w)) for held, w in zip(after, wanted, strict=True)):
+            self._graphs.stop("CUDA graphs give other bits")
+            for held, tensor in zip(after, wanted, strict=True):
+                held.tensor.copy_(tensor)
 
     @torch.no_grad()
-    def _do(self, begin: int, end: int, given: dict[Given, torch.Tensor]) -> None:
+    def _launch(self, begin: int, end: int, given: dict[Given, torch.Tensor]) -> None:
         with self._current():
-            for call, arguments in zip(self._calls[begin:end], self._arguments[begin:end], strict=True):
+            for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+                assert isinstance(call, Call)
                 call.kernel(*(given[item] if isinstance(item, Given) else item for item in arguments))
+
+    def _join(self, join: Join) -> None:
+        """On the device, in the order of its stream: NCCL makes what follows wait, not the host."""
+        numbers = self._view(join.buffer, join.dtype)
+        assert self._group is not None
+        with self._current():
+            if join.greatest:
+                self._group.greatest(numbers)
+            else:
+                self._group.total(numbers)
+
+    def _between_joins(self) -> Iterator[range | Join]:
+        start = 0
+        for n, call in enumerate(self._plan.calls):
+            if isinstance(call, Join):
+                yield from ([range(start, n)] if n > start else [])
+                yield call
+                start = n + 1
+        yield range(start, len(self._plan.calls))
 
     def _current(self) -> Any:
         """Triton launches on the current device."""
@@ -105,13 +181,23 @@ class CudaExecutor:
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, watch: Callable[[int, int], None]) -> None:
-        kernels = {call.kernel.name: call.kernel for call in self._calls if isinstance(call.kernel, Kernel)}
-        for done, kernel in enumerate(kernels.values(), 1):
-            kernel.prepare()
-            watch(done, len(kernels))
+    def _upload(self, source: Source, what: str, specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> None:
+        for n, (spec, array) in enumerate(zip(specs, arrays, strict=True)):
+            with memory_for(f"{what} {spec.name!r}", f"on {self.device}", array.nbytes):
+                self._given[Given(source, n)] = torch.tensor(array, device=self.device)
 
-    def _bound(self, call: Call[Launch]) -> list[torch.Tensor | Given]:
+    def _hold(self, n: int) -> Held:
+        """Room for slot n. Each has a pool of its own, so that the addresses of states come round again."""
+        slot = self.graph.slots[n]
+        if not self._pools[n]:
+            with memory_for(f"slot {slot.spec.name!r}", "in each state", 4 * slot.spec.length):
+                room = torch.empty(slot.spec.length, dtype=TYPES[slot.spec.dtype], device=self.device)
+                self._pools[n].append(room)
+        return Held(self._pools[n].pop(), self._pools[n])
+
+    def _bound(self, call: Call[Launch] | Join) -> list[torch.Tensor | Given]:
+        if isinstance(call, Join):
+            return []
         return [
             tensor if isinstance(tensor, Given) else self._view(tensor, dtype)
             for tensor, dtype in zip(call.tensors, call.kernel.types, strict=True)
@@ -123,10 +209,11 @@ class CudaExecutor:
         start = -self._arena.data_ptr() % ALIGN + buffer.place
         return self._arena[start + offset : start + buffer.bytes].view(dtype)
 
-    def _upload(self, array: Array) -> torch.Tensor:
-        return torch.tensor(array, device=self.device)
+
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.int32)
 
 
 def _download(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.cpu().clone().numpy()
+    array: Array = tensor.to("cpu", copy=True).numpy()
     return array

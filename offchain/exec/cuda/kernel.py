@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -18,6 +19,7 @@ from typing import Any, Final, Protocol
 import torch
 
 from offchain.errors import BadInput
+from offchain.exec.base import Watch
 from offchain.exec.cache import cache_folder, trusted
 from offchain.exec.cuda.source import Source
 
@@ -54,9 +56,9 @@ class Kernel:
     def __call__(self, *tensors: torch.Tensor) -> None:
         function(self)[self.grid](*tensors, **OPTIONS)
 
-    def prepare(self) -> None:
-        """Compiles it, unless that is done."""
-        function(self).warmup(*self.types, grid=self.grid, **OPTIONS)
+    def prepare(self) -> Any:
+        """Compiles it, unless that is done; what Triton makes of it."""
+        return function(self).warmup(*self.types, grid=self.grid, **OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ class Fill:
 def kernel(parameters: Mapping[str, torch.dtype], source: Source, grid: Sequence[int]) -> Kernel:
     text = f"{_HEADER}def run({', '.join(parameters)}):\n" + "\n".join(source.lines) + "\n"
     return Kernel(sha256(text.encode()).hexdigest(), text, tuple(grid), tuple(parameters.values()))
+
+
+def prepare(kernels: Sequence[Kernel], watch: Watch) -> dict[str, Any]:
+    """Compiles kernels for the current device, on all cores; what Triton made, by their names."""
+    from triton import AsyncCompileMode
+
+    different = {kernel.name: kernel for kernel in kernels}
+    with ThreadPoolExecutor(os.cpu_count()) as threads, AsyncCompileMode(threads) as mode:
+        made = {name: kernel.prepare() for name, kernel in different.items()}
+        compiled = len(mode.raw_futures)  # none in the interpreter
+        for done, _ in enumerate(as_completed(mode.raw_futures), len(made) - compiled + 1):
+            watch(done, len(made))
+    return made
 
 
 def require_triton(device: torch.device) -> None:

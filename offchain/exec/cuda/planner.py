@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Final
 
 import torch
 
-from offchain.exec.cuda.elementwise import gather_kernel, map_kernel, round_kernel, unkey_kernel
+from offchain.exec.cuda.elementwise import gather_kernel, map_kernel, round_kernel
 from offchain.exec.cuda.engines import Engine, engines
 from offchain.exec.cuda.kernel import Fill, Launch
 from offchain.exec.cuda.reductions import (
@@ -22,17 +21,17 @@ from offchain.exec.cuda.reductions import (
     top_kernel,
     total_kernel,
 )
+from offchain.exec.cuda.together import LOWEST, CudaBucket, column_of, dense
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.fused.products import product_of
 from offchain.exec.fused.reductions import scatters_rows
 from offchain.exec.pieces import cuts
 from offchain.exec.planning import STEP, Buffer, Planner, Tensor, Within, aligned
 from offchain.exec.shards import Joined, Share
+from offchain.exec.together import from_keys
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, Source, View
-from offchain.ir.primitives import DType
+from offchain.ir.graph import Input, Kind, Node, View
 
-_LOWEST: Final = -(1 << 31)
 _SMALL: Final = 1 << 20  # bytes
 
 
@@ -48,7 +47,7 @@ class CudaPlanner(Planner[Launch]):
         _KINDS[node.kind](self, node, out)
 
     def together(self, joined: Mapping[int, Joined]) -> None:
-        raise NotImplementedError
+        CudaBucket(self).plan(joined)
 
     # --- kinds --------------------------------------------------------------------------------------------------------
 
@@ -57,6 +56,10 @@ class CudaPlanner(Planner[Launch]):
         for part, view in cuts(node, View.contiguous(node.shape)):
             sources = [self.source(item) for item in part.inputs]
             self.call(map_kernel(part, view, node.length), out, *sources, STEP)
+
+    def elements(self, node: Node, out: Tensor, words: Tensor) -> None:
+        """A map of one input, which lies in `words`."""
+        self.call(map_kernel(node, View.contiguous(node.shape), node.length), out, words, STEP)
 
     def gather(self, node: Node, out: Tensor) -> None:
         self.call(gather_kernel(node), out, *(self.source(item) for item in node.inputs))
@@ -67,11 +70,10 @@ class CudaPlanner(Planner[Launch]):
         if not is_split(item, node.shape, node.extent):
             self.call(max_kernel(node), out, source)
             return
-        keys = out if node.dtype is DType.I32 else self._numbers(torch.int32, node.length)
-        self.call(Fill(_LOWEST, (torch.int32,)), keys)
-        self.call(max_kernel(node), keys, source)
-        if node.dtype is DType.F32:
-            self.call(unkey_kernel(node.length), out, keys)
+        keys = self.numbers(torch.int32, node.length)
+        self.call(Fill(LOWEST, (torch.int32,)), keys)
+        self.call(max_kernel(node, keys=True), keys, source)
+        self.elements(from_keys(node), out, keys)
 
     def sum(self, node: Node, out: Tensor) -> None:
         self._sum(coalesced(node), out)
@@ -84,17 +86,15 @@ class CudaPlanner(Planner[Launch]):
         item, columns = column_operand(node)
         top, total = self._top(item, columns, node.extent), self._zeroed(torch.int64, node.length)
         self.call(scatter_kernel(node), total, top, *sources)
-        whole = View.contiguous(node.shape)
-        column = View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:]))
-        self._round(node, out, total, _dense(node, whole), [(top, Input(*_NOWHERE, prod(columns), column))])
+        self.round(node, out, total, dense(node), [(top, column_of(node))])
 
     def dot(self, node: Node, out: Tensor) -> None:
-        engine = self.tuner.choose(engines(product_of(node), node.bits))
-        (q0, top0), (q1, top1) = (self._packed(node, side, engine) for side in (0, 1))
-        total = self._numbers(engine.total, len(engine.weights) * engine.part)
+        engine = self.engine(node)
+        (q0, top0), (q1, top1) = (self.packed(node, side, engine) for side in (0, 1))
+        total = self.numbers(engine.total, len(engine.weights) * engine.part)
         self.call(engine, total, q0, q1)
         tops = list(zip((top0, top1), engine.product.backs, strict=True))
-        self._round(node, out, total, engine.read, tops, engine.total, engine.weights)
+        self.round(node, out, total, engine.read, tops, engine.total, engine.weights)
 
     # --- parts of them ------------------------------------------------------------------------------------------------
 
@@ -106,29 +106,36 @@ class CudaPlanner(Planner[Launch]):
             return
         top, total = self._top(item, node.shape, node.extent), self._zeroed(torch.int64, node.length)
         self.call(total_kernel(node, masked), total, top, *sources)
-        whole = View.contiguous(node.shape)
-        self._round(node, out, total, _dense(node, whole), [(top, _dense(node, whole))])
+        self.round(node, out, total, dense(node), [(top, dense(node))])
+
+    def engine(self, node: Node) -> Engine:
+        return self.tuner.choose(engines(product_of(node), node.bits))
 
     def _top(self, item: Input, shape: tuple[int, ...], extent: int) -> Tensor:
         top = self._zeroed(torch.int32, prod(shape))
         self.call(top_kernel(item, shape, extent), top, self.source(item))
         return top
 
-    def _packed(self, node: Node, side: int, engine: Engine) -> tuple[Tensor, Tensor]:
-        """A quantised operand and its tops; the same for all products that read the same in the same way."""
-        product, packing = engine.product, engine.packings[side]
+    def packed(self, node: Node, side: int, engine: Engine, top: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A quantised operand and its tops; the same for all products that read the same in the same way.
+
+        With `top` it is part of one, scaled by these magnitudes.
+        """
+        product, packing, part = engine.product, engine.packings[side], top is not None
         operand, item = (product.first, product.second)[side], node.inputs[product.operands[side]]
-        key = (operand, node.bits, packing)
+        key = (operand, node.bits, node.extent, packing, part)
         if key not in self._packs:
             rows, split = prod(operand.shape), is_split(operand.item, operand.shape, packing.padded)
-            reads = (operand.item, operand.shape, node.extent)
-            top: Tensor = self._top(*reads) if split else self._numbers(torch.int32, rows)
-            q = self._numbers(packing.dtype, packing.length)
-            self.call(pack_kernel(operand.item, operand.shape, node.bits, packing), q, top, self.source(item))
+            if top is None:
+                reads = (operand.item, operand.shape, node.extent)
+                top = self._top(*reads) if split else self.numbers(torch.int32, rows)
+            q = self.numbers(packing.dtype, packing.length)
+            kernel = pack_kernel(operand.item, operand.shape, node.bits, packing, part)
+            self.call(kernel, q, top, self.source(item))
             self._packs[key] = q, top
         return self._packs[key]
 
-    def _round(
+    def round(
         self,
         node: Node,
         out: Tensor,
@@ -145,21 +152,14 @@ class CudaPlanner(Planner[Launch]):
         """Zeros. A large tensor takes a launch of its own and not memory for all of the step."""
         size = aligned(dtype.itemsize * length)
         if size > _SMALL:
-            buffer = self._numbers(dtype, length)
+            buffer = self.numbers(dtype, length)
             self.call(Fill(0, (dtype,)), buffer)
             return buffer
         self._zeros.bytes += size
         return Within(self._zeros, self._zeros.bytes - size)
 
-    def _numbers(self, dtype: torch.dtype, length: int) -> Buffer:
+    def numbers(self, dtype: torch.dtype, length: int) -> Buffer:
         return self.buffer(dtype.itemsize * length)
-
-
-_NOWHERE: Final = (Source.NODE, 0, DType.F32)
-
-
-def _dense(node: Node, view: View) -> Input:
-    return Input(*_NOWHERE, node.length, view)
 
 
 _KINDS: Final = {

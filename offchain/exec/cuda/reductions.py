@@ -106,13 +106,13 @@ def top_kernel(item: Input, shape: tuple[int, ...], extent: int) -> Kernel:
     return kernel({"top": torch.int32, "x0": torch.float32}, f, f.grid)
 
 
-def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing) -> Kernel:
+def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing, part: bool = False) -> Kernel:
     """Quantises an operand over its own axes and k, and zeros behind k. Tensors: quantised, tops, operand.
 
-    Tops are found here where every result is one program's, else known.
+    Tops are found here where every result is one program's; else, and for a part of an operand, they are known.
     """
     f = Walk(item, shape, packing.padded, packing.length)
-    if f.split_up:
+    if f.split_up or part:
         top = f.known_top()
     else:
         top = f.top()
@@ -187,7 +187,7 @@ def scatter_kernel(node: Node) -> Kernel:
     top, width = f.known_top(), prod(columns)
     with f.along() as (k, value):
         q = f.quantised(value, top, node.bits)
-        row = f.read(index, "x1", [k], (node.extent,), k, f"({k} < {node.extent})")
+        row = f.let(f.widened(f.read(index, "x1", [k], (node.extent,), k, f"({k} < {node.extent})")))
         named = f.let(f"({k} < {node.extent}) & ({row} >= 0) & ({row} < {node.shape[0]})", "m")
         place = f"total + ({row} * {width})[None, :] + {f.index}[:, None]"
         mask = f"{f.live}[:, None] & {named}[None, :] & ({q} != 0)"
@@ -200,8 +200,8 @@ def column_operand(node: Node) -> tuple[Input, tuple[int, ...]]:
     return replace(node.inputs[0], view=without(node.inputs[0].view, [0])), node.shape[1:]
 
 
-def max_kernel(node: Node) -> Kernel:
-    """A maximum along k. Tensors: output, operand; or, of results that programs share, keys (-2^31 before), operand."""
+def max_kernel(node: Node, keys: bool = False) -> Kernel:
+    """A maximum along k. Tensors: output, operand; or its order keys (-2^31 before), operand."""
     f = Walk(node.inputs[0], node.shape, node.extent)
     real = node.dtype is DType.F32
     best = f.fill(-(1 << 31), "int32")
@@ -210,9 +210,8 @@ def max_kernel(node: Node) -> Kernel:
         inside = f"({k} < {node.extent})[None, :]"
         f.do(f"{best} = tl.where({inside}, tl.maximum({best}, {key}), {best})")
     value = f.let(f"tl.max({best}, 1)")
-    if f.split_up:
+    if keys:
         f.join("max", "out", value)
     else:
         f.store("out", f"device.real(device.swapped({value}))" if real else value)
-    out = torch.int32 if f.split_up else TYPES[node.dtype]
-    return kernel({"out": out, "x0": TYPES[node.dtype]}, f, f.grid)
+    return kernel({"out": torch.int32 if keys else TYPES[node.dtype], "x0": TYPES[node.dtype]}, f, f.grid)

@@ -86,6 +86,10 @@ class Source:
         first = f"tl.program_id({axis}){self._wide} * {each} + {number}"
         return self.let(f"({first}) * {size} + tl.arange(0, {size})", "i")
 
+    def widened(self, value: str) -> str:
+        """A coordinate that was read, as wide as those that were counted."""
+        return f"{value}{self._wide}"
+
     def split(self, index: str, shape: Sequence[int]) -> list[str]:
         """Row-major coordinates of a flat index."""
         coords = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -18,7 +16,7 @@ from offchain.exec.fused.blas import fastest
 from offchain.exec.fused.jit import CALL_WORDS, compiler
 from offchain.exec.fused.kernel import Kernel
 from offchain.exec.fused.planner import FusedPlanner
-from offchain.exec.memory import memory_for, memory_of, shown
+from offchain.exec.memory import Held, largest, memory_for, memory_of
 from offchain.exec.planning import STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
@@ -27,15 +25,6 @@ from offchain.ir.primitives import DType
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
-
-
-class Held:
-    """A tensor of a state. When nothing holds it any more its memory goes to a later state."""
-
-    def __init__(self, tensor: torch.Tensor, pool: list[torch.Tensor]) -> None:
-        self.tensor = tensor
-        self.address = tensor.data_ptr()
-        weakref.finalize(self, pool.append, tensor).atexit = False
 
 
 State = list[Held]
@@ -73,7 +62,7 @@ class FusedExecutor:
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
-        with memory_for(*self._largest(part.graph)):
+        with memory_for(*largest(part.graph, self._plan)):
             self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
         self._base = -(-self._arena.data_ptr() // 64) * 64
         self._step = ctypes.c_int32(0)
@@ -188,19 +177,6 @@ class FusedExecutor:
             with memory_for(f"slot {slot.spec.name!r}", "in each state", 4 * length):
                 pool.append(torch.empty(length, dtype=_WORDS[dtype]))
         return Held(pool.pop(), pool)
-
-    def _largest(self, graph: Graph) -> tuple[str, str, int]:
-        """What `memory_for` takes, for the node that the arena has most of."""
-        buffers = [
-            item
-            for call in self._plan.calls
-            if isinstance(call, Call)
-            for item in call.tensors
-            if isinstance(item, Buffer)
-        ]
-        most = max(buffers, key=lambda buffer: buffer.bytes, default=Buffer(0, 0, 0))
-        number = bisect_right(self._plan.ends, most.first)
-        return memory_of(number, graph.nodes[number], f" (a step needs {shown(self._plan.arena)})", most.bytes)
 
     def _address(self, tensor: Tensor) -> int:
         """0 where it changes from step to step."""
