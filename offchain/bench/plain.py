@@ -14,12 +14,12 @@ from offchain.job import Job
 
 
 def ordinary_step(job: Job, device: str = "cpu", fused: bool = False) -> Callable[[], None]:
-    """What a training loop in plain torch does, on a copy of the job's model: eager float32 kernels and autograd.
+    """What a training loop in plain torch does, on copies of the job's model and data: eager float32 and autograd.
 
     Batches are rows at random; the schedule is left out. `fused`: the optimizer's own fused kernel, where it has one.
     """
     model, compute = copy.deepcopy(job.model).to(device), cast("Any", job.loss)
-    dataset = {name: data.to(device) for name, data in job.dataset.items()}
+    dataset = {name: data.to(device, copy=True) for name, data in job.dataset.items()}
     kind, groups = job.groups
     optimizer = optimizer_over(kind, [_fused(g) for g in groups] if fused else groups, dict(model.named_parameters()))
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]

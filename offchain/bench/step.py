@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from offchain.bench import memory
@@ -14,7 +16,7 @@ from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
 from offchain.lower import compile as lower
 
 PAIRS: Final = 10
-PEAKS: Final = 3
+PEAKS: Final = 2  # each a median over steps, in a process of its own
 
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
@@ -33,14 +35,20 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
 
 
 def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
-    """Bytes held at the peak of a step, each side in a fresh process."""
+    """Bytes held at the peak of a step, each in a fresh process; plain torch's are the same at every precision."""
     count = settings.pairs(PEAKS)
     for name in jobs:
+        peers = list(_peaks(name, settings, count, watch))
         for bits in settings.bits:
-            label, pairs = f"memory {name}", list[tuple[int, int]]()
-            for done in range(count):
-                watch(label, done, count)
-                ours, peer = (memory.peak(name, bits, way, asdict(settings)) for way in ("ours", "peer"))
-                pairs.append((ours, peer))
-            row = Row.of(label, bits, pairs, "bytes")
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / "measured.task"
+                lower(job(name, bits, settings.quick)).save(file)
+                ours = list(_peaks(name, settings, count, watch, file))
+            row = Row.of(f"memory {name}", bits, list(zip(ours, peers, strict=True)), "bytes")
             yield replace(row, notes={"": "too little to tell"}) if row.peer < memory.MEASURABLE else row
+
+
+def _peaks(name: str, settings: Settings, count: int, watch: Watch, file: Path | None = None) -> Iterator[int]:
+    for done in range(count):
+        watch(f"memory {name}", done, count)
+        yield memory.peak(name, settings, file)
