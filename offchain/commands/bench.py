@@ -26,10 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def bench() -> None:
-    """Measure ours beside a peer: pairs in turn, in one process; medians, and the median of the pairs' ratios.
+    """Measure ours beside a peer: in turn, in one process.
+
+    A ratio is ours to the peer's, the median of the pairs' own: 2 is twice as slow (or large). --quick tries a verb out
+    on small sizes, whose ratios mean nothing.
 
     \b
-    Example:  offchain bench step --executor torch --threads 1 --bits 21 --json
+    Example:  offchain bench step --job gpt
+              offchain bench step --executor torch --threads 1 --bits 21 --json
     """
 
 
@@ -92,9 +96,16 @@ def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str)
         table.add_column(head, justify="right")
     for row in rows:
         sides = (shown(value, row.unit) for value in (row.ours, row.peer))
-        cells = (f"{row.ratio:.3g}", row.name, str(row.bits or ""), *sides, str(row.n))
+        cells = (ratio_shown(row.ratio), row.name, str(row.bits or ""), *sides, str(row.n))
         table.add_row(*cells, *(row.notes.get(name, "") for name in notes))
     Console(width=80, highlight=False).print(table)
+
+
+def ratio_shown(ratio: float) -> str:
+    """Three digits: 2.11, 6,740; two of a small share: 0.03 %."""
+    if ratio < 0.01:
+        return f"{100 * ratio:.2g} %"
+    return f"{ratio:.3g}" if ratio < 1000 else f"{float(f'{ratio:.3g}'):,.0f}"
 
 
 def shown(value: float, unit: str) -> str:
@@ -119,7 +130,7 @@ SCALES: Final = {
 @click.option("--memory", is_flag=True, help="Measure peak memory instead: ours_bytes and peer_bytes.")
 @measured
 def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool) -> None:
-    """A training step beside one of plain torch.
+    """A training step beside plain torch's.
 
     gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
     the same with scaled_dot_product_attention; cnn and mlp are examples/cnn_digits.py and mlp_digits.py. The peer is
@@ -142,11 +153,11 @@ def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool)
 @bench.command()
 @measured
 def gemm(settings: Settings, as_json: bool) -> None:
-    """An exact matrix product, 1024 x 768 times 768 x 3072, beside float32 and float64 BLAS alone.
+    """An exact matrix product beside BLAS.
 
-    product: the operands are quantised already; integer sums by BLAS, then the one rounding to float32, as torch
-    does it. dot: the whole of what a step graph does for a product, by the chosen executor: exponents, quantisation,
-    sums, rounding.
+    1024 x 768 times 768 x 3072. dot is all that a step graph does for it, by the chosen executor: from float32 operands
+    their exponents, quantisation, exact sums, one rounding to float32. The peers are torch.matmul alone, in float32 and
+    (of operands that are float64 already) in float64.
 
     \b
     Example:  offchain bench gemm --bits 8 --threads 1
@@ -159,10 +170,11 @@ def gemm(settings: Settings, as_json: bool) -> None:
 @bench.command("map")
 @measured
 def elementwise(settings: Settings, as_json: bool) -> None:
-    """Chains of elementwise operations on 4M elements beside eager torch.
+    """Elementwise chains beside torch's.
 
-    GELU as minGPT writes it, scaling, causal mask and softmax of attention's scores, a move of Adam. eager is the
-    same expression in torch, operation by operation; kernel is torch's own fused kernel. --bits changes nothing here.
+    On 4M elements: GELU as minGPT writes it, scaling, causal mask and softmax of attention's scores, a move of Adam.
+    eager is the same expression in torch, operation by operation; kernel is torch's own fused kernel. --bits changes
+    nothing here.
 
     \b
     Example:  offchain bench map --threads 1
@@ -176,7 +188,7 @@ def elementwise(settings: Settings, as_json: bool) -> None:
 @jobs_option("gpt")
 @measured
 def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
-    """Hashing a state beside one plain SHA-256, and a commitment beside the steps of an interval.
+    """Hashing a state, and committing to it.
 
     state root: the Merkle root on all cores (--threads: on so many) beside hashlib.sha256 over the same bytes on one.
     commit: fetch the state from the executor and hash it, beside 100 steps (one is measured in each pair); the ratio
@@ -194,10 +206,10 @@ def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
 @jobs_option("gpt", "cnn", "mlp")
 @measured
 def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
-    """A disputed step with its full trace beside the same step in training.
+    """A disputed step beside one in training.
 
-    Ours is what either player computes once in a dispute: the tree of the state, the outputs of all nodes, their
-    trees. The peer is the step as training takes it, by the same executor.
+    Ours is what either player computes once in a dispute, the step with its full trace: the tree of the state, the
+    outputs of all nodes, their trees. The peer is the step as training takes it, by the same executor.
 
     \b
     Example:  offchain bench replay --job gpt --bits 21
@@ -211,8 +223,9 @@ def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
 @click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas: the peer is a plain token transfer.")
 @measured
 def dispute(gas: bool, settings: Settings, as_json: bool) -> None:
-    """Whole disputes on a Ganache of its own: does the cost grow with steps, nodes, tensor size?
+    """Whole disputes: does their cost grow?
 
+    With the steps of the interval, the nodes of the graph, the elements of the largest tensor, on a Ganache of its own.
     A cheat falsifies one element of a map (judged by computing it) or of a dot (judged by one term of its sum) in the
     last step of an interval, and is convicted. Both players have computed the interval and that step before. Ours is
     all of their moves, each mined; moves and gas are those after the opening. The peer is what a judge without
@@ -232,10 +245,15 @@ def dispute(gas: bool, settings: Settings, as_json: bool) -> None:
 @click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas instead of seconds.")
 @counted
 def chain(gas: bool, n: int | None, quick: bool, as_json: bool) -> None:
-    """Every transaction of an honest task of three checkpoints on a Ganache of its own.
+    """Every transaction of a task.
 
-    From the client's call to its receipt, and its gas. After each one the same account makes a plain token transfer
-    through the same client: that is the peer. whole task is the sum of all beside one mean transfer. --n: tasks.
+    An honest task of three checkpoints on a Ganache of its own, from the client's call to its receipt, and its gas.
+    whole task is all of them beside one mean transfer. Then, of another task, a dispute's first transaction (open) and
+    its shortest end (concede: the solver gives up and is slashed). An audit sends none: a verifier replays an interval
+    that its own lottery drew, and opens a dispute only where the root is another.
+
+    After each transaction the same account makes a plain token transfer through the same client: that is the peer.
+    --n: tasks.
 
     \b
     Example:  offchain bench chain --n 10 --gas
