@@ -16,7 +16,7 @@ from offchain.adjudicate import court
 from offchain.adjudicate.trial import LONG, PRICE, WEALTH, hand, wait
 from offchain.bench.alone import computing
 from offchain.bench.timing import Row, Settings, Watch, unwatched
-from offchain.chain.client import SOLVER, Chain
+from offchain.chain.client import SOLVER, Chain, GraphHeader
 from offchain.roles.posting import Offer, terms_of
 
 TASKS: Final = 5
@@ -40,7 +40,7 @@ Pair = tuple[Spent, Spent]  # a transaction of the task, and the transfer after 
 
 
 def rows(settings: Settings, unit: str = "s", watch: Watch = unwatched) -> Iterator[Row]:
-    """Seconds or gas of each verb, and of whole tasks of CHECKPOINTS checkpoints."""
+    """Seconds or gas of each verb, of whole honest tasks of CHECKPOINTS checkpoints, and of a dispute's ends."""
     count, found = settings.pairs(TASKS), defaultdict[str, list[Pair]](list)
     with court() as chain:
         market = Market(chain)
@@ -50,6 +50,8 @@ def rows(settings: Settings, unit: str = "s", watch: Watch = unwatched) -> Itera
             for name, pair in task:
                 found[name].append(pair)
             found["whole task"].append(_whole([pair for _, pair in task]))
+            for name, pair in market.dispute():
+                found[name].append(pair)
     for name, pairs in found.items():
         row = Row.of(name, 0, [(ours.in_unit(unit), peer.in_unit(unit)) for ours, peer in pairs], unit)
         gas = statistics.median(ours.gas for ours, _ in pairs)
@@ -64,32 +66,49 @@ def _whole(pairs: list[Pair]) -> Pair:
 
 
 class Market:
-    """A requester and a solver with money, on a chain of our own."""
+    """A requester, a solver and a challenger with money, on a chain of our own."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
-        owner, self.requester, self.solver = (hand(chain, number) for number in range(3))
-        for person in (self.requester, self.solver):
+        owner, self.requester, self.solver, self.challenger = (hand(chain, number) for number in range(4))
+        for person in (self.requester, self.solver, self.challenger):
             owner.mint(person.address, 2 * WEALTH)
             person.deposit(WEALTH)
         self.solver.register(SOLVER, URI)
         task = replace(computing(torch.neg, torch.zeros(2)), steps=CHECKPOINTS)  # an interval is one step
         self.terms = terms_of(self.requester, task, OFFER, URI)
+        self.header = GraphHeader.of(task.graph)
 
     def task(self) -> Iterator[tuple[str, Pair]]:
         """An honest task from its posting to its last pay, each transaction by name."""
+        number = self._next()
+        yield from self._training(number, CHECKPOINTS)
+        wait(self.chain, OFFER.challenge_window + 1)
+        yield "collect", self._pair(self.solver, lambda: self.solver.collect(number))
+
+    def dispute(self) -> Iterator[tuple[str, Pair]]:
+        """A first checkpoint challenged, and given up by its solver, who is slashed; what comes before is not told."""
+        number, opened = self._next(), list[int]()
+        for _ in self._training(number, 1):
+            pass
+        challenger, solver = self.challenger, self.solver
+        yield "open", self._pair(challenger, lambda: opened.append(challenger.open(number, 0, self.header)))
+        yield "concede", self._pair(solver, lambda: solver.concede(opened[0]))
+
+    def _next(self) -> int:
+        return int(self.chain.call("market", "taskCount"))
+
+    def _training(self, number: int, checkpoints: int) -> Iterator[tuple[str, Pair]]:
+        """The next task, posted, awarded, and committed to so many times."""
         requester, solver = self.requester, self.solver
-        number = int(self.chain.call("market", "taskCount"))
         yield "post", self._pair(requester, lambda: requester.post(self.terms))
         yield "bid", self._pair(solver, lambda: solver.bid(number, PRICE))
         wait(self.chain, OFFER.bidding_time + 1)
         yield "award", self._pair(requester, lambda: requester.award(number))
-        for i in range(CHECKPOINTS):
+        for i in range(checkpoints):
             root = sha256(bytes([i])).digest()
             commit = self._pair(solver, lambda i=i, root=root: solver.commit(number, i, root, URI))  # type: ignore[misc]
             yield "commit" if i else "commit, first", commit
-        wait(self.chain, OFFER.challenge_window + 1)
-        yield "collect", self._pair(solver, lambda: solver.collect(number))
 
     def _pair(self, who: Chain, transaction: Callable[[], object]) -> Pair:
         return self.spent(transaction), self.transfer(who)
