@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import torch
+from rich.progress import TimeElapsedColumn
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,10 +30,11 @@ from offchain.bench import hash as hashing  # noqa: E402
 from offchain.bench import map as elementwise  # noqa: E402
 from offchain.bench.growth import PIECES, points  # noqa: E402
 from offchain.bench.timing import Settings  # noqa: E402
-from offchain.commands.bench import shown, watching  # noqa: E402
+from offchain.commands.bench import ratio_shown, shown  # noqa: E402
 from offchain.commit.roots import threads  # noqa: E402
 from offchain.errors import OffchainError  # noqa: E402
 from offchain.exec.base import EXECUTORS  # noqa: E402
+from offchain.progress import watching  # noqa: E402
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -46,7 +48,20 @@ AXES: Final = {  # piece -> title, x
     "nodes": ("A dispute against the nodes of the step graph", "nodes"),
     "elements": ("A dispute against the size of the largest tensor", "elements"),
 }
+MARKERS: Final = ("o", "x", "^", "v")
 COUNTS: Final = {"moves": "moves", "gas": "gas", "largest": "gas of the largest move", "proof": "bytes of a proof"}
+DESCENT: Final = (
+    "A reveal names 256 children, so that 256 times as many cost two moves, and a proof one group of hashes."
+)
+WHY: Final = {  # what of a figure does not depend on the machine
+    "model": "Small models spend their time between operations, large ones inside products.",
+    "batch": "What does not grow with the batch, such as the optimizer's move, weighs most at a batch of one.",
+    "threads": "Sums are exact: more threads change no bit of a step.",
+    "steps": f"{DESCENT} Steps stand in no proof: the disputed one is opened alone.",
+    "nodes": DESCENT,
+    "elements": f"{DESCENT} A tensor of one chunk (1,024 elements) needs no descent; no more than one chunk is opened.",
+}
+JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")
 VERBS: Final = {  # pieces that are a verb of `offchain bench`
     "step": lambda settings, watch: step.rows(JOBS, settings, watch),
     "memory": lambda settings, watch: step.memory_rows(JOBS, settings, watch),
@@ -57,7 +72,6 @@ VERBS: Final = {  # pieces that are a verb of `offchain bench`
     "dispute": lambda settings, watch: dispute.rows(settings, watch=watch),
     "chain": lambda settings, watch: chain.rows(settings, watch=watch),
 }
-JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")
 HEAD: Final = """# Benchmarks
 
 Written by `scripts/growth.py`, which measures again, from the raw rows in `docs/figures/`. Ratios are ours to the
@@ -67,7 +81,7 @@ peer's, medians over pairs taken in turn in one process; `offchain bench VERB --
 
 def measure(piece: str, settings: Settings) -> dict[str, Any]:
     """Points, and on what they were measured."""
-    with watching() as watch:
+    with watching("measuring", TimeElapsedColumn()) as watch:
         if piece in VERBS:
             found = [{**row.facts(), **row.notes} for row in VERBS[piece](settings, watch)]
         else:
@@ -88,32 +102,54 @@ def _machine() -> str:
 
 
 def draw(measured: dict[str, Any], file: Path) -> None:
-    """Steps: seconds and ratio. Disputes: moves, gas, proof."""
-    piece = measured["piece"]
+    """Steps: seconds and ratio. Disputes: moves, gas (in all, and dashed that of the largest move), proof."""
+    piece, lines = measured["piece"], _series(measured)
+    panels = ("moves", "gas", "proof") if _is_dispute(measured) else ("s", "ratio")
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.4), layout="constrained")
+    figure.suptitle(AXES[piece][0])
+    for axis, panel in zip(axes, panels, strict=True):
+        for (name, some), marker in zip(lines.items(), MARKERS, strict=False):
+            field = "ours_s" if panel == "s" else panel
+            [line] = axis.plot(*_line(some, field), marker=marker, fillstyle="none", label=name)
+            if panel == "gas":
+                axis.plot(*_line(some, "largest"), "--", marker=marker, fillstyle="none", color=line.get_color(),
+                          label=f"{name}, largest move")  # fmt: skip
+        if panel == "s":
+            axis.plot(*_line(next(iter(lines.values())), "peer_s"), marker="s", color="black", label="plain torch")
+            axis.set(yscale="log", ylabel="seconds a step")
+            axis.yaxis.set_major_formatter(EngFormatter(unit="s"))
+        else:
+            if panel == "ratio":
+                axis.axhline(1, color="black", linewidth=0.8, label="plain torch")
+            axis.set_ylim(0, 1.25 * max(1, axis.dataLim.ymax))
+            axis.set_ylabel(COUNTS.get(panel, "ratio to plain torch"))
+            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+        _ticks(axis, piece, [point["x"] for point in measured["points"]])
+        axis.legend(frameon=False, fontsize="small")
+    with mpl.rc_context({"svg.hashsalt": piece}):  # the same rows give the same file
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+
+
+def _ticks(axis: Any, piece: str, xs: Sequence[int]) -> None:
+    """At what was measured, on a logarithmic axis; numbers below a thousand in full."""
+    ticks, shorten = sorted(set(xs)), EngFormatter(sep="", places=0)
+    axis.set(xscale="log", xlabel=AXES[piece][1])
+    axis.set_xticks(ticks, [shorten(tick) for tick in ticks])
+    axis.set_xticks([], minor=True)
+    axis.margins(x=0.08)
+
+
+def _series(measured: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The points of each line."""
     series: dict[str, list[dict[str, Any]]] = {}
     for point in measured["points"]:
         series.setdefault(point["series"], []).append(point)
-    steps = "moves" not in measured["points"][0]["values"]
-    panels = ("s", "ratio") if steps else ("moves", "gas", "proof")
-    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), layout="constrained")
-    for axis, panel in zip(axes, panels, strict=True):
-        for name, some in series.items():
-            axis.plot(*_line(some, "ours_s" if panel == "s" else panel), marker="o", label=name)
-        if panel == "s":
-            axis.plot(*_line(next(iter(series.values())), "peer_s"), marker="s", color="black", label="plain torch")
-            axis.set(yscale="log", ylabel="seconds a step")
-        else:
-            axis.set_ylim(0, 1.2 * axis.dataLim.ymax)
-            axis.set_ylabel(COUNTS.get(panel, panel))
-            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-        ticks = sorted({point["x"] for point in measured["points"]})
-        axis.set(xscale="log", xlabel=AXES[piece][1])
-        axis.set_xticks(ticks, map(EngFormatter(sep="", places=0), ticks))
-        axis.set_xticks([], minor=True)
-        axis.legend(frameon=False)
-    with mpl.rc_context({"svg.hashsalt": piece}):  # the same rows give the same file
-        figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
+    return series
+
+
+def _is_dispute(measured: dict[str, Any]) -> bool:
+    return "moves" in measured["points"][0]["values"]
 
 
 def _line(some: Sequence[dict[str, Any]], field: str) -> tuple[list[float], list[float]]:
@@ -135,6 +171,7 @@ def document(folder: Path) -> str:
             parts += [
                 f"### {title}\n",
                 f"![{title}](figures/{piece}.svg)\n",
+                _seen(found[piece]),
                 _points(found[piece]),
                 _said(found[piece]),
             ]
@@ -150,21 +187,48 @@ def _rows(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         sides = (shown(row[f"{side}_{unit}"], unit) for side in ("ours", "peer"))
         noted = (row.get(note, "") for note in notes)
-        cells.append((f"{row['ratio']:.3g}", row["name"], row["bits"] or "", *sides, row["n"], *noted))
+        cells.append((ratio_shown(row["ratio"]), row["name"], row["bits"] or "", *sides, row["n"], *noted))
     return table(("ratio", "what", "bits", "ours", "peer", "pairs", *notes), cells)
 
 
 def _points(measured: dict[str, Any]) -> str:
     found = measured["points"]
-    fields = list(COUNTS) if "moves" in found[0]["values"] else ["ratio"]
+    fields = list(COUNTS) if _is_dispute(measured) else ["ratio"]
     cells = []
     for point in found:
         values = point["values"]
-        counts = (f"{values[field]:.3g}" if field == "ratio" else f"{values[field]:,}" for field in fields)
+        counts = (ratio_shown(values[field]) if field == "ratio" else f"{values[field]:,}" for field in fields)
         sides = (shown(values[side], "s") for side in ("ours_s", "peer_s"))
         cells.append((f"{point['x']:,}", point["series"], *counts, *sides, values["n"]))
     counted = (COUNTS.get(field, field) for field in fields)
     return table((AXES[measured["piece"]][1], "", *counted, "ours", "peer", "pairs"), cells)
+
+
+def _seen(measured: dict[str, Any]) -> str:
+    """What one sees in a figure, from its points, and why it is so."""
+    piece, told = measured["piece"], _grown if _is_dispute(measured) else _compared
+    said = [told(name, some, AXES[piece][1]) for name, some in _series(measured).items()]
+    return " ".join([*said, WHY[piece]]) + "\n"
+
+
+def _compared(name: str, some: Sequence[dict[str, Any]], what: str) -> str:
+    """A step beside plain torch's, from the first point to the last."""
+    first, *_, last = some
+    ratios = [point["values"]["ratio"] for point in some]
+    short = EngFormatter(sep="", places=1)
+    ends = (f"{ratio_shown(end['values']['ratio'])} at {short(end['x'])}" for end in (first, last))
+    return f"At {name} the ratio is {' and '.join(ends)} {what}, {ratio_shown(max(ratios))} at most."
+
+
+def _grown(name: str, some: Sequence[dict[str, Any]], what: str) -> str:
+    """What becomes of a dispute while something grows many times."""
+    first, last = (some[0], some[-1])
+    before, after = first["values"], last["values"]
+    times = {field: after[field] / before[field] for field in ("gas", "proof")}
+    return (
+        f"A lie about a {name}: {last['x'] / first['x']:,.0f} times the {what} take {before['moves']} to "
+        f"{after['moves']} moves, {times['gas']:.2f} times the gas, {times['proof']:.2f} times the proof."
+    )
 
 
 def _said(measured: dict[str, Any]) -> str:
