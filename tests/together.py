@@ -1,5 +1,7 @@
 """What torchrun starts in tests: task files and random graphs, by processes together. Process 0 prints what it found.
 
+Executor `cuda` is the fused one's kernels for CUDA, in Triton's interpreter where TRITON_INTERPRET is 1.
+
 With `--leave N` the last process leaves before step N of the first task, with `--stop N` it stops answering.
 """
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch.distributed as dist
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
-from offchain.exec.base import make_executor
+from offchain.exec.base import EXECUTORS, make_executor
 from offchain.exec.distributed import Group, joined
 from offchain.exec.reference import ReferenceExecutor
 from offchain.exec.shards import Dealing
@@ -26,28 +28,33 @@ from offchain.training import Run
 from tests.offchain.test_shards import layers
 from tests.strategies import Case
 
-EXECUTORS = ("fused", "torch")
+EXECUTORS["cuda"] = ("offchain.exec.cuda.executor", "CudaExecutor")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--cases", type=int, default=0)
+    parser.add_argument("runs", nargs="*", help="EXECUTOR=FILE")
+    parser.add_argument("--cases", nargs="*", default=[], help="EXECUTOR=COUNT")
     parser.add_argument("--leave", type=int)
     parser.add_argument("--stop", type=int)
     options = parser.parse_args()
     with joined(patience=timedelta(seconds=8 if options.stop else 60)) as group:
         if options.leave is not None or options.stop is not None:
-            broken(options.files[0], group, options.leave, options.stop)
-        found = {str(file): {name: roots(file, name, group) for name in EXECUTORS} for file in options.files}
-        tried = random_graphs(options.cases, group) if group and options.cases else 0
+            broken(options.runs[0], group, options.leave, options.stop)
+        found = {run: roots(run, group) for run in options.runs}
+        tried = {cases: random_graphs(cases, group) for cases in options.cases if group}
         if group is None or group.rank == 0:
             print(json.dumps({"roots": found, "cases": tried}))
 
 
-def roots(file: Path, executor: str, group: Group | None) -> list[str]:
+def started(what: str, group: Group | None) -> Run:
+    executor, _, file = what.partition("=")
+    return Run(Task.load(Path(file)), executor, threads=1, group=group)
+
+
+def roots(what: str, group: Group | None) -> list[str]:
     """State roots of all checkpoints, which must be the same in all processes."""
-    run = Run(Task.load(file), executor, threads=1, group=group)
+    run = started(what, group)
     run.run()
     mine = [root.hex() for root in run.state_roots]
     if group is not None:
@@ -57,11 +64,12 @@ def roots(file: Path, executor: str, group: Group | None) -> list[str]:
     return mine
 
 
-def random_graphs(count: int, group: Group) -> int:
+def random_graphs(what: str, group: Group) -> int:
     """The same graphs in all processes, as nothing in them is left to chance. How many were tried."""
+    name, _, count = what.partition("=")
     tried = 0
 
-    @settings(max_examples=count, phases=[Phase.generate], derandomize=True, database=None, deadline=None,
+    @settings(max_examples=int(count), phases=[Phase.generate], derandomize=True, database=None, deadline=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(drawn=layers())
     def compare(drawn: tuple[Case, Dealing]) -> None:
@@ -70,24 +78,23 @@ def random_graphs(count: int, group: Group) -> int:
         assume(dealing.rows >= group.size)
         truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
         wanted = truth.step(truth.load(case.state), case.t)
-        for name in EXECUTORS:
-            executor = make_executor(name, case.graph, case.constants, case.datasets, group=group)
-            state = executor.load(case.state)
-            after = executor.dump(executor.step(state, case.t))
-            for have, want in zip(after, wanted, strict=True):
-                np.testing.assert_array_equal(have.view(np.uint32), want.view(np.uint32))
-            outputs = [output.view(np.uint32).tolist() for output in executor.outputs(state, case.t)]
-            assert outputs == [output.view(np.uint32).tolist() for output in truth.outputs(case.state, case.t)]
+        executor = make_executor(name, case.graph, case.constants, case.datasets, group=group)
+        state = executor.load(case.state)
+        after = executor.dump(executor.step(state, case.t))
+        for have, want in zip(after, wanted, strict=True):
+            np.testing.assert_array_equal(have.view(np.uint32), want.view(np.uint32))
+        outputs = [output.view(np.uint32).tolist() for output in executor.outputs(state, case.t)]
+        assert outputs == [output.view(np.uint32).tolist() for output in truth.outputs(case.state, case.t)]
         tried += 1
 
     compare()
     return tried
 
 
-def broken(file: Path, group: Group | None, leave: int | None, stop: int | None) -> None:
+def broken(what: str, group: Group | None, leave: int | None, stop: int | None) -> None:
     """A run of which the last process does not come to the end."""
     assert group is not None
-    run = Run(Task.load(file), threads=1, group=group)
+    run = started(what, group)
     run.run(leave or stop)
     if group.rank == group.size - 1:
         if leave:
