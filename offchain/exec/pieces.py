@@ -7,7 +7,7 @@ constants. Along a stretch the choice is known and the other parts need not be r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
@@ -15,39 +15,29 @@ from offchain.ir.graph import Axis, Input, Node, View
 from offchain.ir.primitives import DType, Op
 from offchain.ir.program import ProgramBuilder, Value, signed
 
-MAX_PIECES: Final = 64
+MAX_PIECES: Final = 64  # of a map, over all axes together: each is a kernel
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A map for coordinates [lo, hi) of one axis of another: a node of its own, over coordinates from 0."""
+def cuts(node: Node, out: View, most: int = MAX_PIECES) -> Iterator[tuple[Node, View]]:
+    """Maps that together write what the node writes through `out`, each with its own view; at most so many of them.
 
-    axis: int
-    lo: int
-    hi: int
-    node: Node
-
-
-def pieces(node: Node) -> tuple[Piece, ...]:
-    """The node cut along the axis whose coordinate its program compares with the most constants; none if with none."""
-    cuts = {axis: sorted(found | {0, node.shape[axis]}) for axis, found in _comparisons(node).items() if found}
-    if not cuts:
-        return ()
-    axis = max(cuts, key=lambda d: (len(cuts[d]), -d))
-    if len(cuts[axis]) > MAX_PIECES:
-        return ()
-    return tuple(Piece(axis, lo, hi, restricted(node, axis, lo, hi)) for lo, hi in pairwise(cuts[axis]))
-
-
-def cuts(node: Node, out: View) -> Iterator[tuple[Node, View]]:
-    """Maps that together write what the node writes through `out`, each with its own view; itself where it is one."""
-    parts = pieces(node)
-    if not parts:
+    It is cut along the axis whose coordinate its program compares with the most constants that still fit, and each
+    piece again. What is left in one makes its choices element by element.
+    """
+    edges = {axis: sorted(found | {0, node.shape[axis]}) for axis, found in _comparisons(node).items()}
+    axis, ends = max(((d, e) for d, e in edges.items() if 2 < len(e) <= most + 1), key=_by_count, default=(0, []))
+    if not ends:
         yield node, out
-    for part in parts:
+    for lo, hi in pairwise(ends):
         axes = list(out.axes)
-        axes[part.axis] = replace(axes[part.axis], hi=part.hi - part.lo)
-        yield from cuts(part.node, View(out.offset + out.axes[part.axis].stride * part.lo, tuple(axes)))
+        axes[axis] = replace(axes[axis], hi=hi - lo)
+        view = View(out.offset + out.axes[axis].stride * lo, tuple(axes))
+        yield from cuts(restricted(node, axis, lo, hi), view, most // (len(ends) - 1))
+
+
+def _by_count(edges: tuple[int, list[int]]) -> tuple[int, int]:
+    axis, ends = edges
+    return len(ends), -axis
 
 
 def _comparisons(node: Node) -> dict[int, set[int]]:

@@ -9,9 +9,9 @@ from typing import Final
 import torch
 
 from offchain.exec import torch_words as words
-from offchain.exec.pieces import Piece, pieces
+from offchain.exec.pieces import cuts
 from offchain.exec.torch_views import read
-from offchain.ir.graph import Node
+from offchain.ir.graph import Node, View
 from offchain.ir.primitives import DType, Instr, Op, Program
 
 Tensor = torch.Tensor
@@ -50,20 +50,23 @@ _PRIMITIVES: Final[dict[Op, Callable[..., Tensor]]] = {
 def run_map(node: Node, sources: Sequence[Tensor], t: int, device: torch.device) -> Tensor:
     """The output of a `map`, broadcastable to its shape: piece by piece where it chooses by a coordinate."""
     parts = _pieces(node)
-    if not parts:
+    if len(parts) == 1:
         return run_program(node, sources, t, device)
     out = torch.empty(node.shape, dtype=torch.float32 if node.dtype is DType.F32 else torch.int32, device=device)
-    for part, used in parts:
-        value = run_map(part.node, [sources[number] for number in used], t, device)
-        out.narrow(part.axis, part.lo, part.hi - part.lo).copy_(value)
+    for part, view, used in parts:
+        value = run_program(part, [sources[number] for number in used], t, device)
+        out.as_strided(part.shape, [axis.stride for axis in view.axes], view.offset).copy_(value)
     return out
 
 
 @lru_cache(maxsize=4096)
-def _pieces(node: Node) -> tuple[tuple[Piece, tuple[int, ...]], ...]:
-    """Pieces of a map, each with the numbers of the sources that its inputs read."""
+def _pieces(node: Node) -> tuple[tuple[Node, View, tuple[int, ...]], ...]:
+    """Pieces of a map, where each lies in it, and the numbers of the sources that its inputs read."""
     numbers = {(item.source, item.index): number for number, item in enumerate(node.inputs)}
-    return tuple((p, tuple(numbers[item.source, item.index] for item in p.node.inputs)) for p in pieces(node))
+    return tuple(
+        (part, view, tuple(numbers[item.source, item.index] for item in part.inputs))
+        for part, view in cuts(node, View.contiguous(node.shape))
+    )
 
 
 def run_program(node: Node, sources: Sequence[Tensor], t: int, device: torch.device) -> Tensor:
