@@ -51,7 +51,7 @@ AXES: Final = {  # piece -> title, x
 MARKERS: Final = ("o", "x", "^", "v")
 COUNTS: Final = {"moves": "moves", "gas": "gas", "largest": "gas of the largest move", "proof": "bytes of a proof"}
 DESCENT: Final = (
-    "A reveal names 256 children, so that 256 times as many cost two moves, and a proof one group of hashes."
+    "A reveal names 256 children, so that 256 times as many cost two moves, and a proof two groups of hashes."
 )
 WHY: Final = {  # what of a figure does not depend on the machine
     "model": "Small models spend their time between operations, large ones inside products.",
@@ -59,7 +59,7 @@ WHY: Final = {  # what of a figure does not depend on the machine
     "threads": "Sums are exact: more threads change no bit of a step.",
     "steps": f"{DESCENT} Steps stand in no proof: the disputed one is opened alone.",
     "nodes": DESCENT,
-    "elements": f"{DESCENT} A tensor of one chunk (1,024 elements) needs no descent; no more than one chunk is opened.",
+    "elements": f"{DESCENT} A tensor of one chunk (1,024 elements) needs no descent. With a dot grows its sum, too.",
 }
 JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")
 VERBS: Final = {  # pieces that are a verb of `offchain bench`
