@@ -1,4 +1,4 @@
-"""The CUDA executor's kernels as PTX, which Triton makes without a GPU; run as a module it prints the instructions.
+"""The CUDA executor's kernels as PTX, made as for a GPU without one; run as a module it prints the instructions.
 
 Triton's interpreter executes the source of a kernel. What its compiler makes of it is only seen here, or on a GPU.
 """
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
-import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
 
 from offchain.exec import selfcheck
+from offchain.exec.base import unwatched
 from offchain.exec.cuda.engines import Engine
-from offchain.exec.cuda.kernel import OPTIONS, Kernel, function
+from offchain.exec.cuda.kernel import Kernel, prepare
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.planning import Call
@@ -26,13 +26,7 @@ from offchain.ir.graph import Graph
 CAPABILITY: Final = 90
 # subnormals flushed, a product and a sum as one, a quotient or a root that is only near
 FORBIDDEN: Final = re.compile(r"\bfma\b|\bmad\.(?:rn\.)?f|ftz|approx|div\.full")
-_TYPES: Final = {
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.int8: "*i8",
-    torch.int32: "*i32",
-    torch.int64: "*i64",
-}
+_INSTRUCTION: Final = re.compile(r"^\s*(?:@!?%p\d+ )?([a-z]\S*)", re.MULTILINE)
 
 
 class Always(Tuner):
@@ -46,13 +40,17 @@ class Always(Tuner):
         return next((engine for engine in engines if engine.name == self.name), engines[0])
 
 
-def ptx(kernel: Kernel) -> str:
-    made = function(kernel)
-    signature = dict(zip(made.arg_names, (_TYPES[dtype] for dtype in kernel.types), strict=True))
-    attributes = {(n,): [["tt.divisibility", 16]] for n in range(len(signature))}
-    source = ASTSource(fn=made, signature=signature, constexprs={}, attrs=attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", CAPABILITY, 32), options=dict(OPTIONS))
-    return str(compiled.asm["ptx"])
+class NoGpu:
+    """What Triton asks its driver of the GPU that it compiles for, where there is none."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", CAPABILITY, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
 
 
 def kernels(graph: Graph, names: Sequence[str]) -> dict[str, Kernel]:
@@ -64,10 +62,10 @@ def kernels(graph: Graph, names: Sequence[str]) -> dict[str, Kernel]:
 
 
 def main() -> None:
-    found: set[str] = set()
-    for kernel in kernels(selfcheck.together().graph, ("float64", "float32", "int8")).values():
-        found |= set(re.findall(r"^\s*(?:@!?%p\d+ )?([a-z]\S*)", ptx(kernel), re.MULTILINE))
-    print(*sorted(found))
+    driver.set_active(NoGpu())
+    made = prepare(list(kernels(selfcheck.together().graph, ("float64", "float32", "int8")).values()), unwatched)
+    texts = [str(kernel.asm["ptx"]) for kernel in made.values()]
+    print(*sorted({word for text in texts for word in _INSTRUCTION.findall(text)}))
 
 
 if __name__ == "__main__":

@@ -82,10 +82,9 @@ def make_executor(
             raise BadInput("executor reference runs in one process: take fused or torch")
         options["group"] = group
     make = getattr(import_module(module), attribute)
-    if name != "reference":
-        from offchain.exec.selfcheck import require_bits  # which needs what stands here
+    from offchain.exec.selfcheck import require_bits  # which needs what stands here
 
-        require_bits(name, device, partial(make, device=device))
+    require_bits(name, device, make if name == "reference" else partial(make, device=device))
     return cast("Executor[Any]", make(graph, constants, datasets, **options))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offchain.exec.base import Tensors, state_after
+from offchain.exec.memory import memory_for, memory_of
 from offchain.ir.arrays import Array, canonical, numpy_dtype
 from offchain.ir.graph import Graph, Kind, Node, Source, View
 from offchain.ir.primitives import DType, Op
@@ -305,8 +306,9 @@ class ReferenceExecutor:
 
     def _run(self, state: list[Array], t: int, done: list[Array]) -> Iterator[Array]:
         """Runs the nodes in order into `done`."""
-        for node in self.graph.nodes:
-            done.append(evaluate(node, self.sources(node, state, done), t))
+        for number, node in enumerate(self.graph.nodes):
+            with memory_for(*memory_of(number, node)):
+                done.append(evaluate(node, self.sources(node, state, done), t))
             yield done[-1]
 
     def step(self, state: list[Array], t: int) -> list[Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offchain.errors import BadInput, OffchainError
+from offchain.errors import BadInput, OffchainError, OutOfMemory
 from offchain.exec import make_executor, selfcheck
 from offchain.exec.cuda import engines, tuning
 from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
@@ -25,6 +26,7 @@ from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import DType, Instr, Op
+from tests.offchain.test_memory import spreading
 from tests.strategies import Case, float_words, graphs, nodes, over_state
 
 GPU = torch.cuda.is_available()
@@ -32,6 +34,7 @@ INTERPRETED = {} if GPU else {"TRITON_INTERPRET": "1"}
 with patch.dict(os.environ, INTERPRETED):  # Triton's own functions are what it says when they are first imported
     pytest.importorskip("triton")
     from offchain.exec.cuda import device, reductions  # noqa: F401
+    from offchain.exec.cuda import graphs as cuda_graphs
     from offchain.exec.cuda.executor import CudaExecutor
     from tests.ptx import Always
 
@@ -126,7 +129,7 @@ def test_a_product_whose_k_is_shared_by_programs(
     engine: str, down: bool, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reductions, "TILE", 32)
-    node = dot(3, 5, 70, bits, down)
+    node = dot(3, 5, 40, bits, down)
     sides = product_of(node).first, product_of(node).second
     assert all(reductions.is_split(side.item, side.shape, node.extent) for side in sides)
     rng = np.random.default_rng(bits)
@@ -207,6 +210,10 @@ def test_a_float32_engine_gives_way_to_tf32(monkeypatch: pytest.MonkeyPatch) -> 
         assert torch.equal(totals(single, operands), expected)
     finally:
         torch.set_float32_matmul_precision("highest")
+    with monkeypatch.context() as patched:  # torch's newer way, after which it refuses to answer the older
+        patched.setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32")
+        assert [engine.name for engine in engines.engines(product, 8)] == ["float64", "int8"]
+    assert torch.get_float32_matmul_precision() == "highest"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     assert [engine.name for engine in engines.engines(product, 8)] == ["float64", "int8"]
 
@@ -252,6 +259,90 @@ def test_the_fastest_that_is_right_is_taken(empty_cache: Path, monkeypatch: pyte
         assert Tuner(DEVICE)._fastest(made).name == expected
 
 
+# --- graphs of launches ------------------------------------------------------------------------------------------
+
+
+def counter() -> Case:
+    """State 1 is twice state 0 and state 0 follows it; state 2 stays."""
+    item = Input(Source.STATE, 0, F32, 4, View.contiguous((4,)))
+    double = Node(Kind.MAP, F32, (4,), (item,), program=(Instr(Op.INPUT), Instr(Op.ADD, 0, 0)))
+    slots = [(Source.NODE, 0), (Source.NODE, 0), (Source.STATE, 2)]
+    made = [Slot(TensorSpec(f"s{n}", F32, (4,)), source, index) for n, (source, index) in enumerate(slots)]
+    log = Slot(TensorSpec("log", F32, (1, 4)), Source.NODE, 0)
+    graph = Graph((double,), (*made, log), (), (), (), (), ("a", "b", "c", "d"))
+    return Case(graph, [np.arange(4, dtype=np.float32) + n for n in range(4)], [], [], 0)
+
+
+def after_steps(fast: CudaExecutor, case: Case, steps: int) -> list[list[int]]:
+    state = fast.load(case.state)
+    for t in range(steps):
+        state = fast.step(state, t)
+    return words(fast.dump(state))
+
+
+def expected_after(case: Case, steps: int) -> list[list[int]]:
+    truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
+    state = truth.load(case.state)
+    for t in range(steps):
+        state = truth.step(state, t)
+    return words(truth.dump(state))
+
+
+def test_steps_are_recorded_once_for_two_states_that_take_turns() -> None:
+    case, steps = counter(), 9
+    fast = executor(case)
+    assert after_steps(fast, case, steps) == expected_after(case, steps)
+    assert len(fast._graphs.recorded) == 2
+
+
+def test_a_state_that_is_held_keeps_its_bits_while_steps_are_replayed() -> None:
+    case = counter()
+    fast = executor(case)
+    states = [fast.load(case.state)]
+    for t in range(7):
+        states.append(fast.step(states[-1], t))
+    assert [words(fast.dump(state)) for state in states] == [expected_after(case, n) for n in range(8)]
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_steps_go_on_where_no_graph_can_be_recorded(
+    fails: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, or later: memory for a graph is gone, or CUDA refuses what another thread does meanwhile."""
+    right, asked = cuda_graphs.recorded, []
+
+    def recorded(work: cuda_graphs.Work, device: torch.device) -> cuda_graphs.Work:
+        asked.append(work)
+        if len(asked) == fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        return right(work, device)
+
+    monkeypatch.setattr(cuda_graphs, "recorded", recorded)
+    case = counter()
+    fast = executor(case)
+    assert after_steps(fast, case, 6) == expected_after(case, 6)
+    assert len(asked) == fails and not fast._graphs.recorded
+    assert "launched one by one, as operation not permitted when stream is capturing" in caplog.text
+
+
+def test_a_graph_that_gives_other_bits_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cuda_graphs, "recorded", lambda work, device: lambda: None)
+    case = counter()
+    fast = executor(case)
+    assert after_steps(fast, case, 5) == expected_after(case, 5)
+    assert "launched one by one, as CUDA graphs give other bits" in caplog.text
+
+
+def test_no_more_is_recorded_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "MOST", 1)
+    case = counter()
+    fast = executor(case)
+    assert after_steps(fast, case, 6) == expected_after(case, 6)
+    assert not fast._graphs.recorded
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 
@@ -269,6 +360,17 @@ def test_kernels_on_a_cpu_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(BadInput, match="TRITON_INTERPRET=1"):
         CudaExecutor(one_node().graph, [], [], "cpu")
+
+
+@pytest.mark.skipif(GPU, reason="a GPU may have as much")
+def test_a_step_that_does_not_fit_names_its_node() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 35, hard))
+    try:
+        with pytest.raises(OutOfMemory, match=r"node 1 \(map\) needs 68.7 GB to make an output of shape"):
+            CudaExecutor(spreading(1 << 34, kept=False), [], [], str(DEVICE))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> None:

@@ -28,6 +28,7 @@ Tensor = torch.Tensor
 
 INT8_TERMS: Final = (1 << 17) - 1  # products of two int8 whose sum an int32 holds
 _EVEN: Final = 16  # what CUDA's int8 product wants rows, columns and k to be multiples of
+_NEARLY: Final = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION")
 _LEAST_ROWS: Final = 32  # it takes no fewer than 17 rows
 
 
@@ -266,8 +267,8 @@ def engines(product: Product, bits: int) -> list[Engine]:
 
 def single_is_exact() -> bool:
     """Whether nothing lets a float32 product take TF32."""
-    told = any(os.environ.get(name) == "1" for name in ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE"))
-    return not told and torch.get_float32_matmul_precision() == "highest"
+    told = any(os.environ.get(name) == "1" for name in _NEARLY)
+    return not told and torch.backends.cuda.matmul.fp32_precision in ("ieee", "none")
 
 
 def _even(n: int) -> int:
