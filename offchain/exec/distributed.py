@@ -1,4 +1,4 @@
-"""Processes that run one task together, over torch.distributed: gloo between CPUs, NCCL between GPUs.
+"""Processes that run one task together, over torch.distributed: gloo between CPUs, NCCL too between GPUs.
 
 torchrun starts them, and says in the environment who is who.
 """
@@ -28,6 +28,8 @@ class Group:
 
     rank: int
     size: int
+
+    # On a GPU both take their place in the order of its current stream, and the host does not wait for them.
 
     def greatest(self, numbers: torch.Tensor) -> torch.Tensor:
         """Every number becomes, in place, the greatest that a process holds."""
@@ -92,7 +94,8 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Grou
             raise BadInput(f"process {rank} of {size}: device {gpu!r}, and torch sees {count} GPUs here")
         torch.cuda.set_device(gpu)
     try:
-        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=patience)
+        # On GPUs NCCL joins numbers, which stay there; what else is asked, and who is gone, goes over gloo as on CPUs.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
     yield Group(rank, size)
