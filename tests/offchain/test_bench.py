@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 import torch
 
 from offchain.adjudicate import court
+from offchain.bench import chain as bench_chain
+from offchain.bench import dispute as bench_dispute
+from offchain.bench import growth as bench_growth
 from offchain.bench.alone import computing, updating
 from offchain.bench.dispute import Size, play
-from offchain.bench.gemm import product
 from offchain.bench.hash import cores
 from offchain.bench.jobs import JOBS, job
 from offchain.bench.map import gelu
@@ -45,6 +48,13 @@ def chain(ganache: Ganache) -> Iterator[Chain]:
     """The contracts on the tests' own node."""
     with court(ganache.url) as chain:
         yield chain
+
+
+@pytest.fixture
+def same_court(chain: Chain, monkeypatch: Patch) -> None:
+    """Verbs use the contracts of this module, which live on a node as theirs would."""
+    for module in (bench_chain, bench_dispute, bench_growth):
+        monkeypatch.setattr(module, "court", lambda: nullcontext(chain))
 
 
 def rows(capsys: Capture, monkeypatch: Patch, *args: str, unit: str = "s") -> list[dict[str, Any]]:
@@ -97,28 +107,49 @@ def test_threads_are_set_only_while_measuring() -> None:
 
 @pytest.mark.parametrize("executor", list(EXECUTORS))
 def test_step(capsys: Capture, monkeypatch: Patch, executor: str) -> None:
-    found = rows(capsys, monkeypatch, "step", "--job", "gpt", "--bits", "21", "--executor", executor, "--threads", "1")
-    assert names(found) == [("gpt", 21), ("gpt, deterministic", 21)]
+    args = ("--job", "gpt", "--bits", "21", "--executor", executor, "--threads", "1", "--n", "1")
+    assert names(rows(capsys, monkeypatch, "step", *args)) == [("gpt", 21), ("gpt, deterministic", 21)]
 
 
 def test_step_takes_each_job_at_each_precision(capsys: Capture, monkeypatch: Patch) -> None:
-    found = rows(capsys, monkeypatch, "step", "--job", "gpt-sdpa", "--job", "mlp", "--n", "1")
-    both = [(name, bits) for job in ("gpt-sdpa", "mlp") for bits in (21, 8) for name in (job, f"{job}, deterministic")]
+    found = rows(capsys, monkeypatch, "step", "--job", "gpt-sdpa", "--job", "gpt", "--n", "1")
+    both = [(name, bits) for job in ("gpt-sdpa", "gpt") for bits in (21, 8) for name in (job, f"{job}, deterministic")]
     assert names(found) == both
     assert {row["n"] for row in found} == {1}
 
 
 def test_memory_of_a_step(capsys: Capture, monkeypatch: Patch) -> None:
-    found = rows(capsys, monkeypatch, "step", "--memory", "--job", "cnn", "--bits", "8", unit="bytes")
-    assert names(found) == [("memory cnn", 8)]
-    assert 1e6 < found[0]["peer_bytes"] < 1e8
+    [row] = rows(capsys, monkeypatch, "step", "--memory", "--job", "cnn", "--bits", "8", "--n", "1", unit="bytes")
+    assert (row["name"], row["bits"]) == ("memory cnn", 8)
+    assert 1e6 < row["peer_bytes"] < 1e8
+    assert 1e6 < row["ours_bytes"] < 1e8
 
 
-def test_the_table_fits_a_terminal(capsys: Capture, monkeypatch: Patch) -> None:
-    code, out, _ = terminal.run(capsys, monkeypatch, "bench", "step", "--job", "gpt", "--quick", "--bits", "8")
-    assert code == 0
-    assert out.split()[0] == "ratio"
-    assert all(len(line) <= 80 for line in out.splitlines())
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_fits_a_terminal(capsys: Capture) -> None:
+    """The longest names of each verb, and quantities of the most digits: one line a row."""
+    found = [
+        Row("gpt-sdpa, deterministic", 21, 0.8888, 0.4444, 2.111, 10),
+        Row("state root gpt-sdpa", 0, 0.0204, 0.02576, 0.7967, 10, notes={"GB/s": "1.94", "MB": "39.9"}),
+        Row("commit gpt-sdpa", 21, 0.02429, 85.42, 0.000284, 10),
+        Row("map, 4,194,304 elements", 21, 10.923, 0.000123, 88_804.8, 3, notes={"moves": "10", "gas": "1,458,527"}),
+    ]
+    for row in found:
+        command.report(lambda watch, row=row: iter([row]), False, "peer: torch")  # type: ignore[misc]
+        head, line, about = capsys.readouterr().out.splitlines()
+        assert head.split()[0] == "ratio"
+        assert (row.name in line, about.strip()) == (True, "peer: torch")
+        assert all(value in line for value in row.notes.values())
+        assert max(map(len, (head, line))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(0.000284, "0.028 %"), (0.0123, "0.0123"), (2.1149, "2.11"), (999, "999"), (6743.2, "6,740")]
+)
+def test_a_ratio_as_people_read_it(ratio: float, text: str) -> None:
+    assert command.ratio_shown(ratio) == text
 
 
 # --- operations --------------------------------------------------------------------------------------------------
@@ -126,20 +157,28 @@ def test_the_table_fits_a_terminal(capsys: Capture, monkeypatch: Patch) -> None:
 
 def test_gemm(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "gemm", "--n", "3")
-    kinds = [f"{what} / {peer} BLAS" for what in ("product", "dot") for peer in ("float32", "float64")]
+    kinds = [f"dot / {peer} BLAS" for peer in ("float32", "float64")]
     assert names(found) == [(name, bits) for bits in (21, 8) for name in kinds]
     assert {row["n"] for row in found} == {3}
 
 
 @pytest.mark.parametrize(("bits", "extent"), [(21, 70), (8, 1500), (4, 70)])
-def test_what_gemm_multiplies_is_the_dot(bits: int, extent: int) -> None:
-    """Longer than a slice of K, too."""
-    a, b = torch.randn(6, extent), torch.randn(extent, 5)
+def test_what_gemm_multiplies_is_one_dot(bits: int, extent: int) -> None:
+    """By each executor the same bits, and the product up to what `bits` leave. Longer than a slice of K, too."""
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.randn(6, extent, generator=random), torch.randn(extent, 5, generator=random)
     task = computing(torch.matmul, a, b, bits=bits)
-    assert [node.kind for node in task.graph.nodes if node.kind is not Kind.MAP] == [Kind.DOT]
-    executor = QUICK.runs(task)
-    [result] = (array for array in executor.dump(executor.step(executor.load(task.state), 0)) if array.size == 30)
-    np.testing.assert_array_equal(result.view(np.int32), product(a, b, bits)().numpy().reshape(-1).view(np.int32))
+    [dot] = (node for node in task.graph.nodes if node.kind is not Kind.MAP)
+    assert (dot.kind, dot.bits, dot.extent) == (Kind.DOT, bits, extent)
+    results = []
+    for name in EXECUTORS:
+        executor = Settings(executor=name).runs(task)
+        state = executor.dump(executor.step(executor.load(task.state), 0))
+        [result] = (array for array in state if array.size == 30)
+        results.append(result)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.view(np.int32), results[0].view(np.int32))
+    np.testing.assert_allclose(results[0], (a @ b).numpy().reshape(-1), atol=2.0 ** (3 - bits) * extent)
 
 
 def test_map(capsys: Capture, monkeypatch: Patch) -> None:
@@ -162,8 +201,8 @@ def test_an_operation_alone_does_what_torch_does() -> None:
 
 
 def test_hash(capsys: Capture, monkeypatch: Patch) -> None:
-    found = rows(capsys, monkeypatch, "hash", "--threads", "1")
-    assert names(found) == [("state root gpt", 0), ("commit gpt", 21), ("commit gpt", 8)]
+    found = rows(capsys, monkeypatch, "hash", "--threads", "1", "--bits", "21")
+    assert names(found) == [("state root gpt", 0), ("commit gpt", 21)]
     assert all(row["ratio"] > 0 for row in found)
 
 
@@ -175,8 +214,8 @@ def test_cores_are_given_back() -> None:
 
 
 def test_replay(capsys: Capture, monkeypatch: Patch) -> None:
-    found = rows(capsys, monkeypatch, "replay", "--job", "gpt", "--job", "mlp", "--bits", "21")
-    assert names(found) == [("replay gpt", 21), ("replay mlp", 21)]
+    found = rows(capsys, monkeypatch, "replay", "--job", "gpt", "--bits", "21", "--bits", "8")
+    assert names(found) == [("replay gpt", 21), ("replay gpt", 8)]
 
 
 def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
@@ -190,20 +229,23 @@ def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
 # --- on a chain --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("same_court")
 def test_dispute(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "dispute", "--bits", "21", "--n", "1")
     assert names(found) == [("map, 16 steps", 21), ("dot, 16 steps", 21)]
 
 
+@pytest.mark.usefixtures("same_court")
 def test_gas_of_a_dispute(capsys: Capture, monkeypatch: Patch) -> None:
-    found = rows(capsys, monkeypatch, "dispute", "--gas", "--bits", "8", "--n", "1", unit="gas")
+    found = rows(capsys, monkeypatch, "dispute", "--gas", "--bits", "21", "--n", "1", unit="gas")
     assert [5e5 < row["ours_gas"] < 5e6 and 2e4 < row["peer_gas"] < 6e4 for row in found] == [True] * 2
 
 
 def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
     """Its moves, and what it opens: ten times the steps, nodes and elements cost two moves more at most."""
-    small = play(chain, Size(steps=2, layers=1, width=8), 21, Kind.MAP, Settings(n=1))
-    large = play(chain, Size(steps=20, layers=10, width=30), 21, Kind.MAP, Settings(n=1))
+    settings = Settings(executor="torch", threads=1, n=1)
+    small = play(chain, Size(steps=2, layers=1, width=8), 21, Kind.MAP, settings)
+    large = play(chain, Size(steps=20, layers=10, width=30), 21, Kind.MAP, settings)
     assert large.nodes > 5 * small.nodes and large.elements > 10 * small.elements
     [first], [second] = small.trials, large.trials
     assert 5 < first.moves <= second.moves <= first.moves + 2
@@ -211,15 +253,19 @@ def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
 
 
 def test_chain(capsys: Capture, monkeypatch: Patch) -> None:
+    """On a node of the verb's own."""
     found = rows(capsys, monkeypatch, "chain", "--gas", "--n", "1", unit="gas")
-    verbs = ["post", "bid", "award", "commit, first", "commit", "collect", "whole task"]
-    assert names(found) == [(verb, 0) for verb in verbs]
-    *single, whole = (row["ours_gas"] for row in found)
-    assert whole == sum(single) + single[verbs.index("commit")]  # of three commitments
+    honest, disputed = ["post", "bid", "award", "commit, first", "commit", "collect"], ["open", "concede"]
+    assert names(found) == [(verb, 0) for verb in (*honest, "whole task", *disputed)]
+    gas = {row["name"]: row["ours_gas"] for row in found}
+    assert gas["whole task"] == sum(gas[verb] for verb in honest) + gas["commit"]  # of three commitments
+    assert all(21_000 < gas[verb] < 1_000_000 for verb in disputed)
 
 
+@pytest.mark.usefixtures("same_court")
 def test_seconds_on_a_chain(capsys: Capture, monkeypatch: Patch) -> None:
-    assert rows(capsys, monkeypatch, "chain", "--n", "1")[-1]["ratio"] > 3  # seven transactions to one
+    found = {row["name"]: row for row in rows(capsys, monkeypatch, "chain", "--n", "1")}
+    assert found["whole task"]["ratio"] > 3  # seven transactions to one
 
 
 # --- growth ------------------------------------------------------------------------------------------------------
@@ -227,16 +273,26 @@ def test_seconds_on_a_chain(capsys: Capture, monkeypatch: Patch) -> None:
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "growth.py"
 
 
-def growth(docs: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, "--docs", docs, *args], capture_output=True, text=True)
+def growth(capsys: Capture, monkeypatch: Patch, docs: Path, *args: str) -> tuple[int, str]:
+    """Exit code and stderr of the script, run in this process: importing torch again would take most of the time."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--docs", str(docs), *args])
+    code = 0
+    try:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    return code, capsys.readouterr().err
 
 
-def test_growth_measures_draws_and_writes(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("same_court")
+def test_growth_measures_draws_and_writes(capsys: Capture, monkeypatch: Patch, tmp_path: Path) -> None:
     """Piece by piece: the document has all that was measured so far, and drawing again changes nothing."""
-    pieces = ("model", "steps", "gemm")
+    pieces, small = (
+        ("model", "steps", "gemm"),
+        ("--quick", "--n", "1", "--bits", "21", "--threads", "1", "--executor", "torch"),
+    )
     for piece in pieces:
-        done = growth(tmp_path, "--quick", "--n", "1", "--bits", "21", "--threads", "1", "--only", piece)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert growth(capsys, monkeypatch, tmp_path, *small, "--only", piece) == (0, "")
     figures = tmp_path / "figures"
     rows = {piece: json.loads((figures / f"{piece}.json").read_text())["points"] for piece in pieces}
     assert [point["series"] for point in rows["model"]] == ["21 bits"] * 2
@@ -246,8 +302,11 @@ def test_growth_measures_draws_and_writes(tmp_path: Path) -> None:
     ]
     assert all(5 < point["values"]["moves"] < 20 and point["values"]["proof"] > 4096 for point in rows["steps"])
     assert [row["name"] for row in rows["gemm"]][-1] == "dot / float64 BLAS"
+    text = (tmp_path / "benchmarks.md").read_text()
+    for point in (rows["model"][0], rows["model"][-1]):
+        assert f"{command.ratio_shown(point['values']['ratio'])} at " in text
+    assert "A lie about a dot: 8 times the steps take 8 to 8 moves" in text
     written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    text = written[tmp_path / "benchmarks.md"].decode()
     assert [line for line in text.splitlines() if line.startswith("!")] == [
         "![A step against the size of the model](figures/model.svg)",
         "![A dispute against the steps of its interval](figures/steps.svg)",
@@ -258,14 +317,14 @@ def test_growth_measures_draws_and_writes(tmp_path: Path) -> None:
         "steps.svg",
         *(f"{p}.json" for p in pieces),
     }
-    assert growth(tmp_path, "--draw").returncode == 0
+    assert growth(capsys, monkeypatch, tmp_path, "--draw") == (0, "")
     assert {file: file.read_bytes() for file in written} == written
 
 
-def test_growth_refuses(tmp_path: Path) -> None:
-    done = growth(tmp_path, "--device", "abacus", "--only", "model")
-    assert done.returncode == 2
-    assert "device 'abacus'" in done.stderr.splitlines()[-1]
+def test_growth_refuses(capsys: Capture, monkeypatch: Patch, tmp_path: Path) -> None:
+    code, err = growth(capsys, monkeypatch, tmp_path, "--device", "abacus", "--only", "model")
+    assert code == 2
+    assert "device 'abacus'" in err.splitlines()[-1]
     assert not list(tmp_path.rglob("*.json"))
 
 
