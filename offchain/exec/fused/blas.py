@@ -21,8 +21,8 @@ import torch
 
 from offchain.errors import OffchainError
 
-_TRY: Final = (192, 512, 256)  # rows, k, columns of a product that is worth a few milliseconds
-_REPEATS: Final = 5
+TRY: Final = (192, 512, 256)  # rows, k, columns of a product that is worth a few milliseconds
+REPEATS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,18 @@ class Blas:
         finally:
             put(before)
 
-    def seconds(self) -> float:
-        """The least time of a product of doubles in one thread."""
-        rows, k, columns = _TRY
+    def seconds(self, kind: str = "double") -> float:
+        """The least time of a product of doubles, or of singles ("float"), in one thread."""
+        rows, k, columns = TRY
         integer = ctypes.c_int64 if self.integer == "i64" else ctypes.c_int32
-        a, b, c = (np.ones(shape) for shape in ((rows, k), (columns, k), (rows, columns)))
+        dtype, number = (np.float64, ctypes.c_double) if kind == "double" else (np.float32, ctypes.c_float)
+        a, b, c = (np.ones(shape, dtype) for shape in ((rows, k), (columns, k), (rows, columns)))
         sizes = [ctypes.byref(integer(n)) for n in (columns, rows, k, k, k, columns)]
-        one, zero = ctypes.byref(ctypes.c_double(1.0)), ctypes.byref(ctypes.c_double(0.0))
+        one, zero = ctypes.byref(number(1.0)), ctypes.byref(number(0.0))
         arrays = [ctypes.c_void_p(array.ctypes.data) for array in (a, b, c)]
-        gemm, times = getattr(self.library, self.dgemm), []
+        gemm, times = getattr(self.library, self.dgemm if kind == "double" else self.sgemm), []
         with self.alone():
-            for _ in range(_REPEATS):
+            for _ in range(REPEATS):
                 start = time.thread_time()
                 gemm(b"T", b"N", *sizes[:3], one, arrays[1], sizes[3], arrays[0], sizes[4], zero, arrays[2], sizes[5])
                 times.append(time.thread_time() - start)
@@ -78,8 +79,10 @@ def fastest() -> Blas:
     found = [blas for blas in (_torch(), _numpy()) if blas is not None]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    best = min(found, key=Blas.seconds, default=None)
-    torch.set_num_threads(threads)
+    try:
+        best = min(found, key=Blas.seconds, default=None)
+    finally:
+        torch.set_num_threads(threads)
     if best is None:
         raise OffchainError("neither torch's nor numpy's BLAS can be called here: take --executor torch")
     best.publish()

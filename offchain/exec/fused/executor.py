@@ -12,7 +12,7 @@ import torch
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import Tensors, Watch, unwatched
 from offchain.exec.distributed import Group
-from offchain.exec.fused.blas import fastest
+from offchain.exec.fused.engines import engines
 from offchain.exec.fused.jit import CALL_WORDS, compiler
 from offchain.exec.fused.kernel import Kernel
 from offchain.exec.fused.planner import FusedPlanner
@@ -55,10 +55,10 @@ class FusedExecutor:
         self.graph, self._group = graph, group
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
-        self._blas, self._compiler = fastest(), compiler()
+        self._engines, self._compiler = engines(), compiler()
         part = whole(graph) if group is None else share(graph, group.size, group.rank)
         self._slots = part.graph.slots
-        self._plan = FusedPlanner(part, self._blas).make()
+        self._plan = FusedPlanner(part, self._engines).make()
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
@@ -133,7 +133,7 @@ class FusedExecutor:
             if isinstance(part, Join):
                 self._join(part)
                 continue
-            with self._blas.alone():
+            with self._engines.blas.alone():
                 self._compiler.run(part, len(part) // CALL_WORDS)
 
     def _parts(self, begin: int, end: int) -> Iterator[Any]:

@@ -24,7 +24,7 @@ class Kernel:
     work: int
 
 
-def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int) -> Kernel:
+def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int, declared: str = "") -> Kernel:
     """Wraps a body that takes its tensors as parameters (and so may trust that they do not overlap)."""
     call = ["define void @NAME(ptr %args, i64 %lo, i64 %hi) nounwind {"]
     for n, parameter in enumerate(parameters):
@@ -32,7 +32,7 @@ def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int) ->
         call.append(f"  {parameter} = load ptr, ptr %a{n}")
     given = ", ".join([*(f"ptr {parameter}" for parameter in parameters), "i64 %lo", "i64 %hi"])
     call += [f"  call void @NAME_body({given})", "  ret void", "}"]
-    text = f"{inner}\n" + "\n".join(call) + "\n"
+    text = f"{declared}{inner}\n" + "\n".join(call) + "\n"
     name = f"k{sha256(text.encode()).hexdigest()[:24]}"
     return Kernel(name, text.replace("NAME", name), tasks, work)
 

@@ -1,4 +1,4 @@
-"""A graph as calls of kernels and of the BLAS over buffers whose places are fixed ahead."""
+"""A graph as calls of kernels over buffers whose places are fixed ahead."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.blas import Blas
+from offchain.exec.fused.digits import dot_kernel, totals_kernel
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
+from offchain.exec.fused.engines import Engines
 from offchain.exec.fused.kernel import TYPES, Kernel
-from offchain.exec.fused.products import Product, multiply_kernel, pack_kernel, product_kernel, product_of
+from offchain.exec.fused.planes import lying, planes_kernel
+from offchain.exec.fused.products import Product, multiply_kernel, pack_kernel, product_kernel, product_of, total_kernel
 from offchain.exec.fused.reductions import (
     mask_kernel,
     max_kernel,
@@ -26,9 +28,9 @@ from offchain.ir.graph import Kind, Node, View
 
 
 class FusedPlanner(Planner[Kernel]):
-    def __init__(self, share: Share, blas: Blas) -> None:
+    def __init__(self, share: Share, engines: Engines) -> None:
         super().__init__(share)
-        self.blas = blas
+        self.engines = engines
         self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
 
     def alone(self, node: Node, out: Tensor) -> None:
@@ -63,12 +65,30 @@ class FusedPlanner(Planner[Kernel]):
         self.call(rows_kernel(node), out, total, back)
 
     def dot(self, node: Node, out: Tensor) -> None:
-        product = product_of(node)
+        product, blas = product_of(node), not self.engines.by_digits(node.bits)
         (q0, back0), (q1, back1) = (self.packed(node, side, product) for side in (0, 1))
-        total = self.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
-        self.call(multiply_kernel(product, self.blas), total, q0, q1)
-        kernel = product_kernel(node.shape, product.total, product.backs, product.kind, product.slices)
+        if not blas and product.size == node.length:
+            self.call(dot_kernel(product, node.shape, node.bits), out, q0, q1, back0, back1)
+            return
+        kind, slices = (product.kind, product.slices) if blas else ("double", 1)
+        total = self.buffer(TYPES[kind].itemsize * product.size * slices)
+        if blas:
+            self.call(multiply_kernel(product, self.engines.blas), total, q0, q1)
+        else:
+            self.totals(node, product, kind, total, q0, q1)
+        kernel = product_kernel(node.shape, product.total, product.backs, kind, slices)
         self.call(kernel, out, total, back0, back1)
+
+    def totals(self, node: Node, product: Product, kind: str, to: Tensor, q0: Buffer, q1: Buffer) -> None:
+        """The product's totals as `kind`, double or i32."""
+        if self.engines.by_digits(node.bits):
+            self.call(totals_kernel(product, node.bits, kind), to, q0, q1)
+            return
+        direct = product.kind == kind and product.slices == 1
+        made = to if direct else self.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
+        self.call(multiply_kernel(product, self.engines.blas), made, q0, q1)
+        if not direct:
+            self.call(total_kernel(product, kind), to, made)
 
     def packed(self, node: Node, side: int, product: Product, top: Tensor | None = None) -> tuple[Buffer, Buffer]:
         """A quantised operand and its backs; the same for all products that read the same in the same way.
@@ -76,14 +96,18 @@ class FusedPlanner(Planner[Kernel]):
         With `top` it is part of one, scaled by these magnitudes.
         """
         operand = (product.first, product.second)[side]
-        item = node.inputs[product.operands[side]]
-        key = (operand, node.bits, node.extent, product.kind, top is None)
+        planes = lying(product, side, node.bits) if self.engines.by_digits(node.bits) else None
+        key = (operand, node.bits, node.extent, product.kind, planes, top is None)
         if key not in self._packs:
             rows, part = prod(operand.shape), top is not None
-            q, back = self.buffer(TYPES[product.kind].itemsize * rows * node.extent), self.buffer(8 * rows)
-            shape, strides = operand.shape, operand.strides
-            kernel = pack_kernel(operand.item, shape, node.extent, node.bits, product.kind, strides, part)
-            self.call(kernel, q, back, self.source(item), *([] if top is None else [top]))
+            if planes:
+                size, kernel = 4 * planes.words, planes_kernel(operand, planes, part)
+            else:
+                size, shape, strides = TYPES[product.kind].itemsize * rows * node.extent, operand.shape, operand.strides
+                kernel = pack_kernel(operand.item, shape, node.extent, node.bits, product.kind, strides, part)
+            q, back = self.buffer(size), self.buffer(8 * rows)
+            source = self.source(node.inputs[product.operands[side]])
+            self.call(kernel, q, back, source, *([] if top is None else [top]))
             self._packs[key] = q, back
         return self._packs[key]
 

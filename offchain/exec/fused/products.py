@@ -30,6 +30,7 @@ class Operand:
     strides: tuple[int, ...]  # of those and of k, once quantised
     rows: int
     down: bool  # whether it lies as (batch, k, rows) and not as (batch, rows, k)
+    axes: int  # its own
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Product:
     operands: tuple[int, int]  # which inputs of the node these are
     total: Input
     backs: tuple[Input, Input]
+    axes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of the node: batch, the first's, the second's
 
     @property
     def slices(self) -> int:
@@ -84,6 +86,7 @@ def product_of(node: Node) -> Product:
         (order[0], order[1]),
         total,
         (_over(node, [*batch, *own[order[0]]]), _over(node, [*batch, *own[order[1]]])),
+        (tuple(batch), tuple(own[order[0]]), tuple(own[order[1]])),
     )
 
 
@@ -107,7 +110,7 @@ def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Ope
     inside = row_major(tuple(node.shape[d] for d in own))
     outside = row_major(tuple(node.shape[d] for d in batch))
     strides = [*(extent * rows * s for s in outside), *(s if down else s * extent for s in inside), rows if down else 1]
-    return Operand(item, shape, tuple(strides), rows, down)
+    return Operand(item, shape, tuple(strides), rows, down, len(own))
 
 
 def pack_kernel(

@@ -26,27 +26,29 @@ def without(view: View, dropped: Sequence[int]) -> View:
 class Tile:
     """Some neighbouring results of a reduction, and the walk along k over what they read.
 
-    Where k is the nearer axis in memory the tile is one result; else it is up to COLUMNS along the last axis, and
+    Where k is the nearer axis in memory the tile is one result; else it is up to `columns` along the last axis, and
     the walk takes their row at one k after that at the one before.
     """
 
-    def __init__(self, item: Input, shape: tuple[int, ...], extent: int) -> None:
-        self.item, self.shape, self.extent = item, shape, extent
+    def __init__(self, item: Input, shape: tuple[int, ...], extent: int, columns: int = COLUMNS) -> None:
+        self.item, self.shape, self.extent, self.columns = item, shape, extent, columns
         *axes, k = item.view.axes
         last = axes[-1] if axes else None
         self.down = last is not None and shape[-1] > 1 and last.stride != 0 and abs(k.stride) > abs(last.stride)
-        self.width = COLUMNS if self.down else 1
-        self.grid = (*shape[:-1], -(-shape[-1] // COLUMNS)) if self.down else shape
+        self.width = self.columns if self.down else 1
+        self.grid = (*shape[:-1], -(-shape[-1] // self.columns)) if self.down else shape
 
     def begin(self, f: Function, task: str) -> None:
         """Coordinates of the task's tile."""
         self.f = f
         *coords, last = f.split(task, self.grid) or [0]
         self.outer = coords if self.down else [*coords, last][: len(self.shape)]
-        self.start = f.times(last, COLUMNS)
+        self.start = f.times(last, self.columns)
         rest = self.shape[-1] if self.down else 1
-        whole = not self.down or rest % COLUMNS == 0
-        self.count = min(rest, COLUMNS) if whole else f.least(str(f.plus(rest, f.times(self.start, -1))), COLUMNS)
+        whole = not self.down or rest % self.columns == 0
+        self.count = (
+            min(rest, self.columns) if whole else f.least(str(f.plus(rest, f.times(self.start, -1))), self.columns)
+        )
 
     @contextmanager
     def each(self) -> Iterator[tuple[str | int, Coords]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from offchain.exec.fused.elementwise import map_kernel
-from offchain.exec.fused.kernel import TYPES, Kernel
-from offchain.exec.fused.products import Product, multiply_kernel, product_kernel, total_kernel
+from offchain.exec.fused.kernel import Kernel
+from offchain.exec.fused.products import Product, product_kernel
 from offchain.exec.fused.reductions import (
     magnitude_kernel,
     mask_kernel,
@@ -61,11 +61,7 @@ class FusedBucket(Bucket):
     def _dot(self, node: Node, product: Product, total: Tensor, dtype: torch.dtype, tops: list[Tensor]) -> Rounding:
         planner, kind = self.planner, "i32" if dtype is torch.int32 else "double"
         (q0, back0), (q1, back1) = (planner.packed(node, side, product, tops[side]) for side in (0, 1))
-        direct = product.kind == kind and product.slices == 1
-        made = total if direct else planner.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
-        planner.call(multiply_kernel(product, planner.blas), made, q0, q1)
-        if not direct:
-            planner.call(total_kernel(product, kind), total, made)
+        planner.totals(node, product, kind, total, q0, q1)
         kernel = product_kernel(node.shape, product.total, product.backs, kind, 1)
         return lambda out: planner.call(kernel, out, total, back0, back1)
 

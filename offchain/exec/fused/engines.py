@@ -1,0 +1,81 @@
+"""Which engine multiplies quantised operands on this processor: the BLAS, or digits. The faster one, tried once.
+
+Both are exact, so that the choice changes no bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Final
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+
+from offchain.exec.fused.blas import REPEATS, TRY, Blas, fastest
+from offchain.exec.fused.digits import dot_kernel
+from offchain.exec.fused.jit import compiler
+from offchain.exec.fused.planes import MAX_BITS, SINGLE, lying
+from offchain.exec.fused.products import SINGLE_BITS, product_of
+from offchain.exec.planning import ALIGN
+from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.primitives import DType
+
+_SEVERAL_BITS: Final = 21  # of operands that take several planes
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The BLAS, and whether digits are faster for operands of one plane and for those of several."""
+
+    blas: Blas
+    single: bool
+    several: bool
+
+    def by_digits(self, bits: int) -> bool:
+        return bits <= MAX_BITS and (self.single if bits <= SINGLE else self.several)
+
+
+@cache
+def engines() -> Engines:
+    """The faster ones here. Raises OffchainError where no BLAS can be called."""
+    blas = fastest()
+    if not llvm.get_host_cpu_features().get("avx2"):
+        return Engines(blas, single=False, several=False)
+    single, several = (
+        _seconds(bits) < blas.seconds(kind) for bits, kind in ((SINGLE_BITS, "float"), (_SEVERAL_BITS, "double"))
+    )
+    return Engines(blas, single, several)
+
+
+def _seconds(bits: int) -> float:
+    """The least time of a product by digits in one thread."""
+    rows, k, columns = TRY
+    views = [
+        View(0, (Axis(first, 0, rows), Axis(second, 0, columns), Axis(1, 0, k))) for first, second in ((k, 0), (0, k))
+    ]
+    items = tuple(Input(Source.NODE, n, DType.F32, prod((size, k)), views[n]) for n, size in enumerate((rows, columns)))
+    node = Node(Kind.DOT, DType.F32, (rows, columns), items, bits=bits, extent=k)
+    product = product_of(node)
+    kernel = dot_kernel(product, node.shape, bits)
+    address = compiler().load([kernel])[kernel.name]
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+    arrays = [_zeros(4 * rows * columns), *(_zeros(4 * lying(product, side, bits).words) for side in (0, 1))]
+    arrays += [_zeros(8 * rows), _zeros(8 * columns)]
+    pointers, times = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays)), []
+    for _ in range(REPEATS):
+        start = time.thread_time()
+        run(ctypes.addressof(pointers), 0, kernel.tasks)
+        times.append(time.thread_time() - start)
+    return min(times)
+
+
+def _zeros(size: int) -> npt.NDArray[np.uint8]:
+    """That many bytes, aligned as buffers of a plan are."""
+    whole = np.zeros(size + ALIGN, np.uint8)
+    start = -whole.ctypes.data % ALIGN
+    return whole[start : start + size]
