@@ -1,1 +1,1 @@
-"""The fast executor for CPUs: one native kernel per distinct map or reduction, matrix products in torch's BLAS."""
+"""The fast executor for CPUs: one native kernel per distinct map, reduction or product."""
