@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,9 +45,15 @@ def test_memory_is_what_a_step_takes(compare: Any) -> None:
         assert compare.peak_memory(step) == pytest.approx(96 << 20, rel=0.1)
 
 
-def test_prints_markdown_or_json() -> None:
-    command = [sys.executable, str(SCRIPT), "--example", "tabular_regression", "--seeds", "1", "--steps", "4"]
-    table = subprocess.run([*command, "--bits", "21"], capture_output=True, text=True, check=True).stdout.splitlines()
+def test_prints_markdown_or_json(
+    compare: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def printed(*more: str) -> list[str]:
+        command = [str(SCRIPT), "--example", "tabular_regression", "--seeds", "1", "--steps", "4", *more]
+        monkeypatch.setattr(sys, "argv", command)
+        compare.main()
+        return capsys.readouterr().out.splitlines()
+
+    table = printed("--bits", "21")
     assert len(table) == 4 and len({line.count("|") for line in table}) == 1
-    rows = subprocess.run([*command, "--bits", "8", "--json"], capture_output=True, text=True, check=True).stdout
-    assert [json.loads(row)["way"] for row in rows.splitlines()] == ["plain", "8 bits"]
+    assert [json.loads(row)["way"] for row in printed("--bits", "8", "--json")] == ["plain", "8 bits"]

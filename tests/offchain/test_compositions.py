@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -167,6 +167,7 @@ def test_any_composition_trains_like_plain_torch(job: Job) -> None:
     plain = training.plain()
     training.run()
     plain.run()
+    assume(max(plain.losses) < 10 * max(1, plain.losses[0]))  # where training blows up, so do differences
     np.testing.assert_allclose(training.losses, plain.losses, rtol=2e-3, atol=2e-4)
 
 

@@ -43,6 +43,7 @@ PARAMETERS = Parameters(
 )
 PRICE = 10 * COIN
 POLICY = Policy(ask=Fraction(1), audit_share=1.0)
+QUIET = 4  # rounds in which nobody says anything
 FETCH = FetchOptions(timeout=10, idle=2, schemes=frozenset({"http", "file"}))
 HONEST = executor_factory("reference")
 
@@ -140,14 +141,19 @@ class Town:
     def told(self, event: str, who: str | None = None) -> list[Mapping[str, Any]]:
         return [fields for name, what, fields in self.events if what == event and who in (None, name)]
 
-    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
-        """Every worker looks in turn, and the chain's clock goes on, until the condition holds."""
-        limit = time.monotonic() + seconds
+    def until(self, condition: Callable[[], Any], seconds: float = 60, idle: int = 5) -> None:
+        """Every worker looks in turn, and the chain's clock goes on, until the condition holds.
+
+        By `idle` seconds where nobody has said anything for a while.
+        """
+        limit, quiet = time.monotonic() + seconds, 0
         while not condition():
             assert time.monotonic() < limit, self.events[-30:]
+            before = len(self.events)
             for worker in list(self.workers.values()):
                 worker.cycle()
-            self.travel(5)
+            quiet = quiet + 1 if len(self.events) == before else 0
+            self.travel(idle if quiet > QUIET else 5)
 
     def travel(self, seconds: int) -> None:
         self.w3.provider.make_request("evm_increaseTime", [seconds])
@@ -218,7 +224,7 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
     verifier = town.worker("verifier", 3, "verifier")
     before = verifier.chain.free()
-    town.until(lambda: town.status(task) is Status.SLASHED)
+    town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
     stake = verifier.chain.terms(task).stake
     assert verifier.chain.free() == before + stake - stake // 2
     town.until(lambda: town.told("dispute over", "verifier"))
