@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from offchain import __version__
-from offchain.errors import OffchainError
+from offchain.errors import OffchainError, OutOfMemory
 
 COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds to import
     "chain": ("offchain.commands.chain", "chain"),
@@ -78,6 +78,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except MemoryError as error:  # where no node is to blame, which says so itself
+        click.echo(f"error: there is not enough memory ({error or 'Python does not say for what'})", err=True)
+        sys.exit(OutOfMemory.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from offchain.errors import BadBlob, BadInput
+from offchain.exec.memory import memory_for
 from offchain.ir.arrays import Array, is_canonical
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
@@ -80,7 +81,16 @@ class TensorFile:
             raise self.fault(field, "must be one row of bytes")
         if shape[0] > limit:
             raise self.fault(field, f"{shape[0]} bytes are above the limit of {limit}")
-        return bytes(self.handle.get_tensor(field).tobytes())
+        return bytes(self._content(field).tobytes())
+
+    def _content(self, field: str) -> Array:
+        try:
+            array: Array = self.handle.get_tensor(field)
+        except BaseException as error:  # safetensors panics where there is no memory for a tensor
+            if type(error).__name__ != "PanicException":
+                raise
+            raise MemoryError(str(error)) from error
+        return array
 
     def tensor(self, field: str, spec: TensorSpec) -> Array:
         """A flat array of exactly the dtype and shape of `spec`, every NaN canonical."""
@@ -88,7 +98,8 @@ class TensorFile:
         have, wanted = (view.get_dtype(), tuple(view.get_shape())), (_NAMES[spec.dtype], spec.shape)
         if have != wanted:
             raise self.fault(field, f"is {have[0]} of shape {have[1]}, must be {wanted[0]} of {wanted[1]}")
-        array: Array = self.handle.get_tensor(field).reshape(-1)
+        with memory_for(f"{self.path}: {field}", "to be read", 4 * spec.length):
+            array: Array = self._content(field).reshape(-1)
         if not is_canonical(array):
             raise self.fault(field, "holds a NaN that is not 0x7fc00000")
         return array
@@ -96,7 +107,7 @@ class TensorFile:
 
 @contextmanager
 def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
-    """Open a file of the given format tag. Raises BadBlob for anything that is not one."""
+    """Open a file of the given format tag. Raises BadBlob for anything that is not one, OutOfMemory."""
     name = str(path)
     try:
         size = Path(path).stat().st_size
@@ -105,7 +116,7 @@ def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
     if size > MAX_BYTES:
         raise BadBlob(f"{name}: {size} bytes are above the limit of {MAX_BYTES}")
     try:
-        with safe_open(name, framework="numpy") as handle:
+        with memory_for(name, "to be read", size), safe_open(name, framework="numpy") as handle:
             file = TensorFile(name, handle, handle.metadata() or {})
             if file.metadata.get("format") != form:
                 raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")

@@ -9,7 +9,7 @@ import torch
 
 from offchain.errors import OffchainError
 from offchain.exec import make_executor, selfcheck, torch_, torch_program
-from offchain.exec.base import Executor
+from offchain.exec.base import EXECUTORS, Executor
 from offchain.ir.graph import Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 
@@ -28,7 +28,7 @@ def unchecked(monkeypatch: Patch) -> None:
     monkeypatch.setattr(selfcheck, "_passed", set())
 
 
-@pytest.mark.parametrize("name", ["torch", "fused"])
+@pytest.mark.parametrize("name", EXECUTORS)
 def test_this_machine_passes_and_is_asked_once(name: str, monkeypatch: Patch) -> None:
     make(name)
     monkeypatch.setattr(selfcheck, "together", lambda: pytest.fail("checked twice"))
@@ -78,7 +78,8 @@ def test_a_processor_that_flushes_subnormals_is_found(flushing: None) -> None:
         make("fused")
 
 
-def test_a_reference_that_flushes_subnormals_is_found(flushing: None) -> None:
+@pytest.mark.parametrize("name", ["reference", "fused"])
+def test_a_reference_that_flushes_subnormals_is_found(name: str, flushing: None) -> None:
     selfcheck.together.cache_clear()
     with pytest.raises(OffchainError, match=r"NumPy computes other bits .* flush subnormals"):
-        make("fused")
+        make(name)
