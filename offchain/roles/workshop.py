@@ -214,6 +214,10 @@ def state_name(root: bytes) -> str:
 
 
 def step_bytes(task: Task) -> int:
-    """Bytes of everything that a step touches, if nothing is freed while it runs."""
+    """Bytes of everything that a step touches: what the reference holds in the end.
+
+    It does not depend on the executor. The others free an output after its last reader, and have workspaces beside
+    these tensors.
+    """
     tensors = [*task.constants, *task.datasets, *task.state, *task.state]
     return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)
