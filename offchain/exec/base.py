@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
@@ -29,6 +30,17 @@ EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch
     "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
 }
 _FUSED_ON_CUDA: Final = ("offchain.exec.cuda.executor", "CudaExecutor")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an executor may take for a graph that nobody vouches for, beside tensors and outputs of nodes."""
+
+    memory: int = 1 << 62  # bytes
+    kernels: int = 1 << 62  # that it compiles
+
+
+UNLIMITED: Final = Limits()
 
 
 class Executor(Protocol[S]):
@@ -63,8 +75,11 @@ def make_executor(
     device: str = "cpu",
     watch: Count = unwatched,
     group: Group | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Executor[Any]:
     """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
+
+    Raises OutOfMemory or BadInput, before it compiles or allocates, where it would go beyond `limits`.
 
     The first of a name on a device in this process shows there that it computes the bits of the definition: raises
     OffchainError where it does not. `watch(done, of)` is told of kernels that executor `fused` has ready. The processes
@@ -77,6 +92,8 @@ def make_executor(
     options: dict[str, Any] = {} if name == "reference" else {"device": device}
     if name == "fused":
         options["watch"] = watch
+    if limits != UNLIMITED and name != "reference" and not on_cuda:  # the reference takes little, whatever the graph
+        options["limits"] = limits
     if group is not None:
         if name == "reference":
             raise BadInput("executor reference runs in one process: take fused or torch")

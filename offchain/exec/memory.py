@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import weakref
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -12,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import OutOfMemory
-from offchain.exec.planning import Buffer, Call, Plan, Within
+from offchain.exec.planning import ALIGN, Plan
 from offchain.ir.graph import Graph, Node
 
 _WANTED: Final = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)  # torch on any device, numpy
@@ -42,18 +41,32 @@ def memory_for(what: str, purpose: str, size: int = 0) -> Iterator[None]:
         raise OutOfMemory(f"{what} needs {needs} {purpose}: there is not so much memory") from error
 
 
-def memory_of(number: int, node: Node, more: str = "", size: int = 0) -> tuple[str, str, int]:
+def memory_of(number: int, node: Node) -> tuple[str, str]:
     """What `memory_for` takes, for a node."""
-    return f"node {number} ({node.kind.name.lower()})", f"to make an output of shape {node.shape}{more}", size
+    return f"node {number} ({node.kind.name.lower()})", f"to make an output of shape {node.shape}"
+
+
+def require_memory(what: str, purpose: str, size: int, most: int, total: int = 0) -> None:
+    """Raises OutOfMemory where the total of which this is the largest part is above `most` bytes."""
+    if max(size, total) > most:
+        raise OutOfMemory(f"{what} needs {shown(size)} {purpose}: a step may take {shown(most)}")
 
 
 def largest(graph: Graph, plan: Plan[Any]) -> tuple[str, str, int]:
     """What `memory_for` takes, for the node that the arena has most of."""
-    tensors = (item for call in plan.calls if isinstance(call, Call) for item in call.tensors)
-    buffers = [item.buffer if isinstance(item, Within) else item for item in tensors]
-    most = max((b for b in buffers if isinstance(b, Buffer)), key=lambda b: b.bytes, default=Buffer(0, 0, 0))
-    number = bisect_right(plan.ends, most.first)
-    return memory_of(number, graph.nodes[number], f" (a step needs {shown(plan.arena)})", most.bytes)
+    part, node = plan.largest, graph.nodes[plan.largest.node]
+    what, purpose = memory_of(part.node, node)
+    if not part.output:
+        purpose = f"for operands or totals of an output of shape {node.shape}"
+    return what, f"{purpose} (a step needs {shown(plan.arena)})", part.bytes
+
+
+def arena(graph: Graph, plan: Plan[Any], most: int) -> torch.Tensor:
+    """Memory on the CPU for all of a plan's buffers. Raises OutOfMemory where it is above `most` or cannot be had."""
+    what, purpose, size = largest(graph, plan)
+    require_memory(what, purpose, size, most, plan.arena)
+    with memory_for(what, purpose, size):
+        return torch.empty(plan.arena + ALIGN, dtype=torch.uint8)
 
 
 def shown(size: float) -> str:

@@ -65,6 +65,15 @@ class Join:
     greatest: bool
 
 
+@dataclass(frozen=True)
+class Part:
+    """Bytes of the arena that are there for a node: for its output, or for what is made on the way to it."""
+
+    bytes: int
+    node: int
+    output: bool
+
+
 @dataclass
 class Plan(Generic[K]):
     """Calls in order; `ends[n]` is how many calls are done when node n is. `outputs[n]` is where its output lies."""
@@ -73,6 +82,7 @@ class Plan(Generic[K]):
     ends: list[int] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     arena: int = 0
+    largest: Part = Part(0, 0, True)
 
 
 class Planner(ABC, Generic[K]):
@@ -82,6 +92,7 @@ class Planner(ABC, Generic[K]):
         self.graph: Graph = share.graph
         self.plan: Plan[K] = Plan()
         self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
+        self.node = 0  # that is being planned
         self._joined = share.joined
         self._buffers: list[Buffer] = []
         self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
@@ -93,6 +104,7 @@ class Planner(ABC, Generic[K]):
                 self.together({n: how for n in these if (how := self._joined[n])})
                 continue
             for n in these:
+                self.node = n
                 self.alone(self.graph.nodes[n], self.output(n))
                 self.plan.ends.append(len(self.plan.calls))
         self.plan.arena = place(self._buffers)
@@ -108,9 +120,8 @@ class Planner(ABC, Generic[K]):
 
     def output(self, n: int) -> Tensor:
         """Where the output of the next node, n, will lie."""
-        self.plan.outputs.append(
-            Given(Source.NODE, n) if n in self._kept else self.buffer(4 * self.graph.nodes[n].length)
-        )
+        size = 4 * self.graph.nodes[n].length
+        self.plan.outputs.append(Given(Source.NODE, n) if n in self._kept else self.buffer(size, output=True))
         return self.plan.outputs[-1]
 
     def call(self, kernel: K, *tensors: Tensor) -> None:
@@ -124,11 +135,20 @@ class Planner(ABC, Generic[K]):
     def source(self, item: Input) -> Tensor:
         return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
 
-    def buffer(self, size: int) -> Buffer:
+    def buffer(self, size: int, output: bool = False) -> Buffer:
         """Memory of so many bytes from the next call on, until the last that is given it."""
         at = len(self.plan.calls)
-        self._buffers.append(Buffer(aligned(size), at, at))
+        self._buffers.append(Buffer(0, at, at))
+        self.within(self._buffers[-1], size, output)
         return self._buffers[-1]
+
+    def within(self, buffer: Buffer, size: int, output: bool = False) -> Within:
+        """So many bytes more in a buffer, which is not placed yet."""
+        part = Within(buffer, buffer.bytes)
+        buffer.bytes += aligned(size)
+        if size > self.plan.largest.bytes:
+            self.plan.largest = Part(size, self.node, output)
+        return part
 
     def _touch(self, *tensors: Tensor) -> None:
         for tensor in tensors:

@@ -17,7 +17,7 @@ import torch
 
 from offchain.exec.fused.products import Product, product_of
 from offchain.exec.fused.reductions import scattered, scatters_rows
-from offchain.exec.planning import Buffer, Planner, Tensor, Within, aligned
+from offchain.exec.planning import Buffer, Planner, Tensor, Within
 from offchain.exec.shards import Joined
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, Source, View
@@ -43,14 +43,14 @@ class Bucket(ABC):
         nodes, planner = self._planner.graph.nodes, self._planner
         runs = {n: _KINDS[nodes[n].kind](self, nodes[n], how) for n, how in joined.items()}
         for greatest in (True, False):
-            for run in runs.values():
+            for planner.node, run in runs.items():
                 next(run)
             for (dtype, of), buffer in self._buffers.items():
                 if of == greatest:
                     planner.join(buffer, dtype, greatest)
-        for n, run in runs.items():
+        for planner.node, run in runs.items():
             with suppress(StopIteration):
-                run.send(planner.output(n))
+                run.send(planner.output(planner.node))
             planner.plan.ends.append(len(planner.plan.calls))
 
     # --- what the kernels of an executor do -----------------------------------------------------------------------
@@ -131,10 +131,7 @@ class Bucket(ABC):
         if (dtype, greatest) not in self._buffers:
             self._buffers[dtype, greatest] = self._planner.buffer(0)
             self._clear(self._buffers[dtype, greatest], dtype, greatest)
-        buffer = self._buffers[dtype, greatest]
-        offset = buffer.bytes
-        buffer.bytes += aligned(dtype.itemsize * length)
-        return Within(buffer, offset)
+        return self._planner.within(self._buffers[dtype, greatest], dtype.itemsize * length)
 
     def _top(self, node: Node, item: Input, view: Input, shape: tuple[int, ...]) -> Within:
         """Magnitudes of an operand; the same for all nodes that read the same."""

@@ -14,11 +14,11 @@ from typing import Final
 import torch
 
 from offchain.errors import OffchainError
-from offchain.exec.base import Tensors, last_readers, state_after
+from offchain.exec.base import UNLIMITED, Limits, Tensors, last_readers, state_after
 from offchain.exec.distributed import Group
-from offchain.exec.memory import memory_for, memory_of
+from offchain.exec.memory import memory_for, memory_of, require_memory
 from offchain.exec.shards import share, whole
-from offchain.exec.torch_program import run_map
+from offchain.exec.torch_program import alive, run_map
 from offchain.exec.torch_views import Plane, read, read_rows, steps
 from offchain.exec.torch_words import (
     canonical,
@@ -38,6 +38,7 @@ State = list[Tensor]
 
 _SINGLE_BITS: Final = 8  # up to here a float32 GEMM over slices of K is exact and faster
 _SLICE: Final = 1 << 24  # elements that a reduction reads at once
+_SCRATCH: Final = 32  # bytes for each: what was read, its magnitudes, both operands as doubles
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,14 @@ class TorchExecutor:
         device: str = "cpu",
         parts: int = 1,
         group: Group | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         self.graph, self.parts, self.group = graph, parts, group
         self.device = torch.device(device)
         self._share = whole(graph) if group is None else share(graph, group.size, group.rank)
         self._tensors = Tensors(graph, constants, datasets)
+        for number, node in enumerate(self._share.graph.nodes):
+            require_memory(*memory_of(number, node), _scratch(node), limits.memory)
         _require_subnormals(self.device)
         self._constants = [self._upload(array) for array in self._tensors.constants]
         self._datasets = [self._upload(array) for array in self._tensors.datasets]
@@ -161,6 +165,14 @@ def _slices(node: Node, parts: int, terms: int) -> Iterator[tuple[int, int]]:
     count = min(node.extent, max(parts, -(-terms // _SLICE)))
     bounds = [node.extent * i // count for i in range(count + 1)]
     yield from pairwise(bounds)
+
+
+def _scratch(node: Node) -> int:
+    """About so many bytes are alive, beside its sources and its output, while a node is made; seldom more."""
+    if node.kind is Kind.MAP:
+        return 4 * node.length * alive(node.program)
+    table = 4 * _terms(node) if node.kind is Kind.GATHER else 0
+    return table + _SCRATCH * min(node.length * node.extent, max(node.length, _SLICE))
 
 
 def _within(view: View, lo: int, hi: int) -> View:

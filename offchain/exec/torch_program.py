@@ -122,6 +122,18 @@ def _constant(dtype: DType, word: int, device: torch.device) -> Tensor:
     return value.view(torch.float32) if dtype is DType.F32 else value
 
 
+def alive(program: Program) -> int:
+    """At most so many values of the size of the output are there at the same time."""
+    small = (Op.INDEX, Op.STEP, Op.CONST_F32, Op.CONST_I32)
+    large = [instr.op not in small for instr in program]
+    count = most = 0
+    for n, unread in enumerate(_dead_after(program)):
+        count += large[n]
+        most = max(most, count)
+        count -= sum(large[i] for i in unread)
+    return most
+
+
 @lru_cache(maxsize=4096)
 def _dead_after(program: Program) -> tuple[tuple[int, ...], ...]:
     """For each instruction, the values that nothing reads after it."""

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from offchain.errors import BadInput, OffchainError
-from offchain.exec.base import Tensors, Watch, unwatched
+from offchain.exec.base import UNLIMITED, Limits, Tensors, Watch, unwatched
 from offchain.exec.distributed import Group
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.jit import CALL_WORDS, compiler
 from offchain.exec.fused.kernel import Kernel
 from offchain.exec.fused.planner import FusedPlanner
-from offchain.exec.memory import Held, largest, memory_for, memory_of
-from offchain.exec.planning import STEP, Buffer, Call, Given, Join, Tensor, Within
+from offchain.exec.memory import Held, arena, memory_for, memory_of
+from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Slot, Source
@@ -49,6 +49,7 @@ class FusedExecutor:
         device: str = "cpu",
         watch: Watch = unwatched,
         group: Group | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         if torch.device(device).type != "cpu":
             raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
@@ -59,12 +60,13 @@ class FusedExecutor:
         part = whole(graph) if group is None else share(graph, group.size, group.rank)
         self._slots = part.graph.slots
         self._plan = FusedPlanner(part, self._engines).make()
+        self._arena = arena(part.graph, self._plan, limits.memory)
+        self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
+        if len(names) > limits.kernels:
+            raise BadInput(f"the graph needs {len(names)} kernels, of which {limits.kernels} may be compiled")
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
-        with memory_for(*largest(part.graph, self._plan)):
-            self._arena = torch.empty(self._plan.arena + 64, dtype=torch.uint8)
-        self._base = -(-self._arena.data_ptr() // 64) * 64
         self._step = ctypes.c_int32(0)
         self._pools: dict[tuple[DType, int], list[torch.Tensor]] = {}
         self._patches: list[tuple[Any, int, Given]] = []
