@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from offchain.errors import OffchainError
-from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.fused.executor import FusedExecutor, State
 from offchain.job import Job
 from offchain.lower import compile as lower
 
@@ -59,3 +61,29 @@ def test_outputs_of_a_step_that_another_overtook(runs: tuple[FusedExecutor, list
     fused.step(state, 0)
     with pytest.raises(OffchainError, match="another step began"):
         next(outputs)
+
+
+def test_threads_that_step_one_executor_get_their_own_bits(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    """They share one arena, and nobody holds the interpreter's lock while kernels run."""
+    fused, initial = runs
+    states = [fused.load(initial)]
+    for t in range(2):
+        states.append(fused.step(states[-1], t))
+
+    def bits(state: State, t: int) -> list[bytes]:
+        return [array.tobytes() for array in fused.dump(fused.step(state, t))]
+
+    wanted = [bits(state, t) for t, state in enumerate(states)]
+    with ThreadPoolExecutor(len(states)) as threads:
+        steps = [threads.submit(bits, state, t) for _ in range(300) for t, state in enumerate(states)]
+    assert [run.result() for run in steps] == wanted * 300
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_state_that_may_only_be_read_is_loaded(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    fused, initial = runs
+    frozen = [array.copy() for array in initial]
+    for array in frozen:
+        array.flags.writeable = False
+    loaded = fused.dump(fused.load(frozen))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(loaded, initial, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,8 @@ def _array(held: Held) -> Array:
 class FusedExecutor:
     """A state is a list of tensors in slot order, which nobody writes to while somebody holds it.
 
-    The processes of a group share each step, and each holds the whole state after it.
+    The processes of a group share each step, and each holds the whole state after it. Threads that share an executor
+    take turns.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class FusedExecutor:
         self._arguments = [self._pointers(call) for call in self._plan.calls]
         self._threads = 0
         self._turn = 0  # of whose step the arena holds
+        self._lock = Lock()  # of arena, arguments and pools: kernels run without the interpreter's
         self._runs: dict[tuple[int, int], list[Any]] = {}
 
     # --- the promises of Executor -----------------------------------------------------------------------------
@@ -80,17 +83,18 @@ class FusedExecutor:
     def load(self, state: Sequence[Array]) -> State:
         held = []
         for slot, array in zip(self.graph.slots, self._tensors.state(state), strict=True):
-            target = self._hold(slot)
-            target.tensor.copy_(torch.from_numpy(array))
-            held.append(target)
+            with self._lock:
+                held.append(self._hold(slot))
+            np.copyto(held[-1].tensor.numpy(), array)
         return held
 
     def dump(self, state: State) -> list[Array]:
         return [_array(item) for item in state]
 
     def step(self, state: State, t: int) -> State:
-        after = self._begin(state, t)
-        self._do(0, len(self._plan.calls))
+        with self._lock:
+            after = self._begin(state, t)
+            self._do(0, len(self._plan.calls))
         return self._after(state, after)
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
@@ -98,14 +102,17 @@ class FusedExecutor:
             alone = FusedExecutor(self.graph, self._tensors.constants, self._tensors.datasets)
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
-        after, at = self._begin(state, t), 0
-        turn = self._turn
+        with self._lock:
+            after, at = self._begin(state, t), 0
+            turn = self._turn
         for n, end in enumerate(self._plan.ends):
-            if turn != self._turn:
-                raise OffchainError("another step began before all outputs of this one were taken")
-            self._do(at, end)
+            with self._lock:
+                if turn != self._turn:
+                    raise OffchainError("another step began before all outputs of this one were taken")
+                self._do(at, end)
+                output = self._output(n, after)
             at = end
-            yield self._output(n, after)
+            yield output
 
     def trace(self, state: State, t: int) -> list[Array]:
         return list(self.outputs(state, t))
