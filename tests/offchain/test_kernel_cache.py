@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,11 @@ def test_an_executor_gives_the_same_bits_from_a_damaged_cache(folder: Path) -> N
         for path in folder.iterdir():
             path.write_bytes(path.read_bytes()[:-9])
     compiler.cache_clear()
+
+
+def test_threads_that_want_the_same_kernels_compile_them_once() -> None:
+    fresh, kernels = Counting(), [kernel(op) for op in (Op.ADD, Op.SUB, Op.MUL, Op.DIV)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: dict(fresh.load(kernels)), range(4)))
+    assert len(fresh.compiled) == len(kernels)
+    assert all(addresses[of.name] == found[0][of.name] for addresses in found for of in kernels)

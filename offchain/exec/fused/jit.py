@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -130,14 +131,16 @@ class Compiler:
         self._version = ".".join(map(str, llvm.llvm_version_info))
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._addresses: dict[str, int] = {}
+        self._lock = Lock()  # of engine and addresses: tasks are opened in threads
         self._teams = _find_openmp()
         self.run = self._runner()
 
     def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
         """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each."""
         for kernel in kernels:
-            if kernel.name not in self._addresses:
-                self._add(kernel.name, self._object(kernel))
+            with self._lock:
+                if kernel.name not in self._addresses:
+                    self._add(kernel.name, self._object(kernel))
             done()
         return self._addresses
 
