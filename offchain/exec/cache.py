@@ -1,17 +1,29 @@
-"""Compiled code that is kept on disk, in a folder that only this user can write to: what lies there gets executed."""
+"""Compiled code that is kept on disk, in a folder that only this user can write to: what lies there gets executed.
+
+What was not used for longest makes room when the folder is full.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from threading import get_ident
 from typing import Final
 
+MAX_BYTES: Final = 512 << 20  # of all entries
+MAX_FILES: Final = 50_000
+ROOM: Final = 0.75  # of either is left when entries make room for others
+EVERY: Final = 256  # entries that a process keeps between two looks at how many there are
 _DIGEST: Final = 32
+_OURS: Final = re.compile(r"[0-9a-f]{64}\..*")  # an entry, a source of CUDA's, or a part of one that a fault left
+_writes = count()
 _SHARED: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -64,6 +76,7 @@ def kept(key: str) -> bytes | None:
         return None
     try:
         raw = path.read_bytes()
+        os.utime(path)  # the last that makes room
     except OSError:
         return None
     digest, entry = raw[:_DIGEST], raw[_DIGEST:]
@@ -75,10 +88,40 @@ def keep(key: str, entry: bytes) -> None:
     path = entry_path(key)
     if not trusted(path.parent):
         return
-    part = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
-        part.write_bytes(_digest(key, entry) + entry)
+        write_whole(path, _digest(key, entry) + entry)
+    if next(_writes) % EVERY == 0:
+        make_room(path.parent)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Written whole or not at all, whoever else writes there. Raises OSError."""
+    part = path.with_suffix(f".{os.getpid()}-{get_ident()}")
+    try:
+        part.write_bytes(content)
         part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def make_room(folder: Path) -> None:
+    """Removes the entries that were not used for longest, where there are too many or they are too large."""
+    found = []
+    with suppress(OSError), os.scandir(folder) as entries:  # another process may be at it, too
+        for entry in entries:
+            if _OURS.fullmatch(entry.name):
+                status = entry.stat(follow_symlinks=False)
+                found.append((status.st_mtime_ns, status.st_size, entry.path))
+    files, size = len(found), sum(each for _, each, _ in found)
+    if files <= MAX_FILES and size <= MAX_BYTES:
+        return
+    for _, each, path in sorted(found):
+        if files <= ROOM * MAX_FILES and size <= ROOM * MAX_BYTES:
+            return
+        with suppress(OSError):
+            os.unlink(path)
+        files, size = files - 1, size - each
 
 
 def _digest(key: str, entry: bytes) -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from offchain.exec import cache
-from offchain.exec.cache import cache_folder, entry_path, keep, kept, trusted
+from offchain.exec.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
+from offchain.exec.fused import jit
 from offchain.exec.fused.elementwise import map_kernel
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.jit import Compiler, compiler
@@ -115,6 +118,14 @@ def test_another_version_or_processor_compiles_its_own(attribute: str) -> None:
     assert loaded(kernel(Op.ADD)) == 0
 
 
+@pytest.mark.parametrize(("name", "other"), [("_PREAMBLE", "\ndeclare void @more()"), ("_PIPELINE", {"size_level": 1})])
+def test_other_declarations_or_passes_compile_their_own(name: str, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded(kernel(Op.ADD))
+    now = getattr(jit, name)
+    monkeypatch.setattr(jit, name, now + other if isinstance(now, str) else now | other)
+    assert loaded(kernel(Op.ADD)) == 1
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777])
 def test_a_folder_that_others_write_to_is_not_used(folder: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
     loaded(kernel(Op.ADD))
@@ -176,3 +187,53 @@ def test_threads_that_want_the_same_kernels_compile_them_once() -> None:
         found = list(threads.map(lambda _: dict(fresh.load(kernels)), range(4)))
     assert len(fresh.compiled) == len(kernels)
     assert all(addresses[of.name] == found[0][of.name] for addresses in found for of in kernels)
+
+
+def test_the_entries_that_were_not_used_for_longest_make_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_BYTES", 64_000)
+    entries = {n: bytes([n]) * 4_000 for n in range(1, 16)}
+    for n, code in entries.items():
+        keep(str(n), code)
+        os.utime(entry_path(str(n)), (n, n))
+    (folder / "notes.txt").write_text("x" * 99_000)  # not the cache's: neither counted nor removed
+    assert kept("2") == entries[2]  # used just now
+    make_room(folder)
+    assert all(entry_path(str(n)).exists() for n in entries)  # 60 kB fit
+    keep("more", b"x" * 9_000)
+    make_room(folder)
+    assert [n for n in entries if not entry_path(str(n)).exists()] == [1, 3, 4, 5, 6, 7]
+    assert kept("more")
+    assert 44_000 < sum(path.stat().st_size for path in folder.glob("*.o")) <= 64_000 * cache.ROOM == 48_000
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_process_makes_room_as_it_keeps(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_FILES", 40)
+    for n in range(3 * cache.EVERY):
+        keep(str(n), b"code")
+    assert len(list(folder.iterdir())) <= 40 + cache.EVERY
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+def test_what_cannot_be_written_leaves_nothing_behind(
+    folder: Path, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk is full: a part is there, and the rest does not fit."""
+
+    def full(path: Path, *given: Any) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, failing, full)
+    keep("key", b"code")
+    monkeypatch.undo()
+    assert list(folder.iterdir()) == []
+
+
+def test_threads_write_beside_each_other(folder: Path) -> None:
+    folder.mkdir()
+    contents = [bytes([n]) * 200_000 for n in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda content: write_whole(folder / "entry", content), contents * 20))
+    assert (folder / "entry").read_bytes() in contents
+    assert [path.name for path in folder.iterdir()] == ["entry"]

@@ -1,7 +1,7 @@
 """Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
 
-A compiled kernel is kept (`offchain.exec.cache`) under its text, LLVM's version and the processor: what another version
-or machine left there, or a fault of the disk changed, is not found, and is compiled again.
+A compiled kernel is kept (`offchain.exec.cache`) under its text, the passes, LLVM's version and the processor: what
+another version or machine left there, or a fault of the disk changed, is not found, and is compiled again.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _DECLARATIONS: Final = "\n".join(
 _BLAS: Final = "\n".join(
     f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
 )
+_PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
+_PIPELINE: Final[dict[str, Any]] = {"speed_level": 3, "loop_vectorization": True, "slp_vectorization": True}
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
 SHARES: Final = 4  # of the tasks, for each thread: one that is held up leaves what is left to the others
 # Calls in order; the threads that torch's own OpenMP keeps take share by share of a call's tasks.
@@ -159,13 +161,14 @@ class Compiler:
 
     def _key(self, kernel: Kernel) -> str:
         """All that its machine code depends on."""
-        return "\n".join([__version__, self._version, self._cpu, self._features, _DECLARATIONS, kernel.text])
+        target = (self._version, self._cpu, self._features, self._machine.triple)
+        return "\n".join([__version__, *target, str(_PIPELINE), _PREAMBLE, kernel.text])
 
     def _compile(self, text: str) -> bytes:
-        module = llvm.parse_assembly(f"{_DECLARATIONS}\n{_BLAS}\n{text}")
-        options = llvm.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = True
-        options.slp_vectorization = True
+        module = llvm.parse_assembly(_PREAMBLE + text)
+        options = llvm.create_pipeline_tuning_options()
+        for name, value in _PIPELINE.items():
+            setattr(options, name, value)
         builder = llvm.create_pass_builder(self._machine, options)
         builder.getModulePassManager().run(module, builder)
         code: bytes = self._machine.emit_object(module)
