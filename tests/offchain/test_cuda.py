@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,10 +25,11 @@ from offchain.exec.cuda.tuning import Tuner, trial_operands
 from offchain.exec.fused.products import product_of
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.legality import check as check_legal
 from offchain.ir.primitives import DType, Instr, Op
 from tests.offchain.test_memory import spreading
-from tests.strategies import Case, float_words, graphs, nodes, over_state
+from tests.strategies import Case, Draw, float_words, graphs, nodes, over_state
 
 GPU = torch.cuda.is_available()
 INTERPRETED = {} if GPU else {"TRITON_INTERPRET": "1"}
@@ -42,6 +44,7 @@ DEVICE = torch.device("cuda" if GPU else "cpu")
 ENGINES = ["float64", "float32", "int8"]
 ROOT = Path(__file__).parents[2]
 F32, I32 = DType.F32, DType.I32
+FAR = [1 << 31, -(1 << 31), (1 << 31) - 1, 1 << 40, -(1 << 50)]  # elements from one coordinate to the next
 pytestmark = [
     *([pytest.mark.gpu] if GPU else []),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:triton"),  # NumPy's, in the interpreter
@@ -92,6 +95,52 @@ def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject, engine: str)
 @drawn
 @given(case=graphs())
 def test_graphs_equal_the_reference_with_engines_of_its_own_choice(case: Case) -> None:
+    assert_same(case)
+
+
+def distant(draw: Draw, node: Node) -> Node:
+    """The node with views that are valid at one coordinate of some axis, along which the stride is beyond 32 bits."""
+    inputs = []
+    for position, item in enumerate(node.inputs):
+        axes, offset = list(item.view.axes), item.view.offset
+        still = (1, len(node.shape))[position] if node.kind is Kind.SCATTER_ADD else 0
+        if still < len(axes):
+            d, by = draw(st.integers(still, len(axes) - 1)), draw(st.sampled_from(FAR))
+            at = draw(st.integers(axes[d].lo, max(axes[d].hi - 1, axes[d].lo)))
+            axes[d] = Axis(axes[d].stride + by, at, min(at + 1, axes[d].hi))
+            offset -= by * at
+        inputs.append(replace(item, view=View(offset, tuple(axes))))
+    return replace(node, inputs=tuple(inputs))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@drawn
+@given(data=st.data(), engine=st.sampled_from(ENGINES))
+def test_strides_beyond_32_bits_where_one_coordinate_is_valid(kind: Kind, data: st.DataObject, engine: str) -> None:
+    case = data.draw(nodes(kind))
+    *before, node = case.graph.nodes
+    case = replace(case, graph=replace(case.graph, nodes=(*before, distant(data.draw, node))))
+    check_legal(case.graph)
+    assert_same(case, engine)
+
+
+def test_an_offset_that_cutting_moves_beyond_64_bits() -> None:
+    nothing = Input(Source.STATE, 0, F32, 8, View(0, (Axis(0, 0, 0), Axis(1 << 62, 0, 8))))
+    late = (Instr(Op.INDEX, 1), Instr.const(I32, 6), Instr(Op.ILT, 1, 2), Instr(Op.TO_FLOAT, 3), Instr(Op.ADD, 0, 4))
+    node = Node(Kind.MAP, F32, (2, 8), (nothing,), program=(Instr(Op.INPUT, 0), *late))
+    assert_same(over_state([node], [np.ones(8, np.float32)]))
+
+
+def test_terms_of_an_address_beyond_32_bits_in_a_small_table() -> None:
+    """Of coordinates that are far from 0, all valid ones: what k adds, the offset takes away."""
+    extent, stride = 1 << 21, 2000
+    lo = extent - 4
+    table = Input(Source.STATE, 0, F32, 2 * stride + 5, View(-stride * lo, (Axis(1, 0, 5), Axis(stride, lo, lo + 3))))
+    index = Input(Source.STATE, 1, I32, 5, View.contiguous((5,)))
+    rows = np.array([lo + 2, lo - 1, lo, lo + 1, lo + 3], np.int32)
+    values = float_words(np.random.default_rng(0), table.length, "normal")
+    case = over_state([Node(Kind.GATHER, F32, (5,), (table, index), extent)], [values, rows])
+    check_legal(case.graph)
     assert_same(case)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from offchain.exec.cuda.kernel import Kernel, kernel
-from offchain.exec.cuda.source import Source, power_above
+from offchain.exec.cuda.source import Source, power_above, reach
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, View
 from offchain.ir.graph import Source as Place
@@ -23,9 +23,9 @@ TYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 class Elements(Source):
     """One thread for each element of a shape: `index`, the condition `live` under which there is one, `coords`."""
 
-    def __init__(self, shape: tuple[int, ...], *lengths: int) -> None:
+    def __init__(self, shape: tuple[int, ...], *numbers: int) -> None:
         count = prod(shape)
-        super().__init__(count, *lengths)
+        super().__init__(count, *numbers)
         size = min(power_above(count), BLOCK)
         self.grid = (-(-count // size),)
         self.index = self.block(0, size)
@@ -38,7 +38,7 @@ def map_kernel(node: Node, out: View, length: int) -> Kernel:
     target = Input(Place.NODE, 0, node.dtype, length, out)
     node = coalesced(replace(node, inputs=(*node.inputs, target)))
     *inputs, target = node.inputs
-    f = Elements(node.shape, *(item.length for item in node.inputs))
+    f = Elements(node.shape, *(reach(item.view, node.shape) for item in node.inputs))
     value = f.program(node, f.coords, f.index, f.live)
     if node.dtype is DType.F32:
         value = f"device.canonical({value})"
@@ -52,9 +52,10 @@ def gather_kernel(node: Node) -> Kernel:
     """Rows by index. Tensors: output, table, index."""
     node = coalesced(node)
     table, index = node.inputs
-    f = Elements(node.shape, table.length, index.length)
+    wide = (*node.shape, node.extent)
+    f = Elements(node.shape, node.extent, reach(table.view, wide), reach(index.view, node.shape))
     row = f.let(f.widened(f.read(index, "x1", f.coords, node.shape, f.index, f.live)))
-    address, inside = f.address(table.view, [*f.coords, row], (*node.shape, node.extent), f.index)
+    address, inside = f.address(table.view, [*f.coords, row], wide, f.index)
     value = f.load("x0", address, f.live, f"({row} >= 0) & ({row} < {node.extent})", *inside)
     f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
     dtype = TYPES[node.dtype]

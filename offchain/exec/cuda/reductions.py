@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -17,9 +17,9 @@ import torch
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.engines import Packing
 from offchain.exec.cuda.kernel import Kernel, kernel
-from offchain.exec.cuda.source import Source, power_above
+from offchain.exec.cuda.source import Source, power_above, reach, settled
 from offchain.exec.fused.tile import Tile, without
-from offchain.ir.graph import Input, Node, View
+from offchain.ir.graph import Axis, Input, Node, View
 from offchain.ir.primitives import DType
 
 TILE: Final = 2048  # elements that a program reads at once
@@ -28,12 +28,22 @@ _PROGRAMS: Final = 512  # enough to keep a large device busy
 _GRID: Final = 65_535  # of the second axis of a grid
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where a view with the axis k starts for each result, under which conditions, and k's axis."""
+
+    address: str
+    inside: tuple[str, ...]
+    axis: Axis
+
+
 class Walk(Source):
     """Results of `shape`, each over k below `extent` of one operand: `index`, `live` and `coords` of results."""
 
-    def __init__(self, item: Input, shape: tuple[int, ...], extent: int, *lengths: int) -> None:
-        super().__init__(item.length, prod(shape), *lengths)
-        self.item, self.shape, self.extent = item, shape, extent
+    def __init__(self, item: Input, shape: tuple[int, ...], extent: int, *numbers: int) -> None:
+        super().__init__(prod(shape), extent, reach(item.view, (*shape, extent)), *numbers)
+        item = replace(item, view=settled(item.view))
+        self.shape, self.extent = shape, extent
         down = Tile(item, shape, extent).down
         results = power_above(prod(shape))
         longest = TILE if not down else max(TILE // min(results, _COLUMNS), 1)
@@ -46,28 +56,33 @@ class Walk(Source):
         self.index = self.block(0, self.results)
         self.live = self.let(f"{self.index} < {prod(shape)}")
         self.coords = self.split(self.index, shape)
-        address, inside = self.address(self._outer(item), self.coords, shape, self.index)
-        self._address, self._inside = address, [self.live, *inside]
+        self._rows = self.rows(item.view)
 
     @property
     def split_up(self) -> bool:
         """Whether several programs share a result."""
         return self.grid[1] > 1
 
-    @staticmethod
-    def _outer(item: Input) -> View:
-        return replace(item.view, axes=item.view.axes[:-1])
+    def rows(self, view: View) -> Rows:
+        """The results' rows of a view that has the axis k."""
+        view = settled(view)
+        *outer, k = view.axes
+        address, inside = self.address(View(view.offset, tuple(outer)), self.coords, self.shape, self.index)
+        return Rows(address, (self.live, *inside), k)
+
+    def tile(self, base: str, rows: Rows, k: str) -> str:
+        """What a block of k reads, one row for each result."""
+        valid = f"({k} >= {rows.axis.lo}) & ({k} < {rows.axis.hi})"
+        inside = self.let(" & ".join(rows.inside), "m")
+        place = f"({rows.address}[:, None] + ({k} * {rows.axis.stride})[None, :])"
+        return self.load(base, place, f"{inside}[:, None]", f"({valid})[None, :]")
 
     @contextmanager
     def along(self) -> Iterator[tuple[str, str]]:
         """Every block of the program's stretch of k: k, and what is read, one row for each result."""
         with self.loop(self._each) as n:
             k = self.block(1, self._size, n, self._each)
-            axis = self.item.view.axes[-1]
-            valid = f"({k} >= {axis.lo}) & ({k} < {axis.hi})"
-            rows = self.let(" & ".join(self._inside), "m")
-            place = f"({self._address}[:, None] + ({k} * {axis.stride})[None, :])"
-            yield k, self.load("x0", place, f"{rows}[:, None]", f"({valid})[None, :]")
+            yield k, self.tile("x0", self._rows, k)
 
     def fill(self, value: int, dtype: str) -> str:
         """An accumulator for every element of a tile."""
@@ -148,7 +163,8 @@ def total_kernel(node: Node, masked: bool = False) -> Kernel:
 
 
 def _walk(node: Node, masked: bool) -> Walk:
-    return Walk(node.inputs[0], node.shape, node.extent, *(item.length for item in node.inputs))
+    index = [reach(item.view, (*node.shape, node.extent)) for item in node.inputs[1:]] if masked else []
+    return Walk(node.inputs[0], node.shape, node.extent, *index)
 
 
 def _operands(masked: bool) -> dict[str, torch.dtype]:
@@ -158,22 +174,13 @@ def _operands(masked: bool) -> dict[str, torch.dtype]:
 def _total(f: Walk, node: Node, top: str, masked: bool) -> str:
     """With `masked` the terms are those whose index names the result's row."""
     total = f.fill(0, "int64")
+    index = f.rows(node.inputs[1].view) if masked else None
     with f.along() as (k, x):
         q = f.quantised(x, top, node.bits)
-        if masked:
-            q = f"tl.where({_index(f, node, k)} == {f.coords[0]}[:, None], {q}, 0)"
+        if index is not None:
+            q = f"tl.where({f.tile('x1', index, k)} == {f.coords[0]}[:, None], {q}, 0)"
         f.do(f"{total} = {total} + ({q}).to(tl.int64)")
     return f.let(f"tl.sum({total}, 1)")
-
-
-def _index(f: Walk, node: Node, k: str) -> str:
-    """What the index of a scatter_add reads, for every element of a tile."""
-    view = node.inputs[1].view
-    address, inside = f.address(replace(view, axes=view.axes[:-1]), f.coords, node.shape, f.index)
-    axis = view.axes[-1]
-    place = f"({address}[:, None] + ({k} * {axis.stride})[None, :])"
-    rows = f.let(" & ".join([f.live, *inside]), "m")
-    return f.load("x1", place, f"{rows}[:, None]", f"(({k} >= {axis.lo}) & ({k} < {axis.hi}))[None, :]")
 
 
 def scatter_kernel(node: Node) -> Kernel:
@@ -183,7 +190,7 @@ def scatter_kernel(node: Node) -> Kernel:
     """
     x, columns = column_operand(node)
     index = replace(node.inputs[1], view=without(node.inputs[1].view, range(len(node.shape))))
-    f = Walk(x, columns, node.extent, node.length, index.length)
+    f = Walk(x, columns, node.extent, node.length, reach(index.view, (node.extent,)))
     top, width = f.known_top(), prod(columns)
     with f.along() as (k, value):
         q = f.quantised(value, top, node.bits)

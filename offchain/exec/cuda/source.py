@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -12,7 +13,7 @@ from offchain.ir.legality import program_types
 from offchain.ir.primitives import DType, Op
 from offchain.ir.program import signed
 
-_LONG: Final = (1 << 31) - (1 << 20)  # elements from which on a tensor is addressed by 64 bits
+_LONG: Final = (1 << 31) - (1 << 20)  # from here on numbers take 64 bits: coordinates of a last block go a bit further
 
 _OPERATIONS: Final[dict[Op, str]] = {
     Op.ADD: "{0} + {1}",
@@ -51,13 +52,33 @@ def power_above(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
+def settled(view: View) -> View:
+    """The view with strides only of axes along which it moves: a stride may be of any size where one coordinate is
+    valid, and an offset too where none is. Strides that are left are shorter than the tensor.
+    """
+    if any(axis.lo == axis.hi for axis in view.axes):
+        return View(0, tuple(replace(axis, stride=0) for axis in view.axes))
+    offset, axes = view.offset, []
+    for axis in view.axes:
+        one = axis.hi - axis.lo == 1
+        offset += axis.stride * axis.lo if one else 0
+        axes.append(replace(axis, stride=0) if one else axis)
+    return View(offset, tuple(axes))
+
+
+def reach(view: View, shape: Sequence[int]) -> int:
+    """What no number on the way to an address is above: far coordinates may have large terms in a small tensor."""
+    view = settled(view)
+    return abs(view.offset) + sum(abs(axis.stride) * (size - 1) for axis, size in zip(view.axes, shape, strict=True))
+
+
 class Source:
     """The body of a kernel under construction. Values are names; `let` gives a new one to an expression."""
 
-    def __init__(self, *lengths: int) -> None:
-        """`lengths` of the tensors that it addresses, in elements."""
+    def __init__(self, *numbers: int) -> None:
+        """`numbers` that its coordinates and addresses stay below."""
         self.lines: list[str] = []
-        self._wide = ".to(tl.int64)" if max(lengths) >= _LONG else ""
+        self._wide = ".to(tl.int64)" if max(numbers) >= _LONG else ""
         self._names = 0
         self._depth = 1
 
@@ -101,6 +122,7 @@ class Source:
 
     def address(self, view: View, coords: Sequence[str], shape: Sequence[int], index: str) -> tuple[str, list[str]]:
         """Flat index that a view reads, as a block like `index`, and under which conditions it does."""
+        view = settled(view)
         terms, inside = [f"{index} * 0 + {view.offset}"], []
         for axis, x, size in zip(view.axes, coords, shape, strict=True):
             if axis.stride:
