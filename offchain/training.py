@@ -56,11 +56,9 @@ class Run:
 
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
         task = self.task
-        try:
-            made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._group)
-            self._state: Any = made.load(state)
-        except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
-            raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        require_device(device)
+        made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._group)
+        self._state: Any = made.load(state)
         self._executor: Executor[Any] = made
         self._threads = threads
 
@@ -270,6 +268,14 @@ def _tensors(job: Job) -> dict[str, Tensor]:
     """Copies of the model's parameters and buffers by name, tied ones once."""
     named = (*job.model.named_parameters(), *job.model.named_buffers())
     return {name: tensor.detach().clone() for name, tensor in named}
+
+
+def require_device(device: str) -> None:
+    """Raises BadInput where torch has no such device, or what lies there cannot be read."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # torch has either for it
+        raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

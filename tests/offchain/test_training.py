@@ -19,6 +19,7 @@ from torch.nn import functional as F
 import offchain
 from offchain.commit import closing
 from offchain.errors import BadInput, OffchainError, Unsupported
+from offchain.exec.fused import jit
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.store.taskfile import Task
@@ -229,8 +230,20 @@ def test_compile_takes_a_job_or_its_fields() -> None:
         offchain.compile(**fields(), epochs=3)
     with pytest.raises(BadInput, match="no executor 'fpga'"):
         offchain.compile(**fields(), executor="fpga")
-    with pytest.raises(BadInput, match="device 'nowhere'"):
-        offchain.compile(**fields(), device="nowhere")
+    for device in ("nowhere", "meta"):
+        with pytest.raises(BadInput, match=f"device '{device}'"):
+            offchain.compile(**fields(), device=device)
+
+
+def test_what_an_executor_cannot_do_is_not_a_bad_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kernel that LLVM does not parse, which it says with a RuntimeError."""
+    monkeypatch.setattr(jit, "_PREAMBLE", "declare what")
+    jit.compiler.cache_clear()
+    try:
+        with pytest.raises(RuntimeError, match="LLVM IR parsing error"):
+            offchain.compile(**fields())
+    finally:
+        jit.compiler.cache_clear()
 
 
 def test_importing_offchain_does_not_import_torch() -> None:
