@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from offchain.commands.worker import worker
-from offchain.exec.base import Executor
+from offchain.exec.base import Executor, Limits
 from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.roles.replay import Ledger
 from offchain.roles.runner import Worker
@@ -21,8 +21,8 @@ def cheating(falsehood: Falsehood) -> type[Worker]:
 
     class Cheat(Worker):
         def __init__(self, chain: Any, roles: Any, options: Any, honest: ExecutorFactory, on_event: Any = None) -> None:
-            def executors(ledger: Ledger) -> Executor[Any]:
-                return FalsifiedExecutor(honest(ledger), ledger, falsehood)
+            def executors(ledger: Ledger, limits: Limits) -> Executor[Any]:
+                return FalsifiedExecutor(honest(ledger, limits), ledger, falsehood)
 
             super().__init__(chain, roles, options, executors, on_event, FalsifiedReplay)
 

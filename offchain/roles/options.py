@@ -25,7 +25,9 @@ class WorkerOptions:
         slice: seconds of computing between two looks.
         max_backoff: most seconds between two tries of what fails.
         max_failures: fetches of a task file until the task is left alone.
-        max_memory: bytes that one step of a task may touch: state, constants, datasets and every node's output.
+        max_memory: bytes that one step of a task may take: state, constants, datasets and every node's output, and what
+            the executor has beside them.
+        max_kernels: kernels that an executor may compile for a task.
         headroom: a task is taken only if its interval, replayed here, fits its interval time and its dispute clock
             this many times.
         fetch, send: see there.
@@ -40,6 +42,7 @@ class WorkerOptions:
     max_backoff: float = 30.0
     max_failures: int = 5
     max_memory: int = 16 * GIB
+    max_kernels: int = 4096
     headroom: float = 2.0
     fetch: FetchOptions = field(default_factory=FetchOptions)
     send: SendOptions = field(default_factory=SendOptions)

@@ -15,7 +15,7 @@ import structlog
 from offchain.chain.client import Chain, Receipt
 from offchain.chain.reader import Reader
 from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
-from offchain.exec.base import Executor, make_executor
+from offchain.exec.base import UNLIMITED, Executor, Limits, make_executor
 from offchain.ir.graph import Source
 from offchain.roles import requester, solver, verifier
 from offchain.roles.actions import (
@@ -280,9 +280,9 @@ class Worker:
 def executor_factory(name: str, device: str = "cpu") -> ExecutorFactory:
     """Executors by name, see `offchain.exec.base`."""
 
-    def make(ledger: Ledger) -> Executor[Any]:
+    def make(ledger: Ledger, limits: Limits = UNLIMITED) -> Executor[Any]:
         arrays = ledger.arrays
-        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], device)
+        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], device, limits=limits)
 
     return make
 

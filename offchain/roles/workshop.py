@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree
-from offchain.errors import BadBlob, BadInput, OffchainError
-from offchain.exec.base import Executor
+from offchain.errors import BadBlob, BadInput, OffchainError, OutOfMemory
+from offchain.exec.base import Executor, Limits
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
 from offchain.roles.background import Background
@@ -23,7 +23,7 @@ from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.checkpoint import read_state, save_state
 from offchain.store.taskfile import Task
 
-ExecutorFactory = Callable[[Ledger], Executor[Any]]
+ExecutorFactory = Callable[[Ledger, Limits], Executor[Any]]
 ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
 
 SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
@@ -53,7 +53,8 @@ class Unfit(BadInput):
 
 
 class Workshop:
-    """Opens tasks and finds states. Downloads run in the background: a method returns None while they do."""
+    """Opens tasks and finds states. Downloads, and what an executor compiles, run in the background: a method returns
+    None while they do."""
 
     def __init__(
         self,
@@ -68,23 +69,28 @@ class Workshop:
         self._background = Background()
         self._opened: dict[int, Opened] = {}
         self._refused: dict[int, BadInput] = {}
+        self._starved: set[int] = set()  # refused for want of memory that this machine may have later
         self._failures: dict[tuple[int, int], int] = {}  # tries to get a state from its solver
 
     def open(self, view: TaskView) -> Opened | None:
         """The task, fetched if need be, and checked against its terms.
 
         Raises:
-            BadInput: it is not what its terms say, or not for this worker.
+            BadInput: it is not what its terms say, or not for this worker, or does not fit in its memory now.
             Unreachable: its file cannot be had (now).
         """
         if view.id in self._refused:
             raise self._refused[view.id]
         if view.id not in self._opened:
             try:
-                task = self._background.poll(("task", view.id), lambda: self._load(view.terms))
-                if task is None:
+                made = self._background.poll(("task", view.id), lambda: self._set_up(self._load(view.terms)))
+                if made is None:
                     return None
-                self._opened[view.id] = self._set_up(task)
+                self._opened[view.id] = _timed(*made)
+            except OutOfMemory as error:
+                self._refused[view.id] = Unfit(str(error))
+                self._starved.add(view.id)
+                raise self._refused[view.id] from error
             except BadInput as error:
                 self._refused[view.id] = error  # it will not get better: never download it again
                 raise
@@ -98,8 +104,11 @@ class Workshop:
             raise Unfit(f"an interval needs {needed:.1f} s here, with headroom; its terms allow {allowed} s")
 
     def close_task(self, task_id: int) -> None:
-        """Free what a task holds in memory."""
-        self._opened.pop(task_id, None)
+        """Free what a task holds in memory: others that found too little may try again."""
+        if self._opened.pop(task_id, None) is not None:
+            for other in self._starved:
+                del self._refused[other]
+            self._starved.clear()
 
     def close(self) -> None:
         self._background.close()
@@ -121,16 +130,13 @@ class Workshop:
             raise BadBlob(f"{task.steps} steps, {task.interval} per interval; terms: {terms.steps}, {terms.interval}")
         return task
 
-    def _set_up(self, task: Task) -> Opened:
-        needed = step_bytes(task)
-        if needed > self._options.max_memory:
-            raise Unfit(f"a step touches {needed:,} bytes; this worker gives {self._options.max_memory:,}")
+    def _set_up(self, task: Task) -> tuple[Task, Ledger, Executor[Any]]:
+        """Raises Unfit or BadInput for a task above this worker's limits, OutOfMemory for one above the machine's."""
+        needed, given = step_bytes(task), self._options.max_memory
+        if needed > given:
+            raise Unfit(f"a step touches {needed:,} bytes; this worker gives {given:,}")
         ledger = Ledger(task.graph, task.constants, task.datasets)
-        executor = self._executors(ledger)
-        state = executor.load(task.state)
-        began = time.monotonic()
-        executor.step(state, 0)
-        return Opened(task, ledger, executor, time.monotonic() - began)
+        return task, ledger, self._executors(ledger, Limits(given - needed, self._options.max_kernels))
 
     # states
 
@@ -209,6 +215,13 @@ class Workshop:
             raise
 
 
+def _timed(task: Task, ledger: Ledger, executor: Executor[Any]) -> Opened:
+    state = executor.load(task.state)
+    began = time.monotonic()
+    executor.step(state, 0)
+    return Opened(task, ledger, executor, time.monotonic() - began)
+
+
 def state_name(root: bytes) -> str:
     return blob_name(root, "state")
 
@@ -216,8 +229,7 @@ def state_name(root: bytes) -> str:
 def step_bytes(task: Task) -> int:
     """Bytes of everything that a step touches: what the reference holds in the end.
 
-    It does not depend on the executor. The others free an output after its last reader, and have workspaces beside
-    these tensors.
+    It does not depend on the executor: what that has beside these tensors is limited where it is made.
     """
     tensors = [*task.constants, *task.datasets, *task.state, *task.state]
     return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)

@@ -24,7 +24,7 @@ from offchain.chain.ganache import Ganache
 from offchain.chain.transactions import SendOptions
 from offchain.commit.roots import tensor_root
 from offchain.errors import BadInput
-from offchain.exec.base import Executor
+from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
@@ -67,8 +67,8 @@ def tall(length: int = 265_000) -> Job:
     return finish(nodes, slots, [np.zeros(length, np.float32), np.zeros(1, np.float32)], [], 1)
 
 
-def lying(falsehood: Falsehood) -> Callable[[Ledger], Executor[Any]]:
-    return lambda ledger: FalsifiedExecutor(HONEST(ledger), ledger, falsehood)
+def lying(falsehood: Falsehood) -> Callable[[Ledger, Limits], Executor[Any]]:
+    return lambda ledger, limits: FalsifiedExecutor(HONEST(ledger, limits), ledger, falsehood)
 
 
 @dataclass
