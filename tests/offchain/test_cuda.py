@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import subprocess
@@ -434,6 +435,22 @@ def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> 
     kernel._functions.cache_clear()
     assert_same(one_node(), "int8")
     assert [source.read_text() for source in sources] == texts
+
+
+def test_no_garbage_is_collected_while_threads_parse_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from offchain.exec.cuda.kernel import Kernel
+
+    right, collects = Kernel.prepare, []
+
+    def prepared(self: Kernel) -> object:
+        collects.append(gc.isenabled())
+        return right(self)
+
+    monkeypatch.setattr(Kernel, "prepare", prepared)
+    assert gc.isenabled()
+    executor(one_node())
+    assert collects and not any(collects)
+    assert gc.isenabled()
 
 
 # --- the compiler ------------------------------------------------------------------------------------------------

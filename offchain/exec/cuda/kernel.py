@@ -6,10 +6,12 @@ kernel; Triton keeps the machine code of it in a cache of its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -82,12 +84,26 @@ def prepare(kernels: Sequence[Kernel], watch: Watch) -> dict[str, Any]:
     from triton import AsyncCompileMode
 
     different = {kernel.name: kernel for kernel in kernels}
-    with ThreadPoolExecutor(os.cpu_count()) as threads, AsyncCompileMode(threads) as mode:
+    with _uncollected(), ThreadPoolExecutor(os.cpu_count()) as threads, AsyncCompileMode(threads) as mode:
         made = {name: kernel.prepare() for name, kernel in different.items()}
         compiled = len(mode.raw_futures)  # none in the interpreter
         for done, _ in enumerate(as_completed(mode.raw_futures), len(made) - compiled + 1):
             watch(done, len(made))
     return made
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: what it calls lets threads take turns inside Python's parser, which counts its depth once
+    for all of them and raises SystemError.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def require_triton(device: torch.device) -> None:
