@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Protocol
 
 import torch
@@ -27,6 +28,7 @@ from offchain.exec.cuda.source import Source
 
 # No product and sum as one, and no library function that flushes subnormals (which Triton asks of it by default).
 OPTIONS: Final[Mapping[str, bool]] = {"enable_fp_fusion": False, "enable_reflect_ftz": False}
+_SWITCH: Final = Lock()
 _HEADER: Final = """import triton
 import triton.language as tl
 
@@ -95,15 +97,16 @@ def prepare(kernels: Sequence[Kernel], watch: Watch) -> dict[str, Any]:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """No garbage collection: what it calls lets threads take turns inside Python's parser, which counts its depth once
-    for all of them and raises SystemError.
+    for all of them and raises SystemError. One after the other, as the switch is the process's.
     """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    with _SWITCH:
+        before = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if before:
+                gc.enable()
 
 
 def require_triton(device: torch.device) -> None:
