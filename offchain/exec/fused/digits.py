@@ -44,7 +44,8 @@ class _Multiplying:
         if self.parts == 1:
             self._blocks(batch, tile, column, 0, self.first.blocks)
             return
-        self._fill("double", self.totals, _TILE * COLUMNS)
+        with f.loop(0, _TILE * COLUMNS) as i:
+            f.store("double", "0.0", f.at("double", self.totals, i))
         with f.loop(0, self.parts) as part:
             low = f.times(part, self.digits.blocks)
             high = f.least(str(f.plus(low, self.digits.blocks)), self.first.blocks)
@@ -70,33 +71,27 @@ class _Multiplying:
             total = f.do(f"fadd double {total}, {scaled}")
         return total
 
-    def _fill(self, kind: str, memory: str, count: int) -> None:
-        with self.f.loop(0, count) as i:
-            self.f.store(kind, "0.0" if kind == "double" else "0", self.f.at(kind, memory, i))
-
     def _blocks(self, batch: str | int, tile: str | int, column: str | int, low: str | int, high: str | int) -> None:
         f, first, second = self.f, self.first, self.second
-        several = first.blocks > 1
-        if several:
-            self._fill("i32", self.sums, self.digits.planes * _TILE * COLUMNS)
         panels = f.least(str(f.plus(first.panels, f.times(tile, -_PANELS))), _PANELS)
         with f.loop(low, high) as block:
-            pairs = first.here(f, block)
+            pairs, begun = first.here(f, block), f.do(f"icmp sgt i64 {block}, {low}")
             a = f.plus(first.start(f, batch, block), f.times(tile, _TILE * first.deep))
             b = f.plus(second.start(f, batch, block), f.times(column, COLUMNS * second.deep))
             with f.loop(0, self.digits.planes) as plane, f.loop(0, panels) as panel:
                 of = f.at("i32", "%x0", f.plus(a, f.flat([plane, panel], (first.plane, ROWS * first.deep))))
                 by = f.at("i32", "%x1", f.plus(b, f.times(plane, second.plane)))
                 to = f.at("i32", self.sums, f.flat([plane, panel], (_TILE * COLUMNS, ROWS * COLUMNS)))
-                self._panel(of, by, to, pairs, several)
+                self._panel(of, by, to, pairs, begun)
 
-    def _panel(self, a: str, b: str, to: str, pairs: str | int, several: bool) -> None:
-        """ROWS by COLUMNS sums over the pairs of a block, which stay in registers."""
+    def _panel(self, a: str, b: str, to: str, pairs: str | int, begun: str) -> None:
+        """ROWS by COLUMNS sums over the pairs of a block, which stay in registers; added to those before if `begun`."""
         f = self.f
         places = [f.at("i32", to, r * COLUMNS + v * _LANES) for r in range(ROWS) for v in range(_VECTORS)]
         sums = [f.local(_VECTOR) for _ in places]
         for memory, place in zip(sums, places, strict=True):
-            f.store(_VECTOR, f.load(_VECTOR, place) if several else "zeroinitializer", memory)
+            before = f.do(f"select i1 {begun}, {_VECTOR} {f.load(_VECTOR, place)}, {_VECTOR} zeroinitializer")
+            f.store(_VECTOR, before, memory)
         row, step = self.first.steps
         with f.loop(0, pairs) as k:
             at = f.times(k, COLUMNS)
