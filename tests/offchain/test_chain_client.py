@@ -1,99 +1,33 @@
-"""The client on a real chain: every verb and what it is refused with; and nodes that do not tell the truth."""
+"""The client on a real chain: every verb, and what it is refused with."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
 from offchain.chain import reader as reader_module
-from offchain.chain.client import SOLVER, VERIFIER, Chain, GraphHeader
-from offchain.chain.deployment import Deployment, DeploymentError, Parameters, deploy
+from offchain.chain.client import SOLVER, VERIFIER, Chain
+from offchain.chain.deployment import DeploymentError
 from offchain.chain.ganache import Ganache
-from offchain.chain.keys import BadKey, load_account
 from offchain.chain.reader import Reader
-from offchain.chain.reverts import Reverted, reverted
-from offchain.chain.rpc import Wire
-from offchain.chain.transactions import MAX_GAS, SendOptions
-from offchain.commit.roots import graph_root, state_root
+from offchain.chain.reverts import Reverted
+from offchain.chain.transactions import MAX_GAS
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.roles.actions import Move
-from offchain.roles.view import Phase, Status, Terms
-from tests.contracts.runs import every_kind, run
-
-PARAMETERS = Parameters(
-    withdrawal_delay=100, detection_bps=5_000, bidding_time=50, interval_time=10, challenge_window=50, clock=50, bond=7
-)
-PRICE = 1_000
-QUICK = SendOptions(poll=0.02, receipt_timeout=2)
-JOB = every_kind(6, 3)
-HEADER = GraphHeader.of(JOB.graph)
-
-
-@dataclass
-class Place:
-    """A deployment with a requester, a solver and a challenger who have money in the vault."""
-
-    ganache: Ganache
-    deployment: Deployment
-    w3: Web3
-
-    def chain(self, number: int, options: SendOptions = QUICK) -> Chain:
-        return Chain(self.ganache.url, self.deployment, Account.from_key(self.ganache.accounts[number]), options)
-
-    def __post_init__(self) -> None:
-        self.requester, self.solver, self.challenger = (self.chain(n) for n in range(3))
-
-    def travel(self, seconds: int) -> None:
-        self.w3.provider.make_request("evm_increaseTime", [seconds])
-        self.w3.provider.make_request("evm_mine", [])
-
-    def terms(self, **changes: Any) -> Terms:
-        stake = self.requester.required_stake(PRICE)
-        fields = Terms(
-            graph_root(JOB.graph),
-            state_root(JOB.state),
-            JOB.steps,
-            JOB.interval,
-            PRICE,
-            stake,
-            7,
-            50,
-            1_000,
-            500,
-            500,
-            "",
-        )
-        return replace(fields, **changes)
-
-    def trained(self, checkpoints: int = 2) -> int:
-        """A task with so many (right) checkpoints."""
-        task = self.requester.post(self.terms())
-        self.solver.bid(task, PRICE)
-        self.travel(51)
-        self.requester.award(task)
-        for k in range(checkpoints):
-            self.solver.commit(task, k, run(JOB).checkpoint(k), f"http://solver/{k}")
-        return task
+from offchain.roles.view import Phase, Status
+from tests.contracts.runs import run
+from tests.place import HEADER, JOB, PRICE, QUICK, Place
 
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache, w3: Web3) -> Place:
-    place = Place(ganache, deploy(w3, w3.eth.accounts[0], PARAMETERS), w3)
-    for chain in (place.requester, place.solver, place.challenger):
-        place.requester.mint(chain.address, 10**9)
-        chain.deposit(10**8)
-    place.solver.register(SOLVER, "")
-    return place
+    return Place.build(ganache, w3)
 
 
 @pytest.fixture
@@ -369,187 +303,3 @@ def test_missing_contracts_are_refused(place: Place) -> None:
     nowhere = Web3.to_checksum_address("0x" + "12" * 20)
     with pytest.raises(DeploymentError, match="no contract"):
         Chain(place.ganache.url, replace(place.deployment, game=nowhere), None).check()
-
-
-# nodes that do not tell the truth
-
-
-@dataclass
-class Liar:
-    """A node of which the test decides what it answers to a method; the rest is 0x0."""
-
-    url: str
-    answers: dict[str, Any] = field(default_factory=dict)
-    raw: bytes | None = None
-
-    def answer(self, question: dict[str, Any]) -> bytes:
-        if self.raw is not None:
-            return self.raw
-        result = self.answers.get(question["method"], "0x0")
-        return json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": result}).encode()
-
-
-@pytest.fixture
-def liar() -> Iterator[Liar]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = node.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    node = Liar(f"http://127.0.0.1:{server.server_port}/secret-token")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield node
-    server.shutdown()
-    server.server_close()
-
-
-def lied_to(built: Place, liar: Liar) -> Chain:
-    return Chain(liar.url, built.deployment, Account.from_key(built.ganache.accounts[1]), QUICK)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [b"", b"no json", b"[]", b"{}", b"null", b'{"result"', b'{"error": 5}', b'{"error": {}}', b"[" * 100_000],
-)
-def test_answer_that_is_none(built: Place, liar: Liar, raw: bytes) -> None:
-    liar.raw = raw
-    with pytest.raises(ChainUnavailable, match="does not answer as a node does"):
-        lied_to(built, liar).head()
-
-
-@pytest.mark.parametrize("result", [None, 5, "x", "0x", [], {}, "0x" + "ff" * 10_000, {"number": "0x1"}])
-@pytest.mark.parametrize(
-    "look",
-    [
-        lambda chain: chain.head(),
-        lambda chain: chain.free(),
-        lambda chain: chain.logs(["game"], 0, 5),
-        lambda chain: chain.task(0, None),
-        lambda chain: chain.settle(),
-        lambda chain: Reader(chain).read(),
-        lambda chain: chain.register(SOLVER, ""),
-    ],
-)
-def test_answer_of_the_wrong_shape(built: Place, liar: Liar, result: Any, look: Callable[[Chain], Any]) -> None:
-    methods = ("eth_getBlockByNumber", "eth_call", "eth_getLogs", "eth_getTransactionCount", "eth_chainId")
-    liar.answers = dict.fromkeys(methods, result)
-    chain = lied_to(built, liar)
-    try:
-        seen = look(chain)
-    except (ChainUnavailable, ChainError):
-        return
-    # What has the right shape must be believed: an empty list of events, a number.
-    assert seen in ([], None) or (look.__code__.co_names[0] == "free" and isinstance(seen, int))
-
-
-def test_oversized_answer_is_refused(liar: Liar) -> None:
-    liar.raw = b" " * 10_001
-    with pytest.raises(ChainUnavailable, match="more than 10000 bytes"):
-        Wire(liar.url, max_answer=10_000).make_request("eth_chainId", [])  # type: ignore[arg-type]
-
-
-def test_foreign_events_are_not_taken_in(built: Place, liar: Liar) -> None:
-    entry = {
-        "address": "0x" + "12" * 20,
-        "topics": [],
-        "data": "0x",
-        "blockNumber": "0x1",
-        "logIndex": "0x0",
-        "blockHash": "0x" + "00" * 32,
-        "transactionHash": "0x" + "00" * 32,
-        "transactionIndex": "0x0",
-        "removed": False,
-    }
-    liar.answers["eth_getLogs"] = [entry]
-    assert lied_to(built, liar).logs(["game"], 0, 5) == []
-
-
-def test_silent_chain_is_unavailable_and_its_address_is_kept_secret(built: Place) -> None:
-    chain = Chain("http://user:secret@127.0.0.1:9/secret-token", built.deployment, None)
-    with pytest.raises(ChainUnavailable, match=r"no answer from the chain at http://127\.0\.0\.1:9") as caught:
-        chain.head()
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "file:///etc/passwd", "http://"])
-def test_address_that_is_none_is_refused(built: Place, url: str) -> None:
-    with pytest.raises(BadInput):
-        Chain(url, built.deployment, None)
-
-
-# reverts
-
-
-def test_unknown_and_mangled_errors_are_one_readable_line() -> None:
-    assert "0xdeadbeef" in str(reverted("x", "0xdeadbeef"))
-    assert "without a reason" in str(reverted("x", None))
-    assert "without a reason" in str(reverted("x", "0xzz"))
-    panic = reverted("x", "0x4e487b71" + "11".rjust(64, "0"))
-    assert (panic.name, panic.arguments) == ("Panic", {"code": 17})
-    assert "undecodable" in str(reverted("x", "0x4e487b71" + "11"))
-    text = ("\n\x1b[2J" + "a" * 5000).encode()
-    head = (32).to_bytes(32, "big") + len(text).to_bytes(32, "big") + text.ljust(-(-len(text) // 32) * 32, b"\0")
-    shown = str(reverted("x", b"\x08\xc3\x79\xa0" + head))
-    assert len(shown) < 300
-    assert shown.isprintable()
-
-
-# keys
-
-
-@pytest.fixture
-def account() -> LocalAccount:
-    made: LocalAccount = Account.create()
-    return made
-
-
-def key_file(path: Path, text: str, mode: int = 0o600) -> Path:
-    path.write_text(text)
-    path.chmod(mode)
-    return path
-
-
-def test_key_from_file_or_environment(tmp_path: Path, account: LocalAccount) -> None:
-    digits = bytes(account.key).hex()
-    for text in (digits, f"0x{digits}\n"):
-        assert load_account(key_file(tmp_path / "key", text), {}).address == account.address
-    assert load_account(None, {"OFFCHAIN_KEY": digits}).address == account.address
-    locked = json.dumps(Account.encrypt(account.key, "open", iterations=1 << 10))
-    path = key_file(tmp_path / "locked", locked)
-    assert load_account(path, {"OFFCHAIN_KEY_PASSWORD": "open"}).address == account.address
-    with pytest.raises(BadKey, match="does not open it"):
-        load_account(path, {"OFFCHAIN_KEY_PASSWORD": "sesame"})
-    with pytest.raises(BadKey, match="encrypted"):
-        load_account(path, {})
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5", "secret words", "0x" + "g" * 64, "0" * 64, "f" * 64, '{"secret": 1}', "\xff"]
-)
-def test_malformed_key_is_refused_and_not_quoted(tmp_path: Path, text: str) -> None:
-    with pytest.raises(BadKey) as caught:
-        load_account(key_file(tmp_path / "key", text), {"OFFCHAIN_KEY_PASSWORD": "x"})
-    assert "secret" not in str(caught.value)
-    assert len(text) < 10 or text not in str(caught.value)
-
-
-def test_key_that_others_may_read_is_refused(tmp_path: Path, account: LocalAccount) -> None:
-    path = key_file(tmp_path / "key", bytes(account.key).hex(), 0o644)
-    with pytest.raises(BadKey, match="chmod 600"):
-        load_account(path, {})
-
-
-def test_missing_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadKey, match="No such file"):
-        load_account(tmp_path / "none", {})
-    with pytest.raises(BadKey, match="not a key file"):
-        load_account(tmp_path, {})
-    with pytest.raises(BadKey, match="OFFCHAIN_KEY"):
-        load_account(None, {})
