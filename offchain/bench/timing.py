@@ -15,7 +15,6 @@ import torch
 
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, Executor, make_executor
-from offchain.exec.base import unwatched as kernels_unwatched
 from offchain.progress import Watch as Watch
 from offchain.progress import unwatched as unwatched
 from offchain.store.taskfile import Task
@@ -95,7 +94,7 @@ class Settings:
 
     def runs(self, task: Task, watch: Watch | None = None) -> Executor[Any]:
         """The chosen executor on a task. Compiling kernels may take it a while: `watch` is told."""
-        tell = partial(watch, "compiling kernels") if watch else kernels_unwatched
+        tell = partial(watch, "compiling kernels") if watch else unwatched
         return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device, tell)
 
     def measure(

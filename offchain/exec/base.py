@@ -14,15 +14,13 @@ from offchain.errors import BadBlob, BadInput
 from offchain.ir.arrays import Array, is_canonical, numpy_dtype
 from offchain.ir.graph import Graph, Source, TensorSpec
 from offchain.ir.legality import check
-from offchain.progress import Count
-from offchain.progress import unwatched as unwatched
+from offchain.progress import Count, unwatched
 
 if TYPE_CHECKING:
     from offchain.exec.distributed import Group
 
 S = TypeVar("S")
 T = TypeVar("T")
-Watch = Count  # of kernels that are ready
 
 EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
     "reference": ("offchain.exec.reference", "ReferenceExecutor"),

@@ -17,6 +17,7 @@ from offchain.errors import OffchainError
 from offchain.exec.base import UNLIMITED, Limits, Tensors, last_readers, state_after
 from offchain.exec.distributed import Group
 from offchain.exec.memory import memory_for, memory_of, require_memory
+from offchain.exec.precision import single_is_exact
 from offchain.exec.shards import share, whole
 from offchain.exec.torch_program import alive, run_map
 from offchain.exec.torch_views import Plane, read, read_rows, steps
@@ -237,7 +238,7 @@ def _sum(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
 
 def _dot(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     """A batch of matrix products of integers, in the narrowest type that sums them exactly."""
-    single = node.bits <= _SINGLE_BITS and torch.get_float32_matmul_precision() == "highest"
+    single = node.bits <= _SINGLE_BITS and single_is_exact()
     dtype = torch.float32 if single else torch.float64
     longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
     ea, eb = (_exponents(node, position, sources, cut) for position in (0, 1))

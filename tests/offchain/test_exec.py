@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from offchain.errors import BadBlob, BadInput, IllegalGraph, OffchainError
 from offchain.exec import make_executor, reference
 from offchain.exec.base import EXECUTORS, last_readers, state_after
+from offchain.exec.precision import single_is_exact
 from offchain.exec.reference import ReferenceExecutor
 from offchain.exec.torch_ import TorchExecutor
 from offchain.ir.arrays import Array
@@ -162,6 +163,20 @@ def test_dot_over_batch_rows_columns_and_repetitions(bits: int, device: str) -> 
     ]
     inputs = (constant(0, a, views[0]), constant(1, b, views[1]))
     run_nodes([Node(Kind.DOT, F32, shape, inputs, extent, bits)], [a, b], device, parts=2)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_float32_products_give_way_where_torch_may_round_operands(newer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert single_is_exact()
+    if newer:  # after which torch refuses to answer in the older way
+        monkeypatch.setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16")
+    else:
+        torch.set_float32_matmul_precision("medium")
+    try:
+        assert not single_is_exact()
+        test_dot_over_batch_rows_columns_and_repetitions(8, "cpu")
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 # --- hardware traps ----------------------------------------------------------------------------------------------

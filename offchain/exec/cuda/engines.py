@@ -12,7 +12,6 @@ the parts, each times its weight. Three ways, one result:
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +21,13 @@ from typing import Final
 import torch
 
 from offchain.exec.fused.products import SINGLE_BITS, Operand, Product
+from offchain.exec.precision import single_is_exact
 from offchain.ir.graph import Axis, Input, View, row_major
 
 Tensor = torch.Tensor
 
 INT8_TERMS: Final = (1 << 17) - 1  # products of two int8 whose sum an int32 holds
 _EVEN: Final = 16  # what CUDA's int8 product wants rows, columns and k to be multiples of
-_NEARLY: Final = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION")
 _LEAST_ROWS: Final = 32  # it takes no fewer than 17 rows
 
 
@@ -263,12 +262,6 @@ def engines(product: Product, bits: int) -> list[Engine]:
     """Those that give exact totals here, float64 first."""
     single = bits <= SINGLE_BITS and product.kind == "float" and single_is_exact()
     return [Float64(product, bits), *([Float32(product, bits)] if single else []), Int8(product, bits)]
-
-
-def single_is_exact() -> bool:
-    """Whether nothing lets a float32 product take TF32."""
-    told = any(os.environ.get(name) == "1" for name in _NEARLY)
-    return not told and torch.backends.cuda.matmul.fp32_precision in ("ieee", "none")
 
 
 def _even(n: int) -> int:

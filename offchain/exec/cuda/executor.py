@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import OffchainError
-from offchain.exec.base import Tensors, Watch, unwatched
+from offchain.exec.base import Tensors
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.graphs import Graphs
 from offchain.exec.cuda.kernel import Kernel, Launch, prepare, require_triton
@@ -22,6 +22,7 @@ from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Withi
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source, TensorSpec
+from offchain.progress import Count, unwatched
 
 State = list[Held]
 _CHECKED: Final = 2  # step of an executor whose graphs are compared with its launches: all kernels have run before
@@ -40,7 +41,7 @@ class CudaExecutor:
         constants: Sequence[Array],
         datasets: Sequence[Array],
         device: str = "cuda",
-        watch: Watch = unwatched,
+        watch: Count = unwatched,
         tuner: Tuner | None = None,
         group: Group | None = None,
     ) -> None:

@@ -22,9 +22,9 @@ from typing import Any, Final, Protocol
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.base import Watch
 from offchain.exec.cache import cache_folder, trusted
 from offchain.exec.cuda.source import Source
+from offchain.progress import Count
 
 # No product and sum as one, and no library function that flushes subnormals (which Triton asks of it by default).
 OPTIONS: Final[Mapping[str, bool]] = {"enable_fp_fusion": False, "enable_reflect_ftz": False}
@@ -81,7 +81,7 @@ def kernel(parameters: Mapping[str, torch.dtype], source: Source, grid: Sequence
     return Kernel(sha256(text.encode()).hexdigest(), text, tuple(grid), tuple(parameters.values()))
 
 
-def prepare(kernels: Sequence[Kernel], watch: Watch) -> dict[str, Any]:
+def prepare(kernels: Sequence[Kernel], watch: Count) -> dict[str, Any]:
     """Compiles kernels for the current device, on all cores; what Triton made, by their names."""
     from triton import AsyncCompileMode
 

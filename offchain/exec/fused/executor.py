@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from offchain.errors import BadInput, OffchainError
-from offchain.exec.base import UNLIMITED, Limits, Tensors, Watch, unwatched
+from offchain.exec.base import UNLIMITED, Limits, Tensors
 from offchain.exec.distributed import Group
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.jit import CALL_WORDS, compiler
@@ -23,6 +23,7 @@ from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType
+from offchain.progress import Count, unwatched
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
@@ -49,7 +50,7 @@ class FusedExecutor:
         constants: Sequence[Array],
         datasets: Sequence[Array],
         device: str = "cpu",
-        watch: Watch = unwatched,
+        watch: Count = unwatched,
         group: Group | None = None,
         limits: Limits = UNLIMITED,
     ) -> None:
