@@ -13,12 +13,12 @@ from typing import Final
 
 from offchain.exec.fused.ir import Function
 from offchain.exec.fused.kernel import Kernel, body, kernel
-from offchain.exec.fused.planes import COLUMNS, ROWS, lying
+from offchain.exec.fused.planes import COLUMNS, PAIRS, PANELS, ROWS, lying
 from offchain.exec.fused.products import Product
 from offchain.ir.graph import row_major
 
-_PANELS: Final = 8  # of the first operand in a task
-_TILE: Final = _PANELS * ROWS
+_TILE: Final = PANELS * ROWS
+_SHARE: Final = PAIRS // PANELS  # of the next plane's pairs, fetched while a panel is multiplied
 _LANES: Final = 8  # 32-bit sums in a vector
 _VECTORS: Final = COLUMNS // _LANES
 _VECTOR: Final = f"<{_LANES} x i32>"
@@ -73,15 +73,17 @@ class _Multiplying:
 
     def _blocks(self, batch: str | int, tile: str | int, column: str | int, low: str | int, high: str | int) -> None:
         f, first, second = self.f, self.first, self.second
-        panels = f.least(str(f.plus(first.panels, f.times(tile, -_PANELS))), _PANELS)
+        panels = f.least(str(f.plus(-(-first.rows // ROWS), f.times(tile, -PANELS))), PANELS)
         with f.loop(low, high) as block:
             pairs, begun = first.here(f, block), f.do(f"icmp sgt i64 {block}, {low}")
-            a = f.plus(first.start(f, batch, block), f.times(tile, _TILE * first.deep))
-            b = f.plus(second.start(f, batch, block), f.times(column, COLUMNS * second.deep))
             with f.loop(0, self.digits.planes) as plane, f.loop(0, panels) as panel:
-                of = f.at("i32", "%x0", f.plus(a, f.flat([plane, panel], (first.plane, ROWS * first.deep))))
-                by = f.at("i32", "%x1", f.plus(b, f.times(plane, second.plane)))
+                word = f.plus(first.start(f, batch, tile, block), f.flat([plane, panel], (first.plane, first.panel)))
+                of = f.at("i32", "%x0", word)
+                by = f.at("i32", "%x1", f.plus(second.start(f, batch, column, block), f.times(plane, second.plane)))
                 to = f.at("i32", self.sums, f.flat([plane, panel], (_TILE * COLUMNS, ROWS * COLUMNS)))
+                with f.loop(0, _SHARE) as pair:
+                    after = f.plus(second.plane, f.flat([panel, pair], (_SHARE * COLUMNS, COLUMNS)))
+                    f.prefetch(f.at("i32", by, after))
                 self._panel(of, by, to, pairs, begun)
 
     def _panel(self, a: str, b: str, to: str, pairs: str | int, begun: str) -> None:
@@ -128,10 +130,10 @@ Put = Callable[[str, str | int, str | int, str | int], None]  # a total, and its
 
 def _kernel(product: Product, bits: int, f: Function, tensors: Sequence[str], put: Put) -> Kernel:
     making = _Multiplying(product, bits, f)
-    tiles = -(-product.first.rows // _TILE)
+    tiles = making.first.groups
     with f.loop("%lo", "%hi") as task:
         batch, tile = f.split(task, (product.batch, tiles))
-        with f.loop(0, making.second.panels) as column:
+        with f.loop(0, making.second.groups) as column:
             making.make(batch, tile, column)
             with making.each(tile, column) as (i, row, c):
                 put(making.total(i), batch, row, c)

@@ -96,6 +96,10 @@ class Function:
     def store(self, kind: str, value: str, address: str) -> None:
         self.lines.append(f"  store {kind} {value}, ptr {address}")
 
+    def prefetch(self, address: str) -> None:
+        """Have the first cache fetch what will be read there."""
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+
     def at(self, kind: str, base: str, index: str | int) -> str:
         """Address of an element."""
         return self.do(f"getelementptr inbounds {kind}, ptr {base}, i64 {index}")

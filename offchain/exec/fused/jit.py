@@ -23,6 +23,7 @@ from offchain.exec.fused.kernel import Kernel
 _DECLARATIONS: Final = "\n".join(
     f"declare {kind} @llvm.{name}({', '.join(arguments)})"
     for kind, name, arguments in [
+        ("void", "prefetch.p0", ["ptr", "i32", "i32", "i32"]),
         ("float", "sqrt.f32", ["float"]),
         ("float", "fabs.f32", ["float"]),
         ("float", "roundeven.f32", ["float"]),
@@ -41,7 +42,7 @@ _BLAS: Final = "\n".join(
 _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 _PIPELINE: Final[dict[str, Any]] = {"speed_level": 3, "loop_vectorization": True, "slp_vectorization": True}
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
-SHARES: Final = 4  # of the tasks, for each thread: one that is held up leaves what is left to the others
+SHARES: Final = 16  # of the tasks, for each thread: one that is held up leaves what is left to the others
 # Calls in order; the threads that torch's own OpenMP keeps take share by share of a call's tasks.
 _THREADS: Final = """
 declare i32 @omp_get_num_threads()

@@ -22,7 +22,9 @@ SINGLE: Final = 13  # up to here one plane holds an operand, and sums of BLOCK p
 PAIRS: Final = 64  # pairs of k that are multiplied before the next: planes of them stay in the first cache
 BLOCK: Final = 2 * PAIRS
 ROWS: Final = 6  # of the first operand in a panel
+PANELS: Final = 8  # of the first operand in a group
 COLUMNS: Final = 16  # rows of the second operand in a panel, which are columns of the product
+_LINE: Final = 16  # words of a cache line
 _WIDE: Final = 192  # rows that are packed at once: whole panels of either operand
 
 
@@ -55,8 +57,8 @@ class Digits:
 class Lying:
     """Where the planes of an operand lie, in words of two digits: of an even k, and of the next.
 
-    (batch, blocks of k, planes, panels, ...): a panel is (pair of k, row), or where k is the nearer axis in memory and
-    the operand the first (row, pair of k).
+    (batch, groups of panels, blocks of k, planes, panels, ...), of which a panel is (pair of k, row), or where k is the
+    nearer axis in memory and the operand the first (row, pair of k).
     """
 
     digits: Digits
@@ -64,7 +66,8 @@ class Lying:
     rows: int
     extent: int
     lane: int  # rows of a panel
-    along: bool  # whether pairs of k are neighbours in a panel
+    group: int  # panels that are multiplied together
+    along: bool  # whether pairs of k are neighbours
 
     @property
     def pairs(self) -> int:
@@ -80,27 +83,36 @@ class Lying:
         return -(-self.pairs // self.deep)
 
     @property
-    def panels(self) -> int:
-        return -(-self.rows // self.lane)
+    def panel(self) -> int:
+        """Words of a panel in a plane."""
+        return self.lane * self.deep
 
     @property
     def plane(self) -> int:
-        """Words of a plane of a block."""
-        return self.panels * self.lane * self.deep
+        """Words of a plane of a group's block."""
+        return self.group * self.panel
+
+    @property
+    def whole(self) -> int:
+        """Words of a group. Neighbours begin a line more than a round number apart, or they would share cache sets."""
+        return self.blocks * self.digits.planes * self.plane + _LINE
+
+    @property
+    def groups(self) -> int:
+        return -(-self.rows // (self.group * self.lane))
 
     @property
     def words(self) -> int:
-        return self.batch * self.blocks * self.digits.planes * self.plane
+        return self.batch * self.groups * self.whole
 
     @property
     def steps(self) -> tuple[int, int]:
         """From one row of a panel to the next, and from one pair to the next."""
         return (self.deep, 1) if self.along else (1, self.lane)
 
-    def start(self, f: Function, batch: str | int, block: str | int) -> str | int:
-        """The first word of a block."""
-        planes = self.digits.planes
-        return f.flat([batch, block], (self.blocks * planes * self.plane, planes * self.plane))
+    def start(self, f: Function, batch: str | int, group: str | int, block: str | int) -> str | int:
+        """The first word of a group's block."""
+        return f.flat([batch, group, block], (self.groups * self.whole, self.whole, self.digits.planes * self.plane))
 
     def here(self, f: Function, block: str | int) -> str | int:
         """Pairs of that block."""
@@ -112,8 +124,8 @@ class Lying:
 def lying(product: Product, side: int, bits: int) -> Lying:
     operand = (product.first, product.second)[side]
     tile = Tile(operand.item, operand.shape, product.extent, _WIDE)
-    lane = (ROWS, COLUMNS)[side]
-    return Lying(Digits(bits), product.batch, operand.rows, product.extent, lane, side == 0 and not tile.down)
+    lane, group = ((ROWS, PANELS), (COLUMNS, 1))[side]
+    return Lying(Digits(bits), product.batch, operand.rows, product.extent, lane, group, side == 0 and not tile.down)
 
 
 class _Packing:
@@ -141,20 +153,16 @@ class _Packing:
         inside = f.do(f"icmp slt i64 {k}, {extent}") if extent % 2 else None
         return f.read(item, "%x0", [*point, k], (*self.operand.shape, extent), inside)
 
-    def place(self, point: Coords) -> tuple[str | int, str | int]:
+    def row(self, point: Coords) -> tuple[str | int, str | int]:
         """Batch and row of a point."""
-        shape, own = self.operand.shape, len(self.operand.shape) - self.operand.axes
-        return self.f.flat(point[:own], row_major(shape[:own])), self.f.flat(point[own:], row_major(shape[own:]))
+        f, shape, own = self.f, self.operand.shape, len(self.operand.shape) - self.operand.axes
+        return f.flat(point[:own], row_major(shape[:own])), f.flat(point[own:], row_major(shape[own:]))
 
-    def rows(self, point: Coords, row: str | int) -> str | int:
-        """The first word of a row within a plane."""
+    def start(self, batch: str | int, row: str | int, block: str | int) -> str | int:
+        """The first word of a row in a block."""
         f, at = self.f, self.at
-        if at.along:
-            return f.times(row, at.deep)
-        if isinstance(row, int):
-            return row // at.lane * at.lane * at.deep + row % at.lane
-        panel, lane = f.do(f"udiv i64 {row}, {at.lane}"), f.do(f"urem i64 {row}, {at.lane}")
-        return f.plus(f.times(panel, at.lane * at.deep), lane)
+        group, panel, lane = f.split(str(row), (at.groups, at.group, at.lane))
+        return f.plus(at.start(f, batch, group, block), f.flat([panel, lane], (at.panel, at.steps[0])))
 
     def begin(self, task: str, part: str | None) -> None:
         self.tile.begin(self.f, task)
@@ -175,23 +183,17 @@ class _Packing:
                 self._panels(block, pair, made)
                 return
             with self.tile.each() as (c, point):
-                batch, row = self.place(point)
-                to = f.plus(f.plus(at.start(f, batch, block), self.rows(point, row)), f.times(pair, at.steps[1]))
-                self._words(made, c, to)
+                self._words(made, c, f.plus(self.start(*self.row(point), block), f.times(pair, at.steps[1])))
 
     def _panels(self, block: str, pair: str, made: Sequence[str]) -> None:
         f, at = self.f, self.at
-        batch, row = self.place(self.tile.point(0))
-        first = f.plus(at.start(f, batch, block), f.times(row, at.deep))
-        count = self.tile.count
-        panels = (
-            -(-count // at.lane)
-            if isinstance(count, int)
-            else f.do(f"udiv i64 {f.plus(count, at.lane - 1)}, {at.lane}")
-        )
-        with f.loop(0, panels) as panel, f.loop(0, at.lane) as lane:
-            to = f.plus(first, f.flat([panel, pair, lane], (at.lane * at.deep, at.lane, 1)))
-            self._words(made, f.flat([panel, lane], (at.lane, 1)), to)
+        batch, row = self.row(self.tile.point(0))
+        panels = f.do(f"udiv i64 {f.plus(self.tile.count, at.lane - 1)}, {at.lane}")
+        with f.loop(0, panels) as panel:
+            first = self.start(batch, f.plus(row, f.times(panel, at.lane)), block)
+            with f.loop(0, at.lane) as lane:
+                to = f.plus(first, f.flat([pair, lane], (at.lane, 1)))
+                self._words(made, f.flat([panel, lane], (at.lane, 1)), to)
 
     def _words(self, made: Sequence[str], c: str | int, to: str | int) -> None:
         f = self.f
@@ -202,10 +204,8 @@ class _Packing:
     def across(self) -> None:
         """One row, whose digits lie as k does; the second operand's are then dealt to the lanes of panels."""
         f, at = self.f, self.at
-        batch, row = self.place(self.tile.outer)
-        own = self.rows(self.tile.outer, row)
         with f.loop(0, at.blocks) as block:
-            here, first = at.here(f, block), f.plus(at.start(f, batch, block), own)
+            here, first = at.here(f, block), self.start(*self.row(self.tile.outer), block)
             if at.along:
                 made = [f.at("i32", "%q", f.plus(first, n * at.plane)) for n in range(at.digits.planes)]
             else:
