@@ -22,7 +22,8 @@ Bytes = npt.NDArray[np.uint8]
 
 CHUNK_BYTES: Final = 4096
 HASH_BYTES: Final = 32
-MANY: Final = 64  # chunks from which the loop pays
+MANY: Final = 64  # chunks from which it pays to make the loop
+_FEW: Final = 3  # chunks from which it pays to call it once it is there
 _OPENSSL: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
 _LOOP: Final = f"""
 declare i32 @SHA256_Init(ptr)
@@ -56,7 +57,8 @@ done:
 
 def leaf_hashes(chunks: Bytes, out: Bytes) -> None:
     """Hash chunks (n, 4096) into `out` (n, 32); both contiguous."""
-    loop = native_loop() if len(chunks) >= MANY else None
+    few = MANY if native_loop.cache_info().currsize == 0 else _FEW
+    loop = native_loop() if len(chunks) >= few else None
     if loop is None:
         _interpreted(chunks, out)
     else:

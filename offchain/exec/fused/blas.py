@@ -41,6 +41,10 @@ class Blas:
             function = getattr(self.library, getattr(self, kind))
             llvm.add_symbol(f"{self.name}_{kind}", ctypes.cast(function, ctypes.c_void_p).value)
 
+    def is_called(self, text: str) -> bool:
+        """Whether a kernel of that text calls it."""
+        return f"@{self.name}_" in text
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Its calls stay in the calling thread: the kernels' threads share the work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, Final
 
@@ -68,6 +69,8 @@ class FusedExecutor:
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         if len(names) > limits.kernels:
             raise BadInput(f"the graph needs {len(names)} kernels, of which {limits.kernels} may be compiled")
+        blas = self._engines.blas
+        self._alone = blas.alone if any(blas.is_called(kernel.text) for kernel in names.values()) else nullcontext
         done = iter(range(1, len(names) + 1))
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
         self._step = ctypes.c_int32(0)
@@ -143,7 +146,7 @@ class FusedExecutor:
             if isinstance(part, Join):
                 self._join(part)
                 continue
-            with self._engines.blas.alone():
+            with self._alone():
                 self._compiler.run(part, len(part) // CALL_WORDS)
 
     def _parts(self, begin: int, end: int) -> Iterator[Any]:
