@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
+from threading import Event
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ CHUNK_BYTES: Final = 4096
 HASH_BYTES: Final = 32
 MANY: Final = 64  # chunks from which it pays to make the loop
 _FEW: Final = 3  # chunks from which it pays to call it once it is there
+_MADE: Final = Event()
 _OPENSSL: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
 _LOOP: Final = f"""
 declare i32 @SHA256_Init(ptr)
@@ -57,8 +59,7 @@ done:
 
 def leaf_hashes(chunks: Bytes, out: Bytes) -> None:
     """Hash chunks (n, 4096) into `out` (n, 32); both contiguous."""
-    few = MANY if native_loop.cache_info().currsize == 0 else _FEW
-    loop = native_loop() if len(chunks) >= few else None
+    loop = native_loop() if len(chunks) >= (_FEW if _MADE.is_set() else MANY) else None
     if loop is None:
         _interpreted(chunks, out)
     else:
@@ -92,6 +93,7 @@ def native_loop() -> Callable[[int, int, int], None] | None:
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
     loop: Any = kind(engine.get_function_address("leaves"))
     loop.engine = engine  # it owns the code
+    _MADE.set()
     return loop if _is_right(loop) else None
 
 
