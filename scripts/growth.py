@@ -38,7 +38,7 @@ from offchain.progress import watching  # noqa: E402
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import EngFormatter  # noqa: E402
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter  # noqa: E402
 
 AXES: Final = {  # piece -> title, x
     "model": ("A step against the size of the model", "parameters"),
@@ -117,13 +117,15 @@ def draw(measured: dict[str, Any], file: Path) -> None:
         if panel == "s":
             axis.plot(*_line(next(iter(lines.values())), "peer_s"), marker="s", color="black", label="plain torch")
             axis.set(yscale="log", ylabel="seconds a step")
-            axis.yaxis.set_major_formatter(EngFormatter(unit="s"))
+            axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=EngFormatter(unit="s"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
         else:
             if panel == "ratio":
                 axis.axhline(1, color="black", linewidth=0.8, label="plain torch")
             axis.set_ylim(0, 1.25 * max(1, axis.dataLim.ymax))
             axis.set_ylabel(COUNTS.get(panel, "ratio to plain torch"))
-            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+            if panel != "ratio":
+                axis.yaxis.set_major_formatter(EngFormatter(sep=""))
         _ticks(axis, piece, [point["x"] for point in measured["points"]])
         axis.legend(frameon=False, fontsize="small")
     with mpl.rc_context({"svg.hashsalt": piece}):  # the same rows give the same file
@@ -215,8 +217,7 @@ def _compared(name: str, some: Sequence[dict[str, Any]], what: str) -> str:
     """A step beside plain torch's, from the first point to the last."""
     first, *_, last = some
     ratios = [point["values"]["ratio"] for point in some]
-    short = EngFormatter(sep="", places=1)
-    ends = (f"{ratio_shown(end['values']['ratio'])} at {short(end['x'])}" for end in (first, last))
+    ends = (f"{ratio_shown(end['values']['ratio'])} at {end['x']:,}" for end in (first, last))
     return f"At {name} the ratio is {' and '.join(ends)} {what}, {ratio_shown(max(ratios))} at most."
 
 
