@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from offchain.errors import BadInput, OffchainError
@@ -27,6 +28,7 @@ from offchain.ir.primitives import DType
 from offchain.progress import Count, unwatched
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
+_ROOM: Final = 1 << 22  # words
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
@@ -36,6 +38,21 @@ State = list[Held]
 def _array(held: Held) -> Array:
     array: Array = held.tensor.numpy().copy()
     return array
+
+
+class _Room:
+    """Memory for outputs in order, several at a time: large pieces come in large pages, which takes the system less."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._lengths, self._block, self._begin = lengths, np.empty(0, np.uint32), 0
+
+    def take(self, n: int) -> npt.NDArray[np.uint32]:
+        """Words for output n."""
+        length = self._lengths[n]
+        if self._begin + length > len(self._block):
+            self._block, self._begin = np.empty(max(length, min(_ROOM, sum(self._lengths[n:]))), np.uint32), 0
+        self._begin += length
+        return self._block[self._begin - length : self._begin]
 
 
 class FusedExecutor:
@@ -109,12 +126,13 @@ class FusedExecutor:
         with self._lock:
             after, at = self._begin(state, t), 0
             turn = self._turn
+        room = _Room([node.length for node in self.graph.nodes])
         for n, end in enumerate(self._plan.ends):
             with self._lock:
                 if turn != self._turn:
                     raise OffchainError("another step began before all outputs of this one were taken")
                 self._do(at, end)
-                output = self._output(n, after)
+                output = self._output(n, after, room)
             at = end
             yield output
 
@@ -172,12 +190,12 @@ class FusedExecutor:
         else:
             self._group.total(numbers)
 
-    def _output(self, n: int, after: dict[int, Held]) -> Array:
+    def _output(self, n: int, after: dict[int, Held], room: _Room) -> Array:
         node, where = self.graph.nodes[n], self._plan.outputs[n]
         if isinstance(where, Given):
             return _array(after[n])
         with memory_for(*memory_of(n, node)):
-            array = np.empty(node.length, numpy_dtype(node.dtype))
+            array = room.take(n).view(numpy_dtype(node.dtype))
         ctypes.memmove(array.ctypes.data, self._address(where), array.nbytes)
         return array
 
