@@ -37,6 +37,11 @@ class Limits:
     memory: int = 1 << 62  # bytes
     kernels: int = 1 << 62  # that it compiles
 
+    def require_kernels(self, count: int) -> None:
+        """Raises BadInput where a graph needs more."""
+        if count > self.kernels:
+            raise BadInput(f"the graph needs {count} kernels, of which {self.kernels} may be compiled")
+
 
 UNLIMITED: Final = Limits()
 
@@ -90,7 +95,7 @@ def make_executor(
     options: dict[str, Any] = {} if name == "reference" else {"device": device}
     if name == "fused":
         options["watch"] = watch
-    if limits != UNLIMITED and name != "reference" and not on_cuda:  # the reference takes little, whatever the graph
+    if limits != UNLIMITED and name != "reference":  # the reference takes little, whatever the graph
         options["limits"] = limits
     if group is not None:
         if name == "reference":

@@ -17,6 +17,8 @@ from offchain.ir.graph import Graph, Node
 _WANTED: Final = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)  # torch on any device, numpy
 _UNITS: Final = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
 
+_CPU: Final = torch.device("cpu")
+
 
 class Held:
     """A tensor of a state. When nothing holds it any more its memory goes to a later state."""
@@ -61,12 +63,12 @@ def largest(graph: Graph, plan: Plan[Any]) -> tuple[str, str, int]:
     return what, f"{purpose} (a step needs {shown(plan.arena)})", part.bytes
 
 
-def arena(graph: Graph, plan: Plan[Any], most: int) -> torch.Tensor:
-    """Memory on the CPU for all of a plan's buffers. Raises OutOfMemory where it is above `most` or cannot be had."""
+def arena(graph: Graph, plan: Plan[Any], most: int, device: torch.device = _CPU) -> torch.Tensor:
+    """Memory for all of a plan's buffers. Raises OutOfMemory where it is above `most` or cannot be had."""
     what, purpose, size = largest(graph, plan)
     require_memory(what, purpose, size, most, plan.arena)
     with memory_for(what, purpose, size):
-        return torch.empty(plan.arena + ALIGN, dtype=torch.uint8)
+        return torch.empty(plan.arena + ALIGN, dtype=torch.uint8, device=device)
 
 
 def shown(size: float) -> str:

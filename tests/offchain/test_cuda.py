@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from offchain.errors import BadInput, OffchainError, OutOfMemory
 from offchain.exec import make_executor, selfcheck
+from offchain.exec.base import Limits
 from offchain.exec.cuda import engines, tuning
 from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
 from offchain.exec.cuda.tuning import Tuner, trial_operands
@@ -421,6 +422,16 @@ def test_a_step_that_does_not_fit_names_its_node() -> None:
             CudaExecutor(spreading(1 << 34, kept=False), [], [], str(DEVICE))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_limits_are_kept_before_anything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = "offchain.exec.cuda.executor.prepare"
+    monkeypatch.setattr(compiled, lambda *given: pytest.fail("it was compiled before it was refused"))
+    graph = one_node().graph
+    with pytest.raises(OutOfMemory, match=r"^node 0 \(dot\) needs .* a step may take 100 B$"):
+        CudaExecutor(graph, [], [], str(DEVICE), limits=Limits(memory=100))
+    with pytest.raises(BadInput, match=r"^the graph needs [2-9] kernels, of which 1 may be compiled$"):
+        CudaExecutor(graph, [], [], str(DEVICE), limits=Limits(kernels=1))
 
 
 def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> None:

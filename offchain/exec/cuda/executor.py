@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from threading import Lock
 from typing import Any, Final
 
 import torch
 
 from offchain.errors import OffchainError
-from offchain.exec.base import Tensors
+from offchain.exec.base import UNLIMITED, Limits, Tensors
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.graphs import Graphs
 from offchain.exec.cuda.kernel import Kernel, Launch, prepare, require_triton
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.distributed import Group
-from offchain.exec.memory import Held, largest, memory_for
+from offchain.exec.memory import Held, arena, memory_for
 from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
 from offchain.exec.shards import share, whole
 from offchain.ir.arrays import Array
@@ -44,6 +45,7 @@ class CudaExecutor:
         watch: Count = unwatched,
         tuner: Tuner | None = None,
         group: Group | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         self.graph, self.device, self._group = graph, torch.device(device), group
         require_triton(self.device)
@@ -55,10 +57,11 @@ class CudaExecutor:
         self._slots = part.graph.slots
         with self._current():
             self._plan = CudaPlanner(part, tuner or Tuner(self.device)).make()
+            self._arena = arena(part.graph, self._plan, limits.memory, self.device)
             calls = [call for call in self._plan.calls if isinstance(call, Call)]
-            prepare([call.kernel for call in calls if isinstance(call.kernel, Kernel)], watch)
-        with memory_for(*largest(part.graph, self._plan)):
-            self._arena = torch.empty(self._plan.arena + ALIGN, dtype=torch.uint8, device=self.device)
+            kernels = [call.kernel for call in calls if isinstance(call.kernel, Kernel)]
+            limits.require_kernels(len({kernel.name for kernel in kernels}))
+            prepare(kernels, watch)
         self._arguments = [self._bound(call) for call in self._plan.calls]
         given = {item for call in calls for item in call.tensors if isinstance(item, Given)}
         self._moving = [item for item in given if item.source in (Source.STATE, Source.NODE)]  # from step to step
@@ -67,6 +70,7 @@ class CudaExecutor:
         self._graphs = Graphs(self.device)
         self._turn = 0  # of whose step the arena holds
         self._steps = 0
+        self._lock = Lock()
 
     # --- the promises of Executor -------------------------------------------------------------------------------------
 
@@ -81,6 +85,10 @@ class CudaExecutor:
         return [_download(held.tensor) for held in state]
 
     def step(self, state: State, t: int) -> State:
+        with self._lock:
+            return self._stepped(state, t)
+
+    def _stepped(self, state: State, t: int) -> State:
         after = self._begin(state, t)
         given = self._tensors_of(state, after)
         self._steps += 1
@@ -97,16 +105,19 @@ class CudaExecutor:
             alone = CudaExecutor(self.graph, self._tensors.constants, self._tensors.datasets, str(self.device))
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
-        given, at = self._tensors_of(state, self._begin(state, t)), 0
-        turn = self._turn
+        with self._lock:
+            given, at = self._tensors_of(state, self._begin(state, t)), 0
+            turn = self._turn
         for n, end in enumerate(self._plan.ends):
-            if turn != self._turn:
-                raise OffchainError("another step began before all outputs of this one were taken")
-            self._launch(at, end, given)
+            with self._lock:
+                if turn != self._turn:
+                    raise OffchainError("another step began before all outputs of this one were taken")
+                self._launch(at, end, given)
+                where, node = self._plan.outputs[n], self.graph.nodes[n]
+                held = given[where] if isinstance(where, Given) else self._view(where, TYPES[node.dtype])
+                output = _download(held[: node.length])
             at = end
-            where, node = self._plan.outputs[n], self.graph.nodes[n]
-            held = given[where] if isinstance(where, Given) else self._view(where, TYPES[node.dtype])
-            yield _download(held[: node.length])
+            yield output
 
     def trace(self, state: State, t: int) -> list[Array]:
         return list(self.outputs(state, t))

@@ -84,8 +84,7 @@ class FusedExecutor:
         self._arena = arena(part.graph, self._plan, limits.memory)
         self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
-        if len(names) > limits.kernels:
-            raise BadInput(f"the graph needs {len(names)} kernels, of which {limits.kernels} may be compiled")
+        limits.require_kernels(len(names))
         blas = self._engines.blas
         self._alone = blas.alone if any(blas.is_called(kernel.text) for kernel in names.values()) else nullcontext
         done = iter(range(1, len(names) + 1))
