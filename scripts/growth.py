@@ -31,7 +31,7 @@ from offchain.bench import map as elementwise  # noqa: E402
 from offchain.bench.growth import PIECES, points  # noqa: E402
 from offchain.bench.timing import Settings  # noqa: E402
 from offchain.commands.bench import ratio_shown, shown  # noqa: E402
-from offchain.commit.roots import threads  # noqa: E402
+from offchain.commit.loops import processors  # noqa: E402
 from offchain.errors import OffchainError  # noqa: E402
 from offchain.exec.base import EXECUTORS  # noqa: E402
 from offchain.progress import watching  # noqa: E402
@@ -95,7 +95,7 @@ def _machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {threads()} cores"
+    return f"{name}, {processors()} cores"
 
 
 # --- figures -----------------------------------------------------------------------------------------------------

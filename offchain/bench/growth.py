@@ -12,7 +12,7 @@ from offchain.bench.dispute import BASE, KINDS, Size
 from offchain.bench.jobs import TINY, Shape, gpt
 from offchain.bench.plain import ordinary_step
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
-from offchain.commit.roots import threads as processors
+from offchain.commit.loops import processors
 from offchain.lower import compile as lower
 
 PAIRS: Final = 5

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
@@ -27,11 +25,10 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
             watch(f"compiling {name}", 0, 1)
             task = lower(job(name, bits, settings.quick))
             steps = Stepping(task, settings.runs(task, watch))
-            with cores(settings.threads):
-                if not first:
-                    yield _root(f"state root {name}", list(task.state), settings, n, watch)
-                label = f"commit {name}"
-                pairs = settings.measure(lambda: commit(steps), steps, n, watch, label)  # noqa: B023  called here
+            if not first:
+                yield _root(f"state root {name}", list(task.state), settings, n, watch)
+            label = f"commit {name}"
+            pairs = settings.measure(lambda: commit(steps), steps, n, watch, label)  # noqa: B023  called here
             yield Row.of(label, bits, [(ours, INTERVAL * step) for ours, step in pairs])
 
 
@@ -53,17 +50,3 @@ def digest(state: Sequence[Array]) -> bytes:
     for array in state:
         digest.update(array.data.cast("B"))
     return digest.digest()
-
-
-@contextmanager
-def cores(count: int | None) -> Iterator[None]:
-    """Have hashing use at most so many cores: it takes those that this thread may run on."""
-    if count is None or not hasattr(os, "sched_getaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:count])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

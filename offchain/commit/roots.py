@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
 
-from offchain.commit.leaves import CHUNK_BYTES, HASH_BYTES, MANY, leaf_hashes
-from offchain.commit.merkle import Tree, leaf_hash, root
+from offchain.commit.hashing import Hashes, hash_all
+from offchain.commit.lanes import HASH_BYTES
+from offchain.commit.merkle import ARITY, INNER, LEAF, Tree, leaf_hash, root
 from offchain.ir.arrays import Array as Array
 from offchain.ir.arrays import canonical as canonical
 from offchain.ir.arrays import dtype_of as dtype_of
@@ -23,8 +20,10 @@ from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Graph
 from offchain.ir.primitives import DType
 
-PARALLEL_CHUNKS: Final = 2 * MANY  # from which threads pay
-AHEAD: Final = 1 << 27  # bytes of tensors that wait to be hashed while the next ones are made
+CHUNK_BYTES: Final = 4 * CHUNK
+BATCH: Final = 1 << 24  # bytes that are hashed together: caches still hold much of what was just computed
+
+LARGE: Final = 64 * ARITY  # leaves of a tree that native code folds
 
 
 def chunk(array: Array, index: int) -> bytes:
@@ -33,50 +32,10 @@ def chunk(array: Array, index: int) -> bytes:
     return flat.tobytes().ljust(CHUNK_BYTES, b"\0")
 
 
-class Hashing:
-    """A tensor whose chunks are being hashed by all processors. Nobody may write to it until that is done."""
-
-    def __init__(self, array: Array) -> None:
-        self._array = np.ascontiguousarray(array).reshape(-1)
-        self._dtype, self.bytes = dtype_of(self._array), self._array.nbytes
-        whole = self._array.size // CHUNK
-        self._leaves = np.empty((whole, HASH_BYTES), np.uint8)
-        chunks = self._array[: whole * CHUNK].view(np.uint8).reshape(whole, CHUNK_BYTES)
-        self._parts: list[Future[None]] = []
-        if whole < PARALLEL_CHUNKS:
-            leaf_hashes(chunks, self._leaves)
-            return
-        workers = threads()
-        for start, stop in pairwise(whole * i // workers for i in range(workers + 1)):
-            self._parts.append(_pool().submit(leaf_hashes, chunks[start:stop], self._leaves[start:stop]))
-
-    def leaves(self) -> list[bytes]:
-        """Leaf hashes of all chunks, when they are done."""
-        for part in self._parts:
-            part.result()
-        raw = self._leaves.tobytes()
-        out = [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
-        if self.bytes % CHUNK_BYTES:
-            out.append(leaf_hash(chunk(self._array, len(out))))
-        return out
-
-    def root(self) -> bytes:
-        return tensor_root_of(self._dtype, self._array.size, root(self.leaves()))
-
-
 def chunk_hashes(array: Array) -> list[bytes]:
     """Leaf hashes of a flat tensor's chunks."""
-    return Hashing(array).leaves()
-
-
-def threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="hash")
+    (leaves,) = _leaves([_flat(array)])
+    return _separate(leaves)
 
 
 def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:
@@ -85,45 +44,83 @@ def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:
 
 def tensor_root(array: Array) -> bytes:
     """Root of a float32 or int32 tensor (any shape; flat order)."""
-    return Hashing(array).root()
+    (found,) = tensor_roots([array])
+    return found
 
 
-def tensor_roots(arrays: Iterable[Array]) -> Iterator[bytes]:
-    """Roots of tensors in their order; while one is hashed the next ones are made."""
-    return (found for (found,) in _overlapped([array] for array in arrays))
+def tensor_roots(arrays: Iterable[Array], beside: bool = False) -> Iterator[bytes]:
+    """Roots of tensors in their order, hashed as soon as there are BATCH bytes of them, and then let go.
+
+    `beside`: while another thread runs steps (`hash_all`).
+    """
+    batch, size = list[Array](), 0
+    for array in arrays:
+        if batch and size + array.nbytes > BATCH:
+            yield from _batch_roots(batch, beside)
+            batch, size = [], 0
+        batch.append(_flat(array))
+        size += max(array.nbytes, CHUNK_BYTES)
+    yield from _batch_roots(batch, beside)
 
 
-def _overlapped(groups: Iterable[Sequence[Array]]) -> Iterator[list[bytes]]:
-    """Tensor roots of groups that are made one after the other, at most AHEAD bytes ahead of what is hashed."""
-    waiting, size = deque[list[Hashing]](), 0
-    for group in groups:
-        waiting.append([Hashing(array) for array in group])
-        size += sum(item.bytes for item in waiting[-1])
-        while size > AHEAD:
-            done = waiting.popleft()
-            yield [item.root() for item in done]
-            size -= sum(item.bytes for item in done)
-    while waiting:
-        yield [item.root() for item in waiting.popleft()]
+def _flat(array: Array) -> Array:
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def _batch_roots(arrays: Sequence[Array], beside: bool) -> Iterator[bytes]:
+    dtypes = list(map(dtype_of, arrays))
+    for array, dtype, leaves in zip(arrays, dtypes, _leaves(arrays, beside), strict=True):
+        yield tensor_root_of(dtype, array.size, _root(leaves, beside))
+
+
+def _leaves(arrays: Sequence[Array], beside: bool = False) -> Iterator[Hashes]:
+    """Leaf hashes of flat tensors' chunks."""
+    counts = [-(-array.size // CHUNK) for array in arrays]
+    padded = np.zeros((sum(array.size % CHUNK > 0 for array in arrays), CHUNK), np.uint32)
+    ends = list(accumulate(counts))
+    firsts = [
+        array.ctypes.data - CHUNK_BYTES * (end - count) for array, count, end in zip(arrays, counts, ends, strict=True)
+    ]
+    addresses = np.repeat(np.array(firsts, np.int64), counts) + CHUNK_BYTES * np.arange(sum(counts))
+    cut = [n for n, array in enumerate(arrays) if array.size % CHUNK]
+    for n, place in zip(cut, padded, strict=True):
+        rest = arrays[n].size % CHUNK
+        place[:rest] = arrays[n][-rest:].view(np.uint32)
+        addresses[ends[n] - 1] = place.ctypes.data
+    out = np.empty((len(addresses), HASH_BYTES), np.uint8)
+    hash_all(LEAF, addresses, CHUNK_BYTES, out, beside)
+    return (out[end - count : end] for count, end in zip(counts, ends, strict=True))
+
+
+def _root(leaves: Hashes, beside: bool) -> bytes:
+    """`merkle.root`, of hashes in one array."""
+    while len(leaves) >= LARGE:
+        whole, size = len(leaves) // ARITY, ARITY * HASH_BYTES
+        above = np.empty((-(-len(leaves) // ARITY), HASH_BYTES), np.uint8)
+        hash_all(INNER, leaves.ctypes.data + size * np.arange(whole), size, above[:whole], beside)
+        if rest := leaves[whole * ARITY :].tobytes():
+            above[-1] = np.frombuffer(sha256(INNER + rest).digest(), np.uint8)
+        leaves = above
+    return root(_separate(leaves))
+
+
+def _separate(hashes: Hashes) -> list[bytes]:
+    raw = hashes.tobytes()
+    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
 
 
 def state_root_of(slots: int, tree: bytes) -> bytes:
     return sha256(b"\x03" + slots.to_bytes(4, "big") + tree).digest()
 
 
-def state_tree(state: Sequence[Array]) -> Tree:
-    """Tree over the tensor roots of a state, in slot order."""
-    return Tree(list(tensor_roots(state)))
+def state_tree(state: Sequence[Array], beside: bool = False) -> Tree:
+    """Tree over the tensor roots of a state, in slot order. `beside`: while another thread runs steps."""
+    return Tree(list(tensor_roots(state, beside)))
 
 
 def state_root(state: Sequence[Array]) -> bytes:
     """Root of a state: what a checkpoint commits to."""
     return state_root_of(len(state), state_tree(state).root)
-
-
-def state_roots(states: Iterable[Sequence[Array]]) -> Iterator[bytes]:
-    """Roots of states in their order; while one is hashed the next ones are computed."""
-    return (state_root_of(len(found), root(found)) for found in _overlapped(states))
 
 
 def trace_root_of(nodes: int, nodes_tree: bytes, next_state_root: bytes) -> bytes:

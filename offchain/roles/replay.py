@@ -5,7 +5,7 @@ Both players use it, the solver over its own claims, the challenger over what is
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import graph_tree, state_root_of, state_roots, state_tree
+from offchain.commit.roots import graph_tree, state_root, state_root_of, state_tree
 from offchain.commit.trace import Outputs, TensorTree, Trace
 from offchain.exec import reference
 from offchain.exec.base import Executor
@@ -167,24 +167,11 @@ class Replay:
         return Record(self.ledger, t, state, before, trace)
 
     def _advance(self, count: int) -> None:
-        """Compute up to that many steps; each state on the way is hashed while the next step runs."""
+        """Compute up to that many steps, and the roots of the states on the way."""
         if count < self._at:
-            self._rewind()
-        missing = [at for at in range(self._at + 1, count + 1) if at not in self._roots]
-        try:
-            roots = list(state_roots(self._states(count, missing)))
-        except BaseException:
-            self._rewind()  # states on the way were computed, and have no root yet
-            raise
-        self._roots.update(zip(missing, roots, strict=True))
-
-    def _rewind(self) -> None:
-        self._at, self._state = self.start, self._first
-
-    def _states(self, count: int, wanted: Container[int]) -> Iterator[list[Array]]:
-        """Compute up to that many steps, and hand out the states after the wanted ones."""
+            self._at, self._state = self.start, self._first
         while self._at < count:
-            self._state = self.executor.step(self._state, self._at)
-            self._at += 1
-            if self._at in wanted:
-                yield self.executor.dump(self._state)
+            state = self.executor.step(self._state, self._at)
+            if self._at + 1 not in self._roots:
+                self._roots[self._at + 1] = state_root(self.executor.dump(state))
+            self._at, self._state = self._at + 1, state

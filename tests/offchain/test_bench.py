@@ -21,7 +21,6 @@ from offchain.bench import dispute as bench_dispute
 from offchain.bench import growth as bench_growth
 from offchain.bench.alone import computing, updating
 from offchain.bench.dispute import Size, play
-from offchain.bench.hash import cores
 from offchain.bench.jobs import JOBS, job
 from offchain.bench.map import gelu
 from offchain.bench.replay import BEFORE, trace_root
@@ -29,7 +28,6 @@ from offchain.bench.timing import Row, Settings
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
 from offchain.commands import bench as command
-from offchain.commit import roots
 from offchain.commit.trace import Trace
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, state_after
@@ -204,13 +202,6 @@ def test_hash(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "hash", "--threads", "1", "--bits", "21")
     assert names(found) == [("state root gpt", 0), ("commit gpt", 21)]
     assert all(row["ratio"] > 0 for row in found)
-
-
-def test_cores_are_given_back() -> None:
-    before = roots.threads()
-    with cores(1):
-        assert roots.threads() == 1
-    assert roots.threads() == before
 
 
 def test_replay(capsys: Capture, monkeypatch: Patch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offchain.commit import leaves, merkle, roots
+from offchain.commit import hashing, merkle, roots
 from offchain.commit.merkle import Position, Tree
 from offchain.commit.trace import Outputs, TensorTree, Trace
 from offchain.errors import BadBlob
@@ -124,39 +124,24 @@ def test_tensor_root_binds_dtype_and_length_and_takes_any_layout() -> None:
         roots.tensor_root(np.zeros(3, np.float64))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 500])
-@pytest.mark.parametrize("native", [True, False])
-def test_chunk_hashes_are_the_same_however_they_are_made(
-    monkeypatch: pytest.MonkeyPatch, workers: int, native: bool
-) -> None:
-    array = np.random.default_rng(0).standard_normal(CHUNK * 331 + 5).astype(np.float32)
-    padded = array.tobytes() + bytes(-4 * array.size % 4096)
-    expected = [sha256(b"\0" + padded[i : i + 4096]).digest() for i in range(0, len(padded), 4096)]
-    monkeypatch.setattr(roots, "threads", lambda: workers)
-    if not native:
-        monkeypatch.setattr(leaves, "native_loop", lambda: None)
-    assert roots.chunk_hashes(array) == expected
-    assert roots.chunk_hashes(array[CHUNK:]) == expected[1:]
+@pytest.mark.parametrize("beside", [False, True])
+def test_roots_of_many_sizes_come_in_order(monkeypatch: pytest.MonkeyPatch, beside: bool) -> None:
+    monkeypatch.setattr(roots, "BATCH", 4 * CHUNK * 150)
+    monkeypatch.setattr(roots, "LARGE", 40)
+    monkeypatch.setattr(hashing, "MANY", 0)
+    rng = np.random.default_rng(0)
+    sizes = [1, CHUNK, CHUNK + 1, 16 * CHUNK, 7, 100 * CHUNK - 1, 600 * CHUNK + 5, 641 * CHUNK, 2, 3]
+    arrays = [rng.integers(0, 100, size, np.int32) for size in sizes]
+    expected = [
+        roots.tensor_root_of(DType.I32, array.size, by_definition(roots.chunk_hashes(array))) for array in arrays
+    ]
+    assert list(roots.tensor_roots(iter(arrays), beside)) == expected
+    assert list(roots.tensor_roots([], beside)) == []
 
 
-def test_the_native_loop_is_there_and_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert leaves.native_loop()
-    leaves.native_loop.cache_clear()
-    monkeypatch.setattr(leaves, "_LOOP", leaves._LOOP.replace("i64 4096)", "i64 4095)"))  # a loop that is wrong
-    assert leaves.native_loop() is None
-    leaves.native_loop.cache_clear()
-
-
-def test_without_openssl_there_is_no_native_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaves, "_OPENSSL", ("SHA256_Init", "no such function"))
-    leaves.native_loop.cache_clear()
-    assert leaves.native_loop() is None
-    leaves.native_loop.cache_clear()
-
-
-def test_roots_come_in_order_and_only_some_tensors_wait_for_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    size, alive, most = 4 * CHUNK * roots.PARALLEL_CHUNKS, set[int](), 0
-    monkeypatch.setattr(roots, "AHEAD", 3 * size)
+def test_only_a_batch_of_tensors_waits_for_its_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, alive, most = 1 << 16, set[int](), 0
+    monkeypatch.setattr(roots, "BATCH", 3 * size)
 
     def made() -> Iterator[np.ndarray]:
         nonlocal most
@@ -170,7 +155,6 @@ def test_roots_come_in_order_and_only_some_tensors_wait_for_theirs(monkeypatch: 
 
     assert list(roots.tensor_roots(made())) == [roots.tensor_root(array) for array in made()]
     assert most <= 5
-    assert list(roots.tensor_roots([])) == []
 
 
 def test_what_fails_while_tensors_are_made_surfaces() -> None:
@@ -247,13 +231,6 @@ def test_trace_ends_in_the_next_state(case: Case) -> None:
     for n in range(len(outputs)):
         assert trace.tensor(n).root == trace.nodes.leaves[n]
         assert trace.tensor(n) is trace.tensor(n)
-
-
-@given(graphs(most=4))
-def test_state_roots_are_those_of_each_state(case: Case) -> None:
-    executor = ReferenceExecutor(case.graph, case.constants, case.datasets)
-    states = [case.state, executor.step(case.state, case.t), case.state]
-    assert list(roots.state_roots(states)) == [roots.state_root(state) for state in states]
 
 
 @given(graphs(most=5))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from offchain.exec.fused import outputs
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Kind
 from tests.strategies import Case, graphs, nodes
-
-drawn = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 
 
 def words(arrays: Sequence[Array]) -> list[list[int]]:
@@ -33,13 +33,19 @@ def assert_same(case: Case) -> None:
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-@drawn
 @given(data=st.data())
 def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject) -> None:
     assert_same(data.draw(nodes(kind)))
 
 
-@drawn
 @given(case=graphs())
 def test_graphs_equal_the_reference(case: Case) -> None:
     assert_same(case)
+
+
+@given(case=graphs(), most=st.sampled_from([0, 1, 30]))
+def test_outputs_come_in_batches_of_any_size(case: Case, most: int) -> None:
+    with mock.patch.object(outputs, "BATCH", most):
+        fast = FusedExecutor(case.graph, case.constants, case.datasets)
+    truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
+    assert words(fast.trace(fast.load(case.state), case.t)) == words(truth.trace(case.state, case.t))

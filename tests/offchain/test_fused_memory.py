@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from offchain.errors import OffchainError
+from offchain.exec.fused import outputs
 from offchain.exec.fused.executor import FusedExecutor, State
 from offchain.job import Job
 from offchain.lower import compile as lower
@@ -53,14 +54,29 @@ def test_steps_take_turns_in_the_memory_of_two_states(runs: tuple[FusedExecutor,
     assert len(places) == 2
 
 
-def test_outputs_of_a_step_that_another_overtook(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
-    fused, initial = runs
+def test_outputs_of_a_step_that_another_overtook(
+    monkeypatch: pytest.MonkeyPatch, runs: tuple[FusedExecutor, list[np.ndarray]]
+) -> None:
+    monkeypatch.setattr(outputs, "BATCH", 1)
+    (one, initial), tensors = runs, runs[0]._tensors
+    fused = FusedExecutor(one.graph, tensors.constants, tensors.datasets)
     state = fused.load(initial)
-    outputs = fused.outputs(state, 0)
-    next(outputs)
+    found = fused.outputs(state, 0)
+    next(found)
     fused.step(state, 0)
     with pytest.raises(OffchainError, match="another step began"):
-        next(outputs)
+        next(found)
+
+
+def test_outputs_are_their_callers(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
+    fused, initial = runs
+    first = fused.trace(fused.load(initial), 0)
+    kept = [array.copy() for array in first]
+    second = fused.trace(fused.load(initial), 1)
+    for array, other in zip(first, second, strict=True):
+        assert not np.shares_memory(array, other)
+        other[...] = 7
+    assert all(array.tobytes() == copy.tobytes() for array, copy in zip(first, kept, strict=True))
 
 
 def test_threads_that_step_one_executor_get_their_own_bits(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:

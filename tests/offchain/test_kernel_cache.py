@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offchain.exec import cache
-from offchain.exec.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
-from offchain.exec.fused import jit
 from offchain.exec.fused.elementwise import map_kernel
 from offchain.exec.fused.executor import FusedExecutor
-from offchain.exec.fused.jit import Compiler, compiler
-from offchain.exec.fused.kernel import Kernel
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.graph import Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType, Instr, Op
+from offchain.native import cache, jit
+from offchain.native.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
+from offchain.native.jit import Compiler, compiler
+from offchain.native.kernel import Kernel
 from tests.strategies import over_state
 
 F32 = DType.F32

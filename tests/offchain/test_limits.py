@@ -9,7 +9,6 @@ from offchain.errors import BadInput, OutOfMemory
 from offchain.exec.base import Limits, make_executor
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.executor import FusedExecutor
-from offchain.exec.fused.jit import Compiler
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.memory import largest
 from offchain.exec.planning import Part
@@ -19,6 +18,7 @@ from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Source, View
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr
 from offchain.ir.program import ProgramBuilder
+from offchain.native.jit import Compiler
 from tests.strategies import over_state
 
 F32 = DType.F32

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 import offchain
 from offchain.commit import closing
 from offchain.errors import BadInput, OffchainError, Unsupported
-from offchain.exec.fused import jit
 from offchain.job import Job
 from offchain.lower import compile as lower
+from offchain.native import jit
 from offchain.store.taskfile import Task
 from offchain.training import Run
 
@@ -116,10 +116,10 @@ def test_the_next_interval_runs_while_a_state_is_hashed(monkeypatch: pytest.Monk
     other.run()
     go, threads, right = Event(), set[int](), closing.state_tree
 
-    def slow(state: list[Any]) -> Any:
+    def slow(state: list[Any], beside: bool) -> Any:
         assert go.wait(30)
         threads.add(get_ident())
-        return right(state)
+        return right(state, beside)
 
     monkeypatch.setattr(closing, "state_tree", slow)
     training.run(5)
@@ -134,7 +134,7 @@ def test_the_next_interval_runs_while_a_state_is_hashed(monkeypatch: pytest.Monk
 
 
 def test_a_state_that_cannot_be_hashed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(state: list[Any]) -> Any:
+    def full(state: list[Any], beside: bool) -> Any:
         raise MemoryError("no room for a tree")
 
     monkeypatch.setattr(closing, "state_tree", full)

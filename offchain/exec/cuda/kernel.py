@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.cache import cache_folder, trusted
 from offchain.exec.cuda.source import Source
+from offchain.native.cache import cache_folder, trusted
 from offchain.progress import Count
 
 # No product and sum as one, and no library function that flushes subnormals (which Triton asks of it by default).

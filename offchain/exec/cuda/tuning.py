@@ -13,8 +13,8 @@ from typing import Final
 
 import torch
 
-from offchain.exec.cache import keep, kept
 from offchain.exec.cuda.engines import Engine, named
+from offchain.native.cache import keep, kept
 
 _RUNS: Final = 3
 _SEED: Final = 0

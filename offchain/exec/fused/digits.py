@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from typing import Final
 
 from offchain.exec.fused.ir import Function
-from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.planes import COLUMNS, PAIRS, PANELS, ROWS, lying
 from offchain.exec.fused.products import Product
 from offchain.ir.graph import row_major
+from offchain.native.kernel import Kernel
 
 _TILE: Final = PANELS * ROWS
 _SHARE: Final = PAIRS // PANELS  # of the next plane's pairs, fetched while a panel is multiplied

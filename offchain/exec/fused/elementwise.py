@@ -7,10 +7,11 @@ from math import prod
 from typing import Final
 
 from offchain.exec.fused.ir import LLVM_TYPES
-from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.kernel import body, kernel
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
+from offchain.native.kernel import Kernel
 
 BLOCK: Final = 2048  # elements of an inner loop
 

@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from offchain.exec.fused.blas import REPEATS, TRY, Blas, fastest
 from offchain.exec.fused.digits import dot_kernel
-from offchain.exec.fused.jit import compiler
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, lying
 from offchain.exec.fused.products import SINGLE_BITS, product_of
 from offchain.exec.planning import ALIGN
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
+from offchain.native.jit import compiler
 
 _SEVERAL_BITS: Final = 21  # of operands that take several planes
 

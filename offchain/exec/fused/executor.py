@@ -9,26 +9,25 @@ from threading import Lock
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import UNLIMITED, Limits, Tensors
 from offchain.exec.distributed import Group
 from offchain.exec.fused.engines import engines
-from offchain.exec.fused.jit import CALL_WORDS, compiler
-from offchain.exec.fused.kernel import Kernel
+from offchain.exec.fused.outputs import COPY, Batch, batches, copying
 from offchain.exec.fused.planner import FusedPlanner
-from offchain.exec.memory import Held, arena, memory_for, memory_of
+from offchain.exec.memory import Held, arena, memory_for
 from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Tensor, Within
 from offchain.exec.shards import share, whole
-from offchain.ir.arrays import Array, numpy_dtype
+from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType
+from offchain.native.jit import CALL_WORDS, call, compiler
+from offchain.native.kernel import Kernel
 from offchain.progress import Count, unwatched
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
-_ROOM: Final = 1 << 22  # words
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
@@ -38,21 +37,6 @@ State = list[Held]
 def _array(held: Held) -> Array:
     array: Array = held.tensor.numpy().copy()
     return array
-
-
-class _Room:
-    """Memory for outputs in order, several at a time: large pieces come in large pages, which takes the system less."""
-
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self._lengths, self._block, self._begin = lengths, np.empty(0, np.uint32), 0
-
-    def take(self, n: int) -> npt.NDArray[np.uint32]:
-        """Words for output n."""
-        length = self._lengths[n]
-        if self._begin + length > len(self._block):
-            self._block, self._begin = np.empty(max(length, min(_ROOM, sum(self._lengths[n:]))), np.uint32), 0
-        self._begin += length
-        return self._block[self._begin - length : self._begin]
 
 
 class FusedExecutor:
@@ -85,6 +69,7 @@ class FusedExecutor:
         self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
         names = {call.kernel.name: call.kernel for call in self._plan.calls if isinstance(call, Call)}
         limits.require_kernels(len(names))
+        names[COPY.name] = COPY
         blas = self._engines.blas
         self._alone = blas.alone if any(blas.is_called(kernel.text) for kernel in names.values()) else nullcontext
         done = iter(range(1, len(names) + 1))
@@ -96,7 +81,8 @@ class FusedExecutor:
         self._threads = 0
         self._turn = 0  # of whose step the arena holds
         self._lock = Lock()  # of arena, arguments and pools: kernels run without the interpreter's
-        self._runs: dict[tuple[int, int], list[Any]] = {}
+        self._batches = list(batches(graph.nodes))
+        self._runs: dict[Batch | None, list[Any]] = {}
 
     # --- the promises of Executor -----------------------------------------------------------------------------
 
@@ -114,7 +100,7 @@ class FusedExecutor:
     def step(self, state: State, t: int) -> State:
         with self._lock:
             after = self._begin(state, t)
-            self._do(0, len(self._plan.calls))
+            self._do()
         return self._after(state, after)
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
@@ -123,17 +109,14 @@ class FusedExecutor:
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
         with self._lock:
-            after, at = self._begin(state, t), 0
+            after = self._begin(state, t)
             turn = self._turn
-        room = _Room([node.length for node in self.graph.nodes])
-        for n, end in enumerate(self._plan.ends):
+        for batch in self._batches:
             with self._lock:
                 if turn != self._turn:
                     raise OffchainError("another step began before all outputs of this one were taken")
-                self._do(at, end)
-                output = self._output(n, after, room)
-            at = end
-            yield output
+                found = self._outputs(batch, after)
+            yield from found
 
     def trace(self, state: State, t: int) -> list[Array]:
         return list(self.outputs(state, t))
@@ -156,29 +139,45 @@ class FusedExecutor:
     def _after(self, state: State, after: dict[int, Held]) -> State:
         return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots]
 
-    def _do(self, begin: int, end: int) -> None:
-        if (begin, end) not in self._runs:
-            self._runs[begin, end] = list(self._parts(begin, end))
-        for part in self._runs[begin, end]:
+    def _do(self, batch: Batch | None = None) -> None:
+        """All calls, or those of a batch with its copies."""
+        if batch not in self._runs:
+            self._runs[batch] = list(self._parts(batch))
+        for part in self._runs[batch]:
             if isinstance(part, Join):
                 self._join(part)
                 continue
             with self._alone():
                 self._compiler.run(part, len(part) // CALL_WORDS)
 
-    def _parts(self, begin: int, end: int) -> Iterator[Any]:
+    def _parts(self, batch: Batch | None) -> Iterator[Any]:
         """Calls between two joins as one array, and the joins."""
         row: list[int] = []
-        for call, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
-            if isinstance(call, Call):
-                kernel = call.kernel
-                threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
-                row += [self._addresses[kernel.name], ctypes.addressof(arguments), kernel.tasks, threads, 0]
+        for words in self._calls(0, len(self._plan.calls)) if batch is None else self._copied(batch):
+            if not isinstance(words, Join):
+                row += words
                 continue
             yield (ctypes.c_int64 * len(row))(*row)
-            yield call
+            yield words
             row = []
         yield (ctypes.c_int64 * len(row))(*row)
+
+    def _calls(self, begin: int, end: int) -> Iterator[list[int] | Join]:
+        for item, arguments in zip(self._plan.calls[begin:end], self._arguments[begin:end], strict=True):
+            if isinstance(item, Call):
+                yield self._words(item.kernel, ctypes.addressof(arguments))
+            else:
+                yield item
+
+    def _copied(self, batch: Batch) -> Iterator[list[int] | Join]:
+        ends = [0, *self._plan.ends]
+        for n, (node, copy) in enumerate(zip(batch.nodes, batch.copies, strict=True), batch.first):
+            yield from self._calls(ends[n], ends[n + 1])
+            yield self._words(copying(node), copy.ctypes.data)
+
+    def _words(self, kernel: Kernel, arguments: int) -> list[int]:
+        threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
+        return call(self._addresses[kernel.name], arguments, kernel.tasks, threads)
 
     def _join(self, join: Join) -> None:
         start = self._address(join.buffer) - self._arena.data_ptr()
@@ -189,14 +188,13 @@ class FusedExecutor:
         else:
             self._group.total(numbers)
 
-    def _output(self, n: int, after: dict[int, Held], room: _Room) -> Array:
-        node, where = self.graph.nodes[n], self._plan.outputs[n]
-        if isinstance(where, Given):
-            return _array(after[n])
-        with memory_for(*memory_of(n, node)):
-            array = room.take(n).view(numpy_dtype(node.dtype))
-        ctypes.memmove(array.ctypes.data, self._address(where), array.nbytes)
-        return array
+    def _outputs(self, batch: Batch, after: dict[int, Held]) -> list[Array]:
+        found = batch.outputs()
+        for n, copy in enumerate(batch.copies, batch.first):
+            where = self._plan.outputs[n]
+            copy[1] = after[n].address if isinstance(where, Given) else self._address(where)
+        self._do(batch)
+        return found
 
     # --- memory -----------------------------------------------------------------------------------------------
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.ir import Coords, Function
-from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.ir import Function
+from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import Operand, Product
 from offchain.exec.fused.tile import Tile
 from offchain.ir.graph import row_major
+from offchain.native.builder import Coords
+from offchain.native.kernel import Kernel
 
 MAX_BITS: Final = 24  # binary32 holds a quantised operand, and sums of BLOCK products fit
 SINGLE: Final = 13  # up to here one plane holds an operand, and sums of BLOCK products fit

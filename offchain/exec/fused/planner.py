@@ -9,7 +9,7 @@ from typing import Final
 from offchain.exec.fused.digits import dot_kernel, totals_kernel
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
 from offchain.exec.fused.engines import Engines
-from offchain.exec.fused.kernel import TYPES, Kernel
+from offchain.exec.fused.kernel import TYPES
 from offchain.exec.fused.planes import lying, planes_kernel
 from offchain.exec.fused.products import Product, multiply_kernel, pack_kernel, product_kernel, product_of, total_kernel
 from offchain.exec.fused.reductions import (
@@ -25,6 +25,7 @@ from offchain.exec.pieces import cuts
 from offchain.exec.planning import STEP, Buffer, Planner, Tensor
 from offchain.exec.shards import Joined, Share
 from offchain.ir.graph import Kind, Node, View
+from offchain.native.kernel import Kernel
 
 
 class FusedPlanner(Planner[Kernel]):

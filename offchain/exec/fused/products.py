@@ -8,12 +8,13 @@ from math import prod
 from typing import Final
 
 from offchain.exec.fused.blas import Blas
-from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.tile import Tile, without
 from offchain.exec.torch_views import steps
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType
+from offchain.native.kernel import Kernel
 
 _INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster

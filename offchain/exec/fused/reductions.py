@@ -7,13 +7,14 @@ from math import prod
 from typing import Final
 
 from offchain.exec.fused.ir import Function
-from offchain.exec.fused.kernel import Kernel, body, kernel
+from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import product_kernel
 from offchain.exec.fused.tile import Scales, Tile, without
 from offchain.exec.torch_views import steps
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
+from offchain.native.kernel import Kernel
 
 _WHOLE: Final = (["%out"], ["%x0"])  # tensors that a sum writes and reads
 _PART: Final = (["%total", "%back"], ["%x0", "%m"])

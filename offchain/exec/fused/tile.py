@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from offchain.exec.fused.ir import Coords, Function, Scale
+from offchain.exec.fused.ir import Function, Scale
 from offchain.ir.graph import Axis, Input, View, row_major
+from offchain.native.builder import Coords
 
 COLUMNS: Final = 64  # columns that a reduction down columns takes at once: their accumulators stay in the first cache
 

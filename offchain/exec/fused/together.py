@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from offchain.exec.fused.elementwise import map_kernel
-from offchain.exec.fused.kernel import Kernel
 from offchain.exec.fused.products import Product, product_kernel
 from offchain.exec.fused.reductions import (
     magnitude_kernel,
@@ -23,6 +22,7 @@ from offchain.exec.planning import STEP, Tensor
 from offchain.exec.together import Bucket, Rounding
 from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.primitives import DType
+from offchain.native.kernel import Kernel
 
 if TYPE_CHECKING:
     from offchain.exec.fused.planner import FusedPlanner

@@ -1,12 +1,13 @@
 """Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
 
-A compiled kernel is kept (`offchain.exec.cache`) under its text, the passes, LLVM's version and the processor: what
-another version or machine left there, or a fault of the disk changed, is not found, and is compiled again.
+A compiled kernel is kept (`cache`) under its text, the passes, LLVM's version and the processor: what another version or
+machine left there, or a fault of the disk changed, is not found, and is compiled again.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,10 @@ from threading import Lock
 from typing import Any, Final
 
 import llvmlite.binding as llvm
-import torch
 
 from offchain import __version__
-from offchain.exec.cache import keep, kept
-from offchain.exec.fused.kernel import Kernel
+from offchain.native.cache import keep, kept
+from offchain.native.kernel import Kernel
 
 _DECLARATIONS: Final = "\n".join(
     f"declare {kind} @llvm.{name}({', '.join(arguments)})"
@@ -121,6 +121,11 @@ done:
 """
 
 
+def call(address: int, arguments: int, tasks: int, threads: int) -> list[int]:
+    """The words of a call, for `Compiler.run`: addresses of kernel and arguments, its tasks, the threads for them."""
+    return [address, arguments, tasks, threads, 0]
+
+
 class Compiler:
     """Compiles and loads kernels; one for the whole process (`compiler`)."""
 
@@ -135,7 +140,7 @@ class Compiler:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._addresses: dict[str, int] = {}
         self._lock = Lock()  # of engine and addresses: tasks are opened in threads
-        self._teams = _find_openmp()
+        self._openmp = _openmp()
         self.run = self._runner()
 
     def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
@@ -146,6 +151,10 @@ class Compiler:
                     self._add(kernel.name, self._object(kernel))
             done()
         return self._addresses
+
+    def threads(self) -> int:
+        """How many threads a call of this thread's may have: as many as torch's operations."""
+        return int(self._openmp.omp_get_max_threads()) if self._openmp else 1
 
     def _add(self, name: str, code: bytes) -> None:
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -177,7 +186,7 @@ class Compiler:
 
     def _runner(self) -> Any:
         """`run(calls, count)`; where torch's OpenMP was not found every call is done by the one thread that asks."""
-        text = _TEAM if self._teams else _ALONE.join(_TEAM.split(_THREADS))
+        text = _TEAM if self._openmp else _ALONE.join(_TEAM.split(_THREADS))
         self._add("run", self._compile(text))
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
 
@@ -187,11 +196,13 @@ def compiler() -> Compiler:
     return Compiler()
 
 
-def _find_openmp() -> bool:
-    """Makes the threads of the OpenMP that torch brought known to the kernels' linker; whether there is one."""
-    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
-        library = ctypes.CDLL(str(path))
-        for name in ("GOMP_parallel", "omp_get_num_threads"):
-            llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
-        return True
-    return False
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP that torch brought, made known to the kernels' linker. Does not import torch, which takes its time."""
+    spec = importlib.util.find_spec("torch")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted((Path(folder) / "lib").glob("libgomp*")):
+            library = ctypes.CDLL(str(path))
+            for name in ("GOMP_parallel", "omp_get_num_threads"):
+                llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+            return library
+    return None

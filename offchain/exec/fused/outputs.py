@@ -1,0 +1,83 @@
+"""Outputs of consecutive nodes, copied to memory that they share by the run that computes them.
+
+A call from Python and a page fault each take as long as a small node; a batch of nodes needs fewer of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from offchain.exec.memory import memory_for, memory_of
+from offchain.ir.arrays import Array, numpy_dtype
+from offchain.ir.graph import Node
+from offchain.native.builder import Builder
+from offchain.native.kernel import Kernel
+
+BATCH: Final = 1 << 22  # words
+_PART: Final = 1 << 16  # bytes of a copy that are one task
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Nodes from `first`, in order."""
+
+    first: int
+    nodes: Sequence[Node]
+
+    @cached_property
+    def copies(self) -> npt.NDArray[np.int64]:
+        """Arguments of each node's copy: addresses to copy to and from, and the bytes."""
+        return np.array([(0, 0, 4 * node.length) for node in self.nodes], np.int64)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(node.length for node in self.nodes))
+
+    def outputs(self) -> list[Array]:
+        """Arrays that the copies, once they run, write to. Raises OutOfMemory."""
+        largest = max(range(len(self.nodes)), key=lambda n: self.nodes[n].length)
+        with memory_for(*memory_of(self.first + largest, self.nodes[largest])):
+            words = np.empty(self._ends[-1], np.uint32)
+        starts = [0, *self._ends[:-1]]
+        self.copies[:, 0] = words.ctypes.data + 4 * np.array(starts)
+        return [
+            words[start:end].view(numpy_dtype(node.dtype))
+            for node, start, end in zip(self.nodes, starts, self._ends, strict=True)
+        ]
+
+
+def batches(nodes: Sequence[Node]) -> Iterator[Batch]:
+    """All nodes, in batches of at most BATCH words or of one node."""
+    first, words = 0, 0
+    for n, node in enumerate(nodes):
+        if n > first and words + node.length > BATCH:
+            yield Batch(first, nodes[first:n])
+            first, words = n, 0
+        words += node.length
+    if nodes:
+        yield Batch(first, nodes[first:])
+
+
+def _copy() -> Kernel:
+    """Arguments: a row of `Batch.copies`."""
+    f = Builder("NAME", [("ptr", "%args"), ("i64", "%first"), ("i64", "%end")])
+    to, source, size = (f.load(kind, f.at("i64", "%args", n)) for n, kind in enumerate(("ptr", "ptr", "i64")))
+    begin = f.times("%first", _PART)
+    end = f.least(str(f.times("%end", _PART)), size)
+    f.call("memcpy", [f.at("i8", to, begin), f.at("i8", source, begin)], f.do(f"sub i64 {end}, {begin}"))
+    return Kernel.of(f"declare void @memcpy(ptr, ptr, i64)\n{f}")
+
+
+COPY: Final = _copy()
+
+
+def copying(node: Node) -> Kernel:
+    """The copy of its output."""
+    return replace(COPY, tasks=-(-4 * node.length // _PART), work=node.length)
