@@ -24,8 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # No test names a target: without one that phase shrinks what passed, which takes longer than the examples do.
 PHASES = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.target]
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, phases=PHASES)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000, phases=PHASES)
+# A machine that is busy draws slowly, and what is drawn here is large: neither says anything of a test.
+HEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+for name, examples in (("ci", 50), ("thorough", 2_000)):
+    hypothesis.settings.register_profile(
+        name, deadline=None, max_examples=examples, phases=PHASES, suppress_health_check=HEALTHY
+    )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

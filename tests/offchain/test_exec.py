@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from offchain.errors import BadBlob, BadInput, IllegalGraph, OffchainError
@@ -33,7 +33,6 @@ DEVICES = [
     ),
 ]
 LOG = Slot(TensorSpec("log", F32, (1, 0)), Source.STATE, 0)
-drawn = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def words(arrays: Sequence[Array]) -> list[list[int]]:
@@ -82,7 +81,6 @@ def assert_same(case: Case, device: str, parts: int) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", list(Kind))
 def test_torch_equals_reference_on_every_kind(kind: Kind, device: str) -> None:
-    @drawn
     @given(nodes(kind), st.sampled_from([1, 2, 3]))
     def check(case: Case, parts: int) -> None:
         assert_same(case, device, parts)
@@ -119,7 +117,6 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_torch_equals_reference_on_graphs_with_any_threads(threads: int, device: str) -> None:
-    @drawn
     @given(graphs(), st.sampled_from([1, 2, 3]))
     def check(case: Case, parts: int) -> None:
         assert_same(case, device, parts)
@@ -271,7 +268,6 @@ def test_scatter_add_drops_rows_outside() -> None:
 # --- single elements ---------------------------------------------------------------------------------------------
 
 
-@drawn
 @given(graphs(most=3), st.data())
 def test_single_elements_are_those_of_the_trace(case: Case, data: st.DataObject) -> None:
     truth = ReferenceExecutor(case.graph, case.constants, case.datasets)

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from offchain.exec import reference
@@ -20,8 +20,6 @@ from offchain.ir.graph import Input, Kind, Node, Slot, Source, TensorSpec, View,
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
 from tests.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
-
-drawn = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 
 
 def joined(nodes: Sequence[Node], sources: Sequence[list[Array]], t: int) -> Array:
@@ -179,7 +177,6 @@ def layers(draw: st.DrawFn) -> tuple[Case, Dealing]:
 
 
 @pytest.mark.parametrize("cases", [dealt(), layers()], ids=["any", "layers"])
-@drawn
 @given(data=st.data())
 def test_parts_add_up(cases: st.SearchStrategy[tuple[Case, Dealing]], data: st.DataObject) -> None:
     """Whatever node is dealt out, along whatever axis, in even and uneven parts."""
