@@ -23,7 +23,7 @@ from offchain.ir.primitives import DType
 CHUNK_BYTES: Final = 4 * CHUNK
 BATCH: Final = 1 << 24  # bytes that are hashed together: caches still hold much of what was just computed
 
-LARGE: Final = 64 * ARITY  # leaves of a tree that native code folds
+LARGE: Final = 8 * ARITY  # leaves of a tree that native code folds
 
 
 def chunk(array: Array, index: int) -> bytes:
@@ -55,11 +55,11 @@ def tensor_roots(arrays: Iterable[Array], beside: bool = False) -> Iterator[byte
     """
     batch, size = list[Array](), 0
     for array in arrays:
-        if batch and size + array.nbytes > BATCH:
-            yield from _batch_roots(batch, beside)
-            batch, size = [], 0
         batch.append(_flat(array))
         size += max(array.nbytes, CHUNK_BYTES)
+        if size >= BATCH:
+            yield from _batch_roots(batch, beside)
+            batch, size = [], 0
     yield from _batch_roots(batch, beside)
 
 

@@ -1,7 +1,7 @@
 """Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
 
-A compiled kernel is kept (`cache`) under its text, the passes, LLVM's version and the processor: what another version or
-machine left there, or a fault of the disk changed, is not found, and is compiled again.
+A compiled kernel is kept (`cache`) under its text, the passes, LLVM's version and the processor: what another version
+or machine left there, or a fault of the disk changed, is not found, and is compiled again.
 """
 
 from __future__ import annotations

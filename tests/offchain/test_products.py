@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from offchain.exec.fused import executor
-from offchain.exec.fused.engines import Engines, engines
+from offchain.exec.fused.digits import FEATURES
+from offchain.exec.fused.engines import Engines, engines, lanes
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits
 from offchain.exec.reference import ReferenceExecutor
@@ -17,15 +18,14 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import LOG_SLOT, Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import DType
 
-BOTH = pytest.mark.parametrize("by_digits", [False, True], ids=["blas", "digits"])
+EACH = pytest.mark.parametrize("count", [0, *FEATURES], ids=["blas", *(f"{n} lanes" for n in FEATURES)])
 
 
 @pytest.fixture
-def engine(by_digits: bool, monkeypatch: pytest.MonkeyPatch) -> Engines:
-    here = engines()
-    if by_digits and not (here.single or here.several):
-        pytest.skip("no digits on this processor")
-    chosen = replace(here, single=by_digits, several=by_digits)
+def engine(count: int, monkeypatch: pytest.MonkeyPatch) -> Engines:
+    if count and count not in lanes():
+        pytest.skip(f"this processor has no {FEATURES[count]}")
+    chosen = replace(engines(), single=count, several=count)
     monkeypatch.setattr(executor, "engines", lambda: chosen)
     return chosen
 
@@ -83,7 +83,7 @@ def assert_exact(graph: Graph, state: list[Array], slow: bool = True) -> None:
     assert words(have) == words(want)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("bits", [8, SINGLE, SINGLE + 1, 21, MAX_BITS, MAX_BITS + 1])
 @pytest.mark.parametrize("down", [(False, False), (True, True), (False, True), (True, False)])
 def test_layouts(engine: Engines, bits: int, down: tuple[bool, bool]) -> None:
@@ -91,7 +91,7 @@ def test_layouts(engine: Engines, bits: int, down: tuple[bool, bool]) -> None:
     assert_exact(graph, operands(graph, bits))
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("bits", [8, 21])
 @pytest.mark.parametrize("k", [1, 2, 127, 128, 129, 300])
 def test_blocks_of_k(engine: Engines, bits: int, k: int) -> None:
@@ -100,7 +100,7 @@ def test_blocks_of_k(engine: Engines, bits: int, k: int) -> None:
         assert_exact(graph, operands(graph, k, wild=False))
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("bits", [8, 21])
 @pytest.mark.parametrize(
     ("rows", "columns"), [((1,), 1), ((97,), 1), ((1,), 211), ((49,), 193), ((3, 5), 6), ((2, 200), 200)]
@@ -112,7 +112,7 @@ def test_tiles(engine: Engines, bits: int, rows: tuple[int, ...], columns: int) 
         assert_exact(graph, operands(graph, columns), slow=False)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("bits", [SINGLE, SINGLE + 1, 17, 21, 22, MAX_BITS])
 def test_the_longest_sums_of_the_largest_operands(engine: Engines, bits: int) -> None:
     """Every quantised operand at its bound, so that sums of 32 bits would overflow were they not ended in time."""
@@ -122,7 +122,7 @@ def test_the_longest_sums_of_the_largest_operands(engine: Engines, bits: int) ->
     assert_exact(graph, state)
 
 
-@BOTH
+@EACH
 def test_an_axis_on_which_neither_operand_moves_repeats(engine: Engines) -> None:
     graph = dot((4,), 5, 3, 21)
     (node,) = graph.nodes
@@ -135,7 +135,7 @@ def test_an_axis_on_which_neither_operand_moves_repeats(engine: Engines) -> None
 
 @pytest.mark.parametrize("bits", range(2, MAX_BITS + 1))
 def test_sums_of_a_part_fit_32_bits(bits: int) -> None:
-    digits, bound = Digits(bits), (1 << (bits - 1)) - 1
+    digits, bound = Digits(bits, 8), (1 << (bits - 1)) - 1
     terms = 128 * digits.blocks
     assert digits.blocks >= 1
     if digits.planes == 1:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from offchain.exec.fused.blas import REPEATS, TRY, Blas, fastest
-from offchain.exec.fused.digits import dot_kernel
-from offchain.exec.fused.planes import MAX_BITS, SINGLE, lying
+from offchain.exec.fused.digits import FEATURES, dot_kernel
+from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits, lying
 from offchain.exec.fused.products import SINGLE_BITS, product_of
 from offchain.exec.planning import ALIGN
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
@@ -30,41 +30,52 @@ _SEVERAL_BITS: Final = 21  # of operands that take several planes
 
 @dataclass(frozen=True)
 class Engines:
-    """The BLAS, and whether digits are faster for operands of one plane and for those of several."""
+    """The BLAS, and the lanes of digits for operands of one plane and for those of several; 0 where it is faster."""
 
     blas: Blas
-    single: bool
-    several: bool
+    single: int
+    several: int
 
-    def by_digits(self, bits: int) -> bool:
-        return bits <= MAX_BITS and (self.single if bits <= SINGLE else self.several)
+    def digits(self, bits: int) -> Digits | None:
+        """How operands of so many bits are held; None where the BLAS multiplies them."""
+        lanes = self.single if bits <= SINGLE else self.several
+        return Digits(bits, lanes) if lanes and bits <= MAX_BITS else None
 
 
 @cache
 def engines() -> Engines:
     """The faster ones here. Raises OffchainError where no BLAS can be called."""
     blas = fastest()
-    if not llvm.get_host_cpu_features().get("avx2"):
-        return Engines(blas, single=False, several=False)
     single, several = (
-        _seconds(bits) < blas.seconds(kind) for bits, kind in ((SINGLE_BITS, "float"), (_SEVERAL_BITS, "double"))
+        _fastest(bits, blas.seconds(kind)) for bits, kind in ((SINGLE_BITS, "float"), (_SEVERAL_BITS, "double"))
     )
     return Engines(blas, single, several)
 
 
-def _seconds(bits: int) -> float:
+def lanes() -> list[int]:
+    """Of the vectors of digits that this processor can multiply."""
+    features = llvm.get_host_cpu_features()
+    return [count for count, feature in FEATURES.items() if features.get(feature)]
+
+
+def _fastest(bits: int, blas: float) -> int:
+    times = {0: blas, **{count: _seconds(Digits(bits, count)) for count in lanes()}}
+    return min(times, key=times.__getitem__)
+
+
+def _seconds(digits: Digits) -> float:
     """The least time of a product by digits in one thread."""
     rows, k, columns = TRY
     views = [
         View(0, (Axis(first, 0, rows), Axis(second, 0, columns), Axis(1, 0, k))) for first, second in ((k, 0), (0, k))
     ]
     items = tuple(Input(Source.NODE, n, DType.F32, prod((size, k)), views[n]) for n, size in enumerate((rows, columns)))
-    node = Node(Kind.DOT, DType.F32, (rows, columns), items, bits=bits, extent=k)
+    node = Node(Kind.DOT, DType.F32, (rows, columns), items, bits=digits.bits, extent=k)
     product = product_of(node)
-    kernel = dot_kernel(product, node.shape, bits)
+    kernel = dot_kernel(product, node.shape, digits)
     address = compiler().load([kernel])[kernel.name]
     run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
-    arrays = [_zeros(4 * rows * columns), *(_zeros(4 * lying(product, side, bits).words) for side in (0, 1))]
+    arrays = [_zeros(4 * rows * columns), *(_zeros(4 * lying(product, side, digits).words) for side in (0, 1))]
     arrays += [_zeros(8 * rows), _zeros(8 * columns)]
     pointers, times = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays)), []
     for _ in range(REPEATS):

@@ -25,20 +25,26 @@ PAIRS: Final = 64  # pairs of k that are multiplied before the next: planes of t
 BLOCK: Final = 2 * PAIRS
 ROWS: Final = 6  # of the first operand in a panel
 PANELS: Final = 8  # of the first operand in a group
-COLUMNS: Final = 16  # rows of the second operand in a panel, which are columns of the product
+VECTORS: Final = 2  # of sums in a row of a panel
 _LINE: Final = 16  # words of a cache line
 _WIDE: Final = 192  # rows that are packed at once: whole panels of either operand
 
 
 @dataclass(frozen=True)
 class Digits:
-    """How operands of so many bits are held."""
+    """How operands of so many bits are held, for vectors of so many 32-bit sums."""
 
     bits: int
+    lanes: int
 
     @property
     def planes(self) -> int:
         return 1 if self.bits <= SINGLE else 3
+
+    @property
+    def columns(self) -> int:
+        """Rows of the second operand in a panel, which are columns of the product."""
+        return VECTORS * self.lanes
 
     @property
     def low(self) -> int:
@@ -123,11 +129,11 @@ class Lying:
         return f.least(str(f.plus(self.pairs, f.times(block, -self.deep))), self.deep)
 
 
-def lying(product: Product, side: int, bits: int) -> Lying:
+def lying(product: Product, side: int, digits: Digits) -> Lying:
     operand = (product.first, product.second)[side]
     tile = Tile(operand.item, operand.shape, product.extent, _WIDE)
-    lane, group = ((ROWS, PANELS), (COLUMNS, 1))[side]
-    return Lying(Digits(bits), product.batch, operand.rows, product.extent, lane, group, side == 0 and not tile.down)
+    lane, group = ((ROWS, PANELS), (digits.columns, 1))[side]
+    return Lying(digits, product.batch, operand.rows, product.extent, lane, group, side == 0 and not tile.down)
 
 
 class _Packing:

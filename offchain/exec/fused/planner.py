@@ -66,24 +66,25 @@ class FusedPlanner(Planner[Kernel]):
         self.call(rows_kernel(node), out, total, back)
 
     def dot(self, node: Node, out: Tensor) -> None:
-        product, blas = product_of(node), not self.engines.by_digits(node.bits)
+        product, digits = product_of(node), self.engines.digits(node.bits)
         (q0, back0), (q1, back1) = (self.packed(node, side, product) for side in (0, 1))
-        if not blas and product.size == node.length:
-            self.call(dot_kernel(product, node.shape, node.bits), out, q0, q1, back0, back1)
+        if digits and product.size == node.length:
+            self.call(dot_kernel(product, node.shape, digits), out, q0, q1, back0, back1)
             return
-        kind, slices = (product.kind, product.slices) if blas else ("double", 1)
+        kind, slices = ("double", 1) if digits else (product.kind, product.slices)
         total = self.buffer(TYPES[kind].itemsize * product.size * slices)
-        if blas:
-            self.call(multiply_kernel(product, self.engines.blas), total, q0, q1)
+        if digits:
+            self.call(totals_kernel(product, digits, kind), total, q0, q1)
         else:
-            self.totals(node, product, kind, total, q0, q1)
+            self.call(multiply_kernel(product, self.engines.blas), total, q0, q1)
         kernel = product_kernel(node.shape, product.total, product.backs, kind, slices)
         self.call(kernel, out, total, back0, back1)
 
     def totals(self, node: Node, product: Product, kind: str, to: Tensor, q0: Buffer, q1: Buffer) -> None:
         """The product's totals as `kind`, double or i32."""
-        if self.engines.by_digits(node.bits):
-            self.call(totals_kernel(product, node.bits, kind), to, q0, q1)
+        digits = self.engines.digits(node.bits)
+        if digits:
+            self.call(totals_kernel(product, digits, kind), to, q0, q1)
             return
         direct = product.kind == kind and product.slices == 1
         made = to if direct else self.buffer(TYPES[product.kind].itemsize * product.size * product.slices)
@@ -97,7 +98,8 @@ class FusedPlanner(Planner[Kernel]):
         With `top` it is part of one, scaled by these magnitudes.
         """
         operand = (product.first, product.second)[side]
-        planes = lying(product, side, node.bits) if self.engines.by_digits(node.bits) else None
+        digits = self.engines.digits(node.bits)
+        planes = lying(product, side, digits) if digits else None
         key = (operand, node.bits, node.extent, product.kind, planes, top is None)
         if key not in self._packs:
             rows, part = prod(operand.shape), top is not None
