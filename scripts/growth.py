@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import llvmlite.binding as llvm
 import matplotlib as mpl
 import torch
 from rich.progress import TimeElapsedColumn
@@ -91,11 +92,11 @@ def measure(piece: str, settings: Settings) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """The processor's name, and how many there are."""
+    """The processor's name, its kind as LLVM calls it, and how many there are."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {processors()} cores"
+    return f"{name} ({llvm.get_host_cpu_name()}), {processors()} cores"
 
 
 # --- figures -----------------------------------------------------------------------------------------------------
