@@ -119,7 +119,7 @@ class Trace:
     def of_step(cls, outputs: Outputs, before: Tree) -> Trace:
         """The trace of a step from a state with the tree `before`.
 
-        Each output is hashed while the next ones are computed, and let go.
+        Outputs are hashed in batches as they are computed, and let go.
         """
         trace = cls.__new__(cls)
         trace.outputs = outputs
