@@ -51,12 +51,16 @@ def lanes_text() -> str:
     blocks = f.do(f"udiv i64 {length}, {BLOCK}")
     lanes = [_Lane(f) for _ in range(LANES)]
     with f.loop("%first", "%end") as group:
-        which = [f.least(str(f.plus(f.times(group, LANES), n)), greatest) for n in range(LANES)]  # the last one again
-        for lane, n in zip(lanes, which, strict=True):
-            lane.begin(f.load("ptr", f.at("ptr", addresses, n)), length, tag)
+        first = f.times(group, LANES)
+        which = [f.least(str(f.plus(first, n)), greatest) for n in range(2 * LANES)]  # the last one again
+        data = [f.load("ptr", f.at("ptr", addresses, n)) for n in which]
+        for lane, message in zip(lanes, data, strict=False):
+            lane.begin(message, length, tag)
         with f.loop(0, f.do(f"add i64 {blocks}, 1")) as b:
+            for message in data[LANES:]:  # each begins a page, before which the processor does not look ahead
+                f.prefetch(f.at("i8", message, f.times(b, BLOCK)))
             _compress(f, lanes, [lane.block(b, blocks) for lane in lanes])
-        for lane, n in zip(lanes, which, strict=True):
+        for lane, n in zip(lanes, which, strict=False):
             lane.digest(f.at("i8", out, f.times(n, HASH_BYTES)))
     return f"{_DECLARED}{f}"
 
