@@ -11,7 +11,7 @@ import numpy as np
 
 from offchain.commit.hashing import Hashes, hash_all
 from offchain.commit.lanes import HASH_BYTES
-from offchain.commit.merkle import ARITY, INNER, LEAF, Tree, leaf_hash, root
+from offchain.commit.merkle import ARITY, INNER, LEAF, Tree, leaf_hash
 from offchain.ir.arrays import Array as Array
 from offchain.ir.arrays import canonical as canonical
 from offchain.ir.arrays import dtype_of as dtype_of
@@ -23,6 +23,7 @@ from offchain.ir.primitives import DType
 CHUNK_BYTES: Final = 4 * CHUNK
 BATCH: Final = 1 << 24  # bytes that are hashed together: caches still hold much of what was just computed
 
+GROUP: Final = ARITY * HASH_BYTES  # bytes of hashes under one parent
 LARGE: Final = 8 * ARITY  # leaves of a tree that native code folds
 
 
@@ -35,7 +36,8 @@ def chunk(array: Array, index: int) -> bytes:
 def chunk_hashes(array: Array) -> list[bytes]:
     """Leaf hashes of a flat tensor's chunks."""
     (leaves,) = _leaves([_flat(array)])
-    return _separate(leaves)
+    raw = leaves.tobytes()
+    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
 
 
 def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:
@@ -95,18 +97,16 @@ def _leaves(arrays: Sequence[Array], beside: bool = False) -> Iterator[Hashes]:
 def _root(leaves: Hashes, beside: bool) -> bytes:
     """`merkle.root`, of hashes in one array."""
     while len(leaves) >= LARGE:
-        whole, size = len(leaves) // ARITY, ARITY * HASH_BYTES
+        whole = len(leaves) // ARITY
         above = np.empty((-(-len(leaves) // ARITY), HASH_BYTES), np.uint8)
-        hash_all(INNER, leaves.ctypes.data + size * np.arange(whole), size, above[:whole], beside)
+        hash_all(INNER, leaves.ctypes.data + GROUP * np.arange(whole), GROUP, above[:whole], beside)
         if rest := leaves[whole * ARITY :].tobytes():
             above[-1] = np.frombuffer(sha256(INNER + rest).digest(), np.uint8)
         leaves = above
-    return root(_separate(leaves))
-
-
-def _separate(hashes: Hashes) -> list[bytes]:
-    raw = hashes.tobytes()
-    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+    level = leaves.tobytes()
+    while len(level) > HASH_BYTES:
+        level = b"".join([sha256(INNER + level[at : at + GROUP]).digest() for at in range(0, len(level), GROUP)])
+    return level
 
 
 def state_root_of(slots: int, tree: bytes) -> bytes:
