@@ -12,8 +12,8 @@ from offchain.bench.dispute import BASE, KINDS, Size
 from offchain.bench.jobs import TINY, Shape, gpt
 from offchain.bench.plain import ordinary_step
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
-from offchain.commit.loops import processors
 from offchain.lower import compile as lower
+from offchain.native.jit import processors
 
 PAIRS: Final = 5
 DISPUTES: Final = 1

@@ -29,7 +29,7 @@ def close(checkpoint: int, state: list[Array], keep: Keep | None = None) -> Futu
     """Begin to hash a state, which nobody may write to any more, and to keep it. What `keep` raises the future has."""
 
     def work() -> Reached:
-        tree = state_tree(state, beside=True)
+        tree = state_tree(state)
         reached = Reached(checkpoint, state_root_of(len(state), tree.root), state, tree)
         if keep is not None:
             keep(reached)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from offchain.commit.lanes import BLOCK, HASH_BYTES, LANES
+from offchain.commit.lanes import BLOCK, LANES
+from offchain.commit.merkle import HASH_BYTES
 
 if TYPE_CHECKING:
     from offchain.commit.loops import NativeLoop
@@ -22,18 +23,11 @@ MANY: Final = 1 << 22  # bytes from which it pays to have a native loop
 FEW: Final = LANES  # messages from which it pays to call it
 
 
-def hash_all(tag: bytes, addresses: Addresses, length: int, out: Hashes, beside: bool = False) -> None:
-    """Hashes a tag byte and the `length` bytes at each address, a multiple of 64 above it, into `out` (n, 32).
-
-    `beside`: while another thread runs steps. Threads of OpenMP wait for their next work by spinning, which takes half
-    of the processors from any others; so they do this, too, unless they have steps to run.
-    """
+def hash_all(tag: bytes, addresses: Addresses, length: int, out: Hashes) -> None:
+    """Hashes a tag byte and the `length` bytes at each address, a multiple of 64 above it, into `out` (n, 32)."""
     assert len(tag) == 1 and length > BLOCK and length % BLOCK == 0 and out.shape == (len(addresses), HASH_BYTES)
     loop = _LOOPS.loop(len(addresses) * length) if len(addresses) >= FEW else None
-    if loop is None:
-        interpreted(tag, addresses, length, out)
-        return
-    loop.run(tag, addresses, length, out, beside)
+    (loop.run if loop else interpreted)(tag, addresses, length, out)
 
 
 class Loops:

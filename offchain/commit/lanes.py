@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from offchain.commit.merkle import HASH_BYTES
 from offchain.native.builder import Builder
 
 LANES: Final = 4
 BLOCK: Final = 64  # bytes
-HASH_BYTES: Final = 32
+MESSAGES: Final = ("ptr", "ptr", "i64", "i64", "i64")  # kinds of the arguments, `loops.Messages`
 _INITIAL: Final = "6a09e667 bb67ae85 3c6ef372 a54ff53a 510e527f 9b05688c 1f83d9ab 5be0cd19"  # 5.3.3
 _CONSTANTS: Final = """
 428a2f98 71374491 b5c0fbcf e9b5dba5 3956c25b 59f111f1 923f82a4 ab1c5ed5
@@ -36,17 +37,9 @@ _DECLARED: Final = (
 )
 
 
-def opened() -> tuple[Builder, list[str]]:
-    """A function NAME for groups of messages; and its arguments, as `loops.Messages` has them."""
-    f = Builder("NAME", [("ptr", "%args"), ("i64", "%first"), ("i64", "%end")])
-    kinds = ("ptr", "ptr", "i64", "i64", "i64")
-    *arguments, tag = (f.load(kind, f.at("i64", "%args", n)) for n, kind in enumerate(kinds))
-    return f, [*arguments, f.narrow(tag, "i8")]
-
-
 def lanes_text() -> str:
     """Hashes LANES messages at a time."""
-    f, (addresses, out, count, length, tag) = opened()
+    f, (addresses, out, count, length, tag) = Builder.kernel(*MESSAGES)
     greatest = f.do(f"sub i64 {count}, 1")
     blocks = f.do(f"udiv i64 {length}, {BLOCK}")
     lanes = [_Lane(f) for _ in range(LANES)]
@@ -55,7 +48,7 @@ def lanes_text() -> str:
         which = [f.least(str(f.plus(first, n)), greatest) for n in range(2 * LANES)]  # the last one again
         data = [f.load("ptr", f.at("ptr", addresses, n)) for n in which]
         for lane, message in zip(lanes, data, strict=False):
-            lane.begin(message, length, tag)
+            lane.begin(message, length, f.narrow(tag, "i8"))
         with f.loop(0, f.do(f"add i64 {blocks}, 1")) as b:
             for message in data[LANES:]:  # each begins a page, before which the processor does not look ahead
                 f.prefetch(f.at("i8", message, f.times(b, BLOCK)))
@@ -104,7 +97,7 @@ class _Lane:
         abef, cdgh = f.load(_FOUR, self.abef), f.load(_FOUR, self.cdgh)
         for n, lanes in enumerate([(3, 2, 7, 6), (1, 0, 5, 4)]):
             words = f.do(f"shufflevector {_FOUR} {abef}, {_FOUR} {cdgh}, <4 x i32> {_four(*lanes)}")
-            f.store(f"{_FOUR}", _swapped(f, words), f"{f.at('i8', to, 16 * n)}, align 1")
+            f.store(_FOUR, _swapped(f, words), f"{f.at('i8', to, 16 * n)}, align 1")
 
 
 def _compress(f: Builder, lanes: Sequence[_Lane], blocks: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
@@ -18,8 +17,10 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from offchain.commit.hashing import Addresses, Hashes, interpreted
-from offchain.commit.lanes import BLOCK, HASH_BYTES, LANES, lanes_text, opened
-from offchain.native.jit import call, compiler
+from offchain.commit.lanes import BLOCK, LANES, MESSAGES, lanes_text
+from offchain.commit.merkle import HASH_BYTES
+from offchain.native.builder import Builder
+from offchain.native.jit import ENTRY, call, compiler, processors
 from offchain.native.kernel import Kernel
 
 ENOUGH: Final = 1 << 16  # bytes that are worth waking another thread for
@@ -41,25 +42,35 @@ class Messages(ctypes.Structure):
 
 
 class NativeLoop:
-    """Compiled code that hashes messages, and the threads that call it."""
+    """Compiled code that hashes messages, and the threads that call it.
+
+    Threads of OpenMP wait for their next work by spinning, which takes half of the processors from any others. So they
+    do this, too, where the thread that asks has some; others would make OpenMP believe that it has more threads than
+    processors, and wait for work more slowly, for as long as the thread that has them lives (docs/decisions/0012).
+    """
 
     def __init__(self, text: str) -> None:
         kernel = Kernel.of(text)
         self._compiler = compiler()  # it owns the code
         self._address = self._compiler.load([kernel])[kernel.name]
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(self._address)
+        self._function = ENTRY(self._address)
 
-    def run(self, tag: bytes, addresses: Addresses, length: int, out: Hashes, beside: bool) -> None:
+    def run(self, tag: bytes, addresses: Addresses, length: int, out: Hashes) -> None:
         """`hashing.hash_all`."""
         count, size = len(addresses), len(addresses) * length
         messages = Messages(addresses.ctypes.data, out.ctypes.data, count, length, tag[0])
-        groups, threads = -(-count // LANES), 1 + size // ENOUGH
-        if not beside:
-            row = call(self._address, ctypes.addressof(messages), groups, min(self._compiler.threads(), threads))
+        groups = -(-count // LANES)
+        threads = min(self._compiler.threads(), groups, 1 + size // ENOUGH)
+        if self._compiler.has_team():
+            row = call(self._address, ctypes.addressof(messages), groups, threads)
             self._compiler.run((ctypes.c_int64 * len(row))(*row), 1)
-            return
-        parts = min(processors(), threads, groups)
-        ends = [groups * n // parts for n in range(parts + 1)]
+        elif threads == 1:
+            self._function(ctypes.addressof(messages), 0, groups)
+        else:
+            self._in_pool(messages, groups, threads)
+
+    def _in_pool(self, messages: Messages, groups: int, threads: int) -> None:
+        ends = [groups * n // threads for n in range(threads + 1)]
         done: list[Future[None]] = []
         try:
             for part in pairwise(ends):
@@ -73,7 +84,7 @@ class NativeLoop:
         addresses = data.ctypes.data + np.arange(2 * LANES + 1, dtype=np.int64) * 613
         for length in (2 * BLOCK, 4096):
             native, slow = np.empty((2, len(addresses), HASH_BYTES), np.uint8)
-            self.run(b"\1", addresses, length, native, beside=False)
+            self.run(b"\1", addresses, length, native)
             interpreted(b"\1", addresses, length, slow)
             if native.tobytes() != slow.tobytes():
                 return False
@@ -120,20 +131,15 @@ def _openssl() -> ctypes.CDLL | None:
 
 def _openssl_text() -> str:
     """Hashes one message at a time."""
-    f, (addresses, out, count, length, tag) = opened()
+    f, (addresses, out, count, length, tag) = Builder.kernel(*MESSAGES)
     context, head = f.local("i8", _CONTEXT), f.local("i8")
-    f.store("i8", tag, head)
+    f.store("i8", f.narrow(tag, "i8"), head)
     with f.loop(f.times("%first", LANES), f.least(str(f.times("%end", LANES)), count)) as n:
         f.call("SHA256_Init", [context])
         f.call("SHA256_Update", [context, head], 1)
         f.call("SHA256_Update", [context, f.load("ptr", f.at("ptr", addresses, n))], length)
         f.call("SHA256_Final", [f.at("i8", out, f.times(n, HASH_BYTES)), context])
     return f"{_DECLARED}{f}"
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

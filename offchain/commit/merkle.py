@@ -10,6 +10,9 @@ from typing import Final
 ARITY: Final = 16
 REVEAL_LEVELS: Final = 2  # levels that one reveal opens: up to 256 children
 
+HASH_BYTES: Final = 32
+GROUP: Final = ARITY * HASH_BYTES  # bytes of hashes under one parent
+
 LEAF: Final = b"\x00"
 INNER: Final = b"\x01"
 
@@ -30,17 +33,33 @@ def depth(leaves: int) -> int:
     return levels
 
 
+def parents(hashes: bytes) -> bytes:
+    """One level up: the parents of consecutive groups of 16, each hash after the other."""
+    return b"".join([sha256(INNER + hashes[i : i + GROUP]).digest() for i in range(0, len(hashes), GROUP)])
+
+
+def separate(hashes: bytes) -> list[bytes]:
+    """Hashes that are one after the other."""
+    return [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
+
+
 def fold(hashes: Sequence[bytes]) -> list[bytes]:
-    """One level up: the parents of consecutive groups of 16."""
-    return [sha256(INNER + b"".join(hashes[i : i + ARITY])).digest() for i in range(0, len(hashes), ARITY)]
+    """`parents`, of separate hashes."""
+    return separate(parents(b"".join(hashes)))
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """Root of the tree over at least one leaf; of a single leaf, that leaf."""
-    level = list(leaves)
-    while len(level) > 1:
-        level = fold(level)
-    return level[0]
+    return root_of(b"".join(leaves))
+
+
+def root_of(leaves: bytes) -> bytes:
+    """`root`, of leaves that are one after the other. Raises ValueError where there is none."""
+    if not leaves:
+        raise ValueError("a tree has at least one leaf")
+    while len(leaves) > HASH_BYTES:
+        leaves = parents(leaves)
+    return leaves
 
 
 def climb(value: bytes, index: int, count: int, levels: int, proof: Sequence[bytes]) -> bytes:

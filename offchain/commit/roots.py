@@ -10,8 +10,18 @@ from typing import Final
 import numpy as np
 
 from offchain.commit.hashing import Hashes, hash_all
-from offchain.commit.lanes import HASH_BYTES
-from offchain.commit.merkle import ARITY, INNER, LEAF, Tree, leaf_hash
+from offchain.commit.merkle import (
+    ARITY,
+    GROUP,
+    HASH_BYTES,
+    INNER,
+    LEAF,
+    Tree,
+    leaf_hash,
+    parents,
+    root_of,
+    separate,
+)
 from offchain.ir.arrays import Array as Array
 from offchain.ir.arrays import canonical as canonical
 from offchain.ir.arrays import dtype_of as dtype_of
@@ -22,8 +32,6 @@ from offchain.ir.primitives import DType
 
 CHUNK_BYTES: Final = 4 * CHUNK
 BATCH: Final = 1 << 24  # bytes that are hashed together: caches still hold much of what was just computed
-
-GROUP: Final = ARITY * HASH_BYTES  # bytes of hashes under one parent
 LARGE: Final = 8 * ARITY  # leaves of a tree that native code folds
 
 
@@ -36,8 +44,7 @@ def chunk(array: Array, index: int) -> bytes:
 def chunk_hashes(array: Array) -> list[bytes]:
     """Leaf hashes of a flat tensor's chunks."""
     (leaves,) = _leaves([_flat(array)])
-    raw = leaves.tobytes()
-    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+    return separate(leaves.tobytes())
 
 
 def tensor_root_of(dtype: DType, length: int, chunk_tree: bytes) -> bytes:
@@ -50,32 +57,30 @@ def tensor_root(array: Array) -> bytes:
     return found
 
 
-def tensor_roots(arrays: Iterable[Array], beside: bool = False) -> Iterator[bytes]:
-    """Roots of tensors in their order, hashed as soon as there are BATCH bytes of them, and then let go.
-
-    `beside`: while another thread runs steps (`hash_all`).
-    """
+def tensor_roots(arrays: Iterable[Array]) -> Iterator[bytes]:
+    """Roots of tensors in their order, hashed as soon as there are BATCH bytes of them, and then let go."""
     batch, size = list[Array](), 0
     for array in arrays:
         batch.append(_flat(array))
         size += max(array.nbytes, CHUNK_BYTES)
         if size >= BATCH:
-            yield from _batch_roots(batch, beside)
+            yield from _batch_roots(batch)
             batch, size = [], 0
-    yield from _batch_roots(batch, beside)
+    yield from _batch_roots(batch)
 
 
 def _flat(array: Array) -> Array:
+    """Contiguous, of 32-bit elements: its chunks are read where it lies. Raises KeyError."""
+    dtype_of(array)
     return np.ascontiguousarray(array).reshape(-1)
 
 
-def _batch_roots(arrays: Sequence[Array], beside: bool) -> Iterator[bytes]:
-    dtypes = list(map(dtype_of, arrays))
-    for array, dtype, leaves in zip(arrays, dtypes, _leaves(arrays, beside), strict=True):
-        yield tensor_root_of(dtype, array.size, _root(leaves, beside))
+def _batch_roots(arrays: Sequence[Array]) -> Iterator[bytes]:
+    for array, leaves in zip(arrays, _leaves(arrays), strict=True):
+        yield tensor_root_of(dtype_of(array), array.size, _root(leaves))
 
 
-def _leaves(arrays: Sequence[Array], beside: bool = False) -> Iterator[Hashes]:
+def _leaves(arrays: Sequence[Array]) -> Iterator[Hashes]:
     """Leaf hashes of flat tensors' chunks."""
     counts = [-(-array.size // CHUNK) for array in arrays]
     padded = np.zeros((sum(array.size % CHUNK > 0 for array in arrays), CHUNK), np.uint32)
@@ -90,32 +95,29 @@ def _leaves(arrays: Sequence[Array], beside: bool = False) -> Iterator[Hashes]:
         place[:rest] = arrays[n][-rest:].view(np.uint32)
         addresses[ends[n] - 1] = place.ctypes.data
     out = np.empty((len(addresses), HASH_BYTES), np.uint8)
-    hash_all(LEAF, addresses, CHUNK_BYTES, out, beside)
+    hash_all(LEAF, addresses, CHUNK_BYTES, out)
     return (out[end - count : end] for count, end in zip(counts, ends, strict=True))
 
 
-def _root(leaves: Hashes, beside: bool) -> bytes:
+def _root(leaves: Hashes) -> bytes:
     """`merkle.root`, of hashes in one array."""
     while len(leaves) >= LARGE:
         whole = len(leaves) // ARITY
         above = np.empty((-(-len(leaves) // ARITY), HASH_BYTES), np.uint8)
-        hash_all(INNER, leaves.ctypes.data + GROUP * np.arange(whole), GROUP, above[:whole], beside)
+        hash_all(INNER, leaves.ctypes.data + GROUP * np.arange(whole), GROUP, above[:whole])
         if rest := leaves[whole * ARITY :].tobytes():
-            above[-1] = np.frombuffer(sha256(INNER + rest).digest(), np.uint8)
+            above[-1] = np.frombuffer(parents(rest), np.uint8)
         leaves = above
-    level = leaves.tobytes()
-    while len(level) > HASH_BYTES:
-        level = b"".join([sha256(INNER + level[at : at + GROUP]).digest() for at in range(0, len(level), GROUP)])
-    return level
+    return root_of(leaves.tobytes())
 
 
 def state_root_of(slots: int, tree: bytes) -> bytes:
     return sha256(b"\x03" + slots.to_bytes(4, "big") + tree).digest()
 
 
-def state_tree(state: Sequence[Array], beside: bool = False) -> Tree:
-    """Tree over the tensor roots of a state, in slot order. `beside`: while another thread runs steps."""
-    return Tree(list(tensor_roots(state, beside)))
+def state_tree(state: Sequence[Array]) -> Tree:
+    """Tree over the tensor roots of a state, in slot order."""
+    return Tree(list(tensor_roots(state)))
 
 
 def state_root(state: Sequence[Array]) -> bytes:

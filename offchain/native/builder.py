@@ -20,6 +20,12 @@ class Builder:
     _names: int = 0
     _block: str = "start"
 
+    @classmethod
+    def kernel(cls, *kinds: str) -> tuple[Builder, list[str]]:
+        """The function NAME of a kernel, for tasks %first to below %end; its arguments, of these kinds of 64 bits."""
+        f = cls("NAME", [("ptr", "%args"), ("i64", "%first"), ("i64", "%end")])
+        return f, [f.load(kind, f.at("i64", "%args", n)) for n, kind in enumerate(kinds)]
+
     def fresh(self, stem: str = "v") -> str:
         self._names += 1
         return f"%{stem}{self._names}"

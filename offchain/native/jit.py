@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Final
 
 import llvmlite.binding as llvm
@@ -41,6 +42,7 @@ _BLAS: Final = "\n".join(
 )
 _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 _PIPELINE: Final[dict[str, Any]] = {"speed_level": 3, "loop_vectorization": True, "slp_vectorization": True}
+ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
 SHARES: Final = 16  # of the tasks, for each thread: one that is held up leaves what is left to the others
 # Calls in order; the threads that torch's own OpenMP keeps take share by share of a call's tasks.
@@ -141,7 +143,8 @@ class Compiler:
         self._addresses: dict[str, int] = {}
         self._lock = Lock()  # of engine and addresses: tasks are opened in threads
         self._openmp = _openmp()
-        self.run = self._runner()
+        self._teams = local()
+        self._run = self._runner()
 
     def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
         """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each."""
@@ -152,9 +155,18 @@ class Compiler:
             done()
         return self._addresses
 
+    def run(self, calls: Any, count: int) -> None:
+        """Does calls in order; where torch's OpenMP was not found, all by the thread that asks."""
+        self._teams.here = True
+        self._run(calls, count)
+
+    def has_team(self) -> bool:
+        """Whether this thread ran calls, and so has threads of OpenMP's."""
+        return getattr(self._teams, "here", False)
+
     def threads(self) -> int:
         """How many threads a call of this thread's may have: as many as torch's operations."""
-        return int(self._openmp.omp_get_max_threads()) if self._openmp else 1
+        return int(self._openmp.omp_get_max_threads()) if self._openmp else processors()
 
     def _add(self, name: str, code: bytes) -> None:
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -185,7 +197,6 @@ class Compiler:
         return code
 
     def _runner(self) -> Any:
-        """`run(calls, count)`; where torch's OpenMP was not found every call is done by the one thread that asks."""
         text = _TEAM if self._openmp else _ALONE.join(_TEAM.split(_THREADS))
         self._add("run", self._compile(text))
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
@@ -194,6 +205,11 @@ class Compiler:
 @cache
 def compiler() -> Compiler:
     return Compiler()
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _openmp() -> ctypes.CDLL | None:

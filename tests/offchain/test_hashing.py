@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from offchain.commit import hashing, loops
 from offchain.commit.hashing import hash_all
 from offchain.commit.lanes import HASH_BYTES
 from offchain.commit.loops import NativeLoop, native_loop
-from offchain.native.jit import compiler
+from offchain.native.jit import Compiler, compiler
 from offchain.training import torch_threads
 
 TEXTS = loops.texts()
@@ -37,18 +37,22 @@ def _made_again() -> Iterator[None]:
     shift=st.integers(0, 63),
     tag=st.integers(0, 255),
     threads=st.integers(1, 3),
-    beside=st.booleans(),
+    team=st.booleans(),
 )
 def test_native_loops_hash_what_hashlib_does(
-    text: str, seed: int, count: int, blocks: int, shift: int, tag: int, threads: int, beside: bool
+    text: str, seed: int, count: int, blocks: int, shift: int, tag: int, threads: int, team: bool
 ) -> None:
     rng, length = np.random.default_rng(seed), 64 * blocks
     data = rng.integers(0, 256, 1 << 14, np.uint8)
     starts = shift + rng.integers(0, len(data) - length - shift + 1, count)
     out = np.zeros((count + 1, HASH_BYTES), np.uint8)
     addresses = data.ctypes.data + starts
-    with torch_threads(threads), mock.patch.object(loops, "ENOUGH", 1):
-        NativeLoop(TEXTS[text]).run(bytes([tag]), addresses, length, out[:count], beside)
+    with (
+        torch_threads(threads),
+        mock.patch.object(loops, "ENOUGH", 1),
+        mock.patch.object(Compiler, "has_team", return_value=team),
+    ):
+        NativeLoop(TEXTS[text]).run(bytes([tag]), addresses, length, out[:count])
     expected = [sha256(bytes([tag]) + data[start : start + length].tobytes()).digest() for start in starts]
     assert [bytes(row) for row in out] == [*expected, bytes(HASH_BYTES)]
 
@@ -92,4 +96,18 @@ def test_without_openssl_and_instructions_there_is_no_loop(monkeypatch: pytest.M
 
 def test_this_processor_has_a_loop() -> None:
     assert native_loop() is not None
-    assert torch.get_num_threads() == compiler().threads()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_as_torch_has(threads: int) -> None:
+    with torch_threads(threads):
+        assert compiler().threads() == threads
+
+
+def test_only_a_thread_that_runs_calls_has_a_team() -> None:
+    here = Compiler()
+    assert not here.has_team()
+    here.run(None, 0)
+    assert here.has_team()
+    with ThreadPoolExecutor(1) as other:
+        assert not other.submit(here.has_team).result()

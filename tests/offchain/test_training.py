@@ -116,10 +116,10 @@ def test_the_next_interval_runs_while_a_state_is_hashed(monkeypatch: pytest.Monk
     other.run()
     go, threads, right = Event(), set[int](), closing.state_tree
 
-    def slow(state: list[Any], beside: bool) -> Any:
+    def slow(state: list[Any]) -> Any:
         assert go.wait(30)
         threads.add(get_ident())
-        return right(state, beside)
+        return right(state)
 
     monkeypatch.setattr(closing, "state_tree", slow)
     training.run(5)
@@ -134,7 +134,7 @@ def test_the_next_interval_runs_while_a_state_is_hashed(monkeypatch: pytest.Monk
 
 
 def test_a_state_that_cannot_be_hashed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(state: list[Any], beside: bool) -> Any:
+    def full(state: list[Any]) -> Any:
         raise MemoryError("no room for a tree")
 
     monkeypatch.setattr(closing, "state_tree", full)

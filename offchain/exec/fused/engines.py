@@ -23,7 +23,7 @@ from offchain.exec.fused.products import SINGLE_BITS, product_of
 from offchain.exec.planning import ALIGN
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
-from offchain.native.jit import compiler
+from offchain.native.jit import ENTRY, compiler
 
 _SEVERAL_BITS: Final = 21  # of operands that take several planes
 
@@ -74,7 +74,7 @@ def _seconds(digits: Digits) -> float:
     product = product_of(node)
     kernel = dot_kernel(product, node.shape, digits)
     address = compiler().load([kernel])[kernel.name]
-    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
+    run = ENTRY(address)
     arrays = [_zeros(4 * rows * columns), *(_zeros(4 * lying(product, side, digits).words) for side in (0, 1))]
     arrays += [_zeros(8 * rows), _zeros(8 * columns)]
     pointers, times = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays)), []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
@@ -37,19 +37,19 @@ class Batch:
         return np.array([(0, 0, 4 * node.length) for node in self.nodes], np.int64)
 
     @cached_property
-    def _ends(self) -> list[int]:
-        return list(accumulate(node.length for node in self.nodes))
+    def _bounds(self) -> list[int]:
+        """Where each output begins, in words, and where the last one ends."""
+        return list(accumulate((node.length for node in self.nodes), initial=0))
 
     def outputs(self) -> list[Array]:
         """Arrays that the copies, once they run, write to. Raises OutOfMemory."""
         largest = max(range(len(self.nodes)), key=lambda n: self.nodes[n].length)
         with memory_for(*memory_of(self.first + largest, self.nodes[largest])):
-            words = np.empty(self._ends[-1], np.uint32)
-        starts = [0, *self._ends[:-1]]
-        self.copies[:, 0] = words.ctypes.data + 4 * np.array(starts)
+            words = np.empty(self._bounds[-1], np.uint32)
+        self.copies[:, 0] = words.ctypes.data + 4 * np.array(self._bounds[:-1])
         return [
             words[start:end].view(numpy_dtype(node.dtype))
-            for node, start, end in zip(self.nodes, starts, self._ends, strict=True)
+            for node, (start, end) in zip(self.nodes, pairwise(self._bounds), strict=True)
         ]
 
 
@@ -67,8 +67,7 @@ def batches(nodes: Sequence[Node]) -> Iterator[Batch]:
 
 def _copy() -> Kernel:
     """Arguments: a row of `Batch.copies`."""
-    f = Builder("NAME", [("ptr", "%args"), ("i64", "%first"), ("i64", "%end")])
-    to, source, size = (f.load(kind, f.at("i64", "%args", n)) for n, kind in enumerate(("ptr", "ptr", "i64")))
+    f, (to, source, size) = Builder.kernel("ptr", "ptr", "i64")
     begin = f.times("%first", _PART)
     end = f.least(str(f.times("%end", _PART)), size)
     f.call("memcpy", [f.at("i8", to, begin), f.at("i8", source, begin)], f.do(f"sub i64 {end}, {begin}"))
