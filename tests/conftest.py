@@ -47,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws of torch's generator does not depend on the tests before it, and is the same again."""
+    torch = sys.modules.get("torch")  # some tests do without
+    if torch is not None:
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def compiler() -> ModuleType:
     """scripts/compile.py as a module."""
