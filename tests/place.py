@@ -13,7 +13,7 @@ from offchain.chain.deployment import Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
 from offchain.chain.transactions import SendOptions
 from offchain.commit.roots import graph_root, state_root
-from offchain.roles.view import Terms
+from offchain.market.view import Terms
 from tests.contracts.runs import every_kind, run
 
 PARAMETERS = Parameters(

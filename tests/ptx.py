@@ -19,8 +19,8 @@ from offchain.exec.cuda.engines import Engine
 from offchain.exec.cuda.kernel import Kernel, prepare
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.planning import Call
-from offchain.exec.shards import whole
+from offchain.exec.plan.planning import Call
+from offchain.exec.plan.shards import whole
 from offchain.ir.graph import Graph
 
 CAPABILITY: Final = 90

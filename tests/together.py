@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from offchain.exec.base import EXECUTORS, make_executor
 from offchain.exec.distributed import Group, joined
+from offchain.exec.plan.shards import Dealing
 from offchain.exec.reference import ReferenceExecutor
-from offchain.exec.shards import Dealing
 from offchain.store.taskfile import Task
 from offchain.training import Run
-from tests.offchain.test_shards import layers
+from tests.offchain.exec.plan.test_shards import layers
 from tests.strategies import Case
 
 EXECUTORS["cuda"] = ("offchain.exec.cuda.executor", "CudaExecutor")

@@ -18,17 +18,17 @@ from offchain.chain.client import SOLVER, Chain
 from offchain.chain.deployment import COIN, Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
 from offchain.chain.transactions import SendOptions
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
+from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
 from offchain.ir.primitives import DType, Instr, Op
-from offchain.roles.falsified import Falsehood, FalsifiedExecutor
-from offchain.roles.options import WorkerOptions
+from offchain.market.view import Status, Terms
 from offchain.roles.policy import Policy
-from offchain.roles.replay import Ledger
-from offchain.roles.runner import Worker, executor_factory
-from offchain.roles.view import Status, Terms
 from offchain.store.blobs import FetchOptions
 from offchain.store.taskfile import Task
+from offchain.worker.options import WorkerOptions
+from offchain.worker.runner import Worker, executor_factory
 from tests.contracts.runs import Job, every_kind, finish
 
 PARAMETERS = Parameters(

@@ -22,11 +22,11 @@ from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking, connect
 from offchain.commit.roots import state_tree
 from offchain.commit.trace import Trace
+from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput, ChainError
 from offchain.exec.base import Executor, make_executor, state_after
 from offchain.ir.graph import Graph, Kind
 from offchain.progress import Watch, unwatched
-from offchain.roles.replay import Ledger
 from offchain.store.taskfile import Task
 
 REFUSAL: Final = "OpeningMismatch"  # how a forged opening is refused

@@ -18,15 +18,15 @@ from offchain.chain.rpc import asking
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import graph_counts
 from offchain.commit.trace import TensorTree
+from offchain.dispute.challenger import first_difference
+from offchain.dispute.falsified import total_of
+from offchain.dispute.replay import Opening, Record, pair
+from offchain.dispute.spans import SUM_FAN, pieces
 from offchain.exec import reference
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import CHUNK, Kind, Node, Source
 from offchain.ir.primitives import CANONICAL_NAN
-from offchain.roles.attack import first_difference
-from offchain.roles.falsified import total_of
-from offchain.roles.replay import Opening, Record, pair
-from offchain.roles.spans import SUM_FAN, pieces
 
 WORD: Final = 0xFFFFFFFF
 SIGN: Final = 0x80000000

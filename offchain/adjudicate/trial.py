@@ -20,17 +20,17 @@ from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import Wire
 from offchain.chain.transactions import SendOptions
 from offchain.commit.roots import state_root, state_tree
+from offchain.dispute.challenger import attack
+from offchain.dispute.defender import defend
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
+from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import ChainError
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Kind
-from offchain.roles.attack import attack
-from offchain.roles.defence import defend
-from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
-from offchain.roles.posting import Offer, post, terms_of
-from offchain.roles.replay import Ledger, Replay
-from offchain.roles.view import DisputeView, Status
+from offchain.market.view import DisputeView, Status
 from offchain.store.taskfile import Task
+from offchain.worker.posting import Offer, post, terms_of
 
 WEALTH: Final = 10_000 * COIN
 PRICE: Final = 1_000

@@ -17,7 +17,7 @@ from offchain.adjudicate.trial import LONG, PRICE, WEALTH, hand, wait
 from offchain.bench.alone import computing
 from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.client import SOLVER, Chain, GraphHeader
-from offchain.roles.posting import Offer, terms_of
+from offchain.worker.posting import Offer, terms_of
 
 TASKS: Final = 5
 CHECKPOINTS: Final = 3

@@ -18,14 +18,14 @@ from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.client import Chain
 from offchain.commit.roots import state_root
 from offchain.commit.trace import Trace
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
+from offchain.dispute.replay import Record
 from offchain.errors import OffchainError
 from offchain.exec.base import state_after
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind
 from offchain.job import Job
 from offchain.lower import compile as lower
-from offchain.roles.falsified import Falsehood, FalsifiedExecutor
-from offchain.roles.replay import Record
 
 DISPUTES: Final = 3
 BATCH: Final = 4

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from offchain.bench.jobs import job
 from offchain.bench.timing import Row, Settings, Watch, unwatched
+from offchain.dispute.replay import Ledger, Replay
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.lower import compile as lower
-from offchain.roles.replay import Ledger, Replay
 
 PAIRS: Final = 10
 BEFORE: Final = 2  # steps before the one that is measured, so that its state is no initial one

@@ -19,8 +19,8 @@ from offchain.chain.transactions import Sender, SendOptions
 from offchain.commit.roots import graph_counts, graph_tree
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.ir.graph import Graph
-from offchain.roles.actions import Move
-from offchain.roles.view import Status, TaskView, Terms
+from offchain.market.actions import Move
+from offchain.market.view import Status, TaskView, Terms
 
 SOLVER: Final = 1  # IWorkerRegistry's mask
 VERIFIER: Final = 2

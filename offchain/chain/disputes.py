@@ -10,7 +10,7 @@ from offchain.chain.abi import Event
 from offchain.commit.merkle import Position
 from offchain.errors import ChainUnavailable
 from offchain.ir.graph import CHUNK
-from offchain.roles.view import DisputeView, Phase, Reveal, TreeName
+from offchain.market.view import DisputeView, Phase, Reveal, TreeName
 
 MAX_CHILDREN: Final = 256
 MAX_SUMS: Final = 64

@@ -12,7 +12,7 @@ from offchain.chain.abi import Event
 from offchain.chain.client import BlockHead, Chain
 from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.errors import ChainError, ChainUnavailable
-from offchain.roles.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms
+from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms
 
 RANGE: Final = 2_000  # blocks in one question for events; halved where a node finds it too many
 FINISHED: Final = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})

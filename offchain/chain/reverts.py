@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from offchain.chain.abi import Entry, decode_values, known_errors, names
 from offchain.errors import ChainError
-from offchain.roles.view import Phase, Status, TreeName
+from offchain.market.view import Phase, Status, TreeName
 
 ENUMS: Final = {
     "enum ITaskMarket.Status": Status,

@@ -62,7 +62,7 @@ def run(
     if not speaks:
         return
     if output:
-        from offchain.roles.posting import save_model
+        from offchain.worker.posting import save_model
 
         save_model(output, training.task, training.arrays())
     _report(training, roots, seconds, output, as_json)

@@ -20,13 +20,13 @@ from offchain.commands.worker import Address
 from offchain.errors import BadInput
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
+from offchain.market.view import Status, TaskView
 from offchain.progress import watching
-from offchain.roles.posting import NoResult, Offer, follow, post, result, save_model, terms_of
-from offchain.roles.view import Status, TaskView
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import Task
 from offchain.store.tensorfile import check_writable
+from offchain.worker.posting import NoResult, Offer, follow, post, result, save_model, terms_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PATIENCE = 2.0  # seconds

@@ -16,10 +16,10 @@ from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
 from offchain.errors import BadInput, ChainUnavailable
 from offchain.exec.base import EXECUTORS
-from offchain.roles.display import LEVELS, Display, configure_logging
-from offchain.roles.options import WorkerOptions
 from offchain.roles.policy import Policy
-from offchain.roles.runner import Worker, executor_factory
+from offchain.worker.display import LEVELS, Display, configure_logging
+from offchain.worker.options import WorkerOptions
+from offchain.worker.runner import Worker, executor_factory
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from offchain.chain.abi import Event
 from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
-from offchain.roles.view import TaskView
+from offchain.market.view import TaskView
 
 VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 

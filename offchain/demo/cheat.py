@@ -9,11 +9,11 @@ import sys
 from typing import Any
 
 from offchain.commands.worker import worker
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
+from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
-from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
-from offchain.roles.replay import Ledger
-from offchain.roles.runner import Worker
-from offchain.roles.workshop import ExecutorFactory
+from offchain.worker.materials import ExecutorFactory
+from offchain.worker.runner import Worker
 
 
 def cheating(falsehood: Falsehood) -> type[Worker]:

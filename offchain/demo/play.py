@@ -18,10 +18,10 @@ from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.ir.graph import Kind
 from offchain.job import load
 from offchain.lower import compile as lower
+from offchain.market.view import Status, TaskView
 from offchain.progress import bars
-from offchain.roles.posting import FINISHED
-from offchain.roles.view import Status, TaskView
 from offchain.store.taskfile import Task
+from offchain.worker.posting import FINISHED
 
 PRICE: Final = 100  # tokens
 OFFER: Final = [

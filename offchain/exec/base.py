@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
     "reference": ("offchain.exec.reference", "ReferenceExecutor"),
-    "torch": ("offchain.exec.torch_", "TorchExecutor"),
+    "torch": ("offchain.exec.eager.executor", "TorchExecutor"),
     "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
 }
 _FUSED_ON_CUDA: Final = ("offchain.exec.cuda.executor", "CudaExecutor")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offchain.exec.base import Tensors, state_after
-from offchain.exec.memory import memory_for, memory_of
+from offchain.exec.plan.memory import memory_for, memory_of
 from offchain.ir.arrays import Array, canonical, numpy_dtype
 from offchain.ir.graph import Graph, Kind, Node, Source, View
 from offchain.ir.primitives import DType, Op

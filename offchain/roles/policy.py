@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from offchain.roles.view import Terms
+from offchain.market.view import Terms
 
 
 @dataclass(frozen=True, slots=True)

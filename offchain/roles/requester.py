@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from offchain.roles.actions import Action, Award, Stall
-from offchain.roles.view import ChainView, Status, TaskView
+from offchain.market.actions import Action, Award, Stall
+from offchain.market.view import ChainView, Status, TaskView
 
 
 def decide(view: ChainView) -> list[Action]:

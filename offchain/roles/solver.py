@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from offchain.roles.actions import Action, Award, Bid, Collect, Commit, Defend, Fetch, Timeout, Train
-from offchain.roles.memory import Memory, TaskMemory
+from offchain.market.actions import Action, Award, Bid, Collect, Commit, Defend, Fetch, Timeout, Train
+from offchain.market.memory import Memory, TaskMemory
+from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.policy import Policy
-from offchain.roles.view import ChainView, DisputeView, Status, TaskView
 
 NOBODY = "0x" + "0" * 40
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
-from offchain.roles.actions import Action, Attack, Audit, Dismiss, Fetch, OpenDispute, Timeout
-from offchain.roles.memory import Memory, TaskMemory
+from offchain.market.actions import Action, Attack, Audit, Dismiss, Fetch, OpenDispute, Timeout
+from offchain.market.memory import Memory, TaskMemory
+from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.policy import Policy
-from offchain.roles.view import ChainView, DisputeView, Status, TaskView
 
 
 def decide(view: ChainView, memory: Memory, policy: Policy, secret: bytes) -> list[Action]:

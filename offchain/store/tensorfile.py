@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from offchain.errors import BadBlob, BadInput
-from offchain.exec.memory import memory_for
+from offchain.exec.plan.memory import memory_for
 from offchain.ir.arrays import Array, is_canonical
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType

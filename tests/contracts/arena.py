@@ -14,10 +14,10 @@ from web3.logs import DISCARD
 from offchain.chain.deployment import Parameters, deploy, load_artifact
 from offchain.commit.merkle import Position, Tree, depth
 from offchain.commit.roots import graph_root
+from offchain.dispute.replay import pair
 from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Kind, Source
-from offchain.roles.replay import pair
 from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
 from tests.reverts import reverts
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from offchain.progress import bars, unwatched, watching
-from offchain.roles.display import Display
+from offchain.worker.display import Display
 
 
 def screen(terminal: bool) -> tuple[Console, StringIO]:

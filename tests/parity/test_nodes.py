@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web3.contract import Contract
 
+from offchain.dispute.replay import pair
 from offchain.exec import make_executor, reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind, Node
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
-from offchain.roles.replay import pair
 from tests.evidence import Evidence, Prover, call
 from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
 

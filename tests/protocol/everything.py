@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from offchain.commit.roots import graph_root, state_root, tensor_root
+from offchain.dispute.replay import Ledger
 from offchain.exec import make_executor
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
-from offchain.roles.replay import Ledger
 
 F32, I32 = DType.F32, DType.I32
 STEPS: Final = 8

@@ -15,12 +15,12 @@ from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking
 from offchain.chain.transactions import MAX_GAS, Mined
-from offchain.roles.actions import Move
-from offchain.roles.attack import NothingWrong, attack
-from offchain.roles.defence import defend
-from offchain.roles.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
-from offchain.roles.replay import Replay
-from offchain.roles.view import DisputeView
+from offchain.dispute.challenger import NothingWrong, attack
+from offchain.dispute.defender import defend
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
+from offchain.dispute.replay import Replay
+from offchain.market.actions import Move
+from offchain.market.view import DisputeView
 from tests.protocol.everything import Work
 
 Strategy = Callable[[DisputeView], Move | None]  # None: says nothing, and loses by its clock

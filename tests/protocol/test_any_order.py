@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from offchain.chain.reverts import Reverted
-from offchain.roles.falsified import Falsehood
-from offchain.roles.view import DisputeView, Status
+from offchain.dispute.falsified import Falsehood
+from offchain.market.view import DisputeView, Status
 from tests.protocol.conftest import NAMES, Arena
 from tests.protocol.everything import STEPS, everything
 from tests.protocol.players import Mind

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from offchain.dispute.falsified import Falsehood
 from offchain.exec import reference
-from offchain.roles.falsified import Falsehood
-from offchain.roles.view import Status
+from offchain.market.view import Status
 from tests.protocol.conftest import BOND, PRICE, Arena, GasBook
 from tests.protocol.everything import BIG, INTERVAL, everything
 from tests.protocol.players import Mind, play, silent

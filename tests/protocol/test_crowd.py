@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from offchain.chain.reverts import Reverted
-from offchain.roles.falsified import Falsehood
-from offchain.roles.view import Status
+from offchain.dispute.falsified import Falsehood
+from offchain.market.view import Status
 from tests.protocol.conftest import BOND, PRICE, Arena
 from tests.protocol.everything import INTERVAL, everything
 from tests.protocol.players import CONCEDE, Mind, Strategy, silent

@@ -6,10 +6,10 @@ import pytest
 
 from offchain.commit.merkle import Tree
 from offchain.commit.trace import Trace
+from offchain.dispute.falsified import Falsehood
+from offchain.dispute.replay import Record, Replay
 from offchain.exec.base import state_after
 from offchain.ir.arrays import Array
-from offchain.roles.falsified import Falsehood
-from offchain.roles.replay import Record, Replay
 from tests.protocol.conftest import Arena, GasBook
 from tests.protocol.everything import INTERVAL, LONG_INTERVAL, SLOTS
 from tests.protocol.players import Mind, Played

@@ -10,13 +10,13 @@ import pytest
 from offchain.chain.abi import interface
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking
+from offchain.dispute.challenger import DEMAND, known
+from offchain.dispute.falsified import Falsehood
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
-from offchain.roles.actions import Move
-from offchain.roles.attack import DEMAND, known
-from offchain.roles.falsified import Falsehood
-from offchain.roles.view import DisputeView, Phase, Status, TreeName
+from offchain.market.actions import Move
+from offchain.market.view import DisputeView, Phase, Status, TreeName
 from tests.protocol.conftest import BOND, Arena, GasBook
 from tests.protocol.everything import INTERVAL, SLOTS, everything
 from tests.protocol.players import CONCEDE, Mind, Played, Player, Strategy, arguments

@@ -18,9 +18,9 @@ from offchain.exec.cuda.kernel import Kernel, Launch, prepare, require_triton
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.distributed import Group
-from offchain.exec.memory import Held, arena, memory_for
-from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
-from offchain.exec.shards import share, whole
+from offchain.exec.plan.memory import Held, arena, memory_for
+from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
+from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source, TensorSpec
 from offchain.progress import Count, unwatched

@@ -25,10 +25,10 @@ from offchain.exec.cuda.together import LOWEST, CudaBucket, column_of, dense
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.fused.products import product_of
 from offchain.exec.fused.reductions import scatters_rows
-from offchain.exec.pieces import cuts
-from offchain.exec.planning import STEP, Buffer, Planner, Tensor, Within, aligned
-from offchain.exec.shards import Joined, Share
-from offchain.exec.together import from_keys
+from offchain.exec.plan.pieces import cuts
+from offchain.exec.plan.planning import STEP, Buffer, Planner, Tensor, Within, aligned
+from offchain.exec.plan.shards import Joined, Share
+from offchain.exec.plan.together import from_keys
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, View
 

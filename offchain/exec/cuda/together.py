@@ -13,8 +13,8 @@ from offchain.exec.cuda.kernel import Fill
 from offchain.exec.cuda.reductions import max_kernel, scatter_kernel, top_kernel, total_kernel
 from offchain.exec.fused.products import Product
 from offchain.exec.fused.reductions import scatters_rows
-from offchain.exec.planning import Buffer, Tensor
-from offchain.exec.together import Bucket, Rounding
+from offchain.exec.plan.planning import Buffer, Tensor
+from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType

@@ -20,7 +20,7 @@ from offchain.exec.fused.blas import REPEATS, TRY, Blas, fastest
 from offchain.exec.fused.digits import FEATURES, dot_kernel
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits, lying
 from offchain.exec.fused.products import SINGLE_BITS, product_of
-from offchain.exec.planning import ALIGN
+from offchain.exec.plan.planning import ALIGN
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
 from offchain.native.jit import ENTRY, compiler

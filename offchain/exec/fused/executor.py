@@ -17,9 +17,9 @@ from offchain.exec.distributed import Group
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.outputs import COPY, Batch, batches, copying
 from offchain.exec.fused.planner import FusedPlanner
-from offchain.exec.memory import Held, arena, memory_for
-from offchain.exec.planning import ALIGN, STEP, Buffer, Call, Given, Join, Tensor, Within
-from offchain.exec.shards import share, whole
+from offchain.exec.plan.memory import Held, arena, memory_for
+from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Tensor, Within
+from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from offchain.exec.memory import memory_for, memory_of
+from offchain.exec.plan.memory import memory_for, memory_of
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Node
 from offchain.native.builder import Builder

@@ -21,9 +21,9 @@ from offchain.exec.fused.reductions import (
     sum_kernel,
 )
 from offchain.exec.fused.together import FusedBucket
-from offchain.exec.pieces import cuts
-from offchain.exec.planning import STEP, Buffer, Planner, Tensor
-from offchain.exec.shards import Joined, Share
+from offchain.exec.plan.pieces import cuts
+from offchain.exec.plan.planning import STEP, Buffer, Planner, Tensor
+from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Kind, Node, View
 from offchain.native.kernel import Kernel
 

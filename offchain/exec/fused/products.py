@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
+from offchain.exec.eager.views import steps
 from offchain.exec.fused.blas import Blas
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.tile import Tile, without
-from offchain.exec.torch_views import steps
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
 from offchain.ir.primitives import DType

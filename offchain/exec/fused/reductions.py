@@ -6,11 +6,11 @@ from dataclasses import replace
 from math import prod
 from typing import Final
 
+from offchain.exec.eager.views import steps
 from offchain.exec.fused.ir import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import product_kernel
 from offchain.exec.fused.tile import Scales, Tile, without
-from offchain.exec.torch_views import steps
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType

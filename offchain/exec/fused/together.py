@@ -18,8 +18,8 @@ from offchain.exec.fused.reductions import (
     scatters_rows,
     sum_kernel,
 )
-from offchain.exec.planning import STEP, Tensor
-from offchain.exec.together import Bucket, Rounding
+from offchain.exec.plan.planning import STEP, Tensor
+from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.primitives import DType
 from offchain.native.kernel import Kernel

@@ -1,0 +1,1 @@
+"""Both players of a dispute, and the replays that they move by."""

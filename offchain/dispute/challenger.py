@@ -1,0 +1,188 @@
+"""The challenger's side of a dispute: name the first wrong thing among what the solver revealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from offchain.commit.merkle import Tree
+from offchain.dispute.replay import Opening, Record, Replay
+from offchain.dispute.spans import STEP_FAN, SUM_FAN, pieces
+from offchain.exec import reference
+from offchain.ir.encoding import encode_node, encode_slot
+from offchain.ir.graph import CHUNK, Kind, Node, Source
+from offchain.ir.primitives import DType
+from offchain.market.actions import Move
+from offchain.market.view import DisputeView, Phase, Reveal, TreeName
+
+DEMAND: Final = 0xFFFFFFFF  # DisputeGame.DEMAND
+
+
+class NothingWrong(Exception):
+    """What the solver revealed is what this player computes: there is nothing to name. Concede."""
+
+
+def attack(view: DisputeView, replay: Replay) -> Move:
+    """The challenger's move in a phase that is its own. Raises NothingWrong."""
+    if view.phase is Phase.NAME_STEP:
+        return _name_step(view, replay)
+    return _NAMES[view.phase](view, replay.step(view.lo))
+
+
+def first_difference(theirs: Sequence[object], mine: Sequence[object]) -> int | None:
+    """Index of the first unequal pair; None where all are equal."""
+    return next((i for i, pair in enumerate(zip(theirs, mine, strict=True)) if pair[0] != pair[1]), None)
+
+
+def _name_step(view: DisputeView, replay: Replay) -> Move:
+    ends = [hi for _, hi in pieces(view.lo, view.hi, STEP_FAN)]
+    roots = view.step_roots
+    i = first_difference(roots, replay.roots(ends))
+    if i is None:
+        raise NothingWrong
+    tree = Tree(roots)
+    before = (roots[i - 1], tree.proof(i - 1)) if i else (bytes(32), [])
+    return Move("nameStep", (i, *before, roots[i], tree.proof(i)))
+
+
+def _name_trace(view: DisputeView, record: Record) -> Move:
+    for name, mine in ((TreeName.NODES, record.trace.nodes), (TreeName.SLOTS, record.trace.slots)):
+        reveal = _last(view, name)
+        if list(reveal.children) != mine.reveal(reveal.position):
+            return _name_below(view, record, reveal, mine)
+    raise NothingWrong
+
+
+def _name_child(view: DisputeView, record: Record) -> Move:
+    mine = {
+        TreeName.NODES: lambda: record.trace.nodes,
+        TreeName.SLOTS: lambda: record.trace.slots,
+        TreeName.CHUNKS: lambda: record.trace.tensor(view.node).tree,
+    }[view.tree]()
+    return _name_below(view, record, _last(view, view.tree), mine)
+
+
+def _name_below(view: DisputeView, record: Record, reveal: Reveal, mine: Tree) -> Move:
+    """Name the first wrong one of the last revealed children: a leaf, or a subtree to look into."""
+    first = first_difference(reveal.children, mine.reveal(reveal.position))
+    if first is None:
+        raise NothingWrong
+    child = reveal.position.child(reveal.position.children().start + first)
+    proof = known(mine, view, reveal.tree).proof(child.index, child.level, reveal.position.level - child.level)
+    if child.level:
+        return Move("nameSubtree", (int(reveal.tree), child.index, reveal.children[first], proof))
+    return _LEAVES[reveal.tree](view, record, child.index, reveal.children[first], proof)
+
+
+def _name_node(view: DisputeView, record: Record, n: int, root: bytes, proof: list[bytes]) -> Move:
+    ledger = record.ledger
+    return Move("nameNode", (n, root, proof, encode_node(ledger.graph.nodes[n]), ledger.tree.proof(n)))
+
+
+def _name_slot(view: DisputeView, record: Record, s: int, root: bytes, proof: list[bytes]) -> Move:
+    ledger, slot = record.ledger, record.ledger.graph.slots[s]
+    tree = record.trace.nodes if slot.source is Source.NODE else record.before
+    encoding_proof = ledger.tree.proof(ledger.leaf(Source.STATE, s))
+    source = (tree.leaves[slot.index], tree.proof(slot.index))
+    return Move("nameSlot", (s, root, proof, encode_slot(slot), encoding_proof, *source))
+
+
+def _name_chunk(view: DisputeView, record: Record, index: int, leaf: bytes, proof: list[bytes]) -> Move:
+    return Move("nameChunk", (index, leaf, proof))
+
+
+def _name_element(view: DisputeView, record: Record) -> Move:
+    node = record.ledger.graph.nodes[view.node]
+    mine = np.frombuffer(record.trace.tensor(view.node).chunk(view.position.index), "<u4")
+    theirs = np.frombuffer(view.chunk, "<u4")
+    different = np.flatnonzero(mine != theirs)
+    if not len(different):
+        raise NothingWrong
+    element = view.position.index * CHUNK + int(different[0])
+    k, openings = 0, list[Opening]()
+    if element < node.length:
+        k, openings = _case(view, record, node, element, int(theirs[different[0]]))
+    return Move("nameElement", (element, view.chunk, encode_node(node), k, openings))
+
+
+def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
+    """k and the openings that make the case against a claimed word: none where the solver must answer."""
+    if node.kind in reference.SCALED:
+        return 0, []
+    if node.kind in (Kind.MAP, Kind.GATHER):
+        return 0, _open(view, record, element, 0)
+    keys = reference.extremum_keys(node, record.sources(node), element)
+    word = np.array([claimed], np.uint32)
+    claimed_key = int(reference.key(word.view(np.float32 if node.dtype is DType.F32 else np.int32))[0])
+    k = int(keys.argmax())
+    return (k, _open(view, record, element, k)) if int(keys[k]) > claimed_key else (DEMAND, [])
+
+
+def _name_sum(view: DisputeView, record: Record) -> Move:
+    return _name_exponent(view, record) or _name_piece(view, record)
+
+
+def _name_exponent(view: DisputeView, record: Record) -> Move | None:
+    """Partial sums say something only of the exponents that they were scaled by: a false one falls first."""
+    mine = record.exponents(view.node, view.element)
+    operand = first_difference(view.exponents[: len(mine)], mine)
+    if operand is None:
+        return None
+    node = record.ledger.graph.nodes[view.node]
+    k, openings = DEMAND, list[Opening]()
+    if mine[operand] > view.exponents[operand]:
+        k = int(reference.exponent_keys(node, record.sources(node), view.element, operand).argmax())
+        openings = _open(view, record, view.element, k, (operand,))
+    return Move("nameExponent", (operand, k, encode_node(node), openings))
+
+
+def _name_piece(view: DisputeView, record: Record) -> Move:
+    node = record.ledger.graph.nodes[view.node]
+    terms = record.terms(view.node, view.element)
+    parts = pieces(*view.segment, SUM_FAN)
+    i = first_difference(view.sums, [int(terms[a:b].sum()) for a, b in parts])
+    if i is None:
+        raise NothingWrong
+    (a, b), sums = parts[i], list(view.sums)
+    if b - a > 1:
+        return Move("nameSum", (i, sums))
+    openings = _open(view, record, view.element, a)
+    return Move("proveTerm", (i, sums, encode_node(node), openings))
+
+
+def _open(
+    view: DisputeView, record: Record, element: int, k: int, positions: tuple[int, ...] | None = None
+) -> list[Opening]:
+    nodes = known(record.trace.nodes, view, TreeName.NODES)
+    return record.open_inputs(nodes, view.node, element, k, positions)
+
+
+def known(mine: Tree, view: DisputeView, name: TreeName) -> Tree:
+    """What the challenger knows of the solver's tree: its own hashes left of the path, revealed ones on it."""
+    tree = mine
+    for reveal in _reveals(view, name):
+        tree = tree.revealed(reveal.position, reveal.children)
+    return tree
+
+
+def _reveals(view: DisputeView, name: TreeName) -> Iterable[Reveal]:
+    return (reveal for reveal in view.reveals if reveal.tree is name)
+
+
+def _last(view: DisputeView, name: TreeName) -> Reveal:
+    return list(_reveals(view, name))[-1]
+
+
+_NAMES: Final[dict[Phase, Callable[[DisputeView, Record], Move]]] = {
+    Phase.NAME_TRACE: _name_trace,
+    Phase.NAME_CHILD: _name_child,
+    Phase.NAME_ELEMENT: _name_element,
+    Phase.NAME_SUM: _name_sum,
+}
+_LEAVES: Final[dict[TreeName, Callable[[DisputeView, Record, int, bytes, list[bytes]], Move]]] = {
+    TreeName.NODES: _name_node,
+    TreeName.SLOTS: _name_slot,
+    TreeName.CHUNKS: _name_chunk,
+}

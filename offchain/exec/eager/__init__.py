@@ -1,0 +1,1 @@
+"""The executor on torch's own operations, one after the other."""

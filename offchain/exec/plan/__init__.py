@@ -1,0 +1,1 @@
+"""What is planned before a step runs, for whichever backend launches it."""

@@ -1,0 +1,182 @@
+"""What is done in a step, in order, over tensors whose places are fixed ahead; and what all planners of it do alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final, Generic, TypeVar
+
+import torch
+
+from offchain.exec.plan.shards import Joined, Share
+from offchain.ir.graph import Graph, Input, Node, Source
+
+K = TypeVar("K")
+ALIGN: Final = 64
+
+
+@dataclass
+class Buffer:
+    """Memory between two calls of a step: `first` writes it, `last` is the last to read it. `place` is in the arena."""
+
+    bytes: int
+    first: int
+    last: int
+    place: int = -1
+
+
+@dataclass(frozen=True)
+class Given:
+    """A tensor from outside the arena: of the state before, a dataset, a constant, or (source NODE) a node's output
+    that the state after holds."""
+
+    source: Source
+    index: int
+
+
+@dataclass(frozen=True)
+class Within:
+    """A tensor that lies in a buffer with others."""
+
+    buffer: Buffer
+    offset: int
+
+
+STEP: Final = Given(Source.CONST, -1)
+Tensor = Buffer | Within | Given
+
+
+@dataclass(frozen=True)
+class Call(Generic[K]):
+    """One kernel over its tensors."""
+
+    kernel: K
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Join:
+    """A buffer that all processes bring to the same: the greatest of each number, or their sums."""
+
+    buffer: Buffer
+    dtype: torch.dtype
+    greatest: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of the arena that are there for a node: for its output, or for what is made on the way to it."""
+
+    bytes: int
+    node: int
+    output: bool
+
+
+@dataclass
+class Plan(Generic[K]):
+    """Calls in order; `ends[n]` is how many calls are done when node n is. `outputs[n]` is where its output lies."""
+
+    calls: list[Call[K] | Join] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    arena: int = 0
+    largest: Part = Part(0, 0, True)
+
+
+class Planner(ABC, Generic[K]):
+    """Where outputs lie, and from which call to which a buffer lives. What a node takes, heirs say."""
+
+    def __init__(self, share: Share) -> None:
+        self.graph: Graph = share.graph
+        self.plan: Plan[K] = Plan()
+        self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
+        self.node = 0  # that is being planned
+        self._joined = share.joined
+        self._buffers: list[Buffer] = []
+        self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
+
+    def make(self) -> Plan[K]:
+        numbers = range(len(self.graph.nodes))
+        for bucket, these in groupby(numbers, lambda n: None if (how := self._joined[n]) is None else how.bucket):
+            if bucket is not None:
+                self.together({n: how for n in these if (how := self._joined[n])})
+                continue
+            for n in these:
+                self.node = n
+                self.alone(self.graph.nodes[n], self.output(n))
+                self.plan.ends.append(len(self.plan.calls))
+        self.plan.arena = place(self._buffers)
+        return self.plan
+
+    @abstractmethod
+    def alone(self, node: Node, out: Tensor) -> None:
+        """Plans a node that needs no other process."""
+
+    @abstractmethod
+    def together(self, joined: Mapping[int, Joined]) -> None:
+        """Plans nodes that the processes make together, at the same time."""
+
+    def output(self, n: int) -> Tensor:
+        """Where the output of the next node, n, will lie."""
+        size = 4 * self.graph.nodes[n].length
+        self.plan.outputs.append(Given(Source.NODE, n) if n in self._kept else self.buffer(size, output=True))
+        return self.plan.outputs[-1]
+
+    def call(self, kernel: K, *tensors: Tensor) -> None:
+        self._touch(*tensors)
+        self.plan.calls.append(Call(kernel, tensors))
+
+    def join(self, buffer: Buffer, dtype: torch.dtype, greatest: bool) -> None:
+        self._touch(buffer)
+        self.plan.calls.append(Join(buffer, dtype, greatest))
+
+    def source(self, item: Input) -> Tensor:
+        return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
+
+    def buffer(self, size: int, output: bool = False) -> Buffer:
+        """Memory of so many bytes from the next call on, until the last that is given it."""
+        at = len(self.plan.calls)
+        self._buffers.append(Buffer(0, at, at))
+        self.within(self._buffers[-1], size, output)
+        return self._buffers[-1]
+
+    def within(self, buffer: Buffer, size: int, output: bool = False) -> Within:
+        """So many bytes more in a buffer, which is not placed yet."""
+        part = Within(buffer, buffer.bytes)
+        buffer.bytes += aligned(size)
+        if size > self.plan.largest.bytes:
+            self.plan.largest = Part(size, self.node, output)
+        return part
+
+    def _touch(self, *tensors: Tensor) -> None:
+        for tensor in tensors:
+            held = tensor.buffer if isinstance(tensor, Within) else tensor
+            if isinstance(held, Buffer):
+                held.last = len(self.plan.calls)
+
+
+def aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def place(buffers: Sequence[Buffer]) -> int:
+    """Gives every buffer a place such that those alive at the same time do not overlap; the arena's size in bytes.
+
+    The largest first, each at the lowest place that is free while it lives.
+    """
+    placed: list[Buffer] = []
+    size = 0
+    for buffer in sorted(buffers, key=lambda b: -b.bytes):
+        at = 0
+        for other in sorted(placed, key=lambda b: b.place):
+            if other.last < buffer.first or buffer.last < other.first:
+                continue
+            if at + buffer.bytes <= other.place:
+                break
+            at = max(at, other.place + other.bytes)
+        buffer.place = at
+        placed.append(buffer)
+        size = max(size, at + buffer.bytes)
+    return size

@@ -1,0 +1,1 @@
+"""The worker process: it looks, computes, acts, serves."""

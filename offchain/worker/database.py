@@ -1,0 +1,183 @@
+"""What a worker must not forget when it stops: SQLite, one file, every change durable before it is acted upon."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from offchain.errors import BadInput
+from offchain.market.memory import TaskMemory
+from offchain.market.view import TaskView, Terms
+
+MIGRATIONS: Final = (  # number n leads from version n to n+1
+    """
+    CREATE TABLE identity (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE tasks (
+        id INTEGER PRIMARY KEY, terms BLOB NOT NULL, fit INTEGER, failures INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE trained (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        checkpoint INTEGER NOT NULL, root BLOB NOT NULL, blob TEXT NOT NULL,
+        PRIMARY KEY (task, checkpoint)
+    ) STRICT;
+    CREATE TABLE audited (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        checkpoint INTEGER NOT NULL, claimed BLOB NOT NULL, is_right INTEGER NOT NULL,
+        PRIMARY KEY (task, checkpoint, claimed)
+    ) STRICT;
+    CREATE TABLE disputed (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        checkpoint INTEGER NOT NULL, claimed BLOB NOT NULL, dispute INTEGER NOT NULL,
+        PRIMARY KEY (task, checkpoint, claimed)
+    ) STRICT;
+    """,
+)
+BUSY: Final = 10.0  # seconds to wait for another process
+
+
+class BadDatabase(BadInput):
+    """The file is no database of this version, or belongs to another account or deployment."""
+
+
+class Database:
+    """One worker's memory.
+
+    Rows hang on a task's terms and on the roots that were on chain, so that what belongs to a chain that was
+    reorganised or started anew is never taken for the present.
+
+    Args:
+        path: of the file, made with its folder if it is not there.
+        identity: whose memory, of what (account, chain, contracts): must be the same in every run.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it will hold a secret
+            self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            self._prepare()
+            self._claim(path, identity)
+        except (sqlite3.Error, OSError) as error:
+            raise BadDatabase(f"{path}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def secret(self) -> bytes:
+        """32 random bytes, the same in every run."""
+        with self._change() as db:
+            db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
+
+    def memory(self, task: TaskView, disputed: Collection[int] = ()) -> TaskMemory:
+        """What is known of a task as it stands on chain now; `disputed`: checkpoints that the chain says I disputed."""
+        row = self._row("SELECT fit, failures FROM tasks WHERE id = ? AND terms = ?", task.id, digest(task.terms))
+        if row is None:
+            return TaskMemory(disputed=frozenset(disputed))
+        claimed = [point.root for point in task.checkpoints]
+        trained = self._rows("SELECT checkpoint, root FROM trained WHERE task = ?", task.id)
+        audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
+        recorded = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
+        return TaskMemory(
+            fit=None if row[0] is None else bool(row[0]),
+            trained=dict(trained),
+            audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
+            disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
+            failures=row[1],
+        )
+
+    def set_fit(self, task: TaskView, fit: bool) -> None:
+        with self._change() as db:
+            self._task(db, task)
+            db.execute("UPDATE tasks SET fit = ? WHERE id = ?", (fit, task.id))
+
+    def add_failure(self, task: TaskView) -> int:
+        """One more failed fetch; returns how many there were."""
+        with self._change() as db:
+            self._task(db, task)
+            query = "UPDATE tasks SET failures = failures + 1 WHERE id = ? RETURNING failures"
+            return int(db.execute(query, (task.id,)).fetchone()[0])
+
+    def add_trained(self, task: TaskView, checkpoint: int, root: bytes, blob: str) -> None:
+        with self._change() as db:
+            self._task(db, task)
+            db.execute("INSERT OR REPLACE INTO trained VALUES (?, ?, ?, ?)", (task.id, checkpoint, root, blob))
+
+    def trained_blobs(self, task: TaskView) -> dict[int, tuple[bytes, str]]:
+        """Checkpoint -> (root, name of the blob), by this worker."""
+        query = "SELECT checkpoint, root, blob FROM trained JOIN tasks ON task = id WHERE id = ? AND terms = ?"
+        return {k: (root, blob) for k, root, blob in self._rows(query, task.id, digest(task.terms))}
+
+    def add_audited(self, task: TaskView, checkpoint: int, right: bool) -> None:
+        """The verdict about the root that is on chain."""
+        with self._change() as db:
+            self._task(db, task)
+            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, right)
+            db.execute("INSERT OR REPLACE INTO audited VALUES (?, ?, ?, ?)", row)
+
+    def add_disputed(self, task: TaskView, checkpoint: int, dispute: int) -> None:
+        with self._change() as db:
+            self._task(db, task)
+            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, dispute)
+            db.execute("INSERT OR REPLACE INTO disputed VALUES (?, ?, ?, ?)", row)
+
+    def _task(self, db: sqlite3.Connection, task: TaskView) -> None:
+        """A row for the task; other terms under the same number mean that everything about it is void."""
+        db.execute("DELETE FROM tasks WHERE id = ? AND terms <> ?", (task.id, digest(task.terms)))
+        db.execute("INSERT OR IGNORE INTO tasks (id, terms) VALUES (?, ?)", (task.id, digest(task.terms)))
+
+    def _prepare(self) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            self._db.execute(f"PRAGMA {pragma}")
+        with self._change() as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise sqlite3.DatabaseError(f"made by a later version of this program ({version})")
+            for number in range(version, len(MIGRATIONS)):
+                for statement in MIGRATIONS[number].split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _claim(self, path: Path, identity: str) -> None:
+        with self._change() as db:
+            db.execute("INSERT OR IGNORE INTO identity VALUES ('identity', ?)", (identity.encode(),))
+            stored = bytes(db.execute("SELECT value FROM identity WHERE name = 'identity'").fetchone()[0]).decode()
+        if stored != identity:
+            self._db.close()
+            raise BadDatabase(f"{path}: is the memory of {stored}, not of {identity}; name another file")
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """All of the block's changes, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with closing(self._db.execute(query, values)) as cursor:
+            return cursor.fetchall()
+
+    def _row(self, query: str, *values: Any) -> Any:
+        rows = self._rows(query, *values)
+        return rows[0] if rows else None
+
+
+def digest(terms: Terms) -> bytes:
+    """Tells a task from another one that got the same number on another chain."""
+    return sha256(repr(terms).encode()).digest()

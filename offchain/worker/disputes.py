@@ -1,0 +1,109 @@
+"""A worker's part in disputes: opens them, moves in them, ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from offchain.chain.client import Chain, GraphHeader, Receipt
+from offchain.chain.reader import Reader
+from offchain.commit.roots import graph_counts
+from offchain.dispute.challenger import NothingWrong, attack
+from offchain.dispute.defender import defend
+from offchain.dispute.replay import Replay
+from offchain.market.actions import Move
+from offchain.market.view import ChainView, DisputeView, TaskView
+from offchain.worker.database import Database
+from offchain.worker.materials import Workshop
+from offchain.worker.work import Computing
+
+DOUBTS: Final = 3  # looks at the chain that must agree that there is nothing to name, before the bond is given up
+
+Tell = Callable[..., None]
+
+
+class Disputing:
+    """All disputes of one account. Each has a replay while it runs."""
+
+    def __init__(
+        self, chain: Chain, reader: Reader, workshop: Workshop, computing: Computing, db: Database, tell: Tell
+    ) -> None:
+        self._chain, self._reader, self._workshop = chain, reader, workshop
+        self._computing, self._db, self._tell = computing, db, tell
+        self._replays: dict[int, Replay] = {}
+        self._running: set[int] = set()
+        self._doubts: dict[int, int] = {}
+
+    def notice(self, view: ChainView) -> None:
+        """Tell of disputes that began or ended, and let go of what they needed."""
+        running = {d.id: d for d in view.disputes if view.me in (d.solver, d.challenger)}
+        for new in running.keys() - self._running:
+            d = running[new]
+            side = "solver" if d.solver == view.me else "challenger"
+            self._tell("dispute", dispute=new, task=d.task_id, checkpoint=d.checkpoint, side=side)
+        for over in self._running - running.keys():
+            self._replays.pop(over, None)
+            winner = self._reader.outcome(over)
+            self._tell("dispute over", dispute=over, won=winner == view.me, dismissed=winner == "")
+        self._running = set(running)
+
+    def open(self, task: TaskView, checkpoint: int) -> None:
+        """Challenge a checkpoint."""
+        opened = self._workshop.open(task)
+        if opened is None:
+            return
+        header = GraphHeader(*graph_counts(opened.task.graph), opened.ledger.tree.root)
+        dispute = self._chain.open(task.id, checkpoint, header)
+        self._db.add_disputed(task, checkpoint, dispute)
+        self._tell("challenged", task=task.id, checkpoint=checkpoint, dispute=dispute)
+
+    def defend(self, view: ChainView, dispute: DisputeView) -> None:
+        """The solver's next move."""
+        replay = self._replay(view, dispute)
+        if replay is not None:
+            self._move(dispute, defend(dispute, replay))
+
+    def attack(self, view: ChainView, dispute: DisputeView) -> None:
+        """The challenger's next move. Concedes only what it found again and again to be right."""
+        replay = self._replay(view, dispute)
+        if replay is None:
+            return
+        try:
+            move = attack(dispute, replay)
+        except NothingWrong:
+            self._doubt(dispute)
+        else:
+            self._move(dispute, move)
+
+    def end(self, verb: str, dispute_id: int, send: Callable[[int], Receipt]) -> None:
+        """Timeout, dismiss or enforce."""
+        receipt = send(dispute_id)
+        self._tell(verb, dispute=dispute_id, gas=receipt.gas_used)
+
+    def _move(self, dispute: DisputeView, move: Move) -> None:
+        receipt = self._chain.move(dispute.id, move)
+        self._doubts.pop(dispute.id, None)
+        shown: dict[str, Any] = {"lo": dispute.lo, "hi": dispute.hi, "gas": receipt.gas_used}
+        self._tell("move", dispute=dispute.id, phase=dispute.phase.name, function=move.function, **shown)
+
+    def _doubt(self, dispute: DisputeView) -> None:
+        """A node that hides events could make a right challenge look wrong: read everything again first."""
+        doubts = self._doubts[dispute.id] = self._doubts.get(dispute.id, 0) + 1
+        self._tell("nothing wrong", dispute=dispute.id, phase=dispute.phase.name, times=doubts)
+        self._reader.forget()
+        if doubts >= DOUBTS:
+            self.end("concede", dispute.id, self._chain.concede)
+
+    def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
+        """From the state before the disputed interval, or the nearest before; None while files are under way."""
+        if dispute.id not in self._replays:
+            task = view.task(dispute.task_id)
+            opened = self._workshop.open(task)
+            if opened is None:
+                return None
+            own = self._computing.own_roots(task)
+            start = self._workshop.start(task, opened, dispute.checkpoint, own)
+            if start is None:
+                return None
+            self._replays[dispute.id] = self._workshop.replay(opened, start)
+        return self._replays[dispute.id]

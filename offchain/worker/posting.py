@@ -1,0 +1,129 @@
+"""What a requester does: post a task, see it through to its end, fetch and check the trained state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from offchain.chain.client import Chain
+from offchain.chain.reader import Reader
+from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
+from offchain.ir.arrays import Array
+from offchain.market.actions import Action, Award, Stall
+from offchain.market.view import Status, TaskView, Terms
+from offchain.roles import requester
+from offchain.store.blobs import BlobStore
+from offchain.store.checkpoint import load_state
+from offchain.store.taskfile import Task
+from offchain.store.tensorfile import write
+from offchain.worker.materials import state_name
+
+FINISHED = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a requester offers for a task; money in the smallest unit, durations in seconds. None: the least allowed."""
+
+    max_price: int
+    stake: int | None = None
+    bond: int | None = None
+    bidding_time: int = 60
+    interval_time: int = 600
+    challenge_window: int = 600
+    clock: int = 600
+
+
+class NoResult(OffchainError):
+    """The task did not end in a trained model."""
+
+
+def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
+    """The terms to post. Raises BadTerms naming the field that the contracts would refuse."""
+    limits = chain.call("market", "limits")
+    terms = Terms(
+        graph_root=task.graph_root,
+        state_root=task.state_root,
+        steps=task.steps,
+        interval=task.interval,
+        max_price=offer.max_price,
+        stake=chain.required_stake(offer.max_price) if offer.stake is None else offer.stake,
+        bond=limits["bond"] if offer.bond is None else offer.bond,
+        bidding_time=offer.bidding_time,
+        interval_time=offer.interval_time,
+        challenge_window=offer.challenge_window,
+        clock=offer.clock,
+        uri=uri,
+    )
+    least = {
+        "bidding_time": limits["biddingTime"],
+        "interval_time": limits["intervalTime"],
+        "challenge_window": limits["challengeWindow"],
+        "clock": limits["clock"],
+        "bond": limits["bond"],
+        "stake": chain.required_stake(offer.max_price),
+        "max_price": 1,
+    }
+    for name, value in least.items():
+        if getattr(terms, name) < value:
+            raise BadTerms(f"terms: {name} is {getattr(terms, name)}; this deployment asks for {value} or more")
+    return terms
+
+
+def post(chain: Chain, terms: Terms) -> int:
+    """Lock the highest price (depositing what is missing from the wallet) and post; returns the task's id."""
+    missing = terms.max_price - chain.free()
+    if missing > 0:
+        if chain.balance() < missing:
+            raise BadTerms(f"terms: max_price is {terms.max_price}, but the account has {missing} too little")
+        chain.deposit(missing)
+    return chain.post(terms)
+
+
+def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[TaskView]:
+    """The task at every look, until it has ended; with `act`, award or stall it when that is due."""
+    reader = Reader(chain)
+    while True:
+        try:
+            chain.settle()
+            view = reader.read()
+            task = view.task(task_id)
+            yield task
+            if task.status in FINISHED:
+                return
+            if act:
+                _act(chain, task_id, requester.decide(view))
+        except ChainUnavailable:
+            pass  # it comes back, or the user stops us
+        time.sleep(poll)
+
+
+def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
+    verbs: dict[type, Callable[[int], object]] = {Award: chain.award, Stall: chain.stall}
+    for action in actions:
+        if isinstance(action, Award | Stall) and action.task_id == task_id:
+            with suppress(ChainError):  # somebody else was faster; the next look shows it
+                verbs[type(action)](task_id)
+
+
+def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Array]:
+    """The final state of a completed task, fetched from its solver and checked.
+
+    Raises NoResult, Unreachable, BadBlob.
+    """
+    view = Reader(chain).read().task(task_id)
+    if view.status is not Status.COMPLETED:
+        raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
+    final = view.checkpoints[-1]
+    path = blobs.fetch(final.uri, state_name(final.root), lambda file: load_state(file, task.graph, final.root))
+    return load_state(path, task.graph, final.root)
+
+
+def save_model(path: Path, task: Task, state: list[Array]) -> None:
+    """The trained parameters (for `load_state_dict`) and the metrics of the last interval (`log`)."""
+    tensors = task.parameter_arrays(state)
+    log = state[-1].reshape(task.graph.slots[-1].spec.shape)
+    write(path, {**tensors, "log": log}, {"metrics": ",".join(task.graph.metrics)})

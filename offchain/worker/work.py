@@ -1,0 +1,127 @@
+"""What a worker computes: it checks tasks, trains, audits, and remembers what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from offchain.commit.closing import Reached
+from offchain.errors import BadInput
+from offchain.market.memory import Memory
+from offchain.market.view import ChainView, Status, TaskView
+from offchain.store.blobs import Unreachable
+from offchain.worker.course import Course
+from offchain.worker.database import Database
+from offchain.worker.materials import Workshop, state_name
+from offchain.worker.options import WorkerOptions
+
+Tell = Callable[..., None]
+
+
+class Computing:
+    """Everything between a task file and a root. Results go into the database, from which roles decide."""
+
+    def __init__(self, workshop: Workshop, db: Database, options: WorkerOptions, tell: Tell) -> None:
+        self._workshop, self._db, self._options, self._tell = workshop, db, options, tell
+        self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
+        self._pruned: dict[int, int] = {}  # task -> checkpoints whose states were removed
+
+    def memory(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Memory:
+        """What roles may know beside the chain. `opened`: disputes of mine, by the chain, as (task, checkpoint)."""
+        return {task.id: self._db.memory(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
+
+    def fetch(self, task: TaskView) -> None:
+        """Have the task's file, check it, and remember the verdict. Raises Unreachable while it may still come."""
+        try:
+            opened = self._workshop.open(task)
+            if opened is None:
+                return
+            self._workshop.check_fit(task, opened)
+        except BadInput as error:
+            self._judge(task, False, str(error))
+        except Unreachable as error:
+            if self._db.add_failure(task) < self._options.max_failures:
+                raise
+            self._judge(task, False, str(error))
+        else:
+            self._judge(task, True, f"{opened.step_seconds:.3g} s a step")
+        if task.status is Status.BIDDING:
+            self._workshop.close_task(task.id)  # many are bid on, few are won
+
+    def _judge(self, task: TaskView, fit: bool, why: str) -> None:
+        self._db.set_fit(task, fit)
+        self._tell("fit" if fit else "unfit", task=task.id, why=why)
+
+    def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
+        """Work towards a checkpoint; False where there is nothing to compute yet."""
+        course = self._course("train", task, checkpoint)
+        if course is None:
+            return False
+        reached = course.work(seconds, lambda end: self._workshop.store(course.graph, end.state, end.tree))
+        self._tell("progress", task=task.id, purpose="train", steps=course.done, of=task.terms.steps)
+        if reached is not None:
+            self._db.add_trained(task, reached.checkpoint, reached.root, state_name(reached.root))
+            self._tell("trained", task=task.id, checkpoint=reached.checkpoint, root=reached.root)
+        return True
+
+    def audit(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
+        """Replay towards a checkpoint, and judge it and those on the way; False as `train`."""
+        course = self._course("audit", task, checkpoint)
+        if course is None:
+            return False
+
+        def keep(end: Reached) -> None:
+            if end.root == task.checkpoints[end.checkpoint].root:
+                self._workshop.store(course.graph, end.state, end.tree)
+
+        reached = course.work(seconds, keep)
+        self._tell("progress", task=task.id, purpose="audit", steps=course.done, of=task.terms.steps)
+        if reached is not None:
+            self._verdict(task, course, reached)
+        return True
+
+    def _verdict(self, task: TaskView, course: Course, reached: Reached) -> None:
+        k, claimed = reached.checkpoint, task.checkpoints[reached.checkpoint].root
+        right = reached.root == claimed
+        self._db.add_audited(task, k, right)
+        self._tell("audited", task=task.id, checkpoint=k, right=right, claimed=claimed, computed=reached.root)
+        if right:
+            return
+        self._courses.pop(("audit", task.id), None)
+        if k < course.target:
+            # From here on the solver's states are known to nobody but the solver, who does not show them. What it
+            # committed next cannot be judged, only the first wrong one can be challenged.
+            self._db.add_audited(task, course.target, True)
+            self._tell("not judged", task=task.id, checkpoint=course.target, why="the state before it is withheld")
+
+    def _course(self, purpose: str, task: TaskView, checkpoint: int) -> Course | None:
+        """The course that leads to a checkpoint, begun if need be; None while files for it are under way."""
+        course = self._courses.get((purpose, task.id))
+        if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
+            course.target = checkpoint
+            return course
+        opened = self._workshop.open(task)
+        if opened is None:
+            return None
+        start = self._workshop.start(task, opened, checkpoint, self.own_roots(task))
+        if start is None:
+            return None
+        course = Course(opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
+        self._courses[purpose, task.id] = course
+        self._tell("computing", task=task.id, purpose=purpose, checkpoint=checkpoint, from_step=course.done)
+        return course
+
+    def own_roots(self, task: TaskView) -> dict[int, bytes]:
+        return {k: root for k, (root, _) in self._db.trained_blobs(task).items()}
+
+    def tidy(self, view: ChainView) -> None:
+        """Let go of what no task needs any more: memory of those that are over, states that are final and paid for."""
+        for task in view.tasks:
+            if task.status not in (Status.BIDDING, Status.TRAINING):
+                self._courses.pop(("train", task.id), None)
+                self._courses.pop(("audit", task.id), None)
+                self._workshop.close_task(task.id)
+            first = max(task.paid - 1, 0)  # the last final state: the next interval, or the requester, starts from it
+            pruned = self._pruned.get(task.id, 0)
+            if first > pruned:
+                self._workshop.forget_states([point.root for point in task.checkpoints[pruned:first]])
+                self._pruned[task.id] = first

@@ -1,0 +1,296 @@
+"""`offchain run`, `offchain task build|inspect`: what they print, and what they refuse in one line, writing nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from offchain import cli
+from offchain.commands.plot import curve
+from offchain.errors import BadInput
+from offchain.exec.base import EXECUTORS
+from offchain.ir.encoding import encode_graph
+from offchain.job import Job
+from offchain.lower import compile as lower
+from offchain.store.taskfile import Task
+from offchain.training import Training
+from tests.offchain.commands.test_cli import JOB, run
+
+Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
+
+
+def a_job(lr: float = 0.1) -> Job:
+    def in_turn(t: Tensor) -> Tensor:
+        return (torch.arange(4, dtype=torch.int32) + t * 4) % 32
+
+    x = torch.linspace(-1, 1, 96).reshape(32, 3)
+    torch.manual_seed(0)
+    return Job(
+        model=nn.Linear(3, 2),
+        loss=lambda model, batch: nn.functional.mse_loss(model(batch["x"]), batch["y"]),
+        optimizer=(torch.optim.SGD, {"lr": lr}),
+        dataset={"x": x, "y": x[:, :2] * 2},
+        batch_size=4,
+        steps=9,
+        interval=3,
+        order=in_turn,
+        metrics={"bias": lambda model, batch: model.bias.abs().sum()},
+        name="line",
+    )
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    """The job, trained to its end in Python."""
+    training = Training(a_job(), threads=1)
+    training.run()
+    return training
+
+
+@pytest.fixture(scope="module")
+def file(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its task file, alone in a folder."""
+    path = tmp_path_factory.mktemp("task") / "line.task"
+    training.save(path)
+    return path
+
+
+def refusal(capsys: Capture, monkeypatch: Patch, *args: str) -> str:
+    """The one line on stderr with which a command refuses; nothing else is printed."""
+    code, out, err = run(capsys, monkeypatch, *args)
+    assert (code, out, err.count("\n")) == (2, "", 1), (code, out, err)
+    assert err.startswith("error: ")
+    return err
+
+
+# --- offchain run
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_run_prints_losses_roots_and_metrics(
+    file: Path, training: Training, executor: str, capsys: Capture, monkeypatch: Patch
+) -> None:
+    code, out, err = run(capsys, monkeypatch, "run", str(file), "--executor", executor, "--threads", "1", "--json")
+    told = json.loads(out)
+    assert (code, err, told["steps"]) == (0, "", 9)
+    assert told["state_roots"] == [root.hex() for root in training.state_roots]
+    assert len(told["state_roots"]) == 3
+    assert told["loss"] == told["metrics"]["loss"] == training.losses
+    assert told["metrics"] == training.metrics
+    assert told["seconds"] > 0
+    assert torch.get_num_threads() >= 1
+
+
+def test_run_stops_in_the_middle_of_an_interval(
+    file: Path, training: Training, capsys: Capture, monkeypatch: Patch
+) -> None:
+    code, out, _ = run(capsys, monkeypatch, "run", str(file), "--steps", "5", "--json")
+    told = json.loads(out)
+    assert (code, told["steps"]) == (0, 5)
+    assert told["loss"] == training.losses[:5]
+    assert told["state_roots"] == [training.state_roots[0].hex()]
+
+
+def test_run_shows_a_table_a_curve_and_writes_the_model(
+    file: Path, training: Training, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    model = tmp_path / "model.safetensors"
+    code, out, _ = run(capsys, monkeypatch, "run", str(file), "-o", str(model))
+    assert code == 0
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert all(root.hex() in out for root in training.state_roots)
+    assert f"{training.losses[0]:.6g}" in out
+    assert f"{training.losses[-1]:.6g}" in out
+    assert "█" in out
+    assert list(tmp_path.iterdir()) == [model]
+    saved = load_file(model)
+    for name, value in training.state_dict().items():
+        assert np.array_equal(saved[name], value.numpy())
+
+
+def test_run_says_that_a_loss_is_not_finite(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    lower(a_job(lr=1e30)).save(tmp_path / "bad.task")
+    code, out, err = run(capsys, monkeypatch, "run", str(tmp_path / "bad.task"), "--json")
+    losses = json.loads(out)["loss"]
+    assert code == 0
+    assert losses[0] is not None
+    first = losses.index(None)
+    assert err.startswith(f"warning: the loss of step {first} is not finite")
+    code, out, _ = run(capsys, monkeypatch, "run", str(tmp_path / "bad.task"))
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--steps", "10"], "--steps 10: the task has 9"),
+        (["--device", "nowhere"], "device 'nowhere'"),
+        (["-o", "/nowhere/model.safetensors"], "cannot be written"),
+    ],
+)
+def test_run_refuses(file: Path, options: list[str], said: str, capsys: Capture, monkeypatch: Patch) -> None:
+    assert said in refusal(capsys, monkeypatch, "run", str(file), *options)
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_run_of_a_job_file_says_how_to_build_it(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    (tmp_path / "job.py").write_text("raise SystemExit('a worker must never run this')")
+    said = refusal(capsys, monkeypatch, "run", str(tmp_path / "job.py"))
+    assert f"offchain task build {tmp_path / 'job.py'} -o job.task" in said
+
+
+def test_run_explains_itself(capsys: Capture, monkeypatch: Patch) -> None:
+    code, out, _ = run(capsys, monkeypatch, "run", "--help")
+    assert code == 0
+    assert "Example:" in out
+
+
+# --- the curve
+
+
+def test_curve_falls_with_its_values_and_fits() -> None:
+    lines = curve([1 / (1 + i) for i in range(1000)])
+    assert max(map(len, lines)) <= 80
+    heights = [sum(line[12 + x] != " " for line in lines) for x in range(64)]
+    assert heights == sorted(heights, reverse=True)
+    assert (heights[0], heights[-1]) == (6, 1)
+
+
+def test_curve_of_odd_values() -> None:
+    assert curve([]) == curve([float("nan")]) == []
+    assert len(curve([2.0])) == 6
+    gap = [line[12:] for line in curve([1.0, float("inf"), 2.0])]
+    assert [line[1] for line in gap] == [" "] * 6
+
+
+# --- offchain task inspect
+
+
+def test_inspect_counts_everything(file: Path, training: Training, capsys: Capture, monkeypatch: Patch) -> None:
+    code, out, _ = run(capsys, monkeypatch, "task", "inspect", str(file), "--json")
+    told, task = json.loads(out), training.task
+    assert (code, told["steps"], told["interval"], told["nodes"]) == (0, 9, 3, len(task.graph.nodes))
+    assert sum(told["nodes_by_kind"].values()) == told["nodes"]
+    assert told["datasets"] == {"tensors": 2, "elements": 32 * 5, "bytes": 32 * 5 * 4}
+    assert told["state"]["elements"] == sum(array.size for array in task.state)
+    assert told["constants"]["bytes"] == sum(array.nbytes for array in task.constants)
+    assert told["graph_bytes"] == len(encode_graph(task.graph))
+    assert told["file_bytes"] == file.stat().st_size
+    assert told["parameters"] == 8
+    assert told["work_units_a_step"] > 0
+    code, out, _ = run(capsys, monkeypatch, "task", "inspect", str(file))
+    assert "2 tensors, 160 elements, 640 bytes" in out
+
+
+# --- files that are no tasks
+
+
+def test_what_is_no_task_is_refused(file: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    (tmp_path / "empty.task").write_bytes(b"")
+    (tmp_path / "text.task").write_text("not a task\n" * 50)
+    (tmp_path / "long.task").write_bytes(file.read_bytes() + b"\0" * 64)
+    for name in ("empty", "text", "long", "missing"):
+        for command in (["run"], ["task", "inspect"]):
+            assert f"{name}.task" in refusal(capsys, monkeypatch, *command, str(tmp_path / f"{name}.task"))
+
+
+def test_truncated_files_are_refused(file: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    whole, cut = file.read_bytes(), tmp_path / "cut.task"
+    for size in [*range(0, 16), *range(16, len(whole), len(whole) // 80), len(whole) - 1]:
+        cut.write_bytes(whole[:size])
+        refusal(capsys, monkeypatch, "task", "inspect", str(cut))
+    refusal(capsys, monkeypatch, "run", str(cut), "-o", str(tmp_path / "model.safetensors"))
+    assert list(tmp_path.iterdir()) == [cut]
+
+
+def test_altered_bytes_are_refused(file: Path, training: Training, tmp_path: Path) -> None:
+    """All but those that change nothing, such as the spelling of a space in the header."""
+    whole, path, draw = file.read_bytes(), tmp_path / "altered.task", random.Random(5)
+    refused = []
+    for _ in range(400):
+        at = draw.randrange(len(whole))
+        changed = whole[at] ^ draw.randrange(1, 256)
+        path.write_bytes(whole[:at] + bytes([changed]) + whole[at + 1 :])
+        try:
+            task = Task.load(path)
+        except BadInput as error:
+            refused.append(str(error))
+            continue
+        assert task.seal == training.task.seal, (at, changed)
+    assert len(refused) > 380
+    assert not any("\n" in line for line in refused)
+
+
+# --- offchain task build
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'model(batch["x"])',
+            'model(batch["x"] if batch["x"].sum() > 0 else -batch["x"])',
+            "depends on a tensor's value",
+        ),
+        ('model(batch["x"])', 'model(batch["x"]) * batch["x"].sum().item()', "depends on a tensor's value"),
+        ('model(batch["x"])', 'model(batch["x"].mul_(2))', "in-place tricks on inputs"),
+        ('"x": x,', '"x": x / 0,', "not finite"),
+        ('"x": x,', '"x": x.double(),', "float64; use float32"),
+        ('"x": x,', '"x": x.half(),', "float16; use float32"),
+        ("batch_size=4", "batch_size=33", "batch_size 33 is larger than the 32 rows"),
+        ("torch.optim.SGD", "torch.optim.LBFGS", "optimizer LBFGS; use one of"),
+        ('{"lr": 0.1}', '{"lr": -0.1}', "Invalid learning rate"),
+        ("import torch", "import torch, nothing_of_this_name", "nothing_of_this_name"),
+        ("import torch", "import torch; 1 / 0", "line 2: ZeroDivisionError"),
+        ("import torch", "def (", "SyntaxError"),
+    ],
+)
+def test_build_refuses(tmp_path: Path, old: str, new: str, said: str, capsys: Capture, monkeypatch: Patch) -> None:
+    job = tmp_path / "job.py"
+    assert old in JOB
+    job.write_text(JOB.replace(old, new, 1))
+    assert said in refusal(capsys, monkeypatch, "task", "build", str(job), "-o", str(tmp_path / "line.task"))
+    assert [path for path in tmp_path.iterdir() if path.name != "__pycache__"] == [job]
+
+
+def test_build_says_its_seconds_and_refuses_a_bad_place_first(
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    code, out, _ = run(capsys, monkeypatch, "task", "build", str(job), "-o", str(tmp_path / "a.task"), "--json")
+    assert code == 0
+    assert json.loads(out)["seconds"] > 0
+    job.write_text("raise SystemExit('must not run before the place is known to be good')")
+    place = str(tmp_path / "no" / "a.task")
+    assert "cannot be written" in refusal(capsys, monkeypatch, "task", "build", str(job), "-o", place)
+
+
+def test_a_build_that_fails_while_writing_leaves_nothing(
+    tmp_path: Path, training: Training, monkeypatch: Patch
+) -> None:
+    """A disk that is full after some bytes, as the operating system reports it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+        with pytest.raises(BadInput, match="cannot be written"):
+            training.save(tmp_path / "line.task")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_is_listed() -> None:
+    assert "run" in cli.COMMANDS
+    assert set(cli.COMMANDS) == set(cli.SUMMARIES)

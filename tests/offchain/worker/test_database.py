@@ -1,0 +1,114 @@
+"""The worker's memory outlives the worker, and never mistakes one chain for another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offchain.market.memory import TaskMemory
+from offchain.market.view import CheckpointView, Status, TaskView, Terms
+from offchain.worker.database import BadDatabase, Database
+
+TERMS = Terms(b"g" * 32, b"s" * 32, 30, 10, 100, 500, 50, 60, 60, 60, 60, "http://requester/task")
+POINTS = tuple(CheckpointView(bytes([k]) * 32, k, 0, "") for k in range(3))
+TASK = TaskView(4, TERMS, "0xRequester", "0xSolver", Status.TRAINING, 0, 0, 90, 0, POINTS)
+ROOT = b"r" * 32
+BLOB = ROOT.hex() + ".state"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker" / "memory.db"
+
+
+def test_everything_is_there_after_a_restart(path: Path) -> None:
+    with Database(path, "me") as db:
+        assert db.memory(TASK) == TaskMemory()
+        db.set_fit(TASK, True)
+        assert db.add_failure(TASK) == 1
+        assert db.add_failure(TASK) == 2
+        db.add_trained(TASK, 0, ROOT, BLOB)
+        db.add_audited(TASK, 1, False)
+        db.add_audited(TASK, 0, True)
+        db.add_disputed(TASK, 1, 7)
+        secret = db.secret()
+    with Database(path, "me") as db:
+        expected = TaskMemory(
+            fit=True, trained={0: ROOT}, audited={0: True, 1: False}, disputed=frozenset({1}), failures=2
+        )
+        assert db.memory(TASK) == expected
+        assert db.trained_blobs(TASK) == {0: (ROOT, BLOB)}
+        assert db.secret() == secret
+        assert len(secret) == 32
+
+
+def test_memory_of_other_terms_is_void(path: Path) -> None:
+    other = replace(TASK, terms=replace(TERMS, steps=40))
+    with Database(path, "me") as db:
+        db.set_fit(TASK, True)
+        db.add_trained(TASK, 0, ROOT, BLOB)
+        assert db.memory(other) == TaskMemory()
+        assert db.trained_blobs(other) == {}
+        db.set_fit(other, False)
+        assert db.memory(other) == TaskMemory(fit=False)
+        assert db.memory(TASK) == TaskMemory()
+
+
+def test_verdict_about_another_root_is_void(path: Path) -> None:
+    other = replace(TASK, checkpoints=(POINTS[0], replace(POINTS[1], root=ROOT)))
+    with Database(path, "me") as db:
+        db.add_audited(TASK, 1, False)
+        db.add_disputed(TASK, 1, 7)
+        assert db.memory(other) == TaskMemory()
+        assert db.memory(replace(TASK, checkpoints=())) == TaskMemory()
+        assert db.memory(TASK).audited == {1: False}
+
+
+def test_database_of_somebody_else_is_refused(path: Path) -> None:
+    Database(path, "me").__exit__(None, None, None)
+    with pytest.raises(BadDatabase, match=r"memory of me, not of you"):
+        Database(path, "you")
+
+
+def test_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"something else" * 100)
+    with pytest.raises(BadDatabase, match="not a database"):
+        Database(path, "me")
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_later_version_is_refused(path: Path) -> None:
+    Database(path, "me").__exit__(None, None, None)
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    with pytest.raises(BadDatabase, match="later version"):
+        Database(path, "me")
+
+
+def test_others_may_not_read_it(path: Path) -> None:
+    Database(path, "me").__exit__(None, None, None)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def die_in_the_middle(path: Path) -> None:
+    db = Database(path, "me")
+    db.set_fit(TASK, True)
+    with db._change() as raw:
+        raw.execute("UPDATE tasks SET fit = 0")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_in_the_middle_of_a_change(path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=die_in_the_middle, args=(path,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    with Database(path, "me") as db:
+        assert db.memory(TASK).fit is True

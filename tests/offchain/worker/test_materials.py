@@ -1,0 +1,140 @@
+"""What a worker opens: within its limits, never twice what was refused, and without holding up its loop."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offchain.dispute.replay import Ledger, Replay
+from offchain.errors import BadInput
+from offchain.exec.base import Executor, Limits
+from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.primitives import DType
+from offchain.market.view import Status, TaskView, Terms
+from offchain.store.blobs import BlobStore, FetchOptions
+from offchain.store.taskfile import Task
+from offchain.worker.materials import ExecutorFactory, Opened, Unfit, Workshop
+from offchain.worker.options import WorkerOptions
+from offchain.worker.runner import executor_factory
+from tests.contracts.runs import every_kind
+from tests.strategies import over_state
+
+F32 = DType.F32
+FILES = FetchOptions(schemes=frozenset({"file"}))
+
+
+def small() -> Task:
+    job = every_kind(6, 3)
+    return Task(job.graph, (), tuple(job.datasets), tuple(job.state), job.steps, "small")
+
+
+def spreading(rows: int = 1 << 9, extent: int = 1 << 18) -> Task:
+    """A product that reads an operand of half a gigabyte, or a quarter, from four elements."""
+    left = View(0, (Axis(1, 0, 2), Axis(0, 0, 4), Axis(0, 0, extent)))
+    right = View(0, (Axis(0, 0, rows), Axis(1, 0, 2), Axis(0, 0, extent)))
+    reads = tuple(Input(Source.STATE, 0, F32, 4, view) for view in (left, right))
+    case = over_state([Node(Kind.DOT, F32, (rows, 4), reads, extent, 2)], [np.ones(4, np.float32)])
+    return Task(case.graph, (), (), tuple(case.state), 1, "spreading")
+
+
+class Post:
+    """Tasks as the chain shows them, from files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+
+    def __call__(self, task: Task) -> TaskView:
+        self.count += 1
+        path = self.folder / f"{self.count}.task"
+        task.save(path)
+        roots = (task.graph_root, task.state_root)
+        terms = Terms(*roots, task.steps, task.interval, 1, 1, 1, 60, 60, 60, 60, f"file://{path}")
+        return TaskView(self.count, terms, "0xRequester", "0xSolver", Status.BIDDING, 0, 0, 1, 0, ())
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Post:
+    return Post(tmp_path)
+
+
+def workshop(folder: Path, executors: ExecutorFactory, **options: Any) -> Workshop:
+    return Workshop("me", BlobStore(folder / "blobs", None, FILES), executors, Replay, WorkerOptions(folder, **options))
+
+
+def opened(shop: Workshop, view: TaskView) -> Opened:
+    limit = time.monotonic() + 60
+    while (found := shop.open(view)) is None:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return found
+
+
+class Counting:
+    """The fused executor's factory, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, ledger: Ledger, limits: Limits) -> Executor[object]:
+        self.asked += 1
+        return executor_factory("fused")(ledger, limits)
+
+
+def test_a_task_is_opened_within_its_limits(post: Post, tmp_path: Path) -> None:
+    shop = workshop(tmp_path, executor_factory("fused"))
+    assert opened(shop, post(small())).step_seconds > 0
+
+
+def test_what_the_executor_has_beside_the_tensors_counts(post: Post, tmp_path: Path) -> None:
+    """Its tensors are 8 kB, an operand on the way hundreds of megabytes."""
+    factory = Counting()
+    shop, view = workshop(tmp_path, factory, max_memory=100_000_000), post(spreading())
+    for _ in range(2):
+        with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs .* MB for operands .*: a step may take 100 MB$"):
+            opened(shop, view)
+    assert factory.asked == 1  # it is not planned again with every look
+
+
+def test_kernels_count(post: Post, tmp_path: Path) -> None:
+    shop = workshop(tmp_path, executor_factory("fused"), max_kernels=2)
+    with pytest.raises(BadInput, match=r"^the graph needs \d+ kernels, of which 2 may be compiled$"):
+        opened(shop, post(small()))
+
+
+def test_a_task_that_found_too_little_memory_may_try_again_when_another_is_closed(post: Post, tmp_path: Path) -> None:
+    scarce = False
+
+    def factory(ledger: Ledger, limits: Limits) -> Executor[object]:
+        return executor_factory("fused")(ledger, Limits(memory=0) if scarce else limits)
+
+    shop, first, second = workshop(tmp_path, factory), post(small()), post(spreading(4, 4))
+    opened(shop, first)
+    scarce = True
+    with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs"):
+        opened(shop, second)
+    scarce = False
+    shop.close_task(second.id)  # which frees nothing
+    with pytest.raises(Unfit):
+        opened(shop, second)
+    shop.close_task(first.id)
+    assert opened(shop, second).task.name == "spreading"
+
+
+def test_compiling_does_not_hold_up_the_loop(post: Post, tmp_path: Path) -> None:
+    ready = Event()
+
+    def slow(ledger: Ledger, limits: Limits) -> Executor[object]:
+        assert ready.wait(60)
+        return executor_factory("reference")(ledger, limits)
+
+    shop, view = workshop(tmp_path, slow), post(small())
+    for _ in range(20):
+        assert shop.open(view) is None
+        time.sleep(0.01)
+    ready.set()
+    assert opened(shop, view).executor.graph == small().graph

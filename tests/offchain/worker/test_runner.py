@@ -1,0 +1,291 @@
+"""Workers on a real chain with the real contracts: they train, audit, dispute, survive, and stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offchain.chain.deployment import COIN
+from offchain.chain.ganache import Ganache
+from offchain.commit.roots import tensor_root
+from offchain.dispute.falsified import Falsehood, FalsifiedReplay
+from offchain.errors import BadInput
+from offchain.market.view import Status
+from offchain.worker.database import BadDatabase
+from tests.contracts.runs import BATCH, DOT, NEW, SUM, Job, lengthy, many
+from tests.town import (
+    POLICY,
+    PRICE,
+    Town,
+    lying,
+    tall,
+    task_of,
+    task_of_every_kind,
+)
+
+
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with Ganache() as chain:
+        yield Town.build(chain, tmp_path_factory.mktemp("town"))
+
+
+@pytest.fixture
+def town(founded: Town, tmp_path: Path) -> Iterator[Town]:
+    """The town as it was founded, whatever other tests did to the chain."""
+    request = founded.w3.provider.make_request
+    taken = request("evm_snapshot", [])["result"]
+    town = Town(founded.ganache, tmp_path, founded.deployment)
+    yield town
+    town.close()
+    request("evm_revert", [taken])
+
+
+def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
+    task = town.post(task_of_every_kind())
+    solver, verifier = town.worker("solver", 1, "solver"), town.worker("verifier", 3, "verifier")
+    before = solver.chain.free()
+    town.until(lambda: len(town.told("audited", "verifier")) == 2)
+    assert all(fields["right"] for fields in town.told("audited"))
+    assert town.told("fit", "solver") and town.told("fit", "verifier")
+    town.until(lambda: town.told("commit", "solver")[1:])
+    town.travel(1_001)
+    town.until(lambda: town.status(task) is Status.COMPLETED)
+    assert solver.chain.free() == before + PRICE
+    assert not town.told("dispute") and not town.told("failed")
+    assert verifier.reader.read().task(task).paid == 2
+    states = [path.name for path in solver.workshop.blobs.folder.glob("*.state")]
+    town.until(lambda: town.workers["solver"].cycle() or True)
+    states = [path.name for path in solver.workshop.blobs.folder.glob("*.state")]
+    assert len(states) == 1  # the final one, for the requester
+
+
+@pytest.mark.parametrize(
+    "falsehood",
+    [
+        Falsehood(2, DOT, 0, 1 << 12),
+        Falsehood(4, NEW, 3),
+        Falsehood(5, BATCH, 2, 1 << 20),
+        Falsehood(2, SUM, 0, 1 << 3),
+        Falsehood(5, SUM, 0, 0, (12, 0)),
+        Falsehood(2, DOT, 0, 0, (0, -1)),
+    ],
+    ids=["dot", "map", "gather", "sum", "exponent too high", "exponent too low"],
+)
+def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
+    task = town.post(task_of_every_kind(), clock=300)  # one of them has no answer, and lets it run out
+    town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
+    verifier = town.worker("verifier", 3, "verifier")
+    before = verifier.chain.free()
+    town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
+    stake = verifier.chain.terms(task).stake
+    assert verifier.chain.free() == before + stake - stake // 2
+    town.until(lambda: town.told("dispute over", "verifier"))
+    assert town.told("dispute over", "verifier")[0]["won"]
+    assert not town.told("dispute over", "cheat")[0]["won"]
+    assert town.told("challenged", "verifier")[0]["checkpoint"] == falsehood.step // 3
+    moves = [fields["gas"] for fields in town.told("move")]
+    assert max(moves) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("job", "falsehood", "reveals"),
+    [
+        (many(300), Falsehood(0, 290, 0), {"revealChildren"}),
+        (tall(), Falsehood(0, 0, 264_000), {"revealChunks", "revealChildren"}),
+        (lengthy(600), Falsehood(500, 0, 0, 1 << 20), {"revealSteps"}),
+    ],
+    ids=["many nodes", "many chunks", "many steps"],
+)
+def test_deep_descent_convicts_too(town: Town, job: Job, falsehood: Falsehood, reveals: set[str]) -> None:
+    task = town.post(task_of(job))
+    town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
+    town.worker("verifier", 3, "verifier")
+    town.until(lambda: town.status(task) is Status.SLASHED)
+    assert reveals <= {fields["function"] for fields in town.told("move", "cheat")}
+
+
+def test_false_accusation_costs_the_bond(town: Town) -> None:
+    task = town.post(task_of_every_kind())
+    town.worker("solver", 1, "solver")
+    falsehood = Falsehood(2, DOT, 0, 1 << 12)
+    liar = town.worker("liar", 3, "verifier", executors=lying(falsehood), replays=FalsifiedReplay)
+    before = liar.chain.free()
+    town.until(lambda: town.told("dispute over", "solver"))
+    assert town.told("dispute over", "solver")[0]["won"]
+    assert liar.chain.free() == before - COIN
+    town.until(lambda: town.told("commit", "solver")[1:])
+    town.travel(1_001)
+    town.until(lambda: town.status(task) is Status.COMPLETED)
+    assert len(town.told("challenged", "liar")) == 1  # never twice about the same checkpoint
+
+
+def test_silent_cheat_times_out(town: Town) -> None:
+    task = town.post(task_of_every_kind())
+    town.worker("cheat", 1, "solver", executors=lying(Falsehood(2, DOT, 0, 1 << 12)), replays=FalsifiedReplay)
+    town.worker("verifier", 3, "verifier")
+    town.until(lambda: town.told("challenged"))
+    town.dismiss("cheat")
+    town.travel(1_001)
+    town.until(lambda: town.status(task) is Status.SLASHED)
+    assert town.told("timeout", "verifier")
+
+
+def test_altered_task_file_is_left_alone(town: Town) -> None:
+    task = town.post(task_of_every_kind())
+    path = town.folder / "task.file"
+    altered = bytearray(path.read_bytes())
+    altered[len(altered) // 2] ^= 1
+    path.write_bytes(altered)
+    town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("unfit"))
+    town.until(lambda: town.workers["solver"].cycle() or True)
+    assert not town.told("bid")
+    assert list((town.folder / "solver" / "blobs").iterdir()) == []
+    assert town.status(task) is Status.BIDDING
+
+
+def test_other_terms_than_the_file_are_left_alone(town: Town) -> None:
+    town.post(task_of_every_kind(), steps=60)
+    town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("unfit"))
+    assert "terms: 60" in town.told("unfit")[0]["why"]
+
+
+def test_missing_task_file_is_tried_again_then_left_alone(town: Town) -> None:
+    town.post(task_of_every_kind(), uri="http://127.0.0.1:9/task", bidding_time=1000)
+    town.worker("solver", 1, "solver", max_failures=3)
+    town.until(lambda: town.told("unfit"))
+    assert "cannot be fetched" in town.told("unfit")[0]["why"]
+
+
+def test_task_too_slow_or_too_large_for_this_machine_is_left_alone(town: Town) -> None:
+    town.post(task_of_every_kind(), bidding_time=1000)
+    town.worker("slow", 1, "solver", headroom=1e9)
+    town.worker("small", 2, "solver", max_memory=1000)
+    town.until(lambda: len(town.told("unfit")) == 2)
+    assert "needs" in town.told("unfit", "slow")[0]["why"]
+    assert "touches" in town.told("unfit", "small")[0]["why"]
+
+
+def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> None:
+    """The solver serves nothing, then rubbish: the verifier replays from the initial state."""
+    town.post(task_of_every_kind())
+    solver = town.worker("solver", 1, "solver")
+    town.until(lambda: len(town.told("commit")) == 2)
+    first = solver.reader.read().tasks[-1].checkpoints[0].root
+    path = solver.workshop.blobs.path(f"{first.hex()}.state")
+    altered = bytearray(path.read_bytes())
+    altered[-1] ^= 1
+    path.write_bytes(altered)
+    town.worker("verifier", 3, "verifier", max_failures=2, policy=replace(POLICY, audit_share=0.0))
+    verifier = town.workers["verifier"]
+    view = verifier.reader.read().tasks[-1]
+    while not [f for f in town.told("audited") if f["checkpoint"] == 1]:
+        try:
+            verifier._computing.audit(view, 1, 0.1)
+        except BadInput as error:
+            town.note("verifier", "refused", error=str(error))
+    assert town.told("refused")
+    assert [fields["right"] for fields in town.told("audited")] == [True, True]
+
+
+def test_restart_resumes_from_the_last_checkpoint(town: Town) -> None:
+    town.post(task_of_every_kind())
+    town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("trained"))
+    town.dismiss("solver")
+    seen = len(town.events)
+    town.worker("solver", 1, "solver")
+    town.until(lambda: len(town.told("commit")) == 2)
+    assert [fields["checkpoint"] for fields in town.told("trained")] == [0, 1]
+    computing = [fields for _, what, fields in town.events[seen:] if what == "computing"]
+    assert computing[0]["from_step"] == 3
+
+
+def test_lost_folder_is_computed_again(town: Town) -> None:
+    town.post(task_of_every_kind())
+    town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("commit"))
+    town.dismiss("solver")
+    town.worker("replacement", 1, "solver")
+    town.until(lambda: [f for f in town.told("commit", "replacement") if f["checkpoint"] == 1])
+    assert [fields["checkpoint"] for fields in town.told("trained", "replacement")] == [0, 1]
+
+
+def test_database_of_another_account_is_refused(town: Town) -> None:
+    town.worker("solver", 1, "solver")
+    town.dismiss("solver")
+    with pytest.raises(BadDatabase):
+        town.worker("solver", 2, "solver")
+
+
+def test_unknown_role_is_refused(town: Town) -> None:
+    with pytest.raises(BadInput, match="there are solver"):
+        town.worker("x", 1, "judge")
+
+
+def test_failing_action_does_not_stop_the_others(town: Town) -> None:
+    """A bidder without money for two stakes bids on both; the second is refused, the first goes on."""
+    for _ in range(2):
+        town.post(task_of_every_kind(), stake=3_000 * COIN)
+    town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("commit"))
+    assert len(town.told("bid")) == 1
+
+
+def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
+    chain = Ganache(database=tmp_path / "chain")
+    with chain:
+        town = Town.build(chain, tmp_path)
+        town.post(task_of_every_kind())
+        solver = town.worker("solver", 1, "solver", max_backoff=0.5)
+        town.until(lambda: town.told("commit"))
+        chain.stop()
+        for _ in range(3):
+            solver.cycle()
+        assert len(town.told("commit")) == 1
+        chain.start()
+        town.until(lambda: len(town.told("commit")) == 2)
+        assert [fields["checkpoint"] for fields in town.told("trained")] == [0, 1]
+        assert not town.told("failed")
+        town.close()
+
+
+def test_signal_ends_the_worker(town: Town) -> None:
+    worker = town.worker("solver", 1, "solver")
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    worker.run()
+    assert town.told("stopped")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_requester_takes_its_money_back_from_a_stalled_task(town: Town) -> None:
+    task = town.post(task_of_every_kind())
+    town.worker("solver", 1, "solver")
+    requester = town.worker("requester", 0, "requester")
+    town.until(lambda: town.told("commit"))
+    town.dismiss("solver")
+    before = requester.chain.free()
+    town.travel(20_001)
+    town.until(lambda: town.status(task) is Status.STALLED)
+    assert requester.chain.free() == before + PRICE // 2
+
+
+def test_root_of_a_served_checkpoint_binds_the_log(town: Town) -> None:
+    """What a verifier starts from is exactly what the solver committed, log included."""
+    town.post(task_of_every_kind())
+    solver = town.worker("solver", 1, "solver")
+    town.until(lambda: town.told("commit"))
+    view = solver.reader.read().tasks[-1]
+    opened = solver.workshop.open(view)
+    assert opened
+    start = solver.workshop.start(view, opened, 1, {})
+    assert start
+    assert start.tree.leaves[-1] == tensor_root(start.arrays[-1])
