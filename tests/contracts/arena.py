@@ -19,7 +19,7 @@ from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_k
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Kind, Source
 from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
-from tests.reverts import reverts
+from tests.support.reverts import reverts
 
 MAX_GAS: Final = 3_000_000  # of any move
 DEMAND: Final = 2**32 - 1

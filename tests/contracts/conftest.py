@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from web3 import Web3
 
-from tests.world import World
+from tests.support.world import World
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
 TOLERANCE = 0.02

@@ -16,8 +16,8 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import CHUNK, Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
-from tests.evidence import Prover
-from tests.strategies import Case
+from tests.support.evidence import Prover
+from tests.support.strategies import Case
 
 F, I = DType.F32, DType.I32  # noqa: E741
 

@@ -8,8 +8,8 @@ import pytest
 from web3 import Web3
 
 from tests.conftest import Deploy
-from tests.reverts import reverts
-from tests.world import PARAMETERS, ROOT, World
+from tests.support.reverts import reverts
+from tests.support.world import PARAMETERS, ROOT, World
 
 INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
 BIDDING, TRAINING, SLASHED = 1, 2, 4

@@ -9,7 +9,7 @@ from offchain.exec.reference import exponent_keys
 from tests.contracts import runs
 from tests.contracts.arena import DEMAND, Aim, Move, Phase, World, begin, events, refused
 from tests.contracts.runs import every_kind
-from tests.reverts import reverts
+from tests.support.reverts import reverts
 
 JOB = every_kind()
 DOT_AIM = Aim(1, runs.DOT, 5, 1)

@@ -27,7 +27,7 @@ from tests.contracts.arena import (
     refused,
 )
 from tests.contracts.runs import Job, Lie, every_kind, header, many, run
-from tests.reverts import reverts
+from tests.support.reverts import reverts
 
 ONE = 0x3F800000
 TRAINING, COMPLETED, SLASHED = 2, 3, 4

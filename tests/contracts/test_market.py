@@ -10,8 +10,8 @@ import pytest
 from web3 import Web3
 
 from tests.conftest import Deploy
-from tests.reverts import reverts
-from tests.world import PARAMETERS, WEALTH, World
+from tests.support.reverts import reverts
+from tests.support.world import PARAMETERS, WEALTH, World
 
 Status = IntEnum("Status", "NONE BIDDING TRAINING COMPLETED SLASHED STALLED CANCELLED", start=0)
 FREE = WEALTH // 2

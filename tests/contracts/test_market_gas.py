@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.contracts.conftest import GasSnapshot
-from tests.world import PARAMETERS, ROOT, World
+from tests.support.world import PARAMETERS, ROOT, World
 
 LOST = PARAMETERS.challenge_window + 1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reverts import reverts
-from tests.world import World
+from tests.support.reverts import reverts
+from tests.support.world import World
 
 URI = "https://worker.example"
 

@@ -8,8 +8,8 @@ import pytest
 from web3 import Web3
 
 from tests.conftest import Deploy
-from tests.reverts import reverts
-from tests.world import BURN_ADDRESS, PARAMETERS, WEALTH, World
+from tests.support.reverts import reverts
+from tests.support.world import BURN_ADDRESS, PARAMETERS, WEALTH, World
 
 POT = b"\x07" * 32
 

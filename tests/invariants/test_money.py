@@ -24,8 +24,8 @@ from web3 import Web3
 
 from tests.conftest import Deploy
 from tests.invariants.money_model import Model, Refused, Status, Task, require
-from tests.reverts import typed_error
-from tests.world import BURN_ADDRESS, PARAMETERS, PLAYERS, ROOT, WEALTH, World
+from tests.support.reverts import typed_error
+from tests.support.world import BURN_ADDRESS, PARAMETERS, PLAYERS, ROOT, WEALTH, World
 
 ACTORS = st.sampled_from([*PLAYERS, "game"])
 BIDDERS = st.sampled_from(["rival", "rival", "solver", "stranger", "requester"])

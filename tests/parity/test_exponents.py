@@ -13,9 +13,9 @@ from offchain.exec import reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Axis, Kind, Node, View
 from offchain.ir.primitives import CANONICAL_NAN, DType
-from tests.evidence import Prover, call, flat, one_sum, state_input
-from tests.reverts import reverts
-from tests.strategies import Case, nodes, over_state
+from tests.support.evidence import Prover, call, flat, one_sum, state_input
+from tests.support.reverts import reverts
+from tests.support.strategies import Case, nodes, over_state
 
 F32 = DType.F32
 

@@ -17,8 +17,8 @@ from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Kind, Node
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
-from tests.evidence import Evidence, Prover, call
-from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
+from tests.support.evidence import Evidence, Prover, call
+from tests.support.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
 
 ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
 SPECIAL_WORDS = {DType.F32: SPECIAL_FLOATS, DType.I32: SPECIAL_INTS}

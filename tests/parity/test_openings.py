@@ -15,9 +15,9 @@ from web3.exceptions import ContractCustomError, ContractLogicError
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import CANONICAL_NAN, DType, Instr, Op
-from tests.evidence import Evidence, Opening, Prover, call, flat, one_sum, state_input
-from tests.reverts import reverts, typed_error
-from tests.strategies import Case, nodes, over_state
+from tests.support.evidence import Evidence, Opening, Prover, call, flat, one_sum, state_input
+from tests.support.reverts import reverts, typed_error
+from tests.support.strategies import Case, nodes, over_state
 
 F32, I32 = DType.F32, DType.I32
 MAP_GAS = 3_000_000  # bound of a map with 16 inputs and 256 instructions

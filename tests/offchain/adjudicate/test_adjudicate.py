@@ -29,8 +29,8 @@ from offchain.ir.primitives import CANONICAL_NAN
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.store.taskfile import Task
-from tests import terminal
 from tests.protocol.everything import STEPS, Work, everything
+from tests.support import terminal
 
 STEP = 5
 ONE_OF_A_KIND = ("new_w", "x", "y", "long", "back", "top")  # a node of each kind in `everything`

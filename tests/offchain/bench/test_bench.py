@@ -34,7 +34,7 @@ from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, state_after
 from offchain.ir.graph import Kind
 from offchain.lower import compile as lower
-from tests import terminal
+from tests.support import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 QUICK = Settings(quick=True, threads=1)

@@ -19,7 +19,7 @@ from offchain.chain.reader import Reader
 from offchain.chain.reverts import reverted
 from offchain.chain.rpc import Wire
 from offchain.errors import BadInput, ChainError, ChainUnavailable
-from tests.place import QUICK, Place
+from tests.support.place import QUICK, Place
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.market.actions import Move
 from offchain.market.view import Phase, Status
 from tests.contracts.runs import run
-from tests.place import HEADER, JOB, PRICE, QUICK, Place
+from tests.support.place import HEADER, JOB, PRICE, QUICK, Place
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from offchain import cli
 from offchain.commands.common import TOKENS, tokens
-from tests.terminal import run
+from tests.support.terminal import run
 
 JOB = """
 import torch

@@ -117,7 +117,7 @@ def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(processes
     if TRITON and processes == 2:
         runs.append(f"cuda={files[-1]}")
         cases.append("cuda=4")
-    done = torchrun(processes, "tests.together", *runs, "--cases", *cases, TRITON_INTERPRET="1")
+    done = torchrun(processes, "tests.support.processes", *runs, "--cases", *cases, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     alone = {str(file): roots_alone(file) for file in files}
@@ -172,7 +172,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("how", ["--leave", "--stop"])
 def test_a_process_that_is_gone_is_an_error_and_no_hang(how: str, files: list[Path]) -> None:
     began = time.monotonic()
-    done = torchrun(2, "tests.together", f"fused={files[-1]}", how, 1)
+    done = torchrun(2, "tests.support.processes", f"fused={files[-1]}", how, 1)
     assert done.returncode != 0
     assert time.monotonic() - began < LIMIT / 2
     if how == "--stop":  # torchrun ends the other where one is killed, maybe before it can say so

@@ -22,7 +22,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 from tests.protocol.everything import everything
-from tests.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, float_words, graphs, nodes
+from tests.support.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, float_words, graphs, nodes
 
 F32, I32 = DType.F32, DType.I32
 DEVICES = [

@@ -19,7 +19,7 @@ from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr
 from offchain.ir.program import ProgramBuilder
 from offchain.native.jit import Compiler
-from tests.strategies import over_state
+from tests.support.strategies import over_state
 
 F32 = DType.F32
 GB = 10**9

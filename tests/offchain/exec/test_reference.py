@@ -11,7 +11,7 @@ from offchain.exec import reference
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Kind, Node
 from offchain.ir.primitives import TABLE, DType, Instr, Op
-from tests.strategies import SPECIAL_FLOATS, float_words
+from tests.support.strategies import SPECIAL_FLOATS, float_words
 
 F32 = DType.F32
 

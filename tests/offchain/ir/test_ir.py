@@ -28,7 +28,7 @@ from offchain.ir.graph import (
 )
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, TABLE, DType, Instr, Op
-from tests.strategies import Case, graphs
+from tests.support.strategies import Case, graphs
 
 F32, I32 = DType.F32, DType.I32
 

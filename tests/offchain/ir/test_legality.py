@@ -13,7 +13,7 @@ from offchain.errors import IllegalGraph
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.legality import check, exact
 from offchain.ir.primitives import DType, Instr, Op
-from tests.strategies import Case, graphs
+from tests.support.strategies import Case, graphs
 
 F32, I32 = DType.F32, DType.I32
 F, N = Source.CONST, Source.NODE

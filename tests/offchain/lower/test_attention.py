@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from offchain.lower import compile
 from offchain.lower.random import replayed
-from tests.cases import Batch, Case, assert_cases
-from tests.gradients import assert_gradients, assert_same_bits, gradient_job, gradients64, run
+from tests.support.cases import Batch, Case, assert_cases
+from tests.support.gradients import assert_gradients, assert_same_bits, gradient_job, gradients64, run
 
 g = torch.Generator().manual_seed(2)
 DATA = {

@@ -10,8 +10,8 @@ from torch import nn
 
 from offchain.errors import BadInput, Unsupported
 from offchain.lower import compile
-from tests.gradients import gradient_job
-from tests.layers import PLANE, Case, assert_layer, assert_trains_alike
+from tests.support.gradients import gradient_job
+from tests.support.layers import PLANE, Case, assert_layer, assert_trains_alike
 
 NORMS: Mapping[str, Case] = {
     "batch": (lambda: nn.BatchNorm2d(4), PLANE),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import offchain
 from offchain.job import Job
-from tests.gradients import assert_same_bits
+from tests.support.gradients import assert_same_bits
 
 ROWS, CHANNELS, SIDE, WIDTH, LENGTH, CLASSES = 6, 4, 5, 6, 4, 3
 Make = Callable[[], nn.Module]

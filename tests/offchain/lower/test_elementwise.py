@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from offchain.errors import Unsupported
 from offchain.lower import compile
-from tests.gradients import assert_gradients, gradient_job
+from tests.support.gradients import assert_gradients, gradient_job
 
 Function = Callable[[Tensor], Tensor]
 WIDTH = 6

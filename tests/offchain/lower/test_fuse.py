@@ -20,7 +20,7 @@ from offchain.lower import compile
 from offchain.lower.builder import Builder
 from offchain.lower.refs import Ref
 from offchain.lower.schedule import peak, scheduled
-from tests.gradients import assert_same_bits, gradient_job
+from tests.support.gradients import assert_same_bits, gradient_job
 
 LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from offchain.errors import OffchainError, Unsupported
 from offchain.lower import compile
-from tests.cases import Batch, Case, Cases, assert_cases, total
-from tests.gradients import gradient_job, run
+from tests.support.cases import Batch, Case, Cases, assert_cases, total
+from tests.support.gradients import gradient_job, run
 
 g = torch.Generator().manual_seed(5)
 W = torch.randn(4, 6, generator=g)

@@ -11,8 +11,8 @@ import torch
 
 from offchain import compile
 from offchain.job import Job
-from tests.gradients import assert_same_bits
 from tests.published import mingpt, mlp, nanogpt, tagger
+from tests.support.gradients import assert_same_bits
 
 STEPS = 4
 

@@ -16,8 +16,8 @@ from offchain.ir.graph import Graph
 from offchain.lower import compile
 from offchain.lower.order import uniform_rows
 from offchain.lower.random import replayed
-from tests.cases import Cases, total
-from tests.gradients import assert_same_bits, gradient_job, gradients64, run
+from tests.support.cases import Cases, total
+from tests.support.gradients import assert_same_bits, gradient_job, gradients64, run
 
 SEED = 0x1234_5678_9ABC
 SHAPE = (3, 5)

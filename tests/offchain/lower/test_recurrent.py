@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from offchain.lower import compile
 from offchain.lower.random import replayed
-from tests.gradients import assert_gradients, gradient_job, gradients64, run
+from tests.support.gradients import assert_gradients, gradient_job, gradients64, run
 
 DATA = {"x": torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))}  # rows, and what a row holds
 DEEP = {"num_layers": 2, "bidirectional": True}

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from offchain.errors import Unsupported
 from offchain.ir.graph import Kind
 from offchain.lower import compile
-from tests.gradients import gradient_job
-from tests.layers import LINE, PLANE, Case, Fed, assert_layer
+from tests.support.gradients import gradient_job
+from tests.support.layers import LINE, PLANE, Case, Fed, assert_layer
 
 REARRANGED: Mapping[str, Case] = {
     "unfold": (lambda: nn.Unfold((3, 2), 2, 1, 1), PLANE),

@@ -17,8 +17,8 @@ from offchain.errors import Unsupported
 from offchain.ir.graph import Kind, Node, Source
 from offchain.ir.primitives import Op
 from offchain.lower import compile
-from tests.gradients import assert_gradients, gradient_job, run
-from tests.layers import LINE, PLANE, SPACE, Case, Fed, Shape, assert_layer, assert_trains_alike
+from tests.support.gradients import assert_gradients, gradient_job, run
+from tests.support.layers import LINE, PLANE, SPACE, Case, Fed, Shape, assert_layer, assert_trains_alike
 
 CONVOLUTIONS: Mapping[str, Case] = {
     "plain": (lambda: nn.Conv2d(4, 6, 3), PLANE),

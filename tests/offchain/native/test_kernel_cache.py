@@ -22,7 +22,7 @@ from offchain.native import cache, jit
 from offchain.native.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
 from offchain.native.jit import Compiler, compiler
 from offchain.native.kernel import Kernel
-from tests.strategies import over_state
+from tests.support.strategies import over_state
 
 F32 = DType.F32
 ROWS = 5

@@ -22,7 +22,7 @@ from offchain.worker.materials import ExecutorFactory, Opened, Unfit, Workshop
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import executor_factory
 from tests.contracts.runs import every_kind
-from tests.strategies import over_state
+from tests.support.strategies import over_state
 
 F32 = DType.F32
 FILES = FetchOptions(schemes=frozenset({"file"}))

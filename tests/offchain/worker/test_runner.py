@@ -19,7 +19,7 @@ from offchain.errors import BadInput
 from offchain.market.view import Status
 from offchain.worker.database import BadDatabase
 from tests.contracts.runs import BATCH, DOT, NEW, SUM, Job, lengthy, many
-from tests.town import (
+from tests.support.town import (
     POLICY,
     PRICE,
     Town,

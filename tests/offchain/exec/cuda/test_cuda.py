@@ -31,7 +31,7 @@ from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, Tens
 from offchain.ir.legality import check as check_legal
 from offchain.ir.primitives import DType, Instr, Op
 from tests.offchain.exec.plan.test_memory import spreading
-from tests.strategies import Case, Draw, float_words, graphs, nodes, over_state
+from tests.support.strategies import Case, Draw, float_words, graphs, nodes, over_state
 
 GPU = torch.cuda.is_available()
 INTERPRETED = {} if GPU else {"TRITON_INTERPRET": "1"}
@@ -40,7 +40,7 @@ with patch.dict(os.environ, INTERPRETED):  # Triton's own functions are what it 
     from offchain.exec.cuda import device, reductions  # noqa: F401
     from offchain.exec.cuda import graphs as cuda_graphs
     from offchain.exec.cuda.executor import CudaExecutor
-    from tests.ptx import Always
+    from tests.support.ptx import Always
 
 DEVICE = torch.device("cuda" if GPU else "cpu")
 ENGINES = ["float64", "float32", "int8"]
@@ -472,14 +472,14 @@ def instructions(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Every PTX instruction of the self-check's kernels, by a process in which nothing is interpreted."""
     settings_ = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     settings_["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
-    command = [sys.executable, "-W", "error", "-m", "tests.ptx"]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.ptx"]
     done = subprocess.run(command, cwd=ROOT, env=settings_, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
 def test_compiled_kernels_round_correctly_and_keep_subnormals(instructions: set[str]) -> None:
-    from tests.ptx import FORBIDDEN
+    from tests.support.ptx import FORBIDDEN
 
     assert {"div.rn.f32", "sqrt.rn.f32", "mul.rn.f32", "add.rn.f32", "mul.rn.f64"} <= instructions
     assert [text for text in sorted(instructions) if FORBIDDEN.search(text)] == []

@@ -15,7 +15,7 @@ from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Kind
-from tests.strategies import Case, graphs, nodes
+from tests.support.strategies import Case, graphs, nodes
 
 
 def words(arrays: Sequence[Array]) -> list[list[int]]:

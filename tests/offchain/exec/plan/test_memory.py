@@ -20,7 +20,7 @@ from offchain.exec.plan.memory import memory_for, shown
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.store.taskfile import Task
-from tests.terminal import run
+from tests.support.terminal import run
 
 ROOT = Path(__file__).resolve().parents[4]
 F32 = DType.F32

@@ -18,7 +18,7 @@ from offchain.exec.reference import ReferenceExecutor, evaluate
 from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType, Op
 from offchain.ir.program import ProgramBuilder
-from tests.strategies import over_state
+from tests.support.strategies import over_state
 
 
 def concatenation(sizes: list[int], rows: int, twist: int) -> tuple[Node, list[np.ndarray]]:

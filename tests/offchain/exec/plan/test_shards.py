@@ -19,7 +19,7 @@ from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
-from tests.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
+from tests.support.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
 
 
 def joined(nodes: Sequence[Node], sources: Sequence[list[Array]], t: int) -> Array:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from offchain.store.taskfile import Task
-from tests.gradients import Loss, assert_gradients
+from tests.support.gradients import Loss, assert_gradients
 
 Batch = dict[str, Tensor]
 Case = Callable[[Tensor, Batch], Tensor]

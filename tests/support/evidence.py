@@ -16,7 +16,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import CHUNK, Input, Kind, Node, Source, View, address, coordinates
 from offchain.ir.primitives import DType
-from tests.strategies import Case, over_state
+from tests.support.strategies import Case, over_state
 
 
 class Roots(NamedTuple):

@@ -26,7 +26,7 @@ from offchain.exec.reference import ReferenceExecutor
 from offchain.store.taskfile import Task
 from offchain.training import Run
 from tests.offchain.exec.plan.test_shards import layers
-from tests.strategies import Case
+from tests.support.strategies import Case
 
 EXECUTORS["cuda"] = ("offchain.exec.cuda.executor", "CudaExecutor")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.taskfile import Task
-from tests.gradients import assert_gradients, gradient_job, run
+from tests.support.gradients import assert_gradients, gradient_job, run
 
 Shape = tuple[int, ...]
 Case = tuple[Callable[[], nn.Module], Shape]
