@@ -15,7 +15,7 @@ from eth_abi.exceptions import DecodingError, EncodingError, ParseError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from offchain.chain.deployment import PARTS, load_artifact
+from offchain.chain.deployment import CONTRACTS, load_artifact
 
 Entry = Mapping[str, Any]
 
@@ -75,14 +75,14 @@ class Interface:
 @cache
 def interface(part: str) -> Interface:
     """The interface of a part of a deployment ("vault", "market", ...)."""
-    return Interface(load_artifact(PARTS[part])["abi"])
+    return Interface(load_artifact(CONTRACTS[part])["abi"])
 
 
 @cache
 def known_errors() -> dict[bytes, Entry]:
     """Every typed error of every contract, by selector: a call's revert may come from a contract further down."""
     found: dict[bytes, Entry] = {selector(entry): entry for entry in (ERROR_STRING, PANIC)}
-    for part in PARTS:
+    for part in CONTRACTS:
         found |= interface(part).errors
     return found
 

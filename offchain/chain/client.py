@@ -13,7 +13,7 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound
 
 from offchain.chain.abi import Event, interface
-from offchain.chain.deployment import PARTS, Deployment
+from offchain.chain.deployment import CONTRACTS, Deployment
 from offchain.chain.rpc import asking, connect
 from offchain.chain.transactions import Sender, SendOptions
 from offchain.commit.roots import graph_counts, graph_tree
@@ -308,7 +308,7 @@ def _call_data(part: str, function: str, args: Sequence[Any]) -> Any:
     try:
         return interface(part).call_data(function, args)
     except KeyError:
-        raise BadInput(f"{PARTS[part]} has no function {function}") from None
+        raise BadInput(f"{CONTRACTS[part]} has no function {function}") from None
     except ValueError as error:
         raise BadInput(f"{part}.{error}") from error
 

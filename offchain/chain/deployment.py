@@ -25,7 +25,7 @@ from offchain.errors import BadInput, ChainError
 FORMAT = 1
 
 # part of a deployment -> contract, in the order of creation
-PARTS: dict[str, str] = {
+CONTRACTS: dict[str, str] = {
     "token": "OffchainToken",
     "vault": "StakeVault",
     "registry": "WorkerRegistry",
@@ -132,11 +132,11 @@ class Deployment:
 
     @property
     def addresses(self) -> dict[str, ChecksumAddress]:
-        return {part: getattr(self, part) for part in PARTS}
+        return {part: getattr(self, part) for part in CONTRACTS}
 
     def contract(self, w3: Web3, part: str) -> Contract:
         """The contract that plays `part` ("vault", "market", ...)."""
-        factory: type[Contract] = w3.eth.contract(abi=load_artifact(PARTS[part])["abi"])
+        factory: type[Contract] = w3.eth.contract(abi=load_artifact(CONTRACTS[part])["abi"])
         return factory(address=getattr(self, part))
 
     def require_on(self, w3: Web3) -> None:
@@ -192,17 +192,17 @@ def build(builder: Builder, parameters: Parameters, existing: Mapping[str, str] 
         DeploymentError: `existing` names an unknown part, or one that would have to be connected again.
     """
     addresses = dict(existing or {})
-    if wrong := (set(addresses) - set(PARTS)) | (set(addresses) & set(CONNECTED)):
+    if wrong := (set(addresses) - set(CONTRACTS)) | (set(addresses) & set(CONNECTED)):
         raise DeploymentError(f"{', '.join(sorted(wrong))}: not a part that can be there already")
     values = parameters.by_name()
-    for part, contract in PARTS.items():
+    for part, contract in CONTRACTS.items():
         if part not in addresses:
             inputs = _inputs(builder.abi(contract), "constructor")
             addresses[part] = builder.create(contract, _arguments(inputs, values | addresses))
     values |= addresses | {"modules": [addresses[part] for part in MODULES]}
     for part in CONNECTED:
-        inputs = _inputs(builder.abi(PARTS[part]), "function", "connect")
-        builder.connect(PARTS[part], addresses[part], _arguments(inputs, values))
+        inputs = _inputs(builder.abi(CONTRACTS[part]), "function", "connect")
+        builder.connect(CONTRACTS[part], addresses[part], _arguments(inputs, values))
     return addresses
 
 
