@@ -22,7 +22,8 @@ from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
 from offchain.job import Job
 from offchain.progress import Count, unwatched
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 
 MAX_INTERVAL: Final = 100  # of a job that names none
 
@@ -127,7 +128,7 @@ class Run:
 
     def save(self, path: str | Path) -> None:
         """Write the task file: the task as it was at step 0."""
-        self.task.save(path)
+        save_task(self.task, path)
 
 
 class Training(Run):

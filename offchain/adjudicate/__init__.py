@@ -27,7 +27,7 @@ from offchain.errors import BadInput, ChainError
 from offchain.exec.base import Executor, make_executor, state_after
 from offchain.ir.graph import Graph, Kind
 from offchain.progress import Watch, unwatched
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 REFUSAL: Final = "OpeningMismatch"  # how a forged opening is refused
 

@@ -29,7 +29,7 @@ from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Kind
 from offchain.market.view import DisputeView, Status
-from offchain.store.taskfile import Task
+from offchain.task import Task
 from offchain.worker.posting import Offer, post, terms_of
 
 WEALTH: Final = 10_000 * COIN

@@ -13,7 +13,7 @@ from offchain.ir.graph import Slot, Source
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.lower.fuse import prune
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 RESULT: Final = "result"
 

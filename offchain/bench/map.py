@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from offchain.bench.alone import computing, updating
 from offchain.bench.timing import Call, Row, Settings, Stepping, Watch, unwatched
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 PAIRS: Final = 20
 ELEMENTS: Final = 1 << 22

@@ -87,16 +87,16 @@ def _measured(asked: dict[str, Any]) -> int:
     from offchain.bench import jobs
     from offchain.bench.plain import ordinary_step
     from offchain.bench.timing import Settings, Stepping
-    from offchain.store.taskfile import Task
+    from offchain.store.taskfile import load_task
     from offchain.training import torch_threads
 
     settings = Settings(**asked["settings"])
     with torch_threads(settings.threads):
         if asked["file"]:
-            settings.runs(Task.load(Path(asked["file"])))  # kernels are compiled once for good
+            settings.runs(load_task(Path(asked["file"])))  # kernels are compiled once for good
             gc.collect()
             before = _start_anew(settings.device)
-            task = Task.load(Path(asked["file"]))
+            task = load_task(Path(asked["file"]))
             step: Callable[[], object] = Stepping(task, settings.runs(task))
         else:
             job = jobs.job(asked["job"], settings.bits[0], settings.quick)

@@ -14,6 +14,7 @@ from offchain.bench.jobs import job
 from offchain.bench.plain import deterministic, ordinary_step
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
 from offchain.lower import compile as lower
+from offchain.store.taskfile import save_task
 
 PAIRS: Final = 10
 PEAKS: Final = 2  # each a median over steps, in a process of its own
@@ -42,7 +43,7 @@ def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatche
         for bits in settings.bits:
             with TemporaryDirectory() as folder:
                 file = Path(folder) / "measured.task"
-                lower(job(name, bits, settings.quick)).save(file)
+                save_task(lower(job(name, bits, settings.quick)), file)
                 ours = list(_peaks(name, settings, count, watch, file))
             row = Row.of(f"memory {name}", bits, list(zip(ours, peers, strict=True)), "bytes")
             yield replace(row, notes={"": "too little to tell"}) if row.peer < memory.MEASURABLE else row

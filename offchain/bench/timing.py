@@ -17,7 +17,7 @@ from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, Executor, make_executor
 from offchain.progress import Watch as Watch
 from offchain.progress import unwatched as unwatched
-from offchain.store.taskfile import Task
+from offchain.task import Task
 from offchain.training import torch_threads
 
 WARM: Final = 2  # pairs before anything is measured: kernels are compiled, buffers taken

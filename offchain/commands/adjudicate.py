@@ -17,7 +17,7 @@ from offchain.progress import watching
 
 if TYPE_CHECKING:
     from offchain.adjudicate import Report
-    from offchain.store.taskfile import Task
+    from offchain.task import Task
 
 SHOWN = 20  # faults; --json has them all
 
@@ -68,11 +68,11 @@ def adjudicate(
     Example:  offchain adjudicate digits.task --step 7 --samples 200
     """
     from offchain.adjudicate import require_step
-    from offchain.store.taskfile import Task
+    from offchain.store.taskfile import load_task
 
     if dispute and rpc_url:
         raise BadInput("--dispute moves the chain's clock: it needs a chain of its own, without --rpc-url")
-    task = Task.load(file)
+    task = load_task(file)
     require_step(task, step)
     runs = make_executor(executor, task.graph, task.constants, task.datasets)
     report = _judged(task, Asked(step, samples, randbits(32) if seed is None else seed), runs, rpc_url, dispute)

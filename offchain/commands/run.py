@@ -17,8 +17,9 @@ from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.base import EXECUTORS
 from offchain.exec.distributed import Group, joined, own_device
 from offchain.progress import bars
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task
 from offchain.store.tensorfile import check_writable
+from offchain.task import Task
 from offchain.training import Run
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -86,7 +87,7 @@ def _together(group: Group | None, prepared: Callable[[], Run]) -> Run:
 def _loaded(file: Path) -> Task:
     if file.suffix == ".py":
         raise BadInput(f"{file} is a job file; first run: offchain task build {file} -o {file.stem}.task")
-    return Task.load(file)
+    return load_task(file)
 
 
 def _prepared(

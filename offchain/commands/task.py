@@ -24,8 +24,9 @@ from offchain.market.view import Status, TaskView
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.serve import BlobServer
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import check_writable
+from offchain.task import Task
 from offchain.worker.posting import NoResult, Offer, follow, post, result, save_model, terms_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -57,7 +58,7 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     began = time.perf_counter()
     with _patience(f"tracing and lowering {job.name}"):
         built = lower(load(job))
-        built.save(output)
+        save_task(built, output)
     seconds = round(time.perf_counter() - began, 1)
     show([*facts(built, output, as_json), ("file", str(output)), ("seconds", seconds)], as_json)
 
@@ -71,7 +72,7 @@ def inspect(file: Path, as_json: bool) -> None:
     \b
     Example:  offchain task inspect digits.task
     """
-    show(facts(Task.load(file), file, as_json), as_json)
+    show(facts(load_task(file), file, as_json), as_json)
 
 
 @contextmanager
@@ -155,7 +156,7 @@ def post_task(
     \b
     Example:  offchain task post digits.task --max-price 100 --key me.key -o model.safetensors
     """
-    loaded = Task.load(file)
+    loaded = load_task(file)
     chain = connection.chain()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
@@ -163,7 +164,7 @@ def post_task(
         if uri is None:
             server = stack.enter_context(BlobServer(folder, *listen))
             blobs.base = public_url or server.url
-            uri = blobs.publish(blob_name(loaded.graph_root, "task"), loaded.save)
+            uri = blobs.publish(blob_name(loaded.graph_root, "task"), lambda path: save_task(loaded, path))
         task_id = post(chain, terms_of(chain, loaded, Offer(**offer), uri))
         click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
         if blobs.base is None and output is None:
@@ -250,8 +251,8 @@ def result_of(task_id: int, output: Path, task_file: Path | None, connection: Co
     terms = chain.terms(task_id)
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder))
-        path = task_file or blobs.fetch(terms.uri, blob_name(terms.graph_root, "task"), Task.load)
-        loaded = Task.load(path)
+        path = task_file or blobs.fetch(terms.uri, blob_name(terms.graph_root, "task"), load_task)
+        loaded = load_task(path)
         loaded.verify(terms.graph_root, terms.state_root)
         save_model(output, loaded, result(chain, task_id, loaded, blobs))
     click.echo(f"model in {output}")

@@ -20,7 +20,8 @@ from offchain.job import load
 from offchain.lower import compile as lower
 from offchain.market.view import Status, TaskView
 from offchain.progress import bars
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 from offchain.worker.posting import FINISHED
 
 PRICE: Final = 100  # tokens
@@ -52,7 +53,7 @@ def build(folder: Path, console: Console) -> tuple[Task, Path]:
     with console.status("tracing a training step of a 64-64-10 network, lowering it to a step graph"):
         task = lower(load(digits.__file__))
         file = folder / "digits.task"
-        task.save(file)
+        save_task(task, file)
     console.print(
         f"step graph: {len(task.graph.nodes)} nodes, {len(task.graph.slots)} slots; {task.steps} steps, ", end=""
     )

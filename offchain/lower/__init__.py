@@ -36,7 +36,7 @@ from offchain.lower.origin import described, where
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context
 from offchain.lower.trace import Traced, as_int32, trace
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 __all__ = ["compile"]
 
@@ -99,7 +99,7 @@ class _Compiler:
             steps=self.job.steps,
             name=self.job.name,
             parameters=(*self.traced.parameters, *self._moving_buffers()),
-            parts=self.traced.parts,
+            packed=self.traced.packed,
         )
 
     def _moving_buffers(self) -> list[str]:

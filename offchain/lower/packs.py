@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from offchain.groups import Group
-from offchain.store.parts import Part
+from offchain.task import PackedTensor
 
 MEMBERS: Final = 14  # so that the node which joins the gradients reads no more tensors than a node may
 PREFIX: Final = "pack."
@@ -65,9 +65,9 @@ def packed(groups: Sequence[Group], weights: Mapping[str, Tensor]) -> tuple[tupl
     return tuple(packs), tuple(moved)
 
 
-def parts_of(packs: Sequence[Pack], slots: Mapping[str, Tensor]) -> tuple[Part, ...]:
-    """Where the members of the packs lie, and what the optimizer keeps of each (in slots BUFFER.PACK)."""
-    parts: list[Part] = []
+def packed_tensors(packs: Sequence[Pack], slots: Mapping[str, Tensor]) -> tuple[PackedTensor, ...]:
+    """Where the members of the packs lie, and each member's share of the optimizer's buffers (slots BUFFER.PACK)."""
+    tensors: list[PackedTensor] = []
     for pack in packs:
         if len(pack.members) == 1:
             continue
@@ -77,5 +77,5 @@ def parts_of(packs: Sequence[Pack], slots: Mapping[str, Tensor]) -> tuple[Part, 
             if slot == pack.slot or slot.endswith(f".{pack.slot}"):
                 prefix = slot.removesuffix(pack.slot)
                 places = zip(pack.members, pack.offsets, strict=True)
-                parts += [Part(f"{prefix}{name}", slot, offset, shape) for (name, shape), offset in places]
-    return tuple(parts)
+                tensors += [PackedTensor(f"{prefix}{name}", slot, offset, shape) for (name, shape), offset in places]
+    return tuple(tensors)

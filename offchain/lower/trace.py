@@ -24,11 +24,11 @@ from offchain.lines import at, line_of
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
 from offchain.lower.origin import Origins, Step, described, where, within, within_modules
-from offchain.lower.packs import Pack, parts_of
+from offchain.lower.packs import Pack, packed_tensors
 from offchain.lower.random import drawn
 from offchain.lower.refusals import refusal
 from offchain.lower.substitutes import Substituted
-from offchain.store.parts import Part
+from offchain.task import PackedTensor
 
 aten = torch.ops.aten
 _ROWS: Final = (torch.int32, torch.int64)
@@ -88,14 +88,14 @@ class Traced:
     """The graph, whose placeholders stand for `state` tensors (by name), then the dataset, then t.
 
     It returns the next values of the first `len(state)` tensors, then the metrics. Trained parameters, and what the
-    optimizer keeps of them, are in packs; `parts` says where.
+    optimizer keeps of them, are in packs; `packed` says where.
     """
 
     module: GraphModule
     names: tuple[str, ...]
     state: tuple[Tensor, ...]
     parameters: tuple[str, ...]
-    parts: tuple[Part, ...]
+    packed: tuple[PackedTensor, ...]
     metrics: tuple[str, ...]
 
 
@@ -131,8 +131,8 @@ def trace(job: Job) -> Traced:
     fixed = {name: tensor for name, tensor in weights.items() if name not in members}
     fixed |= {n: b.detach() for n, b in job.model.named_buffers()}
     slots = optimizer.initial(trained)
-    parts = parts_of(packs, {**trained, **slots})
-    for name, uses in Counter([*(part.name for part in parts), *trained, *slots, *fixed]).items():
+    tensors = packed_tensors(packs, {**trained, **slots})
+    for name, uses in Counter([*(tensor.name for tensor in tensors), *trained, *slots, *fixed]).items():
         if uses > 1:
             line = job.line_of("model")
             raise BadInput(f"job{at(line)}: both model and optimizer have a tensor {name!r}; rename the module")
@@ -142,7 +142,7 @@ def trace(job: Job) -> Traced:
     data = [as_int32(tensor) for tensor in job.dataset.values()]
     module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)], origins)
     names = tuple(name for pack in packs for name, _ in pack.members)
-    return Traced(module, tuple(state), tuple(state.values()), names, parts, ("loss", *job.metrics))
+    return Traced(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics))
 
 
 def as_int32(data: Tensor) -> Tensor:

@@ -1,30 +1,30 @@
 """The task file: everything that a worker needs to replay a task, in one safetensors file.
 
 Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`; metadata `format`, `name`, `steps`,
-`parameters`, `parts`, `seal`. Reading it runs no code of the requester and trusts nothing: the graph must be canonical
-and legal, every tensor must have the dtype and shape that the graph says, constants and datasets their roots.
+`parameters`, `parts` (the packed tensors), `seal`. Reading it runs no code of the requester and trusts nothing: the
+graph must be canonical and legal, every tensor must have the dtype and shape that the graph states, and constants and
+datasets must match their roots.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import astuple
 from hashlib import sha256
+from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from offchain.commit.roots import graph_root, state_root, tensor_root
-from offchain.errors import BadBlob
+from offchain.commit.roots import tensor_root
 from offchain.ir.arrays import Array
-from offchain.ir.encoding import decode_graph, encode_graph
+from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
-from offchain.store.parts import Part, dumps, loads, tensors
 from offchain.store.tensorfile import TensorFile, opened, write
+from offchain.task import PackedTensor, Task
 
 FORMAT: Final = "offchain-task-1"
 MAX_GRAPH_BYTES: Final = 1 << 28
@@ -32,112 +32,59 @@ MAX_STEPS: Final = (1 << 31) - 1
 MAX_NAME: Final = 256
 
 
-@dataclass(frozen=True)
-class Task:
-    """A task as data: step graph, flat arrays that it reads, initial state in slot order, number of steps.
+def save_task(task: Task, path: str | Path) -> None:
+    """Write a task file. Raises BadInput where it cannot be written."""
+    graph = task.graph
+    fields = {"graph": np.frombuffer(encode_graph(graph), np.uint8)}
+    slots = [slot.spec for slot in graph.slots]
+    for prefix, specs, arrays in (
+        ("const.", graph.constants, task.constants),
+        ("data.", graph.datasets, task.datasets),
+        ("state.", slots, task.state),
+    ):
+        names = _fields(prefix, specs)
+        fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
+    write(path, fields, {"format": FORMAT, "seal": seal(task), **_texts(task)})
 
-    `parameters` names the tensors that are the trained model, `parts` says which tensors share a slot; `name` is for
-    people. None of these is committed to.
+
+def load_task(path: str | Path) -> Task:
+    """Read a task file that a stranger wrote.
+
+    Raises BadBlob, MalformedGraph or IllegalGraph in one line that names the field.
     """
-
-    graph: Graph
-    constants: tuple[Array, ...]
-    datasets: tuple[Array, ...]
-    state: tuple[Array, ...]
-    steps: int
-    name: str = "task"
-    parameters: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
-
-    @cached_property
-    def graph_root(self) -> bytes:
-        """Root of the graph with its constants and datasets: what the terms of a task name."""
-        return graph_root(self.graph)
-
-    @cached_property
-    def state_root(self) -> bytes:
-        """Root of the initial state."""
-        return state_root(self.state)
-
-    @property
-    def interval(self) -> int:
-        return self.graph.interval
-
-    @property
-    def intervals(self) -> int:
-        """Number of checkpoints."""
-        return self.steps // self.interval
-
-    def tensors(self, state: Sequence[Array]) -> dict[str, Array]:
-        """Every tensor of a state by name, in its own shape."""
-        return tensors([slot.spec for slot in self.graph.slots], self.parts, state)
-
-    def parameter_arrays(self, state: Sequence[Array]) -> dict[str, Array]:
-        """The trained model within a state: shaped arrays by parameter name, as for `load_state_dict`."""
-        named = self.tensors(state)
-        return {name: named[name] for name in self.parameters}
-
-    def verify(self, graph_root: bytes, state_root: bytes) -> None:
-        """Raise BadBlob unless this is the task that those roots name."""
-        for what, have, want in (
-            ("graph root", self.graph_root, graph_root),
-            ("state root", self.state_root, state_root),
-        ):
-            if have != want:
-                raise BadBlob(f"task {self.name!r}: {what} is {have.hex()}, must be {want.hex()}")
-
-    def save(self, path: str | Path) -> None:
-        """Write the task file."""
-        graph = self.graph
-        fields = {"graph": np.frombuffer(encode_graph(graph), np.uint8)}
+    with opened(path, FORMAT) as file:
+        graph = decode_graph(file.raw("graph", MAX_GRAPH_BYTES))
+        check(graph)
+        _check_names(file, graph)
         slots = [slot.spec for slot in graph.slots]
-        for prefix, specs, arrays in (
-            ("const.", graph.constants, self.constants),
-            ("data.", graph.datasets, self.datasets),
-            ("state.", slots, self.state),
-        ):
-            names = _fields(prefix, specs)
-            fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
-        write(path, fields, {"format": FORMAT, "seal": self.seal, **self._texts()})
+        fields = [
+            _fields(prefix, specs)
+            for prefix, specs in (("const.", graph.constants), ("data.", graph.datasets), ("state.", slots))
+        ]
+        file.expect(["graph", *(name for names in fields for name in names)])
+        constants = _rooted(file, fields[0], graph.constants, graph.constant_roots)
+        datasets = _rooted(file, fields[1], graph.datasets, graph.dataset_roots)
+        state = tuple(file.tensor(name, spec) for name, spec in zip(fields[2], slots, strict=True))
+        _check_state(file, slots, state)
+        steps, name = _steps(file, graph), file.text("name")
+        if not _is_plain(name):
+            raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
+        packed = _packed(file, slots)
+        task = Task(graph, constants, datasets, state, steps, name, _parameters(file, slots, packed), packed)
+        if file.text("seal") != seal(task):
+            raise file.fault("seal", "does not match: the file was damaged or altered")
+        return task
 
-    def _texts(self) -> dict[str, str]:
-        parameters = json.dumps(self.parameters)
-        return {"name": self.name, "steps": str(self.steps), "parameters": parameters, "parts": dumps(self.parts)}
 
-    @property
-    def seal(self) -> str:
-        """Digest of all that the file says. It shows a damaged file; only the roots on chain show a forged one."""
-        graph = sha256(encode_graph(self.graph)).hexdigest()  # its root does not bind names
-        return sha256(json.dumps([graph, self.state_root.hex(), self._texts()]).encode()).hexdigest()
+def seal(task: Task) -> str:
+    """Digest of everything in a task's file. It reveals a damaged file; only the roots on chain reveal a forged one."""
+    graph = sha256(encode_graph(task.graph)).hexdigest()  # the graph's root does not bind names
+    return sha256(json.dumps([graph, task.state_root.hex(), _texts(task)]).encode()).hexdigest()
 
-    @classmethod
-    def load(cls, path: str | Path) -> Task:
-        """Read a task file from a stranger.
 
-        Raises BadBlob, MalformedGraph or IllegalGraph in one line that names the field.
-        """
-        with opened(path, FORMAT) as file:
-            graph = decode_graph(file.raw("graph", MAX_GRAPH_BYTES))
-            check(graph)
-            _check_names(file, graph)
-            slots = [slot.spec for slot in graph.slots]
-            fields = [
-                _fields(prefix, specs)
-                for prefix, specs in (("const.", graph.constants), ("data.", graph.datasets), ("state.", slots))
-            ]
-            file.expect(["graph", *(name for names in fields for name in names)])
-            constants = _rooted(file, fields[0], graph.constants, graph.constant_roots)
-            datasets = _rooted(file, fields[1], graph.datasets, graph.dataset_roots)
-            state = tuple(file.tensor(name, spec) for name, spec in zip(fields[2], slots, strict=True))
-            _check_state(file, slots, state)
-            steps, name = _steps(file, graph), file.text("name")
-            if not _is_plain(name):
-                raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
-            parts = _parts(file, slots)
-            task = cls(graph, constants, datasets, state, steps, name, _parameters(file, slots, parts), parts)
-            if file.text("seal") != task.seal:
-                raise file.fault("seal", "does not match: the file was damaged or altered")
-            return task
+def _texts(task: Task) -> dict[str, str]:
+    parameters, parts = json.dumps(task.parameters), json.dumps([astuple(tensor) for tensor in task.packed])
+    return {"name": task.name, "steps": str(task.steps), "parameters": parameters, "parts": parts}
 
 
 def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:
@@ -186,22 +133,44 @@ def _steps(file: TensorFile, graph: Graph) -> int:
     return int(text)
 
 
-def _parts(file: TensorFile, slots: Sequence[TensorSpec]) -> tuple[Part, ...]:
+def _packed(file: TensorFile, slots: Sequence[TensorSpec]) -> tuple[PackedTensor, ...]:
+    """The tensors that share slots: each lies within its slot, and no two tensors of the state have the same name."""
     try:
-        parts = loads(file.text("parts"), slots)
+        rows = json.loads(file.text("parts"))
+    except RecursionError as error:
+        raise file.fault("parts", "nested too deeply") from error
     except ValueError as error:
         raise file.fault("parts", str(error)) from error
-    if not all(_is_plain(part.name) for part in parts):
+    lengths = {spec.name: spec.length for spec in slots}
+    if not isinstance(rows, list) or not all(_is_packed(row, lengths) for row in rows):
+        raise file.fault("parts", "not a list of parts of slots")
+    packed = tuple(PackedTensor(name, slot, offset, tuple(shape)) for name, slot, offset, shape in rows)
+    names = {tensor.name for tensor in packed}
+    if len(names) < len(packed) or names & (lengths.keys() - {tensor.slot for tensor in packed}):
+        raise file.fault("parts", "two tensors have the same name")
+    if not all(map(_is_plain, names)):
         raise file.fault("parts", f"names must be up to {MAX_NAME} printable characters")
-    return parts
+    return packed
 
 
-def _parameters(file: TensorFile, slots: Sequence[TensorSpec], parts: Sequence[Part]) -> tuple[str, ...]:
+def _is_packed(row: Any, lengths: dict[str, int]) -> bool:
+    if not isinstance(row, list) or len(row) != 4:
+        return False
+    name, slot, offset, shape = row
+    if not isinstance(name, str) or not isinstance(slot, str) or not isinstance(shape, list):
+        return False
+    numbers = [offset, *shape]
+    if any(type(number) is not int or number < 0 for number in numbers) or len(shape) > MAX_RANK:
+        return False
+    return slot in lengths and offset + prod(shape) <= lengths[slot]
+
+
+def _parameters(file: TensorFile, slots: Sequence[TensorSpec], packed: Sequence[PackedTensor]) -> tuple[str, ...]:
     try:
         names = json.loads(file.text("parameters"))
     except (ValueError, RecursionError) as error:
         raise file.fault("parameters", "not a JSON list of names") from error
-    known = {part.name for part in parts} | {spec.name for spec in slots} - {part.slot for part in parts}
+    known = {tensor.name for tensor in packed} | {spec.name for spec in slots} - {tensor.slot for tensor in packed}
     if not isinstance(names, list) or any(not isinstance(name, str) or name not in known for name in names):
         raise file.fault("parameters", "not a JSON list of names of tensors of the state")
     return tuple(names)

@@ -19,7 +19,8 @@ from offchain.ir.graph import Graph
 from offchain.market.view import TaskView, Terms
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.checkpoint import read_state, save_state
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task
+from offchain.task import Task
 from offchain.worker.background import Background
 from offchain.worker.options import WorkerOptions
 
@@ -118,7 +119,7 @@ class Workshop:
         loaded: list[Task] = []
 
         def check(path: Path) -> None:
-            task = Task.load(path)
+            task = load_task(path)
             task.verify(terms.graph_root, terms.state_root)
             loaded.append(task)
 

@@ -17,8 +17,8 @@ from offchain.market.view import Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
-from offchain.store.taskfile import Task
 from offchain.store.tensorfile import write
+from offchain.task import Task
 from offchain.worker.materials import state_name
 
 FINISHED = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})

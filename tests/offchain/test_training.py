@@ -22,7 +22,8 @@ from offchain.errors import BadInput, OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.native import jit
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task
+from offchain.task import Task
 from offchain.training import Run
 
 ROWS, WIDTH, CLASSES, BATCH = 12, 4, 3, 6
@@ -200,7 +201,7 @@ def test_state_dict_has_every_name_and_dtype() -> None:
 def test_saved_task_is_the_same_task(tmp_path: Path) -> None:
     training = offchain.compile(**fields(counting(lambda seen, x: seen + 1)))
     training.save(tmp_path / "a.task")
-    other = Run(Task.load(tmp_path / "a.task"), "reference")
+    other = Run(load_task(tmp_path / "a.task"), "reference")
     training.run()
     other.run()
     assert training.state_roots == other.state_roots

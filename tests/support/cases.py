@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from offchain.store.taskfile import Task
+from offchain.task import Task
 from tests.support.gradients import Loss, assert_gradients
 
 Batch = dict[str, Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from offchain.exec.base import make_executor
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 Loss = Callable[[Any, dict[str, Tensor]], Tensor]
 State = dict[str, np.ndarray[Any, Any]]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.store.taskfile import Task
+from offchain.task import Task
 from tests.support.gradients import assert_gradients, gradient_job, run
 
 Shape = tuple[int, ...]

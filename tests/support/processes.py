@@ -23,7 +23,7 @@ from offchain.exec.base import EXECUTORS, make_executor
 from offchain.exec.distributed import Group, joined
 from offchain.exec.plan.shards import Dealing
 from offchain.exec.reference import ReferenceExecutor
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task
 from offchain.training import Run
 from tests.offchain.exec.plan.test_shards import layers
 from tests.support.strategies import Case
@@ -49,7 +49,7 @@ def main() -> None:
 
 def started(what: str, group: Group | None) -> Run:
     executor, _, file = what.partition("=")
-    return Run(Task.load(Path(file)), executor, threads=1, group=group)
+    return Run(load_task(Path(file)), executor, threads=1, group=group)
 
 
 def roots(what: str, group: Group | None) -> list[str]:

@@ -26,7 +26,8 @@ from offchain.ir.primitives import DType, Instr, Op
 from offchain.market.view import Status, Terms
 from offchain.roles.policy import Policy
 from offchain.store.blobs import FetchOptions
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker, executor_factory
 from tests.contracts.runs import Job, every_kind, finish
@@ -96,7 +97,7 @@ class Town:
 
     def post(self, task: Task, **changes: Any) -> int:
         path = self.folder / "task.file"
-        task.save(path)
+        save_task(task, path)
         terms = Terms(
             graph_root=task.graph_root,
             state_root=task.state_root,

@@ -28,7 +28,8 @@ from offchain.ir.graph import Kind
 from offchain.ir.primitives import CANONICAL_NAN
 from offchain.job import Job
 from offchain.lower import compile as lower
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 from tests.protocol.everything import STEPS, Work, everything
 from tests.support import terminal
 
@@ -257,7 +258,7 @@ def test_whole_disputes_convict(chain: Chain, line: Task, snapshot: None) -> Non
 
 @pytest.fixture
 def file(task: Task, tmp_path: Path) -> str:
-    task.save(tmp_path / "everything.task")
+    save_task(task, tmp_path / "everything.task")
     return str(tmp_path / "everything.task")
 
 

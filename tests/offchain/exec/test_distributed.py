@@ -27,7 +27,7 @@ from offchain.exec.plan.shards import REDUCTIONS, share
 from offchain.ir.graph import Graph, Kind
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task
 from offchain.training import Run
 from tests.offchain.lower.test_fuse import LENGTH, LETTERS, language_model, next_letter
 
@@ -88,7 +88,7 @@ def products(graph: Graph) -> int:
 def test_layers_are_shared_out_whole(processes: int, files: list[Path]) -> None:
     """No product is made twice, and nothing but reductions over the batch is joined."""
     for file in files:
-        graph = Task.load(file).graph
+        graph = load_task(file).graph
         parts = [share(graph, processes, rank) for rank in range(processes)]
         assert sum(products(part.graph) for part in parts) == products(graph)
         for part in parts:
@@ -104,7 +104,7 @@ def torchrun(processes: int, *args: object, **environment: str) -> subprocess.Co
 
 
 def roots_alone(file: Path) -> list[str]:
-    alone = Run(Task.load(file), threads=1)
+    alone = Run(load_task(file), threads=1)
     alone.run()
     return [root.hex() for root in alone.state_roots]
 
@@ -131,7 +131,7 @@ def test_the_command_speaks_once_and_writes_the_model(files: list[Path], tmp_pat
     together = torchrun(2, "offchain", "run", task, "--json", "-o", models[1])
     assert together.returncode == 0, together.stderr
     told = json.loads(together.stdout)
-    alone = Run(Task.load(task), threads=1)
+    alone = Run(load_task(task), threads=1)
     alone.run()
     assert told["state_roots"] == [root.hex() for root in alone.state_roots]
     assert told["loss"] == alone.losses
@@ -149,7 +149,7 @@ def test_what_all_refuse_is_said_once() -> None:
 
 
 def test_the_reference_and_more_processes_than_rows_are_refused(files: list[Path]) -> None:
-    task = Task.load(files[0])
+    task = load_task(files[0])
     with pytest.raises(BadInput, match="executor reference runs in one process: take fused or torch"):
         make_executor("reference", task.graph, task.constants, task.datasets, group=Group(0, 2))
     line = f"{ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"

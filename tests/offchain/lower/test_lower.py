@@ -20,7 +20,7 @@ from offchain.job import Job
 from offchain.lower import compile
 from offchain.lower.order import uniform_rows
 from offchain.lower.philox import philox
-from offchain.store.taskfile import Task
+from offchain.task import Task
 
 ROWS, WIDTH, CLASSES, BATCH = 24, 6, 5, 8
 SGD = (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9})

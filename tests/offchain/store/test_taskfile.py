@@ -20,7 +20,8 @@ from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.checkpoint import load_state, read_state, save_state
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import load_task, save_task
+from offchain.task import Task
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def task() -> Task:
 @pytest.fixture
 def path(task: Task, tmp_path: Path) -> Path:
     file = tmp_path / "small.task"
-    task.save(file)
+    save_task(task, file)
     return file
 
 
@@ -73,7 +74,7 @@ def at(head: dict[str, dict[str, object]], field: str) -> int:
 
 
 def test_save_and_load(task: Task, path: Path) -> None:
-    loaded = Task.load(path)
+    loaded = load_task(path)
     assert loaded.graph == task.graph
     for name in ("constants", "datasets", "state"):
         for have, want in zip(getattr(loaded, name), getattr(task, name), strict=True):
@@ -106,7 +107,7 @@ def test_altered_content_is_named(path: Path, field: str) -> None:
 
     rewrite(path, change)
     with pytest.raises(BadBlob, match=rf"{field}: content does not match"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_an_altered_state_breaks_the_seal(path: Path) -> None:
@@ -115,7 +116,7 @@ def test_an_altered_state_breaks_the_seal(path: Path) -> None:
 
     rewrite(path, change)
     with pytest.raises(BadBlob, match="seal: does not match"):
-        Task.load(path)
+        load_task(path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_initial_values_that_are_no_numbers_are_refused(path: Path, word: int, r
 
     rewrite(path, change)
     with pytest.raises(BadBlob, match=rf"state\.pack\.0: .*{reason}"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_log_must_start_empty(path: Path) -> None:
@@ -137,7 +138,7 @@ def test_log_must_start_empty(path: Path) -> None:
 
     rewrite(path, change)
     with pytest.raises(BadBlob, match=r"state\.log"):
-        Task.load(path)
+        load_task(path)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +171,14 @@ def test_altered_metadata_is_named(path: Path, key: str, value: str) -> None:
 
     rewrite(path, change)
     with pytest.raises(BadBlob, match=key) as caught:
-        Task.load(path)
+        load_task(path)
     assert len(str(caught.value)) < 400
 
 
 def test_missing_metadata_is_named(path: Path) -> None:
     rewrite(path, lambda head, body: head["__metadata__"].pop("steps") and None)
     with pytest.raises(BadBlob, match="steps: missing"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_missing_and_foreign_tensors_are_named(path: Path) -> None:
@@ -186,7 +187,7 @@ def test_missing_and_foreign_tensors_are_named(path: Path) -> None:
 
     rewrite(path, rename)
     with pytest.raises(BadBlob, match=r"data\.x: tensor is missing"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_wrong_dtype_and_shape_are_named(path: Path) -> None:
@@ -195,19 +196,19 @@ def test_wrong_dtype_and_shape_are_named(path: Path) -> None:
 
     rewrite(path, retype)
     with pytest.raises(BadBlob, match=r"data\.x: is I32 of shape \(6, 3\), must be F32"):
-        Task.load(path)
+        load_task(path)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
 def test_truncated_files_are_refused(path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(BadBlob, match="not a whole safetensors file"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadBlob, match="cannot be read"):
-        Task.load(tmp_path / "none")
+        load_task(tmp_path / "none")
 
 
 def test_altered_graph_is_refused(path: Path) -> None:
@@ -216,7 +217,7 @@ def test_altered_graph_is_refused(path: Path) -> None:
 
     rewrite(path, change)
     with pytest.raises(MalformedGraph, match="magic"):
-        Task.load(path)
+        load_task(path)
 
 
 def test_any_altered_byte_of_the_graph_is_refused_or_changes_its_root(task: Task, path: Path) -> None:
@@ -229,22 +230,22 @@ def test_any_altered_byte_of_the_graph_is_refused_or_changes_its_root(task: Task
         broken[start + offset] ^= 1 << int(offset) % 8
         path.write_bytes(broken)
         with pytest.raises(BadInput):
-            Task.load(path).verify(task.graph_root, task.state_root)
+            load_task(path).verify(task.graph_root, task.state_root)
 
 
 def test_names_that_could_drive_a_terminal_are_refused(task: Task, tmp_path: Path) -> None:
-    replace(task, graph=replace(task.graph, metrics=("\x1b[2J",))).save(tmp_path / "escape")
+    save_task(replace(task, graph=replace(task.graph, metrics=("\x1b[2J",))), tmp_path / "escape")
     with pytest.raises(BadBlob, match="not printable") as caught:
-        Task.load(tmp_path / "escape")
+        load_task(tmp_path / "escape")
     assert str(caught.value).isprintable()
 
 
 def test_illegal_graph_is_refused(task: Task, tmp_path: Path) -> None:
     first = replace(task.graph.nodes[-1], bits=3)
     broken = replace(task, graph=replace(task.graph, nodes=(*task.graph.nodes[:-1], first)))
-    broken.save(tmp_path / "illegal")
+    save_task(broken, tmp_path / "illegal")
     with pytest.raises(IllegalGraph, match="node"):
-        Task.load(tmp_path / "illegal")
+        load_task(tmp_path / "illegal")
 
 
 def after(task: Task, steps: int) -> list[np.ndarray]:

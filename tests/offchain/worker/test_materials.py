@@ -17,7 +17,8 @@ from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
 from offchain.ir.primitives import DType
 from offchain.market.view import Status, TaskView, Terms
 from offchain.store.blobs import BlobStore, FetchOptions
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 from offchain.worker.materials import ExecutorFactory, Opened, Unfit, Workshop
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import executor_factory
@@ -51,7 +52,7 @@ class Post:
     def __call__(self, task: Task) -> TaskView:
         self.count += 1
         path = self.folder / f"{self.count}.task"
-        task.save(path)
+        save_task(task, path)
         roots = (task.graph_root, task.state_root)
         terms = Terms(*roots, task.steps, task.interval, 1, 1, 1, 60, 60, 60, 60, f"file://{path}")
         return TaskView(self.count, terms, "0xRequester", "0xSolver", Status.BIDDING, 0, 0, 1, 0, ())

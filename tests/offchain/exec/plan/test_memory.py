@@ -19,7 +19,8 @@ from offchain.exec.base import make_executor
 from offchain.exec.plan.memory import memory_for, shown
 from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
 from offchain.ir.primitives import DType, Instr, Op
-from offchain.store.taskfile import Task
+from offchain.store.taskfile import save_task
+from offchain.task import Task
 from tests.support.terminal import run
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -71,7 +72,7 @@ def read_starved(path: str) -> None:
 def test_run_names_the_node_that_does_not_fit(executor: str, wanted: str, tmp_path: Path) -> None:
     path = tmp_path / "huge.task"
     state = (np.zeros(16, np.float32), np.zeros(1, np.float32))
-    Task(spreading(HUGE, kept=False), (), (), state, steps=1).save(path)
+    save_task(Task(spreading(HUGE, kept=False), (), (), state, steps=1), path)
     command = [sys.executable, "-m", "offchain", "run", str(path), "--executor", executor]
     ended = subprocess.run(
         command, cwd=ROOT, preexec_fn=partial(starve, LIMIT), capture_output=True, text=True, check=False
@@ -93,7 +94,8 @@ def test_a_state_that_does_not_fit_names_its_slot(executor: str) -> None:
 def test_a_task_file_that_does_not_fit_names_its_tensor(tmp_path: Path) -> None:
     """The reader of files panics then, which is no exception that a worker would survive."""
     path = tmp_path / "wide.task"
-    Task(spreading(READ, kept=True), (), (), (np.zeros(READ, np.float32), np.zeros(1, np.float32)), steps=1).save(path)
+    state = (np.zeros(READ, np.float32), np.zeros(1, np.float32))
+    save_task(Task(spreading(READ, kept=True), (), (), state, steps=1), path)
     code = f"from tests.offchain.exec.plan.test_memory import read_starved; read_starved({str(path)!r})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     wanted = f"error: {path}: state.wide needs 134 MB to be read: there is not so much memory"

@@ -1,0 +1,90 @@
+"""A task as data: the step graph, the tensors that it reads, the initial state and the number of steps.
+
+`offchain.lower.compile` makes a task, `offchain.training` and the workers run it, `offchain.store.taskfile` keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from offchain.commit.roots import graph_root, state_root
+from offchain.errors import BadBlob
+from offchain.ir.arrays import Array
+from offchain.ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """A named tensor of `shape` that shares a slot with others and starts at element `offset` of it.
+
+    The protocol knows only slots; people and `load_state_dict` want each parameter under its own name.
+    """
+
+    name: str
+    slot: str
+    offset: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step graph, the flat arrays that it reads, the flat arrays of its initial state in slot order, its steps.
+
+    `parameters` names the tensors that are the trained model, `packed` says which tensors share a slot, `name` is for
+    people. The roots bind none of these three.
+    """
+
+    graph: Graph
+    constants: tuple[Array, ...]
+    datasets: tuple[Array, ...]
+    state: tuple[Array, ...]
+    steps: int
+    name: str = "task"
+    parameters: tuple[str, ...] = ()
+    packed: tuple[PackedTensor, ...] = ()
+
+    @cached_property
+    def graph_root(self) -> bytes:
+        """Root of the graph with its constants and datasets, as the terms of a task state it."""
+        return graph_root(self.graph)
+
+    @cached_property
+    def state_root(self) -> bytes:
+        """Root of the initial state."""
+        return state_root(self.state)
+
+    @property
+    def interval(self) -> int:
+        """Steps between two checkpoints."""
+        return self.graph.interval
+
+    @property
+    def intervals(self) -> int:
+        """Number of checkpoints."""
+        return self.steps // self.interval
+
+    def tensors(self, state: Sequence[Array]) -> dict[str, Array]:
+        """Every tensor of a state (arrays in slot order) in its own shape: packed ones first, then whole slots."""
+        specs = [slot.spec for slot in self.graph.slots]
+        flat = {spec.name: array.reshape(-1) for spec, array in zip(specs, state, strict=True)}
+        shared = {tensor.slot for tensor in self.packed}
+        found = {p.name: flat[p.slot][p.offset : p.offset + prod(p.shape)].reshape(p.shape) for p in self.packed}
+        whole = {spec.name: flat[spec.name].reshape(spec.shape) for spec in specs if spec.name not in shared}
+        return found | whole
+
+    def parameter_arrays(self, state: Sequence[Array]) -> dict[str, Array]:
+        """The trained model within a state: shaped arrays by parameter name, as `load_state_dict` takes them."""
+        named = self.tensors(state)
+        return {name: named[name] for name in self.parameters}
+
+    def verify(self, graph_root: bytes, state_root: bytes) -> None:
+        """Raise BadBlob unless this is the task that those roots name."""
+        for what, have, want in (
+            ("graph root", self.graph_root, graph_root),
+            ("state root", self.state_root, state_root),
+        ):
+            if have != want:
+                raise BadBlob(f"task {self.name!r}: {what} is {have.hex()}, must be {want.hex()}")
