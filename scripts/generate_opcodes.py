@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""Writes contracts/step/Opcodes.sol from the tables in offchain/ir, or says that it has drifted (--check)."""
+"""Writes contracts/step/Opcodes.sol and Kinds.sol from the tables in offchain/ir; --check says which is stale."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "contracts" / "step" / "Opcodes.sol"
+TARGET = Path("contracts") / "step"
 sys.path.insert(0, str(ROOT))
 
 from offchain.ir.encoding import MAX_RANK  # noqa: E402
-from offchain.ir.graph import Kind, Source, has_k  # noqa: E402
-from offchain.ir.legality import MAX_BITS, MAX_INPUTS, SIGNATURES  # noqa: E402
+from offchain.ir.graph import Source  # noqa: E402
+from offchain.ir.kinds import KINDS, MAX_INPUTS, Kind, Traits  # noqa: E402
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, DType, Op  # noqa: E402
 
 HEADER = """\
@@ -26,8 +26,10 @@ pragma solidity ^0.8.37;
 """
 KINDS_TITLE = """\
 Codes of node kinds, and what holds for each
-/// @dev INPUTS and MAX_BITS have a byte a kind at bit 8 * kind: the number of inputs (of a map the most), the most
-/// bits of an operand (0 where a kind has none). Bit 16 * kind + input of WITH_K: that input is read along k."""
+/// @dev INPUTS, SCALED, MAX_BITS, MIN_RANK and ENDINGS have one byte for each kind, at bit 8 * kind: the number of
+/// inputs (of a kind with a program the most), how many of them are scaled by exponents, the most bits of a scaled
+/// operand (0: none is scaled), the fewest dimensions of the output, and the IStepVerifier.Ending. Bit
+/// 16 * kind + input of WITH_K: the view of that input has the axis k."""
 
 
 def library(name: str, title: str, lines: Iterable[str]) -> str:
@@ -39,55 +41,73 @@ def members(enum: type[IntEnum]) -> list[str]:
     return [f"{member.name} = {int(member)}" for member in enum]
 
 
-def per_kind(values: dict[Kind, int]) -> int:
-    """One byte a kind, that of kind 1 at bit 8."""
-    return sum(value << 8 * kind for kind, value in values.items())
+def per_kind(value: Callable[[Traits], int]) -> str:
+    """One byte for each kind, at bit 8·kind."""
+    return f"0x{sum(value(row) << 8 * kind for kind, row in KINDS.items()):x}"
 
 
-def inputs_with_k() -> int:
-    """Bit 16·kind + position is set where that input is read through a view that has the axis k."""
-    pairs = [(kind, position) for kind in Kind for position in range(MAX_INPUTS)]
-    return sum(1 << (MAX_INPUTS * kind + position) for kind, position in pairs if has_k(kind, position))
+def with_k() -> str:
+    """Bit 16·kind + position is set where the view of that input has the axis k."""
+    return f"0x{sum(1 << MAX_INPUTS * kind + position for kind, row in KINDS.items() for position in row.along_k):x}"
 
 
-def render() -> str:
+def opcodes() -> str:
     """Text of Opcodes.sol."""
-    opcodes = [f"{op.name} = 0x{op:02X}" for op in Op]
-    limits = [f"MAX_PROGRAM = {MAX_PROGRAM}", f"CANONICAL_NAN = 0x{CANONICAL_NAN:08X}"]
-    inputs = {kind: len(dtypes) for kind, dtypes in SIGNATURES.items()} | {Kind.MAP: MAX_INPUTS}
-    kinds = [
+    lines = [f"{op.name} = 0x{op:02X}" for op in Op]
+    lines += [f"MAX_PROGRAM = {MAX_PROGRAM}", f"CANONICAL_NAN = 0x{CANONICAL_NAN:08X}"]
+    return (
+        HEADER
+        + library("Opcodes", "Codes of the primitives that a map's program is made of", lines)
+        + library("DTypes", "Codes of the types of a word", members(DType))
+    )
+
+
+def kinds() -> str:
+    """Text of Kinds.sol."""
+    lines = [
         *members(Kind),
         f"LAST = {max(Kind)}",
         f"MAX_RANK = {MAX_RANK}",
         f"MAX_INPUTS = {MAX_INPUTS}",
-        f"INPUTS = 0x{per_kind(inputs):x}",
-        f"MAX_BITS = 0x{per_kind(MAX_BITS):x}",
-        f"WITH_K = 0x{inputs_with_k():x}",
+        f"INPUTS = {per_kind(lambda row: len(row.inputs))}",
+        f"SCALED = {per_kind(lambda row: len(row.scaled))}",
+        f"MAX_BITS = {per_kind(lambda row: row.max_bits)}",
+        f"MIN_RANK = {per_kind(lambda row: row.min_rank)}",
+        f"ENDINGS = {per_kind(lambda row: row.ending)}",
+        f"WITH_K = {with_k()}",
     ]
-    return HEADER + "".join(
-        [
-            library("Opcodes", "Codes of the primitives that a map's program is made of", opcodes + limits),
-            library("Kinds", KINDS_TITLE, kinds),
-            library("Sources", "Codes of the places where an input's tensor lives", members(Source)),
-            library("DTypes", "Codes of the types of a word", members(DType)),
-        ]
+    return (
+        HEADER
+        + library("Kinds", KINDS_TITLE, lines)
+        + library("Sources", "Codes of the places where an input's tensor lives", members(Source))
     )
 
 
+FILES = {"Opcodes.sol": opcodes, "Kinds.sol": kinds}
+
+
+def stale() -> list[Path]:
+    """The generated files that are not what the tables say."""
+    found = []
+    for name, render in FILES.items():
+        path = ROOT / TARGET / name
+        if not path.exists() or path.read_text(encoding="utf-8") != render():
+            found.append(path)
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Generate contracts/step/Opcodes.sol from offchain/ir.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the file has drifted")
+    parser = argparse.ArgumentParser(description="Generate contracts/step/Opcodes.sol and Kinds.sol from offchain/ir.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     options = parser.parse_args(argv)
-    text = render()
-    name = TARGET.relative_to(ROOT)
-    if TARGET.exists() and TARGET.read_text(encoding="utf-8") == text:
-        print(f"{name} matches offchain/ir")
-        return 0
-    if options.check:
-        print(f"{name} has drifted from offchain/ir: run scripts/generate_opcodes.py", file=sys.stderr)
+    found = stale()
+    if options.check and found:
+        names = " and ".join(str(path.relative_to(ROOT)) for path in found)
+        print(f"{names}: not what offchain/ir generates; run scripts/generate_opcodes.py", file=sys.stderr)
         return 1
-    TARGET.write_text(text, encoding="utf-8")
-    print(f"{name} written")
+    for path in found:
+        path.write_text(FILES[path.name](), encoding="utf-8")
+        print(f"{path.relative_to(ROOT)} written")
     return 0
 
 

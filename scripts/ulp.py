@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from offchain.exec.reference import evaluate  # noqa: E402
-from offchain.ir.graph import Input, Kind, Node, Source, View  # noqa: E402
+from offchain.ir.graph import Input, Node, Source, View  # noqa: E402
+from offchain.ir.kinds import Kind  # noqa: E402
 from offchain.ir.primitives import DType, Op, Program  # noqa: E402
 from offchain.ir.program import ProgramBuilder, signed  # noqa: E402
 from offchain.lower import library  # noqa: E402

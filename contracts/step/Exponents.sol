@@ -3,8 +3,8 @@ pragma solidity ^0.8.37;
 
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {Float32} from "./Float32.sol";
+import {Kinds} from "./Kinds.sol";
 import {Node} from "./Node.sol";
-import {Kinds} from "./Opcodes.sol";
 import {Openings} from "./Openings.sol";
 
 /// @title The exponents that the operands of a dot, sum or scatter_add are scaled by

@@ -2,7 +2,8 @@
 pragma solidity ^0.8.37;
 
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
-import {DTypes, Kinds, Opcodes, Sources} from "./Opcodes.sol";
+import {Kinds, Sources} from "./Kinds.sol";
+import {DTypes, Opcodes} from "./Opcodes.sol";
 
 /// @title A node's encoding, and what its views read
 /// @notice docs/protocol.md, section 2. Checked is what keeps every later read in bounds and every function total;

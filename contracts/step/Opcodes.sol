@@ -42,32 +42,6 @@ library Opcodes {
     uint256 internal constant CANONICAL_NAN = 0x7FC00000;
 }
 
-/// @title Codes of node kinds, and what holds for each
-/// @dev INPUTS and MAX_BITS have a byte a kind at bit 8 * kind: the number of inputs (of a map the most), the most
-/// bits of an operand (0 where a kind has none). Bit 16 * kind + input of WITH_K: that input is read along k.
-library Kinds {
-    uint256 internal constant MAP = 1;
-    uint256 internal constant DOT = 2;
-    uint256 internal constant SUM = 3;
-    uint256 internal constant SCATTER_ADD = 4;
-    uint256 internal constant MAX = 5;
-    uint256 internal constant GATHER = 6;
-    uint256 internal constant LAST = 6;
-    uint256 internal constant MAX_RANK = 8;
-    uint256 internal constant MAX_INPUTS = 16;
-    uint256 internal constant INPUTS = 0x2010201021000;
-    uint256 internal constant MAX_BITS = 0x1f1f1b0000;
-    uint256 internal constant WITH_K = 0x1000100030001000300000000;
-}
-
-/// @title Codes of the places where an input's tensor lives
-library Sources {
-    uint256 internal constant NODE = 1;
-    uint256 internal constant STATE = 2;
-    uint256 internal constant DATA = 3;
-    uint256 internal constant CONST = 4;
-}
-
 /// @title Codes of the types of a word
 library DTypes {
     uint256 internal constant F32 = 1;

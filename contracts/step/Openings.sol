@@ -4,8 +4,9 @@ pragma solidity ^0.8.37;
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Float32} from "./Float32.sol";
+import {Sources} from "./Kinds.sol";
 import {Node} from "./Node.sol";
-import {DTypes, Sources} from "./Opcodes.sol";
+import {DTypes} from "./Opcodes.sol";
 
 /// @title What a node's inputs hold at one point, proven against the committed trees
 library Openings {

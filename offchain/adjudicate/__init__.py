@@ -25,7 +25,8 @@ from offchain.commit.trace import Trace
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput, ChainError
 from offchain.exec.base import Executor, make_executor, state_after
-from offchain.ir.graph import Graph, Kind
+from offchain.ir.graph import Graph
+from offchain.ir.kinds import Kind
 from offchain.progress import Watch, unwatched
 from offchain.task import Task
 

@@ -25,7 +25,8 @@ from offchain.dispute.spans import SUM_FAN, pieces
 from offchain.exec import reference
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import CHUNK, Kind, Node, Source
+from offchain.ir.graph import CHUNK, Node, Source
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import CANONICAL_NAN
 
 WORD: Final = 0xFFFFFFFF

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import ChainError
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.market.view import DisputeView, Status
 from offchain.task import Task
 from offchain.worker.posting import Offer, post, terms_of

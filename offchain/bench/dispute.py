@@ -23,7 +23,7 @@ from offchain.dispute.replay import Record
 from offchain.errors import OffchainError
 from offchain.exec.base import state_after
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.job import Job
 from offchain.lower import compile as lower
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from offchain.demo import digits
 from offchain.demo.audience import VERDICTS, Audience
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.job import load
 from offchain.lower import compile as lower
 from offchain.market.view import Status, TaskView

@@ -12,7 +12,8 @@ from offchain.dispute.replay import Opening, Record, Replay
 from offchain.dispute.spans import STEP_FAN, SUM_FAN, pieces
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
-from offchain.ir.graph import CHUNK, Kind, Node, Source
+from offchain.ir.graph import CHUNK, Node, Source
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, Reveal, TreeName

@@ -19,7 +19,8 @@ from offchain.commit.trace import Outputs, TensorTree, Trace
 from offchain.exec import reference
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph, Kind, Node, Source, address, coordinates
+from offchain.ir.graph import Graph, Node, Source, address, coordinates
+from offchain.ir.kinds import Kind
 
 Opening = tuple[list[bytes], list[bytes], bytes]  # IStepVerifier.Opening: refProof, chunkProof, chunk
 

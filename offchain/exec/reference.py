@@ -16,7 +16,8 @@ import numpy.typing as npt
 from offchain.exec.base import Tensors, state_after
 from offchain.exec.plan.memory import memory_for, memory_of
 from offchain.ir.arrays import Array, canonical, numpy_dtype
-from offchain.ir.graph import Graph, Kind, Node, Source, View
+from offchain.ir.graph import Graph, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Op
 
 Ints = npt.NDArray[np.int64]

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from offchain.errors import OffchainError
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array, canonical
-from offchain.ir.graph import Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 
 _F, _I = DType.F32, DType.I32

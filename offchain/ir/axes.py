@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from offchain.ir.encoding import MAX_RANK
-from offchain.ir.graph import Axis, Input, Kind, Node, View, row_major
+from offchain.ir.graph import Axis, Input, Node, View, row_major
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Op
 from offchain.ir.program import ProgramBuilder, Value
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from offchain.errors import MalformedGraph
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View, has_k
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind, has_k
 from offchain.ir.primitives import DType, Instr, Op
 
 MAGIC: Final = b"offchain-graph-1"

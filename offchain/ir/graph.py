@@ -12,21 +12,11 @@ from enum import IntEnum
 from math import prod
 from typing import Final
 
-from offchain.ir.primitives import TABLE, DType, Program
+from offchain.ir.kinds import Kind, has_k, traits
+from offchain.ir.primitives import DType, Program
 
 CHUNK: Final = 1024  # elements of a Merkle leaf
 LOG_SLOT: Final = "log"
-
-
-class Kind(IntEnum):
-    """Node kinds, as encoded."""
-
-    MAP = 1
-    DOT = 2
-    SUM = 3
-    SCATTER_ADD = 4
-    MAX = 5
-    GATHER = 6
 
 
 class Source(IntEnum):
@@ -99,21 +89,6 @@ class Node:
     def view_shape(self, position: int) -> tuple[int, ...]:
         """Iteration space of the view of input `position`: the output's, with K where that input has the axis k."""
         return (*self.shape, self.extent) if has_k(self.kind, position) else self.shape
-
-
-_INPUTS_WITH_K: Final = {
-    Kind.MAP: (),
-    Kind.DOT: (0, 1),
-    Kind.SUM: (0,),
-    Kind.SCATTER_ADD: (0, 1),
-    Kind.MAX: (0,),
-    Kind.GATHER: (0,),
-}
-
-
-def has_k(kind: Kind, position: int) -> bool:
-    """Whether the view of that input has the extra axis k."""
-    return position in _INPUTS_WITH_K[kind]
 
 
 def readers_of(nodes: Sequence[Node]) -> list[set[int]]:
@@ -207,12 +182,5 @@ def address(view: View, coords: tuple[int, ...]) -> int | None:
 
 
 def work_units(graph: Graph) -> int:
-    """Cost of one step: multiply-accumulates and element operations, from the table."""
-    return sum(_node_cost(node) for node in graph.nodes)
-
-
-def _node_cost(node: Node) -> int:
-    if node.kind is Kind.SCATTER_ADD:
-        return node.length + prod(node.shape[1:]) * node.extent  # a term belongs to one row
-    per_element = sum(TABLE[i.op].cost for i in node.program) if node.kind is Kind.MAP else node.extent
-    return node.length * (1 if node.kind is Kind.GATHER else max(per_element, 1))
+    """Cost of one step: multiply-accumulates and element operations, from the tables."""
+    return sum(traits(node.kind).cost(node.shape, node.extent, node.program) for node in graph.nodes)

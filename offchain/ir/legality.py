@@ -11,23 +11,15 @@ from math import prod
 from typing import Final
 
 from offchain.errors import IllegalGraph
-from offchain.ir.graph import LOG_SLOT, Graph, Input, Kind, Node, Source
+from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Source
+from offchain.ir.kinds import Kind, traits
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 
-MAX_INPUTS: Final = 16
 MAX_LENGTH: Final = 1 << 34
 MAX_EXTENT: Final = 1 << 30
 EXACT_BITS: Final = 53  # integers that a float64 holds
 
-_F, _I = DType.F32, DType.I32
-SIGNATURES: Final[dict[Kind, tuple[DType | None, ...]]] = {  # input dtypes; None: any
-    Kind.DOT: (_F, _F),
-    Kind.SUM: (_F,),
-    Kind.SCATTER_ADD: (_F, _I),
-    Kind.MAX: (None,),
-    Kind.GATHER: (None, _I),
-}
-MAX_BITS: Final = {Kind.DOT: 27, Kind.SUM: 31, Kind.SCATTER_ADD: 31}
+_F = DType.F32
 
 
 def check(graph: Graph) -> None:
@@ -42,15 +34,21 @@ def check(graph: Graph) -> None:
 
 def exact(kind: Kind, bits: int, extent: int) -> bool:
     """Whether a sum of `extent` terms at `bits` fits the 53 bits of exact float64 arithmetic."""
-    terms = (extent - 1).bit_length()
-    return (2 * (bits - 1) if kind is Kind.DOT else bits - 1) + terms <= EXACT_BITS
+    return len(traits(kind).scaled) * (bits - 1) + (extent - 1).bit_length() <= EXACT_BITS
+
+
+def most_bits(kind: Kind, extent: int) -> int:
+    """The most bits at which a sum of `extent` terms of that kind is legal."""
+    row = traits(kind)
+    return min(row.max_bits, (EXACT_BITS - (extent - 1).bit_length()) // len(row.scaled) + 1)
 
 
 def result_dtype(node: Node) -> DType:
-    """The dtype that a node's kind and inputs imply (for map: of its last instruction)."""
-    if node.kind is Kind.MAP:
+    """The dtype that a node's kind and inputs imply: the kind's, the last instruction's or the first input's."""
+    row = traits(node.kind)
+    if row.program:
         return program_types(node)[-1]
-    return node.inputs[0].dtype if node.kind in (Kind.MAX, Kind.GATHER) else _F
+    return row.result or node.inputs[0].dtype
 
 
 def program_types(node: Node) -> list[DType]:
@@ -103,17 +101,17 @@ def _shape(graph: Graph, index: int, node: Node) -> Iterator[str]:
         yield f"shape {node.shape} needs at most 8 dimensions of at least 1"
     elif node.length > MAX_LENGTH:
         yield f"{node.length} elements are above {MAX_LENGTH}"
-    if (node.extent == 0) != (node.kind is Kind.MAP) or node.extent > MAX_EXTENT:
+    if (node.extent != 0) != traits(node.kind).has_extent or node.extent > MAX_EXTENT:
         yield f"extent {node.extent} is not allowed here"
 
 
 def _arity(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    if node.kind is Kind.MAP:
-        if len(node.inputs) > MAX_INPUTS:
-            yield f"{len(node.inputs)} inputs are above {MAX_INPUTS}"
-        return
-    wanted = SIGNATURES[node.kind]
-    if len(wanted) != len(node.inputs):
+    row = traits(node.kind)
+    wanted = row.inputs
+    if row.program:
+        if len(node.inputs) > len(wanted):
+            yield f"{len(node.inputs)} inputs are above {len(wanted)}"
+    elif len(wanted) != len(node.inputs):
         yield f"takes {len(wanted)} inputs, has {len(node.inputs)}"
     for position, (want, item) in enumerate(zip(wanted, node.inputs, strict=False)):
         if want is not None and want is not item.dtype:
@@ -155,7 +153,7 @@ def _inside(item: Input) -> bool:
 
 
 def _program(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    if node.kind is not Kind.MAP:
+    if not traits(node.kind).program:
         if node.program:
             yield "only a map has a program"
     elif not 1 <= len(node.program) <= MAX_PROGRAM:
@@ -173,11 +171,12 @@ def _dtype(graph: Graph, index: int, node: Node) -> Iterator[str]:
 
 
 def _bits(graph: Graph, index: int, node: Node) -> Iterator[str]:
-    if node.kind not in MAX_BITS:
+    most = traits(node.kind).max_bits
+    if not most:
         if node.bits:
             yield "only sums have bits"
-    elif not 2 <= node.bits <= MAX_BITS[node.kind]:
-        yield f"{node.bits} bits, must be 2 to {MAX_BITS[node.kind]}"
+    elif not 2 <= node.bits <= most:
+        yield f"{node.bits} bits, must be 2 to {most}"
     elif not exact(node.kind, node.bits, node.extent):
         yield f"a sum of {node.extent} terms is not exact at {node.bits} bits"
 

@@ -13,7 +13,8 @@ from offchain.commit.roots import tensor_root
 from offchain.errors import Unsupported
 from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
-from offchain.ir.legality import MAX_INPUTS, check
+from offchain.ir.kinds import MAX_INPUTS
+from offchain.ir.legality import check
 from offchain.ir.primitives import Instr, Op
 from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.job import Job

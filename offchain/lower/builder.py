@@ -10,8 +10,9 @@ import numpy as np
 
 from offchain.errors import Unsupported
 from offchain.ir.arrays import Array, dtype_of
-from offchain.ir.graph import Input, Kind, Node, Source
-from offchain.ir.legality import EXACT_BITS, MAX_INPUTS
+from offchain.ir.graph import Input, Node, Source
+from offchain.ir.kinds import MAX_INPUTS, Kind
+from offchain.ir.legality import most_bits
 from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
 from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.lower.refs import Ref, broadcast
@@ -87,7 +88,7 @@ class Builder:
         shape = broadcast(a.shape[:-1], b.shape[:-1])
         extent = a.shape[-1]
         a, b = (self.solid(ref.expand((*shape, extent))) for ref in (a, b))
-        bits = min(self.bits, 27, (EXACT_BITS - (extent - 1).bit_length()) // 2 + 1)
+        bits = min(self.bits, most_bits(Kind.DOT, extent))
         return self._add(Node(Kind.DOT, F32, shape, (a.input, b.input), extent, bits))
 
     def sum(self, x: Ref, dims: Sequence[int]) -> Ref:
@@ -99,7 +100,7 @@ class Builder:
         if extent == 1:
             return x.squeeze([len(x.shape) - 1])
         x = self.solid(x)
-        bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
+        bits = most_bits(Kind.SUM, extent)
         return self._add(Node(Kind.SUM, F32, x.shape[:-1], (x.input,), extent, bits))
 
     def max(self, x: Ref, dims: Sequence[int]) -> Ref:
@@ -127,7 +128,7 @@ class Builder:
         shape = (rows, *x.shape[:-1])
         wide = self.solid(x.expand((*shape, extent)))
         at = self.solid(index).expand((*shape, extent))
-        bits = min(31, EXACT_BITS - (extent - 1).bit_length() + 1)
+        bits = most_bits(Kind.SCATTER_ADD, extent)
         return self._add(Node(Kind.SCATTER_ADD, F32, shape, (wide.input, at.input), extent, bits))
 
     def solid(self, ref: Ref) -> Ref:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from offchain.ir.axes import cut
-from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
+from offchain.ir.graph import Axis, Input, Node, Slot, Source, View, readers_of, row_major
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Op
 
 

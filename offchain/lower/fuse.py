@@ -18,8 +18,9 @@ from typing import Final
 from offchain.errors import IllegalGraph, Unsupported
 from offchain.ir.axes import coalesced, cut
 from offchain.ir.encoding import MAX_RANK
-from offchain.ir.graph import Axis, Input, Kind, Node, Slot, Source, View, readers_of, row_major
-from offchain.ir.legality import MAX_INPUTS, program_types
+from offchain.ir.graph import Axis, Input, Node, Slot, Source, View, readers_of, row_major
+from offchain.ir.kinds import MAX_INPUTS, Kind
+from offchain.ir.legality import program_types
 from offchain.ir.primitives import MAX_PROGRAM, Program
 from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import compact

@@ -10,7 +10,7 @@ import torch
 
 from offchain.errors import Unsupported
 from offchain.ir.graph import Axis, row_major
-from offchain.ir.legality import MAX_INPUTS
+from offchain.ir.kinds import MAX_INPUTS
 from offchain.ir.program import I32, Value
 from offchain.lower.library import floor_divide, remainder
 from offchain.lower.refs import Ref

@@ -17,7 +17,8 @@ from offchain.commit.roots import graph_root
 from offchain.dispute.replay import pair
 from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
-from offchain.ir.graph import CHUNK, Kind, Source
+from offchain.ir.graph import CHUNK, Source
+from offchain.ir.kinds import Kind
 from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
 from tests.support.reverts import reverts
 

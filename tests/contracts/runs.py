@@ -13,7 +13,8 @@ from offchain.commit.merkle import Tree, leaf_hash, root
 from offchain.commit.roots import chunk, graph_tree, state_root_of, tensor_root, tensor_root_of
 from offchain.exec.reference import evaluate, sources_of
 from offchain.ir.arrays import Array
-from offchain.ir.graph import CHUNK, Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import CHUNK, Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
 from tests.support.evidence import Prover

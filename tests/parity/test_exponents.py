@@ -11,7 +11,8 @@ from web3.contract import Contract
 
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import Axis, Kind, Node, View
+from offchain.ir.graph import Axis, Node, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import CANONICAL_NAN, DType
 from tests.support.evidence import Prover, call, flat, one_sum, state_input
 from tests.support.reverts import reverts

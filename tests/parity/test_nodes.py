@@ -14,7 +14,8 @@ from web3.contract import Contract
 from offchain.dispute.replay import pair
 from offchain.exec import make_executor, reference
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import Kind, Node
+from offchain.ir.graph import Node
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 from tests.support.evidence import Evidence, Prover, call

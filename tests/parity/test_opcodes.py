@@ -24,14 +24,24 @@ def test_no_drift(generator: ModuleType) -> None:
     assert generator.main(["--check"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "change"), [("Opcodes.sol", ("MUL = 0x12", "MUL = 0x13")), ("Kinds.sol", ("= 6", "= 7"))]
+)
 def test_drift_is_refused(
-    generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    generator: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    change: tuple[str, str],
 ) -> None:
-    drifted = tmp_path / "Opcodes.sol"
-    drifted.write_text(generator.render().replace("MUL = 0x12", "MUL = 0x13"))
     monkeypatch.setattr(generator, "ROOT", tmp_path)
-    monkeypatch.setattr(generator, "TARGET", drifted)
+    (tmp_path / generator.TARGET).mkdir(parents=True)
+    assert generator.main([]) == 0
+    drifted = tmp_path / generator.TARGET / name
+    drifted.write_text(drifted.read_text().replace(*change))
     assert generator.main(["--check"]) == 1
-    assert "drifted" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert name in error and error.count(".sol") == 1 and "scripts/generate_opcodes.py" in error
     assert generator.main([]) == 0
     assert generator.main(["--check"]) == 0

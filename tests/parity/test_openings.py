@@ -13,7 +13,8 @@ from web3.contract import Contract
 from web3.exceptions import ContractCustomError, ContractLogicError
 
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import CANONICAL_NAN, DType, Instr, Op
 from tests.support.evidence import Evidence, Opening, Prover, call, flat, one_sum, state_input
 from tests.support.reverts import reverts, typed_error

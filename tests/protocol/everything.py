@@ -15,7 +15,8 @@ from offchain.dispute.replay import Ledger
 from offchain.exec import make_executor
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array, numpy_dtype
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
 

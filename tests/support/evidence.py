@@ -14,7 +14,8 @@ from offchain.commit.roots import chunk, chunk_hashes, graph_counts, graph_tree,
 from offchain.exec.reference import evaluate, sources_of
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
-from offchain.ir.graph import CHUNK, Input, Kind, Node, Source, View, address, coordinates
+from offchain.ir.graph import CHUNK, Input, Node, Source, View, address, coordinates
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from tests.support.strategies import Case, over_state
 

@@ -16,10 +16,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from offchain.commit.roots import tensor_root
-from offchain.exec.reference import SCALED
 from offchain.ir.arrays import Array, canonical
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
-from offchain.ir.legality import MAX_BITS, MAX_INPUTS, check, exact
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View, row_major
+from offchain.ir.kinds import MAX_INPUTS, Kind, traits
+from offchain.ir.legality import check, most_bits
 from offchain.ir.primitives import MAX_PROGRAM, TABLE, DType, Instr, Op
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -208,7 +208,7 @@ class Builder:
             shape = (self.draw(st.integers(1, 7)), *shape[:2])
         extent = self.draw(extents)
         wide = (*shape, extent)
-        if kind in SCALED:
+        if traits(kind).scaled:
             return self._sum(kind, shape, extent)
         dtype = self.draw(st.sampled_from(DType))
         inputs = [self.input(dtype, wide)]
@@ -221,8 +221,8 @@ class Builder:
         if kind is Kind.SCATTER_ADD:
             inputs = (self.input(F32, wide, [0]), self.input(I32, wide, range(len(shape))))
         else:
-            inputs = tuple(self.input(F32, wide, self._some(shape)) for _ in SCALED[kind])
-        most = max(p for p in range(2, MAX_BITS[kind] + 1) if exact(kind, p, extent))
+            inputs = tuple(self.input(F32, wide, self._some(shape)) for _ in traits(kind).scaled)
+        most = most_bits(kind, extent)
         bits = self.draw(st.one_of(st.just(most), st.integers(2, most)))
         return self.add(Node(kind, F32, shape, inputs, extent, bits))
 

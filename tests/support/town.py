@@ -21,7 +21,8 @@ from offchain.chain.transactions import SendOptions
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
-from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
+from offchain.ir.graph import Node, Slot, Source, TensorSpec
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.market.view import Status, Terms
 from offchain.roles.policy import Policy

@@ -12,8 +12,9 @@ import torch
 from offchain.exec.cuda.kernel import Kernel, kernel
 from offchain.exec.cuda.source import Source, power_above, reach
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, View
+from offchain.ir.graph import Input, Node, View
 from offchain.ir.graph import Source as Place
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
 BLOCK: Final = 1024  # elements of a program of the grid

@@ -30,7 +30,8 @@ from offchain.exec.plan.planning import STEP, Buffer, Planner, Tensor, Within, a
 from offchain.exec.plan.shards import Joined, Share
 from offchain.exec.plan.together import from_keys
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, View
+from offchain.ir.graph import Input, Node, View
+from offchain.ir.kinds import Kind
 
 _SMALL: Final = 1 << 20  # bytes
 

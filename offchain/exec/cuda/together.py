@@ -16,7 +16,8 @@ from offchain.exec.fused.reductions import scatters_rows
 from offchain.exec.plan.planning import Buffer, Tensor
 from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.ir.graph import Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ from offchain.exec.eager.words import (
 from offchain.exec.plan.memory import memory_for, memory_of, require_memory
 from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Axis, Graph, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Graph, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
 Tensor = torch.Tensor

@@ -21,7 +21,8 @@ from offchain.exec.fused.digits import FEATURES, dot_kernel
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits, lying
 from offchain.exec.fused.products import SINGLE_BITS, product_of
 from offchain.exec.plan.planning import ALIGN
-from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.native.jit import ENTRY, compiler
 

@@ -24,7 +24,8 @@ from offchain.exec.fused.together import FusedBucket
 from offchain.exec.plan.pieces import cuts
 from offchain.exec.plan.planning import STEP, Buffer, Planner, Tensor
 from offchain.exec.plan.shards import Joined, Share
-from offchain.ir.graph import Kind, Node, View
+from offchain.ir.graph import Node, View
+from offchain.ir.kinds import Kind
 from offchain.native.kernel import Kernel
 
 

@@ -12,7 +12,8 @@ from offchain.exec.fused.blas import Blas
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.tile import Tile, without
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Axis, Input, Kind, Node, Source, View, row_major
+from offchain.ir.graph import Axis, Input, Node, Source, View, row_major
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.native.kernel import Kernel
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from offchain.errors import BadInput
 from offchain.exec.plan.pieces import restricted, shifted
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Source, View, readers_of, row_major
+from offchain.ir.graph import Axis, Graph, Input, Node, Source, View, readers_of, row_major
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Instr, Op
 
 REDUCTIONS: Final = (Kind.DOT, Kind.SUM, Kind.SCATTER_ADD, Kind.MAX)

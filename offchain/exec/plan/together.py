@@ -20,7 +20,8 @@ from offchain.exec.fused.reductions import scattered, scatters_rows
 from offchain.exec.plan.planning import Buffer, Planner, Tensor, Within
 from offchain.exec.plan.shards import Joined
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.ir.graph import Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder, Value
 

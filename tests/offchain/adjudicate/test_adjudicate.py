@@ -24,7 +24,7 @@ from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
 from offchain.errors import BadInput
 from offchain.exec import make_executor
 from offchain.exec.base import Executor
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import CANONICAL_NAN
 from offchain.job import Job
 from offchain.lower import compile as lower

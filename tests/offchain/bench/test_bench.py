@@ -32,7 +32,7 @@ from offchain.commit.trace import Trace
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput
 from offchain.exec.base import EXECUTORS, state_after
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.lower import compile as lower
 from tests.support import terminal
 

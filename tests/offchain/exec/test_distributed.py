@@ -24,7 +24,8 @@ from offchain.errors import BadInput
 from offchain.exec import make_executor
 from offchain.exec.distributed import Group, joined
 from offchain.exec.plan.shards import REDUCTIONS, share
-from offchain.ir.graph import Graph, Kind
+from offchain.ir.graph import Graph
+from offchain.ir.kinds import Kind
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.taskfile import load_task

@@ -19,7 +19,8 @@ from offchain.exec.eager.executor import TorchExecutor
 from offchain.exec.eager.precision import single_is_exact
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 from tests.protocol.everything import everything
 from tests.support.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, float_words, graphs, nodes

@@ -14,7 +14,8 @@ from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.memory import largest
 from offchain.exec.plan.planning import Part
 from offchain.exec.plan.shards import Joined, Share
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr
 from offchain.ir.program import ProgramBuilder

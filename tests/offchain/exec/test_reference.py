@@ -9,7 +9,8 @@ import pytest
 
 from offchain.exec import reference
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Kind, Node
+from offchain.ir.graph import Node
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 from tests.support.strategies import SPECIAL_FLOATS, float_words
 

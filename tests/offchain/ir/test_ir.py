@@ -15,7 +15,6 @@ from offchain.ir.graph import (
     Axis,
     Graph,
     Input,
-    Kind,
     Node,
     Slot,
     Source,
@@ -26,6 +25,7 @@ from offchain.ir.graph import (
     row_major,
     work_units,
 )
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, TABLE, DType, Instr, Op
 from tests.support.strategies import Case, graphs

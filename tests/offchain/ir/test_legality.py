@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 
 from offchain.errors import IllegalGraph
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check, exact
 from offchain.ir.primitives import DType, Instr, Op
 from tests.support.strategies import Case, graphs

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from offchain.exec.reference import evaluate
 from offchain.ir.axes import coalesced, cut
-from offchain.ir.graph import Kind, Node, Slot, Source, TensorSpec
+from offchain.ir.graph import Node, Slot, Source, TensorSpec
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Op
 from offchain.lower import compile
 from offchain.lower.builder import Builder

@@ -21,7 +21,8 @@ from offchain.errors import Unsupported
 from offchain.exec import reference
 from offchain.exec.eager.program import run_program
 from offchain.ir.graph import Input as NodeInput
-from offchain.ir.graph import Kind, Node, Source, View
+from offchain.ir.graph import Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.ir.program import FULL, ProgramBuilder, Value
 from offchain.lower import library

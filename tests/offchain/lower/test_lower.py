@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from offchain.errors import BadInput, Unsupported
 from offchain.exec.base import make_executor
-from offchain.ir.graph import Kind, Source
+from offchain.ir.graph import Source
+from offchain.ir.kinds import Kind
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.lower.order import uniform_rows

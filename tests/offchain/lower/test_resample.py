@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from offchain.errors import Unsupported
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from offchain.lower import compile
 from tests.support.gradients import gradient_job
 from tests.support.layers import LINE, PLANE, Case, Fed, assert_layer

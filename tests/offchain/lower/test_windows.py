@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.errors import Unsupported
-from offchain.ir.graph import Kind, Node, Source
+from offchain.ir.graph import Node, Source
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Op
 from offchain.lower import compile
 from tests.support.gradients import assert_gradients, gradient_job, run

@@ -16,7 +16,8 @@ import pytest
 from offchain.exec.fused.elementwise import map_kernel
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.reference import ReferenceExecutor
-from offchain.ir.graph import Input, Kind, Node, Source, View
+from offchain.ir.graph import Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.native import cache, jit
 from offchain.native.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole

@@ -13,7 +13,8 @@ import pytest
 from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import BadInput
 from offchain.exec.base import Executor, Limits
-from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.market.view import Status, TaskView, Terms
 from offchain.store.blobs import BlobStore, FetchOptions

@@ -27,7 +27,8 @@ from offchain.exec.cuda.tuning import Tuner, trial_operands
 from offchain.exec.fused.products import product_of
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.legality import check as check_legal
 from offchain.ir.primitives import DType, Instr, Op
 from tests.offchain.exec.plan.test_memory import spreading

@@ -14,7 +14,7 @@ from offchain.exec.fused import outputs
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Kind
+from offchain.ir.kinds import Kind
 from tests.support.strategies import Case, graphs, nodes
 
 

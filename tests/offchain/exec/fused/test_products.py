@@ -15,7 +15,8 @@ from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import LOG_SLOT, Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import LOG_SLOT, Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
 EACH = pytest.mark.parametrize("count", [0, *FEATURES], ids=["blas", *(f"{n} lanes" for n in FEATURES)])

@@ -17,7 +17,8 @@ from offchain import cli
 from offchain.errors import OutOfMemory
 from offchain.exec.base import make_executor
 from offchain.exec.plan.memory import memory_for, shown
-from offchain.ir.graph import Axis, Graph, Input, Kind, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.store.taskfile import save_task
 from offchain.task import Task

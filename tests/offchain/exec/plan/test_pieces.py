@@ -15,7 +15,8 @@ from offchain.exec.eager.program import run_map
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.plan.pieces import MAX_PIECES, cuts
 from offchain.exec.reference import ReferenceExecutor, evaluate
-from offchain.ir.graph import Axis, Input, Kind, Node, Source, View
+from offchain.ir.graph import Axis, Input, Node, Source, View
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Op
 from offchain.ir.program import ProgramBuilder
 from tests.support.strategies import over_state

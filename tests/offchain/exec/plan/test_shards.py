@@ -16,7 +16,8 @@ from offchain.exec.plan.shards import Dealing, Share, by_rows
 from offchain.exec.reference import ReferenceExecutor, evaluate, sources_of
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Kind, Node, Slot, Source, TensorSpec, View, row_major
+from offchain.ir.graph import Input, Node, Slot, Source, TensorSpec, View, row_major
+from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
 from tests.support.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
