@@ -17,7 +17,7 @@ from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
 from offchain.exec.base import Executor, make_executor
-from offchain.exec.distributed import Group
+from offchain.exec.distributed import Processes
 from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
 from offchain.job import Job
@@ -29,7 +29,7 @@ MAX_INTERVAL: Final = 100  # of a job that names none
 
 
 class Run:
-    """A task from its initial state on, by one executor after another; the processes of a group share every step.
+    """A task from its initial state on, by one executor after another; the processes share every step.
 
     While the state at an interval's end is hashed the steps of the next one run.
 
@@ -43,9 +43,9 @@ class Run:
         device: str = "cpu",
         threads: int | None = None,
         watch: Count = unwatched,
-        group: Group | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.task, self.t, self._watch, self._group = task, 0, watch, group
+        self.task, self.t, self._watch, self._processes = task, 0, watch, processes
         self._roots: list[bytes] = []  # of the intervals whose states were hashed
         self._closing: Future[Reached] | None = None  # of the one after these
         self._rows: list[Array] = []  # of the log, one array for each of these intervals
@@ -58,7 +58,7 @@ class Run:
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
         task = self.task
         require_device(device)
-        made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._group)
+        made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._processes)
         self._state: Any = made.load(state)
         self._executor: Executor[Any] = made
         self._threads = threads
@@ -140,13 +140,13 @@ class Training(Run):
         executor: str = "fused",
         device: str = "cpu",
         threads: int | None = None,
-        group: Group | None = None,
+        processes: Processes | None = None,
     ) -> None:
         from offchain.lower import compile as lower
 
         self.job = job
         self._initial = _tensors(job)
-        super().__init__(lower(job), executor, device, threads, group=group)
+        super().__init__(lower(job), executor, device, threads, processes=processes)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Present parameters and buffers, for `load_state_dict` of the model or of a copy of it."""
@@ -243,12 +243,12 @@ def compile(
     executor: str = "fused",
     device: str = "cpu",
     threads: int | None = None,
-    group: Group | None = None,
+    processes: Processes | None = None,
     **fields: Any,
 ) -> Training:
     """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
 
-    With a group (`offchain.exec.distributed.joined`) its processes, which must compile the same job, share every step.
+    The `processes` of `offchain.exec.distributed.joined`, which must compile the same job, share every step.
     Without `interval` there is a checkpoint every 100 steps, or at the next smaller divisor of `steps`.
     Raises BadInput or Unsupported in one line.
     """
@@ -262,7 +262,7 @@ def compile(
             job = Job(**fields)
         except TypeError as error:
             raise BadInput(f"compile: {str(error).replace('Job.__init__()', 'a job')}") from error
-    return Training(job, executor, device, threads, group)
+    return Training(job, executor, device, threads, processes)
 
 
 def _tensors(job: Job) -> dict[str, Tensor]:

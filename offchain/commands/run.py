@@ -15,7 +15,7 @@ from offchain.commands.common import json_option, show
 from offchain.commands.plot import curve
 from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.base import EXECUTORS
-from offchain.exec.distributed import Group, joined, own_device
+from offchain.exec.distributed import Processes, joined, own_device
 from offchain.progress import bars
 from offchain.store.taskfile import load_task
 from offchain.store.tensorfile import check_writable
@@ -50,12 +50,14 @@ def run(
     Example:  offchain run digits.task -o model.safetensors
               torchrun --nproc-per-node 2 -m offchain run digits.task
     """
-    with joined(device) as group:
-        speaks = group is None or group.rank == 0
+    with joined(device) as processes:
+        speaks = processes is None or processes.rank == 0
         if output and speaks:
             check_writable(output)
         with bars(shown=speaks) as progress:
-            training = _together(group, lambda: _prepared(file, executor, device, threads, steps, progress, group))
+            training = _agreed(
+                processes, lambda: _prepared(file, executor, device, threads, steps, progress, processes)
+            )
             began = time.perf_counter()
             _train(training, steps or training.task.steps, progress)
             roots = training.state_roots
@@ -69,18 +71,18 @@ def run(
     _report(training, roots, seconds, output, as_json)
 
 
-def _together(group: Group | None, prepared: Callable[[], Run]) -> Run:
+def _agreed(processes: Processes | None, prepared: Callable[[], Run]) -> Run:
     """The run, once all processes have theirs. What one cannot do process 0 says, and no other."""
-    if group is None:
+    if processes is None:
         return prepared()
     try:
-        return group.agreed(prepared, lambda training: (training.task.graph_root + training.task.state_root).hex())
+        return processes.agreed(prepared, lambda training: (training.task.graph_root + training.task.state_root).hex())
     except ProcessGone:
         raise
     except OffchainError as error:
-        if group.rank == 0:
+        if processes.rank == 0:
             raise
-        group.wait_for_the_end()  # torchrun ends all once one has failed: not before that one has spoken
+        processes.wait_for_the_end()  # torchrun ends all once one has failed: not before that one has spoken
         raise click.exceptions.Exit(error.exit_code) from error
 
 
@@ -97,7 +99,7 @@ def _prepared(
     threads: int | None,
     steps: int | None,
     progress: Progress,
-    group: Group | None,
+    processes: Processes | None,
 ) -> Run:
     """The run before its first step, with a bar while kernels are compiled."""
     task = _loaded(file)
@@ -109,7 +111,7 @@ def _prepared(
         progress.update(bar, completed=done, total=of)
 
     try:
-        return Run(task, executor, own_device(device) if group else device, threads, watch, group)
+        return Run(task, executor, own_device(device) if processes else device, threads, watch, processes)
     finally:
         progress.remove_task(bar)
 

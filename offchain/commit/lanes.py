@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from offchain.commit.merkle import HASH_BYTES
-from offchain.native.builder import Builder
+from offchain.native.builder import LlvmBuilder
 
 LANES: Final = 4
 BLOCK: Final = 64  # bytes
@@ -39,7 +39,7 @@ _DECLARED: Final = (
 
 def lanes_text() -> str:
     """Hashes LANES messages at a time."""
-    f, (addresses, out, count, length, tag) = Builder.kernel(*MESSAGES)
+    f, (addresses, out, count, length, tag) = LlvmBuilder.kernel(*MESSAGES)
     greatest = f.do(f"sub i64 {count}, 1")
     blocks = f.do(f"udiv i64 {length}, {BLOCK}")
     lanes = [_Lane(f) for _ in range(LANES)]
@@ -64,7 +64,7 @@ class _Lane:
     Every block but the first and the last begins one byte before a block of the data.
     """
 
-    def __init__(self, f: Builder) -> None:
+    def __init__(self, f: LlvmBuilder) -> None:
         self._f = f
         self.abef, self.cdgh = f.local(_FOUR), f.local(_FOUR)  # the words of the state, as the instructions want them
         self._head, self._tail, self._data = f.local("i8", BLOCK), f.local("i8", BLOCK), ""
@@ -100,22 +100,22 @@ class _Lane:
             f.store(_FOUR, _swapped(f, words), f"{f.at('i8', to, 16 * n)}, align 1")
 
 
-def _compress(f: Builder, lanes: Sequence[_Lane], blocks: Sequence[str]) -> None:
+def _compress(f: LlvmBuilder, lanes: Sequence[_Lane], blocks: Sequence[str]) -> None:
     """A block of each lane into its state (6.2.2), four rounds of all lanes at a time."""
     constants = _words(_CONSTANTS)
     before = [(f.load(_FOUR, lane.abef), f.load(_FOUR, lane.cdgh)) for lane in lanes]
-    states, schedules = list(before), [list[str]() for _ in lanes]
+    states, expanded = list(before), [list[str]() for _ in lanes]
     for n in range(0, 64, 4):
-        for k, (block, schedule) in enumerate(zip(blocks, schedules, strict=True)):
-            schedule.append(_scheduled(f, block, schedule))
-            states[k] = _four_rounds(f, states[k], schedule[-1], _four(*constants[n : n + 4]))
+        for k, (block, words) in enumerate(zip(blocks, expanded, strict=True)):
+            words.append(_next_words(f, block, words))
+            states[k] = _four_rounds(f, states[k], words[-1], _four(*constants[n : n + 4]))
     for lane, old, new in zip(lanes, before, states, strict=True):
         f.store(_FOUR, f.do(f"add {_FOUR} {old[0]}, {new[0]}"), lane.abef)
         f.store(_FOUR, f.do(f"add {_FOUR} {old[1]}, {new[1]}"), lane.cdgh)
 
 
-def _scheduled(f: Builder, block: str, before: Sequence[str]) -> str:
-    """The next four words of the message schedule: those of the block, then of the sixteen before."""
+def _next_words(f: LlvmBuilder, block: str, before: Sequence[str]) -> str:
+    """The next four of the words W_t of 6.2.2: those of the block, then made of the sixteen before."""
     if len(before) < 4:
         return _swapped(f, f.do(f"load {_FOUR}, ptr {f.at('i8', block, 16 * len(before))}, align 1"))
     m1, m2, m3, m4 = before[:-5:-1]
@@ -124,7 +124,7 @@ def _scheduled(f: Builder, block: str, before: Sequence[str]) -> str:
     return _instruction(f, "msg2", f.do(f"add {_FOUR} {some}, {seventh}"), m1)
 
 
-def _four_rounds(f: Builder, state: tuple[str, str], words: str, constants: str) -> tuple[str, str]:
+def _four_rounds(f: LlvmBuilder, state: tuple[str, str], words: str, constants: str) -> tuple[str, str]:
     abef, cdgh = state
     first = f.do(f"add {_FOUR} {words}, {constants}")
     second = f.do(f"shufflevector {_FOUR} {first}, {_FOUR} poison, <4 x i32> {_four(2, 3, 0, 0)}")
@@ -132,11 +132,11 @@ def _four_rounds(f: Builder, state: tuple[str, str], words: str, constants: str)
     return _instruction(f, "rnds2", abef, middle, second), middle
 
 
-def _instruction(f: Builder, name: str, *operands: str) -> str:
+def _instruction(f: LlvmBuilder, name: str, *operands: str) -> str:
     return f.do(f"call {_FOUR} @llvm.x86.sha256{name}({', '.join(f'{_FOUR} {operand}' for operand in operands)})")
 
 
-def _swapped(f: Builder, words: str) -> str:
+def _swapped(f: LlvmBuilder, words: str) -> str:
     """Words with their bytes in the other order: SHA-256's are big-endian."""
     raw = f.do(f"bitcast {_FOUR} {words} to {_BYTES}")
     order = ", ".join(f"i32 {n ^ 3}" for n in range(16))

@@ -19,9 +19,9 @@ import numpy as np
 from offchain.commit.hashing import Addresses, Hashes, interpreted
 from offchain.commit.lanes import BLOCK, LANES, MESSAGES, lanes_text
 from offchain.commit.merkle import HASH_BYTES
-from offchain.native.builder import Builder
+from offchain.native.builder import LlvmBuilder
 from offchain.native.jit import ENTRY, call, compiler, processors
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 ENOUGH: Final = 1 << 16  # bytes that are worth waking another thread for
 OPENSSL: Final = {"SHA256_Init": "ptr", "SHA256_Update": "ptr, ptr, i64", "SHA256_Final": "ptr, ptr"}
@@ -50,7 +50,7 @@ class NativeLoop:
     """
 
     def __init__(self, text: str) -> None:
-        kernel = Kernel.of(text)
+        kernel = NativeKernel.of(text)
         self._compiler = compiler()  # it owns the code
         self._address = self._compiler.load([kernel])[kernel.name]
         self._function = ENTRY(self._address)
@@ -131,7 +131,7 @@ def _openssl() -> ctypes.CDLL | None:
 
 def _openssl_text() -> str:
     """Hashes one message at a time."""
-    f, (addresses, out, count, length, tag) = Builder.kernel(*MESSAGES)
+    f, (addresses, out, count, length, tag) = LlvmBuilder.kernel(*MESSAGES)
     context, head = f.local("i8", _CONTEXT), f.local("i8")
     f.store("i8", f.narrow(tag, "i8"), head)
     with f.loop(f.times("%first", LANES), f.least(str(f.times("%end", LANES)), count)) as n:

@@ -17,7 +17,7 @@ from offchain.ir.legality import check
 from offchain.progress import Count, unwatched
 
 if TYPE_CHECKING:
-    from offchain.exec.distributed import Group
+    from offchain.exec.distributed import Processes
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def make_executor(
     datasets: Sequence[Array],
     device: str = "cpu",
     watch: Count = unwatched,
-    group: Group | None = None,
+    processes: Processes | None = None,
     limits: Limits = UNLIMITED,
 ) -> Executor[Any]:
     """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
@@ -86,7 +86,7 @@ def make_executor(
 
     The first of a name on a device in this process shows there that it computes the bits of the definition: raises
     OffchainError where it does not. `watch(done, of)` is told of kernels that executor `fused` has ready. The processes
-    of a group share every step.
+    share every step.
     """
     if name not in EXECUTORS:
         raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
@@ -97,10 +97,10 @@ def make_executor(
         options["watch"] = watch
     if limits != UNLIMITED and name != "reference":  # the reference takes little, whatever the graph
         options["limits"] = limits
-    if group is not None:
+    if processes is not None:
         if name == "reference":
             raise BadInput("executor reference runs in one process: take fused or torch")
-        options["group"] = group
+        options["processes"] = processes
     make = getattr(import_module(module), attribute)
     from offchain.exec.selfcheck import require_bits  # which needs what stands here
 

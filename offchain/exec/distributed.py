@@ -23,7 +23,7 @@ PATIENCE: Final = timedelta(minutes=5)  # with a process that neither answers no
 
 
 @dataclass(frozen=True)
-class Group:
+class Processes:
     """This process among those that share a step."""
 
     rank: int
@@ -78,7 +78,7 @@ class Group:
 
 
 @contextmanager
-def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Group | None]:
+def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Processes | None]:
     """The processes that torchrun started with this one; None where there is no other.
 
     Raises ProcessGone, or BadInput for a device that there is not.
@@ -98,7 +98,7 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Grou
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
-    yield Group(rank, size)
+    yield Processes(rank, size)
     dist.destroy_process_group()  # not after an error: its end is how the others learn of it, once it has been said
 
 

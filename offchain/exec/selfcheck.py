@@ -37,7 +37,7 @@ _WORDS: Final = 64  # of each operand of an operation of two: all pairs are trie
 _SHAPE: Final = (_WORDS, _WORDS)
 _ALL: Final = "the primitives together"
 _ODD: Final = 0x01000193
-# SHA-256 of what the reference gives for `together`
+# SHA-256 of what the reference gives for `combined`
 _RECORDED: Final = "05bfa5ca8a41801536052d399cde66f2255ae7854dba18f3b061808e731c35b0"
 _T: Final = 2**31 - 1
 _passed: set[tuple[str, str]] = set()
@@ -50,9 +50,9 @@ def require_bits(name: str, device: str, make: Callable[[Graph, Sequence[Array],
     """
     if (name, device) in _passed:
         return
-    wrong = _difference(make, together())
+    wrong = _difference(make, combined())
     if wrong and wrong.startswith(_ALL):
-        wrong = _difference(make, apart()) or wrong
+        wrong = _difference(make, separate()) or wrong
     if wrong:
         raise OffchainError(
             f"executor {name} on {device} computes other bits than the definition in {wrong}: "
@@ -72,7 +72,7 @@ class Check:
 
 
 @cache
-def together() -> Check:
+def combined() -> Check:
     """All primitives in one program, and the reductions: few kernels, as a machine compiles them before it starts.
 
     Raises OffchainError where even the reference gives other words than were recorded when this was written.
@@ -87,7 +87,7 @@ def together() -> Check:
 
 
 @cache
-def apart() -> Check:
+def separate() -> Check:
     """A node for each primitive."""
     constants = _constants()
     return _check(_primitives(constants), constants)

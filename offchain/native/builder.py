@@ -10,7 +10,7 @@ Coords = Sequence["str | int"]
 
 
 @dataclass
-class Builder:
+class LlvmBuilder:
     """A function under construction. Values are names or literals; methods that emit return the new name."""
 
     name: str
@@ -21,7 +21,7 @@ class Builder:
     _block: str = "start"
 
     @classmethod
-    def kernel(cls, *kinds: str) -> tuple[Builder, list[str]]:
+    def kernel(cls, *kinds: str) -> tuple[LlvmBuilder, list[str]]:
         """The function NAME of a kernel, for tasks %first to below %end; its arguments, of these kinds of 64 bits."""
         f = cls("NAME", [("ptr", "%args"), ("i64", "%first"), ("i64", "%end")])
         return f, [f.load(kind, f.at("i64", "%args", n)) for n, kind in enumerate(kinds)]

@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 
 from offchain import __version__
 from offchain.native.cache import keep, kept
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 _DECLARATIONS: Final = "\n".join(
     f"declare {kind} @llvm.{name}({', '.join(arguments)})"
@@ -146,7 +146,7 @@ class Compiler:
         self._teams = local()
         self._run = self._runner()
 
-    def load(self, kernels: Iterable[Kernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
+    def load(self, kernels: Iterable[NativeKernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
         """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each."""
         for kernel in kernels:
             with self._lock:
@@ -173,7 +173,7 @@ class Compiler:
         self._engine.finalize_object()
         self._addresses[name] = self._engine.get_function_address(name)
 
-    def _object(self, kernel: Kernel) -> bytes:
+    def _object(self, kernel: NativeKernel) -> bytes:
         key = self._key(kernel)
         found = kept(key)
         if found is None:
@@ -181,7 +181,7 @@ class Compiler:
             keep(key, found)
         return found
 
-    def _key(self, kernel: Kernel) -> str:
+    def _key(self, kernel: NativeKernel) -> str:
         """All that its machine code depends on."""
         target = (self._version, self._cpu, self._features, self._machine.triple)
         return "\n".join([__version__, *target, str(_PIPELINE), _PREAMBLE, kernel.text])

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 
 @dataclass(frozen=True)
-class Kernel:
+class NativeKernel:
     """`text`, LLVM's, defines the function `name(ptr arguments, i64 first, i64 end)`: it does some of the tasks.
 
     `name` is the hash of the text; `work` counts element operations.
@@ -19,7 +19,7 @@ class Kernel:
     work: int
 
     @classmethod
-    def of(cls, text: str, tasks: int = 1, work: int = 0) -> Kernel:
+    def of(cls, text: str, tasks: int = 1, work: int = 0) -> NativeKernel:
         """From a text that calls its function NAME."""
         name = f"k{sha256(text.encode()).hexdigest()[:24]}"
         return cls(name, text.replace("NAME", name), tasks, work)

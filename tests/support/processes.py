@@ -20,7 +20,7 @@ import torch.distributed as dist
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from offchain.exec.base import EXECUTORS, make_executor
-from offchain.exec.distributed import Group, joined
+from offchain.exec.distributed import Processes, joined
 from offchain.exec.plan.shards import Dealing
 from offchain.exec.reference import ReferenceExecutor
 from offchain.store.taskfile import load_task
@@ -38,33 +38,33 @@ def main() -> None:
     parser.add_argument("--leave", type=int)
     parser.add_argument("--stop", type=int)
     options = parser.parse_args()
-    with joined(patience=timedelta(seconds=8 if options.stop else 60)) as group:
+    with joined(patience=timedelta(seconds=8 if options.stop else 60)) as processes:
         if options.leave is not None or options.stop is not None:
-            broken(options.runs[0], group, options.leave, options.stop)
-        found = {run: roots(run, group) for run in options.runs}
-        tried = {cases: random_graphs(cases, group) for cases in options.cases if group}
-        if group is None or group.rank == 0:
+            broken(options.runs[0], processes, options.leave, options.stop)
+        found = {run: roots(run, processes) for run in options.runs}
+        tried = {cases: random_graphs(cases, processes) for cases in options.cases if processes}
+        if processes is None or processes.rank == 0:
             print(json.dumps({"roots": found, "cases": tried}))
 
 
-def started(what: str, group: Group | None) -> Run:
+def started(what: str, processes: Processes | None) -> Run:
     executor, _, file = what.partition("=")
-    return Run(load_task(Path(file)), executor, threads=1, group=group)
+    return Run(load_task(Path(file)), executor, threads=1, processes=processes)
 
 
-def roots(what: str, group: Group | None) -> list[str]:
+def roots(what: str, processes: Processes | None) -> list[str]:
     """State roots of all checkpoints, which must be the same in all processes."""
-    run = started(what, group)
+    run = started(what, processes)
     run.run()
     mine = [root.hex() for root in run.state_roots]
-    if group is not None:
-        everybodys: list[list[str] | None] = [None] * group.size
+    if processes is not None:
+        everybodys: list[list[str] | None] = [None] * processes.size
         dist.all_gather_object(everybodys, mine)
         assert all(other == mine for other in everybodys)
     return mine
 
 
-def random_graphs(what: str, group: Group) -> int:
+def random_graphs(what: str, processes: Processes) -> int:
     """The same graphs in all processes, as nothing in them is left to chance. How many were tried."""
     name, _, count = what.partition("=")
     tried = 0
@@ -75,10 +75,10 @@ def random_graphs(what: str, group: Group) -> int:
     def compare(drawn: tuple[Case, Dealing]) -> None:
         nonlocal tried
         case, dealing = drawn
-        assume(dealing.rows >= group.size)
+        assume(dealing.rows >= processes.size)
         truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
         wanted = truth.step(truth.load(case.state), case.t)
-        executor = make_executor(name, case.graph, case.constants, case.datasets, group=group)
+        executor = make_executor(name, case.graph, case.constants, case.datasets, processes=processes)
         state = executor.load(case.state)
         after = executor.dump(executor.step(state, case.t))
         for have, want in zip(after, wanted, strict=True):
@@ -91,12 +91,12 @@ def random_graphs(what: str, group: Group) -> int:
     return tried
 
 
-def broken(what: str, group: Group | None, leave: int | None, stop: int | None) -> None:
+def broken(what: str, processes: Processes | None, leave: int | None, stop: int | None) -> None:
     """A run of which the last process does not come to the end."""
-    assert group is not None
-    run = started(what, group)
+    assert processes is not None
+    run = started(what, processes)
     run.run(leave or stop)
-    if group.rank == group.size - 1:
+    if processes.rank == processes.size - 1:
         if leave:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)

@@ -16,7 +16,7 @@ from triton.runtime import driver
 from offchain.exec import selfcheck
 from offchain.exec.base import unwatched
 from offchain.exec.cuda.engines import Engine
-from offchain.exec.cuda.kernel import Kernel, prepare
+from offchain.exec.cuda.kernel import TritonKernel, prepare
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.plan.planning import Call
@@ -53,17 +53,17 @@ class NoGpu:
         return 0
 
 
-def kernels(graph: Graph, names: Sequence[str]) -> dict[str, Kernel]:
+def kernels(graph: Graph, names: Sequence[str]) -> dict[str, TritonKernel]:
     """Those of a graph, whichever of these engines makes its products."""
     tuners = [Always(name, torch.device("cpu")) for name in names]
     calls = [call for tuner in tuners for call in CudaPlanner(whole(graph), tuner).make().calls]
     launches = [call.kernel for call in calls if isinstance(call, Call)]
-    return {launch.name: launch for launch in launches if isinstance(launch, Kernel)}
+    return {launch.name: launch for launch in launches if isinstance(launch, TritonKernel)}
 
 
 def main() -> None:
     driver.set_active(NoGpu())
-    made = prepare(list(kernels(selfcheck.together().graph, ("float64", "float32", "int8")).values()), unwatched)
+    made = prepare(list(kernels(selfcheck.combined().graph, ("float64", "float32", "int8")).values()), unwatched)
     texts = [str(kernel.asm["ptx"]) for kernel in made.values()]
     print(*sorted({word for text in texts for word in _INSTRUCTION.findall(text)}))
 

@@ -9,11 +9,10 @@ from typing import Final
 
 import torch
 
-from offchain.exec.cuda.kernel import Kernel, kernel
-from offchain.exec.cuda.source import Source, power_above, reach
+from offchain.exec.cuda.kernel import TritonKernel, kernel
+from offchain.exec.cuda.text import KernelText, power_above, reach
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Node, View
-from offchain.ir.graph import Source as Place
+from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
@@ -21,7 +20,7 @@ BLOCK: Final = 1024  # elements of a program of the grid
 TYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
-class Elements(Source):
+class Elements(KernelText):
     """One thread for each element of a shape: `index`, the condition `live` under which there is one, `coords`."""
 
     def __init__(self, shape: tuple[int, ...], *numbers: int) -> None:
@@ -34,9 +33,9 @@ class Elements(Source):
         self.coords = self.split(self.index, shape)
 
 
-def map_kernel(node: Node, out: View, length: int) -> Kernel:
+def map_kernel(node: Node, out: View, length: int) -> TritonKernel:
     """Writes a map's elements through the view `out`, of a tensor of `length`. Tensors: output, inputs, step."""
-    target = Input(Place.NODE, 0, node.dtype, length, out)
+    target = Input(Source.NODE, 0, node.dtype, length, out)
     node = coalesced(replace(node, inputs=(*node.inputs, target)))
     *inputs, target = node.inputs
     f = Elements(node.shape, *(reach(item.view, node.shape) for item in node.inputs))
@@ -49,7 +48,7 @@ def map_kernel(node: Node, out: View, length: int) -> Kernel:
     return kernel({"out": TYPES[node.dtype], **types, "step": torch.int32}, f, f.grid)
 
 
-def gather_kernel(node: Node) -> Kernel:
+def gather_kernel(node: Node) -> TritonKernel:
     """Rows by index. Tensors: output, table, index."""
     node = coalesced(node)
     table, index = node.inputs
@@ -65,7 +64,7 @@ def gather_kernel(node: Node) -> Kernel:
 
 def round_kernel(
     shape: tuple[int, ...], total: Input, tops: Sequence[Input], bits: int, dtype: torch.dtype, weights: Sequence[int]
-) -> Kernel:
+) -> TritonKernel:
     """The elements that exact totals make. Tensors: output, totals, greatest magnitudes of each operand.
 
     Totals are parts, one after the other in memory, which are added with their weights.
@@ -83,7 +82,7 @@ def round_kernel(
 
 def whole_kernel(
     shape: tuple[int, ...], total: Input, dtype: torch.dtype, weights: Sequence[int], out: torch.dtype
-) -> Kernel:
+) -> TritonKernel:
     """Totals of parts as integers of type `out`, dense in `shape`. Tensors: totals, totals of parts."""
     f = Elements(shape, total.length * len(weights))
     value = f"({_whole(f, total, shape, weights)}).to(tl.{str(out).removeprefix('torch.')})"

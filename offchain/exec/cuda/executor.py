@@ -14,10 +14,10 @@ from offchain.errors import OffchainError
 from offchain.exec.base import UNLIMITED, Limits, Tensors
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.graphs import Graphs
-from offchain.exec.cuda.kernel import Kernel, Launch, prepare, require_triton
+from offchain.exec.cuda.kernel import Launch, TritonKernel, prepare, require_triton
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.distributed import Group
+from offchain.exec.distributed import Processes
 from offchain.exec.plan.memory import Held, arena, memory_for
 from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
 from offchain.exec.plan.shards import share, whole
@@ -33,7 +33,7 @@ class CudaExecutor:
     """A state is a list of flat tensors on `device`, in slot order, which nobody writes to while somebody holds it.
 
     On device cpu the kernels run in Triton's interpreter, for tests. `tuner` chooses the engines of products. The
-    processes of a group share each step, and each holds the whole state after it. Raises BadInput without Triton.
+    processes share each step, and each holds the whole state after it. Raises BadInput without Triton.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class CudaExecutor:
         device: str = "cuda",
         watch: Count = unwatched,
         tuner: Tuner | None = None,
-        group: Group | None = None,
+        processes: Processes | None = None,
         limits: Limits = UNLIMITED,
     ) -> None:
-        self.graph, self.device, self._group = graph, torch.device(device), group
+        self.graph, self.device, self._processes = graph, torch.device(device), processes
         require_triton(self.device)
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {STEP: torch.zeros(1, dtype=torch.int32, device=self.device)}
         self._upload(Source.CONST, "constant", graph.constants, self._tensors.constants)
         self._upload(Source.DATA, "dataset", graph.datasets, self._tensors.datasets)
-        part = whole(graph) if group is None else share(graph, group.size, group.rank)
+        part = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
         self._slots = part.graph.slots
         with self._current():
             self._plan = CudaPlanner(part, tuner or Tuner(self.device)).make()
             self._arena = arena(part.graph, self._plan, limits.memory, self.device)
             calls = [call for call in self._plan.calls if isinstance(call, Call)]
-            kernels = [call.kernel for call in calls if isinstance(call.kernel, Kernel)]
+            kernels = [call.kernel for call in calls if isinstance(call.kernel, TritonKernel)]
             limits.require_kernels(len({kernel.name for kernel in kernels}))
             prepare(kernels, watch)
         self._arguments = [self._bound(call) for call in self._plan.calls]
@@ -101,7 +101,7 @@ class CudaExecutor:
         return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots]
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
-        if self._group is not None:  # no process has all of them: each makes them for itself
+        if self._processes is not None:  # no process has all of them: each makes them for itself
             alone = CudaExecutor(self.graph, self._tensors.constants, self._tensors.datasets, str(self.device))
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
@@ -151,7 +151,7 @@ class CudaExecutor:
     def _check(self, given: dict[Given, torch.Tensor], after: list[Held]) -> None:
         """A step by launches and again by graphs; these are not used any more where they give other bits.
 
-        The processes of a group come here in the same step, and so join the same.
+        The processes come here in the same step, and so join the same.
         """
         self._step(given)
         wanted = [held.tensor.to("cpu", copy=True) for held in after]
@@ -173,12 +173,12 @@ class CudaExecutor:
     def _join(self, join: Join) -> None:
         """On the device, in the order of its stream: NCCL makes what follows wait, not the host."""
         numbers = self._view(join.buffer, join.dtype)
-        assert self._group is not None
+        assert self._processes is not None
         with self._current():
             if join.greatest:
-                self._group.greatest(numbers)
+                self._processes.greatest(numbers)
             else:
-                self._group.total(numbers)
+                self._processes.total(numbers)
 
     def _between_joins(self) -> Iterator[range | Join]:
         start = 0

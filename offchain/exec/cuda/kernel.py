@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.cuda.source import Source
+from offchain.exec.cuda.text import KernelText
 from offchain.native.cache import cache_folder, trusted
 from offchain.progress import Count
 
@@ -49,7 +49,7 @@ class Launch(Protocol):
 
 
 @dataclass(frozen=True)
-class Kernel:
+class TritonKernel:
     """`name` is the hash of `text`."""
 
     name: str
@@ -76,12 +76,12 @@ class Fill:
         tensors[0].fill_(self.value)
 
 
-def kernel(parameters: Mapping[str, torch.dtype], source: Source, grid: Sequence[int]) -> Kernel:
+def kernel(parameters: Mapping[str, torch.dtype], source: KernelText, grid: Sequence[int]) -> TritonKernel:
     text = f"{_HEADER}def run({', '.join(parameters)}):\n" + "\n".join(source.lines) + "\n"
-    return Kernel(sha256(text.encode()).hexdigest(), text, tuple(grid), tuple(parameters.values()))
+    return TritonKernel(sha256(text.encode()).hexdigest(), text, tuple(grid), tuple(parameters.values()))
 
 
-def prepare(kernels: Sequence[Kernel], watch: Count) -> dict[str, Any]:
+def prepare(kernels: Sequence[TritonKernel], watch: Count) -> dict[str, Any]:
     """Compiles kernels for the current device, on all cores; what Triton made, by their names."""
     from triton import AsyncCompileMode
 
@@ -126,7 +126,7 @@ def _functions() -> dict[str, Any]:
     return {}
 
 
-def function(kernel: Kernel) -> Any:
+def function(kernel: TritonKernel) -> Any:
     """The kernel as Triton's function, from the file in the cache folder."""
     known = _functions()
     if kernel.name not in known:
@@ -136,7 +136,7 @@ def function(kernel: Kernel) -> Any:
     return known[kernel.name]
 
 
-def _file(kernel: Kernel) -> Path:
+def _file(kernel: TritonKernel) -> Path:
     """Where its source lies: in a folder of this process where the cache folder cannot be written or trusted."""
     folder = cache_folder() if trusted(cache_folder()) else Path(_own_folder().name)
     path = folder / f"{kernel.name}.py"

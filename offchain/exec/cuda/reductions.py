@@ -16,8 +16,8 @@ import torch
 
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.engines import Packing
-from offchain.exec.cuda.kernel import Kernel, kernel
-from offchain.exec.cuda.source import Source, power_above, reach, settled
+from offchain.exec.cuda.kernel import TritonKernel, kernel
+from offchain.exec.cuda.text import KernelText, power_above, reach, settled
 from offchain.exec.fused.tile import Tile, without
 from offchain.ir.graph import Axis, Input, Node, View
 from offchain.ir.primitives import DType
@@ -37,7 +37,7 @@ class Rows:
     axis: Axis
 
 
-class Walk(Source):
+class Walk(KernelText):
     """Results of `shape`, each over k below `extent` of one operand: `index`, `live` and `coords` of results."""
 
     def __init__(self, item: Input, shape: tuple[int, ...], extent: int, *numbers: int) -> None:
@@ -114,14 +114,14 @@ def is_split(item: Input, shape: tuple[int, ...], extent: int) -> bool:
     return Walk(item, shape, extent).split_up
 
 
-def top_kernel(item: Input, shape: tuple[int, ...], extent: int) -> Kernel:
+def top_kernel(item: Input, shape: tuple[int, ...], extent: int) -> TritonKernel:
     """Greatest magnitudes along k. Tensors: tops (zeros before), operand."""
     f = Walk(item, shape, extent)
     f.join("max", "top", f.top())
     return kernel({"top": torch.int32, "x0": torch.float32}, f, f.grid)
 
 
-def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing, part: bool = False) -> Kernel:
+def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing, part: bool = False) -> TritonKernel:
     """Quantises an operand over its own axes and k, and zeros behind k. Tensors: quantised, tops, operand.
 
     Tops are found here where every result is one program's; else, and for a part of an operand, they are known.
@@ -145,7 +145,7 @@ def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing
     return kernel({"q": packing.dtype, "top": torch.int32, "x0": torch.float32}, f, f.grid)
 
 
-def sum_kernel(node: Node, masked: bool = False) -> Kernel:
+def sum_kernel(node: Node, masked: bool = False) -> TritonKernel:
     """A sum whose results are a program's own each. Tensors: output, operand, and for a scatter_add the index."""
     f = _walk(node, masked)
     top = f.top()
@@ -155,7 +155,7 @@ def sum_kernel(node: Node, masked: bool = False) -> Kernel:
     return kernel({"out": torch.float32, **_operands(masked)}, f, f.grid)
 
 
-def total_kernel(node: Node, masked: bool = False) -> Kernel:
+def total_kernel(node: Node, masked: bool = False) -> TritonKernel:
     """Exact totals of a sum. Tensors: totals (zeros before), tops, operand, and for a scatter_add the index."""
     f = _walk(node, masked)
     f.join("add", "total", _total(f, node, f.known_top(), masked))
@@ -183,7 +183,7 @@ def _total(f: Walk, node: Node, top: str, masked: bool) -> str:
     return f.let(f"tl.sum({total}, 1)")
 
 
-def scatter_kernel(node: Node) -> Kernel:
+def scatter_kernel(node: Node) -> TritonKernel:
     """Adds the rows of X to the totals of the rows that I names. Tensors: totals (zeros before), tops, operand, index.
 
     For operands that do not depend on the row; totals are in the node's shape, tops are one for each column.
@@ -207,7 +207,7 @@ def column_operand(node: Node) -> tuple[Input, tuple[int, ...]]:
     return replace(node.inputs[0], view=without(node.inputs[0].view, [0])), node.shape[1:]
 
 
-def max_kernel(node: Node, keys: bool = False) -> Kernel:
+def max_kernel(node: Node, keys: bool = False) -> TritonKernel:
     """A maximum along k. Tensors: output, operand; or its order keys (-2^31 before), operand."""
     f = Walk(node.inputs[0], node.shape, node.extent)
     real = node.dtype is DType.F32

@@ -15,7 +15,7 @@ import torch
 
 from offchain.errors import OffchainError
 from offchain.exec.base import UNLIMITED, Limits, Tensors, last_readers, state_after
-from offchain.exec.distributed import Group
+from offchain.exec.distributed import Processes
 from offchain.exec.eager.precision import single_is_exact
 from offchain.exec.eager.program import alive, run_map
 from offchain.exec.eager.views import Plane, read, read_rows, steps
@@ -45,23 +45,23 @@ _SCRATCH: Final = 32  # bytes for each: what was read, its magnitudes, both oper
 
 @dataclass(frozen=True)
 class Cut:
-    """How a reduction is cut: into slices of K here, and among the processes of a group."""
+    """How a reduction is cut: into slices of K here, and among the processes."""
 
     parts: int = 1
-    group: Group | None = None
+    processes: Processes | None = None
 
     def greatest(self, numbers: Tensor) -> Tensor:
-        return numbers if self.group is None else self.group.greatest(numbers.contiguous())
+        return numbers if self.processes is None else self.processes.greatest(numbers.contiguous())
 
     def total(self, numbers: Tensor) -> Tensor:
-        return numbers if self.group is None else self.group.total(numbers.contiguous())
+        return numbers if self.processes is None else self.processes.total(numbers.contiguous())
 
 
 class TorchExecutor:
     """A state is a list of flat tensors on `device`, in slot order, which nobody writes to.
 
     `parts` cuts every reduction into that many slices of K: maxima of exponents, then sums of integer partial sums. The
-    processes of a group share each step in the same way, and each holds the whole state after it. Raises OffchainError
+    processes share each step in the same way, and each holds the whole state after it. Raises OffchainError
     where the device flushes subnormals.
     """
 
@@ -72,12 +72,12 @@ class TorchExecutor:
         datasets: Sequence[Array],
         device: str = "cpu",
         parts: int = 1,
-        group: Group | None = None,
+        processes: Processes | None = None,
         limits: Limits = UNLIMITED,
     ) -> None:
-        self.graph, self.parts, self.group = graph, parts, group
+        self.graph, self.parts, self.processes = graph, parts, processes
         self.device = torch.device(device)
-        self._share = whole(graph) if group is None else share(graph, group.size, group.rank)
+        self._share = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
         self._tensors = Tensors(graph, constants, datasets)
         for number, node in enumerate(self._share.graph.nodes):
             require_memory(*memory_of(number, node), _scratch(node), limits.memory)
@@ -103,7 +103,7 @@ class TorchExecutor:
         return [tensor for tensor in state_after(self._share.graph, state, outputs) if tensor is not None]
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
-        if self.group is not None:  # no process has all of them: each makes them for itself
+        if self.processes is not None:  # no process has all of them: each makes them for itself
             constants, datasets = self._tensors.constants, self._tensors.datasets
             alone = TorchExecutor(self.graph, constants, datasets, str(self.device), self.parts)
             yield from alone.outputs(state, t)
@@ -122,7 +122,7 @@ class TorchExecutor:
             Source.DATA: self._datasets,
             Source.CONST: self._constants,
         }
-        alone, together = Cut(self.parts), Cut(self.parts, self.group)
+        alone, together = Cut(self.parts), Cut(self.parts, self.processes)
         rows = zip(self._share.graph.nodes, self._share.joined, self._dead, strict=True)
         for number, (node, how, dead) in enumerate(rows):
             sources = [tensors[item.source][item.index] for item in node.inputs]
@@ -140,7 +140,7 @@ class TorchExecutor:
     def _node(self, node: Node, sources: list[Tensor], t: int, cut: Cut) -> Tensor:
         if node.kind is Kind.MAP:
             out = run_map(node, sources, t, self.device)
-            out = out if cut.group is None else cut.total(out.view(torch.int32)).view(out.dtype)
+            out = out if cut.processes is None else cut.total(out.view(torch.int32)).view(out.dtype)
         else:
             out = _KINDS[node.kind](node, sources, cut)
         flat = out.expand(node.shape).reshape(-1).contiguous()

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from offchain.exec.fused.ir import Function
+from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.planes import PAIRS, PANELS, ROWS, VECTORS, Digits, lying
 from offchain.exec.fused.products import Product
 from offchain.ir.graph import row_major
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 _TILE: Final = PANELS * ROWS
 _SHARE: Final = PAIRS // PANELS  # of the next plane's pairs, fetched while a panel is multiplied
@@ -129,7 +129,7 @@ class _Multiplying:
 Put = Callable[[str, str | int, str | int, str | int], None]  # a total, and its batch, row and column
 
 
-def _kernel(product: Product, digits: Digits, f: Function, tensors: Sequence[str], put: Put) -> Kernel:
+def _kernel(product: Product, digits: Digits, f: Function, tensors: Sequence[str], put: Put) -> NativeKernel:
     making = _Multiplying(product, digits, f)
     tiles = making.first.groups
     with f.loop("%lo", "%hi") as task:
@@ -143,7 +143,7 @@ def _kernel(product: Product, digits: Digits, f: Function, tensors: Sequence[str
     return kernel(tensors, f, product.batch * tiles, work, declared)
 
 
-def dot_kernel(product: Product, shape: tuple[int, ...], digits: Digits) -> Kernel:
+def dot_kernel(product: Product, shape: tuple[int, ...], digits: Digits) -> NativeKernel:
     """The elements of a node of that shape. Tensors: output, planes of both operands, backs of both."""
     read = ["%x0", "%x1", "%b0", "%b1"]
     f = body(["%out"], read)
@@ -173,7 +173,7 @@ def _offset(f: Function, index: str | int, axes: Sequence[int], shape: tuple[int
     return f.flat(f.split(str(index), sizes), strides)
 
 
-def totals_kernel(product: Product, digits: Digits, kind: str) -> Kernel:
+def totals_kernel(product: Product, digits: Digits, kind: str) -> NativeKernel:
     """Totals as (batch, rows of the first, rows of the second), double or i32. Tensors: totals, planes of both."""
     f = body(["%s"], ["%x0", "%x1"])
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.ir import LLVM_TYPES
+from offchain.exec.fused.function import LLVM_TYPES
 from offchain.exec.fused.kernel import body, kernel
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 BLOCK: Final = 2048  # elements of an inner loop
 
 
-def map_kernel(node: Node, out: View) -> Kernel:
+def map_kernel(node: Node, out: View) -> NativeKernel:
     """Writes a map's elements through the view `out`. Tensors: output, inputs, step."""
     target = Input(Source.NODE, 0, node.dtype, 0, out)
     node = coalesced(replace(node, inputs=(*node.inputs, target)))
@@ -41,7 +41,7 @@ def map_kernel(node: Node, out: View) -> Kernel:
     return kernel(["%out", *names, "%step"], f, prod(outer) * blocks, work)
 
 
-def gather_kernel(node: Node) -> Kernel:
+def gather_kernel(node: Node) -> NativeKernel:
     """Rows by index. Tensors: output, table, index."""
     node = coalesced(node)
     table, index = node.inputs

@@ -13,7 +13,7 @@ import torch
 
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.base import UNLIMITED, Limits, Tensors
-from offchain.exec.distributed import Group
+from offchain.exec.distributed import Processes
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.outputs import COPY, Batch, batches, copying
 from offchain.exec.fused.planner import FusedPlanner
@@ -24,7 +24,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType
 from offchain.native.jit import CALL_WORDS, call, compiler
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 from offchain.progress import Count, unwatched
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
@@ -42,7 +42,7 @@ def _array(held: Held) -> Array:
 class FusedExecutor:
     """A state is a list of tensors in slot order, which nobody writes to while somebody holds it.
 
-    The processes of a group share each step, and each holds the whole state after it. Threads that share an executor
+    The processes share each step, and each holds the whole state after it. Threads that share an executor
     take turns.
     """
 
@@ -53,16 +53,16 @@ class FusedExecutor:
         datasets: Sequence[Array],
         device: str = "cpu",
         watch: Count = unwatched,
-        group: Group | None = None,
+        processes: Processes | None = None,
         limits: Limits = UNLIMITED,
     ) -> None:
         if torch.device(device).type != "cpu":
             raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
-        self.graph, self._group = graph, group
+        self.graph, self._processes = graph, processes
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
         self._engines, self._compiler = engines(), compiler()
-        part = whole(graph) if group is None else share(graph, group.size, group.rank)
+        part = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
         self._slots = part.graph.slots
         self._plan = FusedPlanner(part, self._engines).make()
         self._arena = arena(part.graph, self._plan, limits.memory)
@@ -104,7 +104,7 @@ class FusedExecutor:
         return self._after(state, after)
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
-        if self._group is not None:  # no process has all of them: each makes them for itself
+        if self._processes is not None:  # no process has all of them: each makes them for itself
             alone = FusedExecutor(self.graph, self._tensors.constants, self._tensors.datasets)
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
@@ -175,18 +175,18 @@ class FusedExecutor:
             yield from self._calls(ends[n], ends[n + 1])
             yield self._words(copying(node), copy.ctypes.data)
 
-    def _words(self, kernel: Kernel, arguments: int) -> list[int]:
+    def _words(self, kernel: NativeKernel, arguments: int) -> list[int]:
         threads = min(self._threads, kernel.tasks, 1 + kernel.work // ENOUGH)
         return call(self._addresses[kernel.name], arguments, kernel.tasks, threads)
 
     def _join(self, join: Join) -> None:
         start = self._address(join.buffer) - self._arena.data_ptr()
         numbers = self._arena[start : start + join.buffer.bytes].view(join.dtype)
-        assert self._group is not None
+        assert self._processes is not None
         if join.greatest:
-            self._group.greatest(numbers)
+            self._processes.greatest(numbers)
         else:
-            self._group.total(numbers)
+            self._processes.total(numbers)
 
     def _outputs(self, batch: Batch, after: dict[int, Held]) -> list[Array]:
         found = batch.outputs()
@@ -218,7 +218,7 @@ class FusedExecutor:
             return int(self._given[tensor.source][tensor.index].ctypes.data)
         return 0
 
-    def _pointers(self, call: Call[Kernel] | Join) -> Any:
+    def _pointers(self, call: Call[NativeKernel] | Join) -> Any:
         if isinstance(call, Join):
             return None
         pointers = (ctypes.c_void_p * len(call.tensors))(*(self._address(tensor) for tensor in call.tensors))

@@ -7,13 +7,13 @@ from typing import Final
 
 import torch
 
-from offchain.exec.fused.ir import Function
-from offchain.native.kernel import Kernel
+from offchain.exec.fused.function import Function
+from offchain.native.kernel import NativeKernel
 
 TYPES: Final = {"float": torch.float32, "double": torch.float64, "i32": torch.int32}  # what a kernel's text calls them
 
 
-def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int, declared: str = "") -> Kernel:
+def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int, declared: str = "") -> NativeKernel:
     """Wraps a body that takes its tensors as parameters (and so may trust that they do not overlap)."""
     call = ["define void @NAME(ptr %args, i64 %lo, i64 %hi) nounwind {"]
     for n, parameter in enumerate(parameters):
@@ -21,7 +21,7 @@ def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int, de
         call.append(f"  {parameter} = load ptr, ptr %a{n}")
     given = ", ".join([*(f"ptr {parameter}" for parameter in parameters), "i64 %lo", "i64 %hi"])
     call += [f"  call void @NAME_body({given})", "  ret void", "}"]
-    return Kernel.of(f"{declared}{inner}\n" + "\n".join(call) + "\n", tasks, work)
+    return NativeKernel.of(f"{declared}{inner}\n" + "\n".join(call) + "\n", tasks, work)
 
 
 def body(written: Sequence[str], read: Sequence[str]) -> Function:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from offchain.exec.plan.memory import memory_for, memory_of
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Node
-from offchain.native.builder import Builder
-from offchain.native.kernel import Kernel
+from offchain.native.builder import LlvmBuilder
+from offchain.native.kernel import NativeKernel
 
 BATCH: Final = 1 << 22  # words
 _PART: Final = 1 << 16  # bytes of a copy that are one task
@@ -65,18 +65,18 @@ def batches(nodes: Sequence[Node]) -> Iterator[Batch]:
         yield Batch(first, nodes[first:])
 
 
-def _copy() -> Kernel:
+def _copy() -> NativeKernel:
     """Arguments: a row of `Batch.copies`."""
-    f, (to, source, size) = Builder.kernel("ptr", "ptr", "i64")
+    f, (to, source, size) = LlvmBuilder.kernel("ptr", "ptr", "i64")
     begin = f.times("%first", _PART)
     end = f.least(str(f.times("%end", _PART)), size)
     f.call("memcpy", [f.at("i8", to, begin), f.at("i8", source, begin)], f.do(f"sub i64 {end}, {begin}"))
-    return Kernel.of(f"declare void @memcpy(ptr, ptr, i64)\n{f}")
+    return NativeKernel.of(f"declare void @memcpy(ptr, ptr, i64)\n{f}")
 
 
 COPY: Final = _copy()
 
 
-def copying(node: Node) -> Kernel:
+def copying(node: Node) -> NativeKernel:
     """The copy of its output."""
     return replace(COPY, tasks=-(-4 * node.length // _PART), work=node.length)

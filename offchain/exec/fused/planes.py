@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.ir import Function
+from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import Operand, Product
 from offchain.exec.fused.tile import Tile
 from offchain.ir.graph import row_major
 from offchain.native.builder import Coords
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 MAX_BITS: Final = 24  # binary32 holds a quantised operand, and sums of BLOCK products fit
 SINGLE: Final = 13  # up to here one plane holds an operand, and sums of BLOCK products fit
@@ -227,7 +227,7 @@ class _Packing:
                     self._words(made, pair, f.plus(first, f.times(pair, at.lane)))
 
 
-def planes_kernel(operand: Operand, at: Lying, part: bool = False) -> Kernel:
+def planes_kernel(operand: Operand, at: Lying, part: bool = False) -> NativeKernel:
     """Quantises an operand over its own axes and k. Tensors: planes, backs, operand, for a part of one magnitudes."""
     read = ["%x0", *(["%m"] if part else [])]
     f = body(["%q", "%back"], read)

@@ -26,10 +26,10 @@ from offchain.exec.plan.planning import STEP, Buffer, Planner, Tensor
 from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Node, View
 from offchain.ir.kinds import Kind
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 
-class FusedPlanner(Planner[Kernel]):
+class FusedPlanner(Planner[NativeKernel]):
     def __init__(self, share: Share, engines: Engines) -> None:
         super().__init__(share)
         self.engines = engines

@@ -15,7 +15,7 @@ from offchain.ir.axes import coalesced
 from offchain.ir.graph import Axis, Input, Node, Source, View, row_major
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 _INSIDE: Final = 24  # bits up to which binary32 holds a quantised operand
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
@@ -117,7 +117,7 @@ def _operand(node: Node, position: int, batch: list[int], own: list[int]) -> Ope
 
 def pack_kernel(
     item: Input, shape: tuple[int, ...], extent: int, bits: int, kind: str, strides: tuple[int, ...], part: bool = False
-) -> Kernel:
+) -> NativeKernel:
     """Quantises an operand over its own axes and k, which lie `strides` apart. Tensors: quantised, backs, operand, and
     for a part of one magnitudes.
 
@@ -140,7 +140,7 @@ def pack_kernel(
     return kernel(["%q", "%back", *read], f, prod(tile.grid), 8 * prod(shape) * extent)
 
 
-def multiply_kernel(product: Product, blas: Blas) -> Kernel:
+def multiply_kernel(product: Product, blas: Blas) -> NativeKernel:
     """The totals of a product, by one call of the BLAS for each batch and slice. Tensors: totals, first, second.
 
     A task is a row of the totals. The BLAS counts columns first, so that it is asked for second times first.
@@ -182,7 +182,7 @@ def multiply_kernel(product: Product, blas: Blas) -> Kernel:
     return kernel(["%s", "%x0", "%x1"], f, tasks, 2 * product.size * extent)
 
 
-def total_kernel(product: Product, to: str) -> Kernel:
+def total_kernel(product: Product, to: str) -> NativeKernel:
     """The totals of all slices as `to`, double or i32. Tensors: totals, totals of slices."""
     f = body(["%out"], ["%s"])
     blocks = -(-product.size // _BLOCK)
@@ -195,7 +195,9 @@ def total_kernel(product: Product, to: str) -> Kernel:
     return kernel(["%out", "%s"], f, blocks, product.slices * product.size)
 
 
-def product_kernel(shape: tuple[int, ...], total: Input, backs: Sequence[Input], kind: str, slices: int) -> Kernel:
+def product_kernel(
+    shape: tuple[int, ...], total: Input, backs: Sequence[Input], kind: str, slices: int
+) -> NativeKernel:
     """The elements that exact totals make. Tensors: output, totals (`slices` of them, one after the other), backs."""
     node = coalesced(Node(Kind.MAP, DType.F32, shape, (total, *backs)))
     names = [f"%b{n}" for n in range(len(backs))]

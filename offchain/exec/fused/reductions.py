@@ -7,20 +7,20 @@ from math import prod
 from typing import Final
 
 from offchain.exec.eager.views import steps
-from offchain.exec.fused.ir import Function
+from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import product_kernel
 from offchain.exec.fused.tile import Scales, Tile, without
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 _WHOLE: Final = (["%out"], ["%x0"])  # tensors that a sum writes and reads
 _PART: Final = (["%total", "%back"], ["%x0", "%m"])
 
 
-def magnitude_kernel(item: Input, shape: tuple[int, ...], extent: int) -> Kernel:
+def magnitude_kernel(item: Input, shape: tuple[int, ...], extent: int) -> NativeKernel:
     """The greatest magnitude along k. Tensors: magnitudes, operand."""
     tile = Tile(item, shape, extent)
     f = body(["%top"], ["%x0"])
@@ -32,7 +32,7 @@ def magnitude_kernel(item: Input, shape: tuple[int, ...], extent: int) -> Kernel
     return kernel(["%top", "%x0"], f, prod(tile.grid), 3 * prod(shape) * extent)
 
 
-def sum_kernel(node: Node, part: bool = False) -> Kernel:
+def sum_kernel(node: Node, part: bool = False) -> NativeKernel:
     """A sum of one operand. Tensors: output, operand; or for a part of one: totals, backs, operand, magnitudes."""
     node = coalesced(node)
     tile = Tile(node.inputs[0], node.shape, node.extent)
@@ -63,7 +63,7 @@ def _store_sums(f: Function, tile: Tile, scales: Scales, totals: str, part: bool
             f.store("float", f.rounded(total, back), f.at("float", "%out", index))
 
 
-def max_kernel(node: Node, keys: bool = False) -> Kernel:
+def max_kernel(node: Node, keys: bool = False) -> NativeKernel:
     """A maximum along k. Tensors: output, or the order keys of its elements; operand."""
     node = coalesced(node)
     tile = Tile(node.inputs[0], node.shape, node.extent)
@@ -91,7 +91,7 @@ def scattered(node: Node) -> tuple[Input, Input]:
     )
 
 
-def scatter_kernel(node: Node, part: bool = False) -> Kernel:
+def scatter_kernel(node: Node, part: bool = False) -> NativeKernel:
     """Adds the rows of X to the totals of the rows that I names. Tensors: totals, backs, operand, index, and for a part
     of one magnitudes.
 
@@ -130,7 +130,7 @@ def scatters_rows(node: Node) -> bool:
     return not any(moving)
 
 
-def rows_kernel(node: Node) -> Kernel:
+def rows_kernel(node: Node) -> NativeKernel:
     """Elements from what `scatter_kernel` makes. Tensors: output, totals, backs."""
     whole = View.contiguous(node.shape)
     column = View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:]))
@@ -139,7 +139,7 @@ def rows_kernel(node: Node) -> Kernel:
     return product_kernel(node.shape, total, [back], "double", 1)
 
 
-def mask_kernel(node: Node, part: bool = False) -> Kernel:
+def mask_kernel(node: Node, part: bool = False) -> NativeKernel:
     """Any scatter_add, element by element: the terms whose index names the element's row. Tensors: as a sum, index."""
     x, index = node.inputs
     tile = Tile(x, node.shape, node.extent)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from offchain.exec.fused.ir import Function, Scale
+from offchain.exec.fused.function import Function, Scale
 from offchain.ir.graph import Axis, Input, View, row_major
 from offchain.native.builder import Coords
 

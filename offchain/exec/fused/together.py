@@ -22,7 +22,7 @@ from offchain.exec.plan.planning import STEP, Tensor
 from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.primitives import DType
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 
 if TYPE_CHECKING:
     from offchain.exec.fused.planner import FusedPlanner
@@ -66,7 +66,7 @@ class FusedBucket(Bucket):
         return lambda out: planner.call(kernel, out, total, back0, back1)
 
 
-def _rounding(node: Node) -> Kernel:
+def _rounding(node: Node) -> NativeKernel:
     """Elements from their totals and as many backs."""
     whole = Input(Source.NODE, 0, DType.F32, node.length, View.contiguous(node.shape))
     return product_kernel(node.shape, whole, [whole], "double", 1)

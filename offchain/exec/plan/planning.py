@@ -66,7 +66,7 @@ class Join:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArenaShare:
     """Bytes of the arena that are there for a node: for its output, or for what is made on the way to it."""
 
     bytes: int
@@ -82,7 +82,7 @@ class Plan(Generic[K]):
     ends: list[int] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     arena: int = 0
-    largest: Part = Part(0, 0, True)
+    largest: ArenaShare = ArenaShare(0, 0, True)
 
 
 class Planner(ABC, Generic[K]):
@@ -147,7 +147,7 @@ class Planner(ABC, Generic[K]):
         part = Within(buffer, buffer.bytes)
         buffer.bytes += aligned(size)
         if size > self.plan.largest.bytes:
-            self.plan.largest = Part(size, self.node, output)
+            self.plan.largest = ArenaShare(size, self.node, output)
         return part
 
     def _touch(self, *tensors: Tensor) -> None:

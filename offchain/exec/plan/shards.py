@@ -126,7 +126,7 @@ class Dealing:
 
     def part(self, rank: int, size: int) -> Share:
         """What a process does whose rows are the next `rows / size`, rounded."""
-        return _Part(self, self.rows * rank // size, self.rows * (rank + 1) // size).share()
+        return _Process(self, self.rows * rank // size, self.rows * (rank + 1) // size).share()
 
     def block(self, node: Node, item: Input, axis: int | None) -> int | None:
         """`block_of` an input that is dealt out, for a node cut along `axis`."""
@@ -185,7 +185,7 @@ class _Made:
     extent: int | None  # K of all processes together, where the output is joined
 
 
-class _Part:
+class _Process:
     """The nodes of one process, with views of what it holds."""
 
     def __init__(self, dealing: Dealing, lo: int, hi: int) -> None:

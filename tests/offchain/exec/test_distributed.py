@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from offchain.errors import BadInput
 from offchain.exec import make_executor
-from offchain.exec.distributed import Group, joined
+from offchain.exec.distributed import Processes, joined
 from offchain.exec.plan.shards import REDUCTIONS, share
 from offchain.ir.graph import Graph
 from offchain.ir.kinds import Kind
@@ -152,11 +152,11 @@ def test_what_all_refuse_is_said_once() -> None:
 def test_the_reference_and_more_processes_than_rows_are_refused(files: list[Path]) -> None:
     task = load_task(files[0])
     with pytest.raises(BadInput, match="executor reference runs in one process: take fused or torch"):
-        make_executor("reference", task.graph, task.constants, task.datasets, group=Group(0, 2))
+        make_executor("reference", task.graph, task.constants, task.datasets, processes=Processes(0, 2))
     line = f"{ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"
     for executor in ("fused", "torch"):
         with pytest.raises(BadInput, match=line):
-            make_executor(executor, task.graph, task.constants, task.datasets, group=Group(0, ROWS + 1))
+            make_executor(executor, task.graph, task.constants, task.datasets, processes=Processes(0, ROWS + 1))
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from offchain.exec.fused.engines import engines
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.memory import largest
-from offchain.exec.plan.planning import Part
+from offchain.exec.plan.planning import ArenaShare
 from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Axis, Graph, Input, Node, Source, View
 from offchain.ir.kinds import Kind
@@ -105,6 +105,6 @@ def test_numbers_that_processes_join_count_for_the_node_that_has_most_of_them() 
     nodes = [node for rows in (8, 64) for node in spread_product(rows, 2).nodes]
     graph = over_state(nodes, [FEW]).graph
     plan = FusedPlanner(Share(graph, (Joined(0, 2), Joined(0, 2))), engines()).make()
-    assert plan.largest == Part(4 * graph.nodes[1].length, 1, output=False)
+    assert plan.largest == ArenaShare(4 * graph.nodes[1].length, 1, output=False)
     what, purpose, _ = largest(graph, plan)
     assert (what, purpose[:22]) == ("node 1 (dot)", "for operands or totals")

@@ -34,15 +34,15 @@ def unchecked(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_this_machine_passes_and_is_asked_once(name: str, monkeypatch: Patch) -> None:
     make(name)
-    monkeypatch.setattr(selfcheck, "together", lambda: pytest.fail("checked twice"))
+    monkeypatch.setattr(selfcheck, "combined", lambda: pytest.fail("checked twice"))
     make(name)
 
 
 def test_both_graphs_hold_every_primitive() -> None:
     wanted = {op for op, row in TABLE.items() if row.operands}
-    assert wanted <= {instr.op for instr in selfcheck.together().graph.nodes[0].program}
-    assert wanted == {node.program[-1].op for node in selfcheck.apart().graph.nodes}
-    assert {node.kind for node in selfcheck.together().graph.nodes} == set(Kind)
+    assert wanted <= {instr.op for instr in selfcheck.combined().graph.nodes[0].program}
+    assert wanted == {node.program[-1].op for node in selfcheck.separate().graph.nodes}
+    assert {node.kind for node in selfcheck.combined().graph.nodes} == set(Kind)
 
 
 @pytest.mark.parametrize("op", [Op.DIV, Op.ADD, Op.TO_INT, Op.SHL])
@@ -69,7 +69,7 @@ def test_a_wrong_reduction_is_named(kind: Kind, monkeypatch: Patch) -> None:
 
 @pytest.fixture
 def flushing() -> Iterator[None]:
-    selfcheck.together(), selfcheck.apart()
+    selfcheck.combined(), selfcheck.separate()
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush")
     yield
@@ -83,6 +83,6 @@ def test_a_processor_that_flushes_subnormals_is_found(flushing: None) -> None:
 
 @pytest.mark.parametrize("name", ["reference", "fused"])
 def test_a_reference_that_flushes_subnormals_is_found(name: str, flushing: None) -> None:
-    selfcheck.together.cache_clear()
+    selfcheck.combined.cache_clear()
     with pytest.raises(OffchainError, match=r"NumPy computes other bits .* flush subnormals"):
         make(name)

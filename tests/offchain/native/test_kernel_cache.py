@@ -22,7 +22,7 @@ from offchain.ir.primitives import DType, Instr, Op
 from offchain.native import cache, jit
 from offchain.native.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
 from offchain.native.jit import Compiler, compiler
-from offchain.native.kernel import Kernel
+from offchain.native.kernel import NativeKernel
 from tests.support.strategies import over_state
 
 F32 = DType.F32
@@ -55,15 +55,15 @@ class Counting(Compiler):
         return super()._compile(text)
 
 
-def kernel(op: Op) -> Kernel:
+def kernel(op: Op) -> NativeKernel:
     return map_kernel(node(op), WHOLE)
 
 
-def entry(of: Kernel) -> Path:
+def entry(of: NativeKernel) -> Path:
     return entry_path(Compiler()._key(of))
 
 
-def loaded(of: Kernel) -> int:
+def loaded(of: NativeKernel) -> int:
     """How often a fresh compiler has to compile it."""
     fresh = Counting()
     assert fresh.load([of])[of.name]

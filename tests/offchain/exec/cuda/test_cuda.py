@@ -160,10 +160,10 @@ def test_outputs_of_a_step_that_another_overtook() -> None:
         next(outputs)
 
 
-@pytest.mark.parametrize("check", [selfcheck.together, selfcheck.apart])
+@pytest.mark.parametrize("check", [selfcheck.combined, selfcheck.separate])
 def test_every_primitive_on_special_words(check: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfcheck, "_passed", set())
-    monkeypatch.setattr(selfcheck, "together", check)
+    monkeypatch.setattr(selfcheck, "combined", check)
     selfcheck.require_bits("fused", str(DEVICE), lambda *given: CudaExecutor(*given, device=str(DEVICE)))
 
 
@@ -450,15 +450,15 @@ def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> 
 
 
 def test_no_garbage_is_collected_while_threads_parse_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    from offchain.exec.cuda.kernel import Kernel
+    from offchain.exec.cuda.kernel import TritonKernel
 
-    right, collects = Kernel.prepare, []
+    right, collects = TritonKernel.prepare, []
 
-    def prepared(self: Kernel) -> object:
+    def prepared(self: TritonKernel) -> object:
         collects.append(gc.isenabled())
         return right(self)
 
-    monkeypatch.setattr(Kernel, "prepare", prepared)
+    monkeypatch.setattr(TritonKernel, "prepare", prepared)
     assert gc.isenabled()
     executor(one_node())
     assert collects and not any(collects)

@@ -15,7 +15,7 @@ from offchain.ir.graph import Input, Node, View
 from offchain.ir.legality import program_types
 from offchain.ir.primitives import CANONICAL_NAN, DType, Op
 from offchain.ir.program import as_float, signed
-from offchain.native.builder import Builder, Coords
+from offchain.native.builder import Coords, LlvmBuilder
 
 LLVM_TYPES: Final = {DType.F32: "float", DType.I32: "i32"}
 MAGNITUDE: Final = 0x7FFFFFFF
@@ -60,7 +60,7 @@ class Scale:
     back: str
 
 
-class Function(Builder):
+class Function(LlvmBuilder):
     """A function of a kernel, that computes elements of tensors."""
 
     def address(self, view: View, coords: Coords, shape: Sequence[int]) -> tuple[str | int, str | None]:

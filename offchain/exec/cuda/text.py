@@ -72,7 +72,7 @@ def reach(view: View, shape: Sequence[int]) -> int:
     return abs(view.offset) + sum(abs(axis.stride) * (size - 1) for axis, size in zip(view.axes, shape, strict=True))
 
 
-class Source:
+class KernelText:
     """The body of a kernel under construction. Values are names; `let` gives a new one to an expression."""
 
     def __init__(self, *numbers: int) -> None:
