@@ -20,8 +20,7 @@ from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import Wire
 from offchain.chain.transactions import SendOptions
 from offchain.commit.roots import state_root, state_tree
-from offchain.dispute.challenger import attack
-from offchain.dispute.defender import defend
+from offchain.dispute import challenger, defender
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import ChainError
@@ -87,8 +86,8 @@ class Arena:
     interval: Interval
 
     def __post_init__(self) -> None:
-        owner, requester, solver, challenger = (hand(self.chain, number) for number in range(4))
-        for person in (requester, solver, challenger):
+        owner, requester, solver, opponent = (hand(self.chain, number) for number in range(4))
+        for person in (requester, solver, opponent):
             owner.mint(person.address, WEALTH)
             person.deposit(WEALTH)
         solver.register(SOLVER, "http://127.0.0.1")
@@ -125,11 +124,11 @@ class Arena:
     def dispute(self, trial: Trial, cheat: Replay, honest: Replay) -> Trial:
         """Commit what the cheat computes, open a dispute, play it to its end. Leaves the chain as it was."""
         taken = _rpc(self.chain, "evm_snapshot")
-        solver, challenger = hand(self.chain, 2), hand(self.chain, 3)
+        players = hand(self.chain, 2), hand(self.chain, 3)
         number = self.interval.checkpoint
-        solver.commit(self.task_id, number, cheat.root(self.interval.end), "")
-        dispute = challenger.open(self.task_id, number, GraphHeader.of(self.interval.task.graph))
-        ended = self._play(trial, dispute, (solver, challenger), (cheat, honest))
+        players[0].commit(self.task_id, number, cheat.root(self.interval.end), "")
+        dispute = players[1].open(self.task_id, number, GraphHeader.of(self.interval.task.graph))
+        ended = self._play(trial, dispute, players, (cheat, honest))
         _rpc(self.chain, "evm_revert", taken)
         return ended
 
@@ -139,7 +138,7 @@ class Arena:
         while view := self._look(dispute, first):
             cheats = view.mover == view.solver
             mover, other = players if cheats else players[::-1]
-            move = defend(view, minds[0]) if cheats else attack(view, minds[1])
+            move = defender.move(view, minds[0]) if cheats else challenger.move(view, minds[1])
             try:
                 last = mover.move(dispute, move)
                 gas.append(last.gas_used)

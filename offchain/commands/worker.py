@@ -145,4 +145,4 @@ def register(worker: Worker) -> None:
     """Enter the register with this worker's roles and address, if it stands there with others."""
     mask = sum(MASKS[role] for role in set(worker.roles) if role in MASKS)
     if mask and worker.chain.roles_of() != mask:
-        worker.chain.register(mask, worker.workshop.blobs.base or "")
+        worker.chain.register(mask, worker.materials.blobs.base or "")

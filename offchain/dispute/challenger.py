@@ -25,7 +25,7 @@ class NothingWrong(Exception):
     """What the solver revealed is what this player computes: there is nothing to name. Concede."""
 
 
-def attack(view: DisputeView, replay: Replay) -> Move:
+def move(view: DisputeView, replay: Replay) -> Move:
     """The challenger's move in a phase that is its own. Raises NothingWrong."""
     if view.phase is Phase.NAME_STEP:
         return _name_step(view, replay)

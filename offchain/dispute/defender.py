@@ -14,7 +14,7 @@ from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, TreeName
 
 
-def defend(view: DisputeView, replay: Replay) -> Move:
+def move(view: DisputeView, replay: Replay) -> Move:
     """The solver's move in a phase that is its own."""
     if view.phase is Phase.REVEAL_STEPS:
         ends = [hi for _, hi in pieces(view.lo, view.hi, STEP_FAN)]

@@ -71,7 +71,7 @@ class Defend:
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class Challenge:
     """The challenger's next move in a dispute."""
 
     dispute_id: int
@@ -88,7 +88,19 @@ class Dismiss:
 
 
 Action = (
-    Fetch | Bid | Award | Train | Commit | Collect | Stall | Audit | OpenDispute | Defend | Attack | Timeout | Dismiss
+    Fetch
+    | Bid
+    | Award
+    | Train
+    | Commit
+    | Collect
+    | Stall
+    | Audit
+    | OpenDispute
+    | Defend
+    | Challenge
+    | Timeout
+    | Dismiss
 )
 
 

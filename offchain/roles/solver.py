@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offchain.market.actions import Action, Award, Bid, Collect, Commit, Defend, Fetch, Timeout, Train
-from offchain.market.memory import Memory, TaskMemory
+from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.policy import Policy
 
 NOBODY = "0x" + "0" * 40
 
 
-def decide(view: ChainView, memory: Memory, policy: Policy) -> list[Action]:
+def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
     """What a solver does at this block: disputes first, because there a clock runs."""
     actions = [a for dispute in view.disputes if dispute.solver == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
-        known = memory.get(task.id, TaskMemory())
+        known = notes.get(task.id, TaskNotes())
         if task.status is Status.BIDDING:
             actions += _bidding(view, task, known, policy)
         elif task.status is Status.TRAINING and task.solver == view.me:
@@ -33,7 +33,7 @@ def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
         yield Timeout(dispute.id)
 
 
-def _bidding(view: ChainView, task: TaskView, known: TaskMemory, policy: Policy) -> Iterator[Action]:
+def _bidding(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy) -> Iterator[Action]:
     if view.now > task.bidding_ends:
         if task.solver == view.me:
             yield Award(task.id)
@@ -48,7 +48,7 @@ def _bidding(view: ChainView, task: TaskView, known: TaskMemory, policy: Policy)
             yield Bid(task.id, price)
 
 
-def _training(view: ChainView, task: TaskView, known: TaskMemory) -> Iterator[Action]:
+def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Action]:
     if task.paid < len(task.checkpoints) and task.final(task.paid, view.now):
         yield Collect(task.id)
     following = len(task.checkpoints)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
-from offchain.market.actions import Action, Attack, Audit, Dismiss, Fetch, OpenDispute, Timeout
-from offchain.market.memory import Memory, TaskMemory
+from offchain.market.actions import Action, Audit, Challenge, Dismiss, Fetch, OpenDispute, Timeout
+from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.policy import Policy
 
 
-def decide(view: ChainView, memory: Memory, policy: Policy, secret: bytes) -> list[Action]:
+def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list[Action]:
     """What a verifier does at this block. `secret` (never shown to anybody) decides which intervals it audits."""
     actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
         if task.status is Status.TRAINING and task.solver != view.me:
-            actions += _auditing(view, task, memory.get(task.id, TaskMemory()), policy, secret)
+            actions += _auditing(view, task, notes.get(task.id, TaskNotes()), policy, secret)
     return actions
 
 
@@ -31,12 +31,12 @@ def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
     if view.task(dispute.task_id).status is not Status.TRAINING:
         yield Dismiss(dispute.id)
     elif dispute.mover == view.me and view.now <= dispute.deadline:
-        yield Attack(dispute.id)
+        yield Challenge(dispute.id)
     elif dispute.mover != view.me and view.now > dispute.deadline:
         yield Timeout(dispute.id)
 
 
-def _auditing(view: ChainView, task: TaskView, known: TaskMemory, policy: Policy, secret: bytes) -> Iterator[Action]:
+def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, secret: bytes) -> Iterator[Action]:
     for checkpoint in range(task.paid, len(task.checkpoints)):
         if not task.challengeable(checkpoint, view.now):
             continue

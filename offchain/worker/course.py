@@ -1,4 +1,4 @@
-"""Computing intervals a slice at a time, so that whoever computes stays able to answer a dispute."""
+"""Work intervals a slice at a time, so that whoever computes stays able to answer a dispute."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from offchain.errors import BadInput
-from offchain.market.memory import TaskMemory
+from offchain.market.notes import TaskNotes
 from offchain.market.view import TaskView, Terms
 
 MIGRATIONS: Final = (  # number n leads from version n to n+1
@@ -47,14 +47,14 @@ class BadDatabase(BadInput):
 
 
 class Database:
-    """One worker's memory.
+    """One worker's notes.
 
     Rows hang on a task's terms and on the roots that were on chain, so that what belongs to a chain that was
     reorganised or started anew is never taken for the present.
 
     Args:
         path: of the file, made with its folder if it is not there.
-        identity: whose memory, of what (account, chain, contracts): must be the same in every run.
+        identity: account, chain and contracts that the notes belong to; must be the same in every run.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -81,16 +81,16 @@ class Database:
             db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
-    def memory(self, task: TaskView, disputed: Collection[int] = ()) -> TaskMemory:
+    def notes(self, task: TaskView, disputed: Collection[int] = ()) -> TaskNotes:
         """What is known of a task as it stands on chain now; `disputed`: checkpoints that the chain says I disputed."""
         row = self._row("SELECT fit, failures FROM tasks WHERE id = ? AND terms = ?", task.id, digest(task.terms))
         if row is None:
-            return TaskMemory(disputed=frozenset(disputed))
+            return TaskNotes(disputed=frozenset(disputed))
         claimed = [point.root for point in task.checkpoints]
         trained = self._rows("SELECT checkpoint, root FROM trained WHERE task = ?", task.id)
         audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
         recorded = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
-        return TaskMemory(
+        return TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
             trained=dict(trained),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
@@ -156,7 +156,7 @@ class Database:
             stored = bytes(db.execute("SELECT value FROM identity WHERE name = 'identity'").fetchone()[0]).decode()
         if stored != identity:
             self._db.close()
-            raise BadDatabase(f"{path}: is the memory of {stored}, not of {identity}; name another file")
+            raise BadDatabase(f"{path}: belongs to {stored}, not to {identity}; name another file")
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

@@ -8,28 +8,28 @@ from typing import Any, Final
 from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.reader import Reader
 from offchain.commit.roots import graph_counts
-from offchain.dispute.challenger import NothingWrong, attack
-from offchain.dispute.defender import defend
+from offchain.dispute import challenger, defender
+from offchain.dispute.challenger import NothingWrong
 from offchain.dispute.replay import Replay
 from offchain.market.actions import Move
 from offchain.market.view import ChainView, DisputeView, TaskView
 from offchain.worker.database import Database
-from offchain.worker.materials import Workshop
-from offchain.worker.work import Computing
+from offchain.worker.materials import Materials
+from offchain.worker.work import Work
 
 DOUBTS: Final = 3  # looks at the chain that must agree that there is nothing to name, before the bond is given up
 
 Tell = Callable[..., None]
 
 
-class Disputing:
+class Disputes:
     """All disputes of one account. Each has a replay while it runs."""
 
     def __init__(
-        self, chain: Chain, reader: Reader, workshop: Workshop, computing: Computing, db: Database, tell: Tell
+        self, chain: Chain, reader: Reader, materials: Materials, work: Work, db: Database, tell: Tell
     ) -> None:
-        self._chain, self._reader, self._workshop = chain, reader, workshop
-        self._computing, self._db, self._tell = computing, db, tell
+        self._chain, self._reader, self._materials = chain, reader, materials
+        self._work, self._db, self._tell = work, db, tell
         self._replays: dict[int, Replay] = {}
         self._running: set[int] = set()
         self._doubts: dict[int, int] = {}
@@ -49,7 +49,7 @@ class Disputing:
 
     def open(self, task: TaskView, checkpoint: int) -> None:
         """Challenge a checkpoint."""
-        opened = self._workshop.open(task)
+        opened = self._materials.open(task)
         if opened is None:
             return
         header = GraphHeader(*graph_counts(opened.task.graph), opened.ledger.tree.root)
@@ -61,15 +61,15 @@ class Disputing:
         """The solver's next move."""
         replay = self._replay(view, dispute)
         if replay is not None:
-            self._move(dispute, defend(dispute, replay))
+            self._move(dispute, defender.move(dispute, replay))
 
-    def attack(self, view: ChainView, dispute: DisputeView) -> None:
+    def challenge(self, view: ChainView, dispute: DisputeView) -> None:
         """The challenger's next move. Concedes only what it found again and again to be right."""
         replay = self._replay(view, dispute)
         if replay is None:
             return
         try:
-            move = attack(dispute, replay)
+            move = challenger.move(dispute, replay)
         except NothingWrong:
             self._doubt(dispute)
         else:
@@ -98,12 +98,12 @@ class Disputing:
         """From the state before the disputed interval, or the nearest before; None while files are under way."""
         if dispute.id not in self._replays:
             task = view.task(dispute.task_id)
-            opened = self._workshop.open(task)
+            opened = self._materials.open(task)
             if opened is None:
                 return None
-            own = self._computing.own_roots(task)
-            start = self._workshop.start(task, opened, dispute.checkpoint, own)
+            own = self._work.own_roots(task)
+            start = self._materials.start(task, opened, dispute.checkpoint, own)
             if start is None:
                 return None
-            self._replays[dispute.id] = self._workshop.replay(opened, start)
+            self._replays[dispute.id] = self._materials.replay(opened, start)
         return self._replays[dispute.id]

@@ -53,7 +53,7 @@ class Unfit(BadInput):
     """A task that is what it claims to be, and that this worker does not take."""
 
 
-class Workshop:
+class Materials:
     """Opens tasks and finds states. Downloads, and what an executor compiles, run in the background: a method returns
     None while they do."""
 

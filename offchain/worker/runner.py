@@ -20,10 +20,10 @@ from offchain.exec.base import UNLIMITED, Executor, Limits, make_executor
 from offchain.ir.graph import Source
 from offchain.market.actions import (
     Action,
-    Attack,
     Audit,
     Award,
     Bid,
+    Challenge,
     Collect,
     Commit,
     Defend,
@@ -34,24 +34,24 @@ from offchain.market.actions import (
     Timeout,
     Train,
 )
-from offchain.market.memory import Memory
+from offchain.market.notes import Notes
 from offchain.market.view import ChainView, DisputeView, TaskView
 from offchain.roles import requester, solver, verifier
 from offchain.store.blobs import BlobStore
 from offchain.store.serve import BlobServer
 from offchain.worker.background import Backoff
 from offchain.worker.database import Database
-from offchain.worker.disputes import Disputing
-from offchain.worker.materials import ExecutorFactory, ReplayFactory, Workshop, state_name
+from offchain.worker.disputes import Disputes
+from offchain.worker.materials import ExecutorFactory, Materials, ReplayFactory, state_name
 from offchain.worker.options import WorkerOptions
-from offchain.worker.work import Computing
+from offchain.worker.work import Work
 
 ROLES: Final = ("solver", "verifier", "requester")
 FIRST_BACKOFF: Final = 0.5  # seconds
 REPORTED: Final = frozenset({"Awarded", "Cancelled", "Paid", "Completed", "Stalled"})  # of the market, after own moves
 
 OnEvent = Callable[..., None]  # on_event(name, **fields)
-Decide = Callable[[ChainView, Memory], list[Action]]
+Decide = Callable[[ChainView, Notes], list[Action]]
 
 
 class Worker:
@@ -96,15 +96,15 @@ class Worker:
             if self.options.listen:
                 server = stack.enter_context(BlobServer(blobs.folder, *self.options.listen))
                 blobs.base = self.options.public_url or server.url
-            self.workshop = Workshop(self.chain.address, blobs, self._executors, self._replays, self.options)
-            stack.callback(self.workshop.close)
+            self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options)
+            stack.callback(self.materials.close)
             self._stack = stack.pop_all()
         self._backoff = Backoff(FIRST_BACKOFF, self.options.max_backoff)
-        self._computing = Computing(self.workshop, self.db, self.options, self.tell)
-        self._disputing = Disputing(self.chain, self.reader, self.workshop, self._computing, self.db, self.tell)
+        self._work = Work(self.materials, self.db, self.options, self.tell)
+        self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
         self._deciders = list(self._decide())
         self._acts = self._table()
-        self._work: list[tuple[TaskView, Train | Audit]] = []
+        self._due: list[tuple[TaskView, Train | Audit]] = []
         self._told: dict[Hashable, str] = {}
         return self
 
@@ -127,7 +127,7 @@ class Worker:
     def run(self) -> None:
         """Act until stopped, by `stop`, SIGTERM or SIGINT."""
         with self._signals():
-            self.tell("started", roles=", ".join(self.roles), blobs=self.workshop.blobs.base or "")
+            self.tell("started", roles=", ".join(self.roles), blobs=self.materials.blobs.base or "")
             while not self._stop.is_set():
                 if not self.cycle():
                     self._stop.wait(self.options.poll)
@@ -137,10 +137,10 @@ class Worker:
         """Look and act once; True if there is more to compute at once. Waits a while if the chain is silent."""
         try:
             view = self._look()
-            self._disputing.notice(view)
-            self._computing.tidy(view)
+            self._disputes.notice(view)
+            self._work.tidy(view)
             actions = self._actions(view)
-            self._work = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
+            self._due = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
             for action in actions:
                 if not isinstance(action, Train | Audit) and not self._stop.is_set():
                     self._attempt(action, partial(self._acts[type(action)], view, action))
@@ -171,18 +171,18 @@ class Worker:
     def _decide(self) -> Iterator[Decide]:
         policy, secret = self.options.policy, self.db.secret()
         if "solver" in self.roles:
-            yield lambda view, memory: solver.decide(view, memory, policy)
+            yield lambda view, notes: solver.decide(view, notes, policy)
         if "verifier" in self.roles:
-            yield lambda view, memory: verifier.decide(view, memory, policy, secret)
+            yield lambda view, notes: verifier.decide(view, notes, policy, secret)
         if "requester" in self.roles:
-            yield lambda view, memory: requester.decide(view)
+            yield lambda view, notes: requester.decide(view)
 
     def _actions(self, view: ChainView) -> list[Action]:
         """What all roles want, each thing once, disputes first: there a clock runs."""
-        memory = self._computing.memory(view, self.reader.opened_by(view.me))
-        decided = [self._attempt(decide, partial(decide, view, memory)) or [] for decide in self._deciders]
+        notes = self._work.notes(view, self.reader.opened_by(view.me))
+        decided = [self._attempt(decide, partial(decide, view, notes)) or [] for decide in self._deciders]
         wanted = dict.fromkeys(action for actions in decided for action in actions)
-        return sorted(wanted, key=lambda action: not isinstance(action, Defend | Attack | Timeout))
+        return sorted(wanted, key=lambda action: not isinstance(action, Defend | Challenge | Timeout))
 
     # acting
 
@@ -214,40 +214,38 @@ class Worker:
 
     def _compute(self) -> bool:
         """A slice for everything there is to compute; True if there was something."""
-        seconds = self.options.slice / max(1, len(self._work))
+        seconds = self.options.slice / max(1, len(self._due))
         computed = False
-        for task, action in self._work:
+        for task, action in self._due:
             if not self._stop.is_set():
-                work = self._computing.train if isinstance(action, Train) else self._computing.audit
-                computed |= bool(self._attempt(action, partial(work, task, action.checkpoint, seconds)))
+                compute = self._work.train if isinstance(action, Train) else self._work.audit
+                computed |= bool(self._attempt(action, partial(compute, task, action.checkpoint, seconds)))
         return computed
 
     def _enforce(self, view: ChainView) -> None:
         """Slash again where the market refused after a conviction of mine."""
         for dispute, challenger in self.reader.convicted.items():
             if challenger == view.me:
-                self._attempt(
-                    ("enforce", dispute), partial(self._disputing.end, "enforce", dispute, self.chain.enforce)
-                )
+                self._attempt(("enforce", dispute), partial(self._disputes.end, "enforce", dispute, self.chain.enforce))
 
     def _table(self) -> dict[type, Callable[[ChainView, Any], None]]:
-        chain, disputing = self.chain, self._disputing
+        chain, disputes = self.chain, self._disputes
         return {
             Bid: lambda view, a: self._send(a, chain.bid(a.task_id, a.price)),
             Award: lambda view, a: self._send(a, chain.award(a.task_id)),
             Commit: self._commit,
             Collect: lambda view, a: self._send(a, chain.collect(a.task_id)),
             Stall: lambda view, a: self._send(a, chain.stall(a.task_id)),
-            Fetch: lambda view, a: self._computing.fetch(view.task(a.task_id)),
-            OpenDispute: lambda view, a: disputing.open(view.task(a.task_id), a.checkpoint),
-            Defend: lambda view, a: disputing.defend(view, _dispute(view, a.dispute_id)),
-            Attack: lambda view, a: disputing.attack(view, _dispute(view, a.dispute_id)),
-            Timeout: lambda view, a: disputing.end("timeout", a.dispute_id, chain.timeout),
-            Dismiss: lambda view, a: disputing.end("dismiss", a.dispute_id, chain.dismiss),
+            Fetch: lambda view, a: self._work.fetch(view.task(a.task_id)),
+            OpenDispute: lambda view, a: disputes.open(view.task(a.task_id), a.checkpoint),
+            Defend: lambda view, a: disputes.defend(view, _dispute(view, a.dispute_id)),
+            Challenge: lambda view, a: disputes.challenge(view, _dispute(view, a.dispute_id)),
+            Timeout: lambda view, a: disputes.end("timeout", a.dispute_id, chain.timeout),
+            Dismiss: lambda view, a: disputes.end("dismiss", a.dispute_id, chain.dismiss),
         }
 
     def _commit(self, view: ChainView, action: Commit) -> None:
-        uri = self.workshop.blobs.uri(state_name(action.root))
+        uri = self.materials.blobs.uri(state_name(action.root))
         self._send(action, self.chain.commit(action.task_id, action.checkpoint, action.root, uri))
 
     def _send(self, action: Bid | Award | Commit | Collect | Stall, receipt: Receipt) -> None:

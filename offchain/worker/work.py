@@ -6,36 +6,36 @@ from collections.abc import Callable
 
 from offchain.commit.closing import Reached
 from offchain.errors import BadInput
-from offchain.market.memory import Memory
+from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
 from offchain.store.blobs import Unreachable
 from offchain.worker.course import Course
 from offchain.worker.database import Database
-from offchain.worker.materials import Workshop, state_name
+from offchain.worker.materials import Materials, state_name
 from offchain.worker.options import WorkerOptions
 
 Tell = Callable[..., None]
 
 
-class Computing:
+class Work:
     """Everything between a task file and a root. Results go into the database, from which roles decide."""
 
-    def __init__(self, workshop: Workshop, db: Database, options: WorkerOptions, tell: Tell) -> None:
-        self._workshop, self._db, self._options, self._tell = workshop, db, options, tell
+    def __init__(self, materials: Materials, db: Database, options: WorkerOptions, tell: Tell) -> None:
+        self._materials, self._db, self._options, self._tell = materials, db, options, tell
         self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
         self._pruned: dict[int, int] = {}  # task -> checkpoints whose states were removed
 
-    def memory(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Memory:
-        """What roles may know beside the chain. `opened`: disputes of mine, by the chain, as (task, checkpoint)."""
-        return {task.id: self._db.memory(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
+    def notes(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Notes:
+        """What this worker has noted of every task. `opened`: (task, checkpoint) of its disputes, by the chain."""
+        return {task.id: self._db.notes(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
 
     def fetch(self, task: TaskView) -> None:
         """Have the task's file, check it, and remember the verdict. Raises Unreachable while it may still come."""
         try:
-            opened = self._workshop.open(task)
+            opened = self._materials.open(task)
             if opened is None:
                 return
-            self._workshop.check_fit(task, opened)
+            self._materials.check_fit(task, opened)
         except BadInput as error:
             self._judge(task, False, str(error))
         except Unreachable as error:
@@ -45,7 +45,7 @@ class Computing:
         else:
             self._judge(task, True, f"{opened.step_seconds:.3g} s a step")
         if task.status is Status.BIDDING:
-            self._workshop.close_task(task.id)  # many are bid on, few are won
+            self._materials.close_task(task.id)  # many are bid on, few are won
 
     def _judge(self, task: TaskView, fit: bool, why: str) -> None:
         self._db.set_fit(task, fit)
@@ -56,7 +56,7 @@ class Computing:
         course = self._course("train", task, checkpoint)
         if course is None:
             return False
-        reached = course.work(seconds, lambda end: self._workshop.store(course.graph, end.state, end.tree))
+        reached = course.work(seconds, lambda end: self._materials.store(course.graph, end.state, end.tree))
         self._tell("progress", task=task.id, purpose="train", steps=course.done, of=task.terms.steps)
         if reached is not None:
             self._db.add_trained(task, reached.checkpoint, reached.root, state_name(reached.root))
@@ -71,7 +71,7 @@ class Computing:
 
         def keep(end: Reached) -> None:
             if end.root == task.checkpoints[end.checkpoint].root:
-                self._workshop.store(course.graph, end.state, end.tree)
+                self._materials.store(course.graph, end.state, end.tree)
 
         reached = course.work(seconds, keep)
         self._tell("progress", task=task.id, purpose="audit", steps=course.done, of=task.terms.steps)
@@ -99,10 +99,10 @@ class Computing:
         if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
             course.target = checkpoint
             return course
-        opened = self._workshop.open(task)
+        opened = self._materials.open(task)
         if opened is None:
             return None
-        start = self._workshop.start(task, opened, checkpoint, self.own_roots(task))
+        start = self._materials.start(task, opened, checkpoint, self.own_roots(task))
         if start is None:
             return None
         course = Course(opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
@@ -119,9 +119,9 @@ class Computing:
             if task.status not in (Status.BIDDING, Status.TRAINING):
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)
-                self._workshop.close_task(task.id)
+                self._materials.close_task(task.id)
             first = max(task.paid - 1, 0)  # the last final state: the next interval, or the requester, starts from it
             pruned = self._pruned.get(task.id, 0)
             if first > pruned:
-                self._workshop.forget_states([point.root for point in task.checkpoints[pruned:first]])
+                self._materials.forget_states([point.root for point in task.checkpoints[pruned:first]])
                 self._pruned[task.id] = first

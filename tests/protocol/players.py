@@ -15,8 +15,8 @@ from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking
 from offchain.chain.transactions import MAX_GAS, Mined
-from offchain.dispute.challenger import NothingWrong, attack
-from offchain.dispute.defender import defend
+from offchain.dispute import challenger, defender
+from offchain.dispute.challenger import NothingWrong
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.dispute.replay import Replay
 from offchain.market.actions import Move
@@ -56,11 +56,11 @@ class Mind:
         return self.replay(checkpoint).root((checkpoint + 1) * self.work.interval)
 
     def defend(self, view: DisputeView) -> Move | None:
-        return defend(view, self.replay(view.checkpoint))
+        return defender.move(view, self.replay(view.checkpoint))
 
     def attack(self, view: DisputeView) -> Move | None:
         try:
-            return attack(view, self.replay(view.checkpoint))
+            return challenger.move(view, self.replay(view.checkpoint))
         except NothingWrong:
             return CONCEDE
 

@@ -10,10 +10,10 @@ import pytest
 from offchain.commit.merkle import Position
 from offchain.dispute.spans import pieces
 from offchain.market.actions import (
-    Attack,
     Audit,
     Award,
     Bid,
+    Challenge,
     Collect,
     Commit,
     Defend,
@@ -24,7 +24,7 @@ from offchain.market.actions import (
     Timeout,
     Train,
 )
-from offchain.market.memory import TaskMemory
+from offchain.market.notes import TaskNotes
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms, TreeName
 from offchain.roles import requester, solver, verifier
 from offchain.roles.policy import Policy
@@ -35,7 +35,7 @@ TERMS = Terms(
     bidding_time=60, interval_time=60, challenge_window=60, clock=60, uri="http://task.example",
 )  # fmt: skip
 BIDDING = TaskView(7, TERMS, ASKER, solver.NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
-FIT = {7: TaskMemory(fit=True)}
+FIT = {7: TaskNotes(fit=True)}
 
 
 def training(*committed_at: int, paid: int = 0, by: str = ME, holds: int = 0) -> TaskView:
@@ -77,7 +77,7 @@ class TestSolver:
 
     def test_does_not_bid_what_it_cannot_stake_or_found_unfit(self) -> None:
         assert solver.decide(view(BIDDING, free=4_999), FIT, Policy()) == []
-        assert solver.decide(view(BIDDING), {7: TaskMemory(fit=False)}, Policy()) == []
+        assert solver.decide(view(BIDDING), {7: TaskNotes(fit=False)}, Policy()) == []
 
     def test_awards_itself_when_bidding_is_over(self) -> None:
         won = replace(BIDDING, solver=ME, price=900)
@@ -86,12 +86,12 @@ class TestSolver:
 
     def test_trains_commits_and_collects_in_order(self) -> None:
         assert solver.decide(view(training(), now=110), FIT, Policy()) == [Train(7, 0)]
-        known = {7: TaskMemory(fit=True, trained={0: b"r"})}
+        known = {7: TaskNotes(fit=True, trained={0: b"r"})}
         assert solver.decide(view(training(), now=110), known, Policy()) == [Commit(7, 0, b"r")]
         assert solver.decide(view(training(120), now=181), known, Policy()) == [Collect(7), Train(7, 1)]
 
     def test_does_not_commit_after_the_deadline(self) -> None:
-        known = {7: TaskMemory(fit=True, trained={0: b"r"})}
+        known = {7: TaskNotes(fit=True, trained={0: b"r"})}
         assert solver.decide(view(training(), now=161), known, Policy()) == []
 
     def test_does_not_collect_what_is_disputed(self) -> None:
@@ -106,33 +106,33 @@ class TestSolver:
 
 
 class TestVerifier:
-    def decide(self, at: ChainView, known: TaskMemory, share: float = 1.0) -> list[object]:
+    def decide(self, at: ChainView, known: TaskNotes, share: float = 1.0) -> list[object]:
         return list(verifier.decide(at, {7: known}, Policy(audit_share=share), b"secret"))
 
     def test_audits_what_can_still_be_challenged(self) -> None:
         at = view(training(120, by=OTHER), now=150)
-        assert self.decide(at, TaskMemory()) == [Fetch(7)]
-        assert self.decide(at, TaskMemory(fit=True)) == [Audit(7, 0)]
-        assert self.decide(at, TaskMemory(fit=True), share=0.0) == []
-        assert self.decide(view(training(120, by=OTHER), now=181), TaskMemory(fit=True)) == []
+        assert self.decide(at, TaskNotes()) == [Fetch(7)]
+        assert self.decide(at, TaskNotes(fit=True)) == [Audit(7, 0)]
+        assert self.decide(at, TaskNotes(fit=True), share=0.0) == []
+        assert self.decide(view(training(120, by=OTHER), now=181), TaskNotes(fit=True)) == []
 
     def test_does_not_audit_itself(self) -> None:
-        assert self.decide(view(training(120), now=150), TaskMemory(fit=True)) == []
+        assert self.decide(view(training(120), now=150), TaskNotes(fit=True)) == []
 
     def test_disputes_the_first_wrong_checkpoint_once(self) -> None:
         at = view(training(120, 130, by=OTHER), now=150)
-        assert self.decide(at, TaskMemory(fit=True, audited={0: False})) == [OpenDispute(7, 0)]
-        assert self.decide(at, TaskMemory(fit=True, audited={0: False}, disputed=frozenset({0}))) == []
-        assert self.decide(replace(at, free=99), TaskMemory(fit=True, audited={0: False})) == []
-        assert self.decide(at, TaskMemory(fit=True, audited={0: True, 1: False})) == [OpenDispute(7, 1)]
+        assert self.decide(at, TaskNotes(fit=True, audited={0: False})) == [OpenDispute(7, 0)]
+        assert self.decide(at, TaskNotes(fit=True, audited={0: False}, disputed=frozenset({0}))) == []
+        assert self.decide(replace(at, free=99), TaskNotes(fit=True, audited={0: False})) == []
+        assert self.decide(at, TaskNotes(fit=True, audited={0: True, 1: False})) == [OpenDispute(7, 1)]
 
     def test_plays_its_disputes_and_takes_its_bond_back(self) -> None:
         mine = dispute(ME, challenger=ME, by=OTHER)
-        assert Attack(3) in self.decide(view(training(120, by=OTHER), now=150, disputes=(mine,)), TaskMemory())
+        assert Challenge(3) in self.decide(view(training(120, by=OTHER), now=150, disputes=(mine,)), TaskNotes())
         silent = replace(mine, mover=OTHER)
-        assert Timeout(3) in self.decide(view(training(120, by=OTHER), now=201, disputes=(silent,)), TaskMemory())
+        assert Timeout(3) in self.decide(view(training(120, by=OTHER), now=201, disputes=(silent,)), TaskNotes())
         over = replace(training(120, by=OTHER), status=Status.SLASHED)
-        assert self.decide(view(over, now=150, disputes=(mine,)), TaskMemory()) == [Dismiss(3)]
+        assert self.decide(view(over, now=150, disputes=(mine,)), TaskNotes()) == [Dismiss(3)]
 
     def test_the_lottery_depends_on_the_secret_and_the_root_and_keeps_its_share(self) -> None:
         task = training(*range(250), by=OTHER)

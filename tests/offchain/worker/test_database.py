@@ -1,4 +1,4 @@
-"""The worker's memory outlives the worker, and never mistakes one chain for another."""
+"""A worker's notes outlive the process, and never mistake one chain for another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from offchain.market.memory import TaskMemory
+from offchain.market.notes import TaskNotes
 from offchain.market.view import CheckpointView, Status, TaskView, Terms
 from offchain.worker.database import BadDatabase, Database
 
@@ -24,12 +24,12 @@ BLOB = ROOT.hex() + ".state"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "worker" / "memory.db"
+    return tmp_path / "worker" / "worker.db"
 
 
 def test_everything_is_there_after_a_restart(path: Path) -> None:
     with Database(path, "me") as db:
-        assert db.memory(TASK) == TaskMemory()
+        assert db.notes(TASK) == TaskNotes()
         db.set_fit(TASK, True)
         assert db.add_failure(TASK) == 1
         assert db.add_failure(TASK) == 2
@@ -39,25 +39,25 @@ def test_everything_is_there_after_a_restart(path: Path) -> None:
         db.add_disputed(TASK, 1, 7)
         secret = db.secret()
     with Database(path, "me") as db:
-        expected = TaskMemory(
+        expected = TaskNotes(
             fit=True, trained={0: ROOT}, audited={0: True, 1: False}, disputed=frozenset({1}), failures=2
         )
-        assert db.memory(TASK) == expected
+        assert db.notes(TASK) == expected
         assert db.trained_blobs(TASK) == {0: (ROOT, BLOB)}
         assert db.secret() == secret
         assert len(secret) == 32
 
 
-def test_memory_of_other_terms_is_void(path: Path) -> None:
+def test_notes_of_other_terms_is_void(path: Path) -> None:
     other = replace(TASK, terms=replace(TERMS, steps=40))
     with Database(path, "me") as db:
         db.set_fit(TASK, True)
         db.add_trained(TASK, 0, ROOT, BLOB)
-        assert db.memory(other) == TaskMemory()
+        assert db.notes(other) == TaskNotes()
         assert db.trained_blobs(other) == {}
         db.set_fit(other, False)
-        assert db.memory(other) == TaskMemory(fit=False)
-        assert db.memory(TASK) == TaskMemory()
+        assert db.notes(other) == TaskNotes(fit=False)
+        assert db.notes(TASK) == TaskNotes()
 
 
 def test_verdict_about_another_root_is_void(path: Path) -> None:
@@ -65,14 +65,14 @@ def test_verdict_about_another_root_is_void(path: Path) -> None:
     with Database(path, "me") as db:
         db.add_audited(TASK, 1, False)
         db.add_disputed(TASK, 1, 7)
-        assert db.memory(other) == TaskMemory()
-        assert db.memory(replace(TASK, checkpoints=())) == TaskMemory()
-        assert db.memory(TASK).audited == {1: False}
+        assert db.notes(other) == TaskNotes()
+        assert db.notes(replace(TASK, checkpoints=())) == TaskNotes()
+        assert db.notes(TASK).audited == {1: False}
 
 
 def test_database_of_somebody_else_is_refused(path: Path) -> None:
     Database(path, "me").__exit__(None, None, None)
-    with pytest.raises(BadDatabase, match=r"memory of me, not of you"):
+    with pytest.raises(BadDatabase, match=r"belongs to me, not to you"):
         Database(path, "you")
 
 
@@ -111,4 +111,4 @@ def test_killed_in_the_middle_of_a_change(path: Path) -> None:
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
     with Database(path, "me") as db:
-        assert db.memory(TASK).fit is True
+        assert db.notes(TASK).fit is True

@@ -20,7 +20,7 @@ from offchain.market.view import Status, TaskView, Terms
 from offchain.store.blobs import BlobStore, FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from offchain.worker.materials import ExecutorFactory, Opened, Unfit, Workshop
+from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import executor_factory
 from tests.contracts.runs import every_kind
@@ -64,13 +64,15 @@ def post(tmp_path: Path) -> Post:
     return Post(tmp_path)
 
 
-def workshop(folder: Path, executors: ExecutorFactory, **options: Any) -> Workshop:
-    return Workshop("me", BlobStore(folder / "blobs", None, FILES), executors, Replay, WorkerOptions(folder, **options))
+def build(folder: Path, executors: ExecutorFactory, **options: Any) -> Materials:
+    return Materials(
+        "me", BlobStore(folder / "blobs", None, FILES), executors, Replay, WorkerOptions(folder, **options)
+    )
 
 
-def opened(shop: Workshop, view: TaskView) -> Opened:
+def opened(materials: Materials, view: TaskView) -> Opened:
     limit = time.monotonic() + 60
-    while (found := shop.open(view)) is None:
+    while (found := materials.open(view)) is None:
         assert time.monotonic() < limit
         time.sleep(0.01)
     return found
@@ -88,24 +90,24 @@ class Counting:
 
 
 def test_a_task_is_opened_within_its_limits(post: Post, tmp_path: Path) -> None:
-    shop = workshop(tmp_path, executor_factory("fused"))
-    assert opened(shop, post(small())).step_seconds > 0
+    materials = build(tmp_path, executor_factory("fused"))
+    assert opened(materials, post(small())).step_seconds > 0
 
 
 def test_what_the_executor_has_beside_the_tensors_counts(post: Post, tmp_path: Path) -> None:
     """Its tensors are 8 kB, an operand on the way hundreds of megabytes."""
     factory = Counting()
-    shop, view = workshop(tmp_path, factory, max_memory=100_000_000), post(spreading())
+    materials, view = build(tmp_path, factory, max_memory=100_000_000), post(spreading())
     for _ in range(2):
         with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs .* MB for operands .*: a step may take 100 MB$"):
-            opened(shop, view)
+            opened(materials, view)
     assert factory.asked == 1  # it is not planned again with every look
 
 
 def test_kernels_count(post: Post, tmp_path: Path) -> None:
-    shop = workshop(tmp_path, executor_factory("fused"), max_kernels=2)
+    materials = build(tmp_path, executor_factory("fused"), max_kernels=2)
     with pytest.raises(BadInput, match=r"^the graph needs \d+ kernels, of which 2 may be compiled$"):
-        opened(shop, post(small()))
+        opened(materials, post(small()))
 
 
 def test_a_task_that_found_too_little_memory_may_try_again_when_another_is_closed(post: Post, tmp_path: Path) -> None:
@@ -114,17 +116,17 @@ def test_a_task_that_found_too_little_memory_may_try_again_when_another_is_close
     def factory(ledger: Ledger, limits: Limits) -> Executor[object]:
         return executor_factory("fused")(ledger, Limits(memory=0) if scarce else limits)
 
-    shop, first, second = workshop(tmp_path, factory), post(small()), post(spreading(4, 4))
-    opened(shop, first)
+    materials, first, second = build(tmp_path, factory), post(small()), post(spreading(4, 4))
+    opened(materials, first)
     scarce = True
     with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs"):
-        opened(shop, second)
+        opened(materials, second)
     scarce = False
-    shop.close_task(second.id)  # which frees nothing
+    materials.close_task(second.id)  # which frees nothing
     with pytest.raises(Unfit):
-        opened(shop, second)
-    shop.close_task(first.id)
-    assert opened(shop, second).task.name == "spreading"
+        opened(materials, second)
+    materials.close_task(first.id)
+    assert opened(materials, second).task.name == "spreading"
 
 
 def test_compiling_does_not_hold_up_the_loop(post: Post, tmp_path: Path) -> None:
@@ -134,9 +136,9 @@ def test_compiling_does_not_hold_up_the_loop(post: Post, tmp_path: Path) -> None
         assert ready.wait(60)
         return executor_factory("reference")(ledger, limits)
 
-    shop, view = workshop(tmp_path, slow), post(small())
+    materials, view = build(tmp_path, slow), post(small())
     for _ in range(20):
-        assert shop.open(view) is None
+        assert materials.open(view) is None
         time.sleep(0.01)
     ready.set()
-    assert opened(shop, view).executor.graph == small().graph
+    assert opened(materials, view).executor.graph == small().graph

@@ -60,9 +60,9 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     assert solver.chain.free() == before + PRICE
     assert not town.told("dispute") and not town.told("failed")
     assert verifier.reader.read().task(task).paid == 2
-    states = [path.name for path in solver.workshop.blobs.folder.glob("*.state")]
+    states = [path.name for path in solver.materials.blobs.folder.glob("*.state")]
     town.until(lambda: town.workers["solver"].cycle() or True)
-    states = [path.name for path in solver.workshop.blobs.folder.glob("*.state")]
+    states = [path.name for path in solver.materials.blobs.folder.glob("*.state")]
     assert len(states) == 1  # the final one, for the requester
 
 
@@ -180,7 +180,7 @@ def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> No
     solver = town.worker("solver", 1, "solver")
     town.until(lambda: len(town.told("commit")) == 2)
     first = solver.reader.read().tasks[-1].checkpoints[0].root
-    path = solver.workshop.blobs.path(f"{first.hex()}.state")
+    path = solver.materials.blobs.path(f"{first.hex()}.state")
     altered = bytearray(path.read_bytes())
     altered[-1] ^= 1
     path.write_bytes(altered)
@@ -189,7 +189,7 @@ def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> No
     view = verifier.reader.read().tasks[-1]
     while not [f for f in town.told("audited") if f["checkpoint"] == 1]:
         try:
-            verifier._computing.audit(view, 1, 0.1)
+            verifier._work.audit(view, 1, 0.1)
         except BadInput as error:
             town.note("verifier", "refused", error=str(error))
     assert town.told("refused")
@@ -284,8 +284,8 @@ def test_root_of_a_served_checkpoint_binds_the_log(town: Town) -> None:
     solver = town.worker("solver", 1, "solver")
     town.until(lambda: town.told("commit"))
     view = solver.reader.read().tasks[-1]
-    opened = solver.workshop.open(view)
+    opened = solver.materials.open(view)
     assert opened
-    start = solver.workshop.start(view, opened, 1, {})
+    start = solver.materials.start(view, opened, 1, {})
     assert start
     assert start.tree.leaves[-1] == tensor_root(start.arrays[-1])
