@@ -13,7 +13,7 @@ from eth_account import Account
 from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
 from offchain.chain.client import SOLVER, Chain, GraphHeader, Receipt
-from offchain.chain.deployment import COIN
+from offchain.chain.deployment import COIN, Funds
 from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
@@ -87,10 +87,9 @@ class Arena:
 
     def __post_init__(self) -> None:
         owner, requester, solver, opponent = (hand(self.chain, number) for number in range(4))
-        for person in (requester, solver, opponent):
-            owner.mint(person.address, WEALTH)
-            person.deposit(WEALTH)
-        solver.register(SOLVER, "http://127.0.0.1")
+        funds = {person.address: Funds(vault=WEALTH) for person in (requester, opponent)}
+        funds[solver.address] = Funds(vault=WEALTH, roles=SOLVER, endpoint="http://127.0.0.1")
+        self.chain.deployment.fund(self.chain.w3, owner.address, funds)
         self.task_id = post(requester, terms_of(requester, self.interval.task, OFFER, "http://127.0.0.1"))
         solver.bid(self.task_id, PRICE)
         wait(self.chain, OFFER.bidding_time + 1)

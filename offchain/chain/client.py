@@ -15,7 +15,7 @@ from web3.exceptions import BlockNotFound
 from offchain.chain.abi import Event, interface
 from offchain.chain.deployment import CONTRACTS, Deployment
 from offchain.chain.rpc import asking, connect
-from offchain.chain.transactions import Sender, SendOptions
+from offchain.chain.transactions import Sender, SendOptions, Signer
 from offchain.commit.roots import graph_counts, graph_tree
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.ir.graph import Graph
@@ -75,15 +75,24 @@ class Chain:
 
     Args:
         url: of the node's JSON-RPC over HTTP.
-        account: who signs. None: only reading.
+        account: who signs. None: only reading, unless there is a `sender`.
+        options: how the account's transactions are sent.
+        sender: sends the transactions in place of `account`.
     """
 
     def __init__(
-        self, url: str, deployment: Deployment, account: LocalAccount | None, options: SendOptions | None = None
+        self,
+        url: str,
+        deployment: Deployment,
+        account: LocalAccount | None = None,
+        options: SendOptions | None = None,
+        sender: Sender | None = None,
     ) -> None:
         self.w3: Web3 = connect(url)
         self.deployment = deployment
-        self._sender = Sender(self.w3, account, deployment.chain_id, options or SendOptions()) if account else None
+        self._sender = sender
+        if sender is None and account is not None:
+            self._sender = Signer(self.w3, account, deployment.chain_id, options or SendOptions())
         self._written, self._written_at = 0, 0.0
         self._part_at = {address: part for part, address in deployment.addresses.items()}
 

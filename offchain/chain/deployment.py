@@ -103,6 +103,23 @@ PRESETS: dict[str, Parameters] = {
 
 
 @dataclass(frozen=True)
+class Funds:
+    """What an account of a local chain begins with.
+
+    Attributes:
+        wallet: tokens outside the vault.
+        vault: free balance in the vault.
+        roles: mask of the roles that it is registered for; 0 leaves it out of the register.
+        endpoint: of its entry in the register.
+    """
+
+    wallet: int = 0
+    vault: int = 0
+    roles: int = 0
+    endpoint: str = ""
+
+
+@dataclass(frozen=True)
 class Deployment:
     """Addresses of one wired set of contracts on one chain.
 
@@ -129,6 +146,39 @@ class Deployment:
             raise ValueError(f"parts {sorted(addresses)} should be {sorted(parts)}")
         checked = {part: Web3.to_checksum_address(address) for part, address in addresses.items()}
         return cls(chain_id=chain_id, block=block, **checked)
+
+    @classmethod
+    def funded(
+        cls,
+        w3: Web3,
+        owner: ChecksumAddress,
+        parameters: Parameters,
+        accounts: Mapping[ChecksumAddress, Funds],
+        existing: Mapping[str, str] | None = None,
+    ) -> Deployment:
+        """Deploy from `owner`, and fund accounts. For a local chain, whose node signs for all of them.
+
+        Raises:
+            DeploymentError: see `deploy` and `fund`.
+        """
+        deployment = deploy(w3, owner, parameters, existing)
+        deployment.fund(w3, owner, accounts)
+        return deployment
+
+    def fund(self, w3: Web3, owner: ChecksumAddress, accounts: Mapping[ChecksumAddress, Funds]) -> None:
+        """Mint, deposit and register for each account. The node of `w3` signs for all; `owner` may mint.
+
+        Raises:
+            DeploymentError: a transaction failed.
+        """
+        token, vault, registry = (self.contract(w3, part).functions for part in ("token", "vault", "registry"))
+        for account, funds in accounts.items():
+            _send(w3, owner, "mint", token.mint(account, funds.wallet + funds.vault))
+            if funds.vault:
+                _send(w3, account, "approve", token.approve(self.vault, funds.vault))
+                _send(w3, account, "deposit", vault.deposit(funds.vault))
+            if funds.roles:
+                _send(w3, account, "register", registry.register(funds.roles, funds.endpoint))
 
     @property
     def addresses(self) -> dict[str, ChecksumAddress]:
@@ -244,18 +294,20 @@ class _Web3Builder:
     def create(self, contract: str, arguments: Sequence[Any]) -> str:
         artifact = load_artifact(contract)
         factory = self._w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = self._send(contract, factory.constructor(*arguments))
+        receipt = _send(self._w3, self._sender, contract, factory.constructor(*arguments))
         return str(receipt["contractAddress"])
 
     def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None:
         target = self._w3.eth.contract(address=Web3.to_checksum_address(address), abi=load_artifact(contract)["abi"])
-        self._send(contract, target.functions.connect(*arguments))
+        _send(self._w3, self._sender, contract, target.functions.connect(*arguments))
 
-    def _send(self, contract: str, call: Any) -> Any:
-        receipt = self._w3.eth.wait_for_transaction_receipt(call.transact({"from": self._sender}))
-        if receipt["status"] != 1:
-            raise DeploymentError(f"{contract}: transaction {receipt['transactionHash'].hex()} failed")
-        return receipt
+
+def _send(w3: Web3, sender: ChecksumAddress, what: str, call: Any) -> Any:
+    """The receipt of a call that the node of `w3` signs."""
+    receipt = w3.eth.wait_for_transaction_receipt(call.transact({"from": sender}))
+    if receipt["status"] != 1:
+        raise DeploymentError(f"{what}: transaction {receipt['transactionHash'].hex()} failed")
+    return receipt
 
 
 def _inputs(abi: Abi, kind: str, name: str | None = None) -> Iterable[Mapping[str, Any]]:

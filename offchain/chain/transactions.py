@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
@@ -49,8 +49,17 @@ class Mined:
     logs: Sequence[Any]
 
 
-class Sender:
-    """One account's transactions. The nonce is always the chain's, so that a restart has nothing to remember."""
+class Sender(Protocol):
+    """Sends the transactions of one account. A `Signer` does it for workers; tests bring their own."""
+
+    @property
+    def address(self) -> ChecksumAddress: ...
+    def settle(self) -> None: ...
+    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False) -> Mined: ...
+
+
+class Signer:
+    """One account's transactions, signed here. The nonce is always the chain's: a restart has nothing to remember."""
 
     def __init__(self, w3: Web3, account: LocalAccount, chain_id: int, options: SendOptions) -> None:
         self._w3, self._account, self._chain_id, self._options = w3, account, chain_id, options

@@ -15,10 +15,9 @@ from typing import Final, Self
 
 from eth_account import Account
 from web3 import Web3
-from web3.middleware import SignAndSendRawMiddlewareBuilder
 
 from offchain.chain.client import Chain
-from offchain.chain.deployment import COIN, PRESETS, Deployment, deploy
+from offchain.chain.deployment import COIN, PRESETS, Deployment, Funds
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import connect
 from offchain.errors import OffchainError
@@ -64,15 +63,11 @@ class Stage:
         self._stack.enter_context(self.ganache)
         self._stack.callback(self._stop_all)
         self.w3: Web3 = connect(self.ganache.url)
-        owner = Account.from_key(self.ganache.accounts[0])
-        self.w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(owner), layer=0)
-        self.deployment: Deployment = deploy(self.w3, owner.address, PRESETS["local"])
+        accounts = self.w3.eth.accounts
+        funds = {accounts[number]: Funds(vault=WEALTH) for number in PEOPLE.values()}
+        self.deployment = Deployment.funded(self.w3, accounts[0], PRESETS["local"], funds)
         self.deployment.write(self.file("deployment.json"))
         self.chains = {name: self._chain(number) for name, number in PEOPLE.items()}
-        owner_chain = self._chain(0)
-        for chain in self.chains.values():
-            owner_chain.mint(chain.address, WEALTH)
-            chain.deposit(WEALTH)
         return self
 
     def __exit__(
