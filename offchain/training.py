@@ -16,7 +16,7 @@ from torch import Tensor
 from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
-from offchain.exec.base import Executor, make_executor
+from offchain.exec import Executor, Setting, make_executor
 from offchain.exec.distributed import Processes
 from offchain.groups import optimizer_over
 from offchain.ir.arrays import Array
@@ -58,7 +58,13 @@ class Run:
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
         task = self.task
         require_device(device)
-        made = make_executor(executor, task.graph, task.constants, task.datasets, device, self._watch, self._processes)
+        made = make_executor(
+            executor,
+            task.graph,
+            task.constants,
+            task.datasets,
+            Setting(device, self._watch, self._processes),
+        )
         self._state: Any = made.load(state)
         self._executor: Executor[Any] = made
         self._threads = threads

@@ -33,7 +33,7 @@ from offchain.bench.growth import PIECES, points  # noqa: E402
 from offchain.bench.timing import Settings  # noqa: E402
 from offchain.commands.bench import ratio_shown, shown  # noqa: E402
 from offchain.errors import OffchainError  # noqa: E402
-from offchain.exec.base import EXECUTORS  # noqa: E402
+from offchain.exec.make import EXECUTORS  # noqa: E402
 from offchain.native.jit import processors  # noqa: E402
 from offchain.progress import watching  # noqa: E402
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from offchain.errors import OffchainError
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.job import Job
 from offchain.lower import compile
 

@@ -24,7 +24,8 @@ from offchain.commit.roots import state_tree
 from offchain.commit.trace import Trace
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput, ChainError
-from offchain.exec.base import Executor, make_executor, state_after
+from offchain.exec.base import Executor, state_after
+from offchain.exec.make import make_executor
 from offchain.ir.graph import Graph
 from offchain.ir.kinds import Kind
 from offchain.progress import Watch, unwatched
@@ -103,7 +104,7 @@ def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch:
         watch("trained", t, step)
         held = executor.step(held, t)
     watch("traced", 0, 1)
-    state, outputs = executor.dump(held), executor.trace(held, step)
+    state, outputs = executor.dump(held), list(executor.outputs(held, step))
     return Bench(ledger, step, state, state_tree(state), Trace(outputs, state_after(task.graph, state, outputs)))
 
 

@@ -178,7 +178,7 @@ def _lie(interval: Interval, record: Record, kind: Kind) -> Falsehood:
 
 def _matters(interval: Interval, record: Record, lie: Falsehood) -> bool:
     false = FalsifiedExecutor(interval.executor, interval.ledger, lie)
-    outputs = false.trace(false.load(record.state), record.t)
+    outputs = list(false.outputs(false.load(record.state), record.t))
     return Trace(outputs, state_after(false.graph, record.state, outputs)).state_root != record.trace.state_root
 
 

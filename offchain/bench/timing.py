@@ -14,7 +14,8 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.base import EXECUTORS, Executor, make_executor
+from offchain.exec.base import Executor, Setting
+from offchain.exec.make import EXECUTORS, make_executor
 from offchain.progress import Watch as Watch
 from offchain.progress import unwatched as unwatched
 from offchain.task import Task
@@ -85,8 +86,6 @@ class Settings:
             torch.zeros(1, device=self.device).item()
         except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
             raise BadInput(f"device {self.device!r}: {str(error).splitlines()[0]}") from error
-        if self.executor == "reference" and self.device != "cpu":
-            raise BadInput(f"device {self.device!r}: the reference executor runs on the CPU only")
 
     def pairs(self, usual: int) -> int:
         """How many, where `usual` suits what is measured."""
@@ -95,7 +94,7 @@ class Settings:
     def runs(self, task: Task, watch: Watch | None = None) -> Executor[Any]:
         """The chosen executor on a task. Compiling kernels may take it a while: `watch` is told."""
         tell = partial(watch, "compiling kernels") if watch else unwatched
-        return make_executor(self.executor, task.graph, task.constants, task.datasets, self.device, tell)
+        return make_executor(self.executor, task.graph, task.constants, task.datasets, Setting(self.device, tell))
 
     def measure(
         self, ours: Call, peer: Call, n: int, watch: Watch, what: str, warm: int = WARM

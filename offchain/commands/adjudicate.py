@@ -12,7 +12,8 @@ import click
 
 from offchain.commands.common import json_option, table_of
 from offchain.errors import BadInput, OffchainError
-from offchain.exec.base import EXECUTORS, Executor, make_executor
+from offchain.exec.base import Executor
+from offchain.exec.make import EXECUTORS, make_executor
 from offchain.progress import watching
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from offchain.commands.common import json_option
-from offchain.exec.base import EXECUTORS
+from offchain.exec.make import EXECUTORS
 from offchain.progress import Watch, watching
 
 if TYPE_CHECKING:

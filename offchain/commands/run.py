@@ -14,8 +14,8 @@ from rich.progress import Progress
 from offchain.commands.common import json_option, show
 from offchain.commands.plot import curve
 from offchain.errors import BadInput, OffchainError, ProcessGone
-from offchain.exec.base import EXECUTORS
 from offchain.exec.distributed import Processes, joined, own_device
+from offchain.exec.make import EXECUTORS
 from offchain.progress import bars
 from offchain.store.taskfile import load_task
 from offchain.store.tensorfile import check_writable

@@ -15,7 +15,7 @@ import torch
 from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
 from offchain.errors import BadInput, ChainUnavailable
-from offchain.exec.base import EXECUTORS
+from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
 from offchain.worker.display import LEVELS, Display, configure_logging
 from offchain.worker.options import WorkerOptions

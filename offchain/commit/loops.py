@@ -16,9 +16,9 @@ from typing import Final
 import llvmlite.binding as llvm
 import numpy as np
 
-from offchain.commit.hashing import Addresses, Hashes, interpreted
 from offchain.commit.lanes import BLOCK, LANES, MESSAGES, lanes_text
 from offchain.commit.merkle import HASH_BYTES
+from offchain.commit.messages import Addresses, Hashes, interpreted
 from offchain.native.builder import LlvmBuilder
 from offchain.native.jit import ENTRY, call, compiler, processors
 from offchain.native.kernel import NativeKernel

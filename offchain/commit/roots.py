@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from offchain.commit.hashing import Hashes, hash_all
+from offchain.commit.hashing import hash_all
 from offchain.commit.merkle import (
     ARITY,
     GROUP,
@@ -22,6 +22,7 @@ from offchain.commit.merkle import (
     root_of,
     separate,
 )
+from offchain.commit.messages import Hashes
 from offchain.ir.arrays import Array as Array
 from offchain.ir.arrays import canonical as canonical
 from offchain.ir.arrays import dtype_of as dtype_of

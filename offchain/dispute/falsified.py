@@ -72,7 +72,7 @@ class FalsifiedExecutor:
     def step(self, state: Any, t: int) -> Any:
         if t != self.falsehood.step:
             return self._inner.step(state, t)
-        return self._inner.load(state_after(self.graph, self.dump(state), self.trace(state, t)))
+        return self._inner.load(state_after(self.graph, self.dump(state), list(self.outputs(state, t))))
 
     def outputs(self, state: Any, t: int) -> Iterator[Array]:
         if t != self.falsehood.step:
@@ -89,9 +89,6 @@ class FalsifiedExecutor:
                 changed.add(n)
             done.append(output)
             yield output.copy()
-
-    def trace(self, state: Any, t: int) -> list[Array]:
-        return list(self.outputs(state, t))
 
 
 @dataclass

@@ -1,5 +1,6 @@
-"""Executors: what a step computes, bit for bit. Know nothing of commitments or of the chain."""
+"""Executors compute the steps of a graph, bit for bit. They know nothing of commitments or of the chain."""
 
-from offchain.exec.base import Executor, make_executor
+from offchain.exec.base import Executor, Setting
+from offchain.exec.make import make_executor
 
-__all__ = ["Executor", "make_executor"]
+__all__ = ["Executor", "Setting", "make_executor"]

@@ -1,12 +1,10 @@
-"""What every executor promises, and what all of them share: checked inputs, liveness, the next state."""
+"""What every executor promises, and what all executors share: settings, checked inputs, liveness, the next state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,34 +14,49 @@ from offchain.ir.graph import Graph, Source, TensorSpec
 from offchain.ir.legality import check
 from offchain.progress import Count, unwatched
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports torch, which takes a second
     from offchain.exec.distributed import Processes
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-EXECUTORS: Final = {  # name -> module and class; imported when asked for, torch takes its time
-    "reference": ("offchain.exec.reference", "ReferenceExecutor"),
-    "torch": ("offchain.exec.eager.executor", "TorchExecutor"),
-    "fused": ("offchain.exec.fused.executor", "FusedExecutor"),
-}
-_FUSED_ON_CUDA: Final = ("offchain.exec.cuda.executor", "CudaExecutor")
-
 
 @dataclass(frozen=True)
 class Limits:
-    """What an executor may take for a graph that nobody vouches for, beside tensors and outputs of nodes."""
+    """What an executor may take for an untrusted graph, in addition to the tensors and the outputs of nodes."""
 
     memory: int = 1 << 62  # bytes
     kernels: int = 1 << 62  # that it compiles
 
     def require_kernels(self, count: int) -> None:
-        """Raises BadInput where a graph needs more."""
+        """Raises BadInput where a graph needs more kernels than the limit."""
         if count > self.kernels:
             raise BadInput(f"the graph needs {count} kernels, of which {self.kernels} may be compiled")
 
 
 UNLIMITED: Final = Limits()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how an executor runs: the same object for every executor, which refuses what it cannot honour.
+
+    `device` is a name that torch knows ("cpu", "cuda", "cuda:1"). `watch(done, of)` is called whenever a kernel is
+    ready. The `processes` share every step. `limits` are checked before anything is compiled or allocated.
+    """
+
+    device: str = "cpu"
+    watch: Count = unwatched
+    processes: Processes | None = None
+    limits: Limits = UNLIMITED
+
+    @property
+    def device_type(self) -> str:
+        """`cuda` for `cuda:1`."""
+        return self.device.partition(":")[0]
+
+
+DEFAULT: Final = Setting()
 
 
 class Executor(Protocol[S]):
@@ -66,50 +79,12 @@ class Executor(Protocol[S]):
     def outputs(self, state: S, t: int) -> Iterator[Array]:
         """Outputs of all nodes in execution order, flat, NaN canonical, one at a time; the caller owns them."""
 
-    def trace(self, state: S, t: int) -> list[Array]:
-        """All of `outputs`."""
-
-
-def make_executor(
-    name: str,
-    graph: Graph,
-    constants: Sequence[Array],
-    datasets: Sequence[Array],
-    device: str = "cpu",
-    watch: Count = unwatched,
-    processes: Processes | None = None,
-    limits: Limits = UNLIMITED,
-) -> Executor[Any]:
-    """An executor by name (`EXECUTORS`). Raises IllegalGraph, BadBlob, or BadInput for an unknown name.
-
-    Raises OutOfMemory or BadInput, before it compiles or allocates, where it would go beyond `limits`.
-
-    The first of a name on a device in this process shows there that it computes the bits of the definition: raises
-    OffchainError where it does not. `watch(done, of)` is told of kernels that executor `fused` has ready. The processes
-    share every step.
-    """
-    if name not in EXECUTORS:
-        raise BadInput(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
-    on_cuda = name == "fused" and device.partition(":")[0] == "cuda"
-    module, attribute = _FUSED_ON_CUDA if on_cuda else EXECUTORS[name]
-    options: dict[str, Any] = {} if name == "reference" else {"device": device}
-    if name == "fused":
-        options["watch"] = watch
-    if limits != UNLIMITED and name != "reference":  # the reference takes little, whatever the graph
-        options["limits"] = limits
-    if processes is not None:
-        if name == "reference":
-            raise BadInput("executor reference runs in one process: take fused or torch")
-        options["processes"] = processes
-    make = getattr(import_module(module), attribute)
-    from offchain.exec.selfcheck import require_bits  # which needs what stands here
-
-    require_bits(name, device, make if name == "reference" else partial(make, device=device))
-    return cast("Executor[Any]", make(graph, constants, datasets, **options))
-
 
 class Tensors:
-    """A legal graph with its constants and datasets, checked against what the graph says of them."""
+    """A legal graph with its constants and datasets, whose dtypes, lengths and NaNs are checked.
+
+    Raises IllegalGraph or BadBlob.
+    """
 
     def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> None:
         check(graph)
@@ -123,9 +98,9 @@ class Tensors:
 
 
 def flat_arrays(what: str, specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, flat, if they are what their specs say. Raises BadBlob naming the first that is not.
+    """The arrays, flat. Raises BadBlob naming the first whose dtype or length is not that of its spec.
 
-    A NaN that is not canonical is refused, not repaired: its root binds the bits that it has.
+    A NaN that is not canonical is refused, not repaired: the array's root binds the bits that it has.
     """
     if len(specs) != len(arrays):
         raise BadBlob(f"{len(arrays)} arrays for {len(specs)} of kind {what}")
@@ -144,7 +119,7 @@ def state_after(graph: Graph, state: Sequence[T], outputs: Sequence[T]) -> list[
 
 
 def last_readers(graph: Graph) -> list[tuple[int, ...]]:
-    """For each node, the nodes whose outputs nothing reads any more once it has run (itself, where unread)."""
+    """For each node, the nodes whose outputs nothing reads after it; an output that nothing reads counts as its own."""
     last = list(range(len(graph.nodes)))
     for n, node in enumerate(graph.nodes):
         for item in node.inputs:

@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from offchain.exec.base import Tensors, state_after
-from offchain.exec.plan.memory import memory_for, memory_of
+from offchain.errors import BadInput
+from offchain.exec.base import DEFAULT, Setting, Tensors, state_after
+from offchain.exec.plan.memory import memory_for, memory_of, require_memory
 from offchain.ir.arrays import Array, canonical, numpy_dtype
 from offchain.ir.graph import Graph, Node, Source, View
 from offchain.ir.kinds import Kind
@@ -25,6 +26,7 @@ Bools = npt.NDArray[np.bool_]
 
 NO_NUMBER: Final = 129  # exponent of infinities and NaN
 _BLOCK: Final = 1 << 20  # terms evaluated at once
+_TERM_BYTES: Final = 32  # of an input of a term: its address, its value, its exponent, both as 64-bit integers
 _LOW, _HIGH = -(1 << 31), (1 << 31) - 1
 
 
@@ -281,12 +283,29 @@ def extremum_keys(node: Node, sources: Sequence[Array], element: int) -> Ints:
     return _extremum_keys(node, sources, _at(node, element)).reshape(node.extent)
 
 
-class ReferenceExecutor:
-    """The definition as an executor. A state is a list of flat arrays in slot order."""
+def _scratch(node: Node) -> int:
+    """About as many bytes are alive, beside its sources and its output, while `evaluate` makes a block of a node."""
+    terms = min(node.length * max(node.extent, 1), max(_BLOCK, node.extent))
+    return terms * (_TERM_BYTES * len(node.inputs) + 4 * len(node.program))
 
-    def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> None:
+
+class ReferenceExecutor:
+    """The definition as an executor. A state is a list of flat arrays in slot order.
+
+    It runs on the CPU, in one process, and compiles nothing. Raises BadInput for any other device, or processes.
+    """
+
+    def __init__(
+        self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], setting: Setting = DEFAULT
+    ) -> None:
+        if setting.device_type != "cpu":
+            raise BadInput(f"executor reference runs on the CPU, not on {setting.device}: take fused or torch")
+        if setting.processes is not None:
+            raise BadInput("executor reference runs in one process: take fused or torch")
         self.graph = graph
         self._tensors = Tensors(graph, constants, datasets)
+        for number, node in enumerate(graph.nodes):
+            require_memory(*memory_of(number, node), _scratch(node), setting.limits.memory)
 
     def load(self, state: Sequence[Array]) -> list[Array]:
         return [array.copy() for array in self._tensors.state(state)]
@@ -302,9 +321,6 @@ class ReferenceExecutor:
         for output in self._run(state, t, []):
             yield output.copy()  # later nodes read the one that is kept
 
-    def trace(self, state: list[Array], t: int) -> list[Array]:
-        return list(self._run(state, t, []))
-
     def _run(self, state: list[Array], t: int, done: list[Array]) -> Iterator[Array]:
         """Runs the nodes in order into `done`."""
         for number, node in enumerate(self.graph.nodes):
@@ -313,7 +329,7 @@ class ReferenceExecutor:
             yield done[-1]
 
     def step(self, state: list[Array], t: int) -> list[Array]:
-        return state_after(self.graph, state, self.trace(state, t))
+        return state_after(self.graph, state, list(self._run(state, t, [])))
 
 
 def sources_of(

@@ -16,7 +16,8 @@ from offchain.chain.client import Chain, Receipt
 from offchain.chain.reader import Reader
 from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
-from offchain.exec.base import UNLIMITED, Executor, Limits, make_executor
+from offchain.exec.base import UNLIMITED, Executor, Limits, Setting
+from offchain.exec.make import make_executor
 from offchain.ir.graph import Source
 from offchain.market.actions import (
     Action,
@@ -276,11 +277,12 @@ class Worker:
 
 
 def executor_factory(name: str, device: str = "cpu") -> ExecutorFactory:
-    """Executors by name, see `offchain.exec.base`."""
+    """Executors by name, see `offchain.exec.make`."""
 
     def make(ledger: Ledger, limits: Limits = UNLIMITED) -> Executor[Any]:
         arrays = ledger.arrays
-        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], device, limits=limits)
+        setting = Setting(device, limits=limits)
+        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], setting)
 
     return make
 

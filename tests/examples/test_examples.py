@@ -15,7 +15,7 @@ from torch import Tensor
 import offchain
 from offchain.adjudicate import adjudicate, court
 from offchain.chain.client import Chain
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.ir.arrays import Array
 from offchain.job import Job, load
 from offchain.training import Training

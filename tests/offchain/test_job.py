@@ -11,7 +11,7 @@ from torch import nn
 
 from offchain.demo import digits
 from offchain.errors import BadInput, Unsupported
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.job import Job, load
 from offchain.lower import compile
 

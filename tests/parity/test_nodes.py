@@ -97,7 +97,7 @@ def sign(x: int) -> int:
 def assert_torch_agrees(prover: Prover) -> None:
     case = prover.case
     torch = make_executor("torch", case.graph, case.constants, case.datasets)
-    theirs = torch.trace(torch.load(case.state), case.t)
+    theirs = list(torch.outputs(torch.load(case.state), case.t))
     assert [a.tobytes() for a in theirs] == [a.tobytes() for a in prover.outputs]
 
 

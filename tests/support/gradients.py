@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.task import Task

@@ -19,8 +19,9 @@ import numpy as np
 import torch.distributed as dist
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
-from offchain.exec.base import EXECUTORS, make_executor
+from offchain.exec.base import Setting
 from offchain.exec.distributed import Processes, joined
+from offchain.exec.make import ANY, EXECUTORS, make_executor
 from offchain.exec.plan.shards import Dealing
 from offchain.exec.reference import ReferenceExecutor
 from offchain.store.taskfile import load_task
@@ -28,7 +29,7 @@ from offchain.training import Run
 from tests.offchain.exec.plan.test_shards import layers
 from tests.support.strategies import Case
 
-EXECUTORS["cuda"] = ("offchain.exec.cuda.executor", "CudaExecutor")
+EXECUTORS["cuda"] = {ANY: "offchain.exec.cuda.executor:CudaExecutor"}
 
 
 def main() -> None:
@@ -78,7 +79,7 @@ def random_graphs(what: str, processes: Processes) -> int:
         assume(dealing.rows >= processes.size)
         truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
         wanted = truth.step(truth.load(case.state), case.t)
-        executor = make_executor(name, case.graph, case.constants, case.datasets, processes=processes)
+        executor = make_executor(name, case.graph, case.constants, case.datasets, Setting(processes=processes))
         state = executor.load(case.state)
         after = executor.dump(executor.step(state, case.t))
         for have, want in zip(after, wanted, strict=True):

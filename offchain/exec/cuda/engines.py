@@ -20,8 +20,8 @@ from typing import Final
 
 import torch
 
-from offchain.exec.eager.precision import single_is_exact
-from offchain.exec.fused.products import SINGLE_BITS, Operand, Product
+from offchain.exec.plan.precision import single_is_exact
+from offchain.exec.plan.products import SINGLE_BITS, Operand, Product
 from offchain.ir.graph import Axis, Input, View, row_major
 
 Tensor = torch.Tensor

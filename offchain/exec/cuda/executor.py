@@ -11,19 +11,17 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import OffchainError
-from offchain.exec.base import UNLIMITED, Limits, Tensors
+from offchain.exec.base import DEFAULT, Setting, Tensors
 from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.graphs import Graphs
 from offchain.exec.cuda.kernel import Launch, TritonKernel, prepare, require_triton
 from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
-from offchain.exec.distributed import Processes
 from offchain.exec.plan.memory import Held, arena, memory_for
 from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Within
 from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source, TensorSpec
-from offchain.progress import Count, unwatched
 
 State = list[Held]
 _CHECKED: Final = 2  # step of an executor whose graphs are compared with its launches: all kernels have run before
@@ -41,13 +39,11 @@ class CudaExecutor:
         graph: Graph,
         constants: Sequence[Array],
         datasets: Sequence[Array],
-        device: str = "cuda",
-        watch: Count = unwatched,
+        setting: Setting = DEFAULT,
         tuner: Tuner | None = None,
-        processes: Processes | None = None,
-        limits: Limits = UNLIMITED,
     ) -> None:
-        self.graph, self.device, self._processes = graph, torch.device(device), processes
+        self.graph, self.device, self._processes = graph, torch.device(setting.device), setting.processes
+        processes, limits, watch = setting.processes, setting.limits, setting.watch
         require_triton(self.device)
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {STEP: torch.zeros(1, dtype=torch.int32, device=self.device)}
@@ -102,7 +98,7 @@ class CudaExecutor:
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
         if self._processes is not None:  # no process has all of them: each makes them for itself
-            alone = CudaExecutor(self.graph, self._tensors.constants, self._tensors.datasets, str(self.device))
+            alone = CudaExecutor(self.graph, self._tensors.constants, self._tensors.datasets, Setting(str(self.device)))
             yield from alone.outputs(alone.load(self.dump(state)), t)
             return
         with self._lock:
@@ -118,9 +114,6 @@ class CudaExecutor:
                 output = _download(held[: node.length])
             at = end
             yield output
-
-    def trace(self, state: State, t: int) -> list[Array]:
-        return list(self.outputs(state, t))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.engines import Packing
 from offchain.exec.cuda.kernel import TritonKernel, kernel
 from offchain.exec.cuda.text import KernelText, power_above, reach, settled
-from offchain.exec.fused.tile import Tile, without
+from offchain.exec.plan.geometry import goes_down, without
 from offchain.ir.graph import Axis, Input, Node, View
 from offchain.ir.primitives import DType
 
@@ -44,7 +44,7 @@ class Walk(KernelText):
         super().__init__(prod(shape), extent, reach(item.view, (*shape, extent)), *numbers)
         item = replace(item, view=settled(item.view))
         self.shape, self.extent = shape, extent
-        down = Tile(item, shape, extent).down
+        down = goes_down(item, shape)
         results = power_above(prod(shape))
         longest = TILE if not down else max(TILE // min(results, _COLUMNS), 1)
         self._size = min(power_above(extent), longest)

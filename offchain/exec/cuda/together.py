@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from math import prod
-from typing import TYPE_CHECKING, Final
-
 import torch
 
+from offchain.exec.cuda.calls import LOWEST, NOWHERE, CudaCalls, column_of, dense
 from offchain.exec.cuda.elementwise import whole_kernel
 from offchain.exec.cuda.kernel import Fill
 from offchain.exec.cuda.reductions import max_kernel, scatter_kernel, top_kernel, total_kernel
-from offchain.exec.fused.products import Product
-from offchain.exec.fused.reductions import scatters_rows
+from offchain.exec.plan.geometry import scatters_rows
 from offchain.exec.plan.planning import Buffer, Tensor
+from offchain.exec.plan.products import Product
 from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.axes import coalesced
-from offchain.ir.graph import Input, Node, Source, View
+from offchain.ir.graph import Input, Node, View
 from offchain.ir.kinds import Kind
-from offchain.ir.primitives import DType
-
-if TYPE_CHECKING:
-    from offchain.exec.cuda.planner import CudaPlanner
-
-LOWEST: Final = -(1 << 31)
-NOWHERE: Final = (Source.NODE, 0, DType.F32)
 
 
 class CudaBucket(Bucket):
@@ -32,7 +22,7 @@ class CudaBucket(Bucket):
 
     wide = torch.int64
 
-    def __init__(self, planner: CudaPlanner) -> None:
+    def __init__(self, planner: CudaCalls) -> None:
         super().__init__(planner)
         self.planner = planner
 
@@ -71,14 +61,3 @@ class CudaBucket(Bucket):
             planner.call(whole_kernel(shape, parts, engine.total, engine.weights, dtype), total, made)
         reads = list(zip(tops, product.backs, strict=True))
         return lambda out: planner.round(node, out, total, product.total, reads, dtype)
-
-
-def dense(node: Node) -> Input:
-    """A number for each element."""
-    return Input(*NOWHERE, node.length, View.contiguous(node.shape))
-
-
-def column_of(node: Node) -> Input:
-    """A number for each column, which is all but the first axis."""
-    whole = View.contiguous(node.shape)
-    return Input(*NOWHERE, prod(node.shape[1:]), View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:])))

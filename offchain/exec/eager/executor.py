@@ -14,11 +14,10 @@ from typing import Final
 import torch
 
 from offchain.errors import OffchainError
-from offchain.exec.base import UNLIMITED, Limits, Tensors, last_readers, state_after
+from offchain.exec.base import DEFAULT, Setting, Tensors, last_readers, state_after
 from offchain.exec.distributed import Processes
-from offchain.exec.eager.precision import single_is_exact
 from offchain.exec.eager.program import alive, run_map
-from offchain.exec.eager.views import Plane, read, read_rows, steps
+from offchain.exec.eager.views import Plane, read, read_rows
 from offchain.exec.eager.words import (
     canonical,
     exponent_of_magnitude,
@@ -28,7 +27,9 @@ from offchain.exec.eager.words import (
     quantise,
     scale,
 )
+from offchain.exec.plan.geometry import steps
 from offchain.exec.plan.memory import memory_for, memory_of, require_memory
+from offchain.exec.plan.precision import single_is_exact
 from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Node, Source, View
@@ -70,17 +71,16 @@ class TorchExecutor:
         graph: Graph,
         constants: Sequence[Array],
         datasets: Sequence[Array],
-        device: str = "cpu",
+        setting: Setting = DEFAULT,
         parts: int = 1,
-        processes: Processes | None = None,
-        limits: Limits = UNLIMITED,
     ) -> None:
-        self.graph, self.parts, self.processes = graph, parts, processes
-        self.device = torch.device(device)
+        self.graph, self.parts, self.processes = graph, parts, setting.processes
+        self.device = torch.device(setting.device)
+        processes = setting.processes
         self._share = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
         self._tensors = Tensors(graph, constants, datasets)
         for number, node in enumerate(self._share.graph.nodes):
-            require_memory(*memory_of(number, node), _scratch(node), limits.memory)
+            require_memory(*memory_of(number, node), _scratch(node), setting.limits.memory)
         _require_subnormals(self.device)
         self._constants = [self._upload(array) for array in self._tensors.constants]
         self._datasets = [self._upload(array) for array in self._tensors.datasets]
@@ -105,14 +105,11 @@ class TorchExecutor:
     def outputs(self, state: State, t: int) -> Iterator[Array]:
         if self.processes is not None:  # no process has all of them: each makes them for itself
             constants, datasets = self._tensors.constants, self._tensors.datasets
-            alone = TorchExecutor(self.graph, constants, datasets, str(self.device), self.parts)
+            alone = TorchExecutor(self.graph, constants, datasets, Setting(str(self.device)), self.parts)
             yield from alone.outputs(state, t)
             return
         for tensor in self._run(state, t, []):
             yield _download(tensor)
-
-    def trace(self, state: State, t: int) -> list[Array]:
-        return list(self.outputs(state, t))
 
     def _run(self, state: State, t: int, outputs: list[Tensor | None]) -> Iterator[Tensor]:
         """Runs the nodes in order into `outputs`, each forgotten after its last reader."""

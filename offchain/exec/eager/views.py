@@ -9,14 +9,10 @@ from math import prod
 import torch
 from torch.nn.functional import pad
 
-from offchain.ir.graph import Axis, Node, View
+from offchain.exec.plan.geometry import steps
+from offchain.ir.graph import Node, View
 
 Tensor = torch.Tensor
-
-
-def steps(axis: Axis, size: int) -> bool:
-    """Whether what a view reads may differ along an axis."""
-    return size > 1 and (axis.stride != 0 or axis.lo > 0 or axis.hi < size)
 
 
 def read(source: Tensor, view: View, shape: Sequence[int], keep_last: bool = False) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Final
 from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.planes import PAIRS, PANELS, ROWS, VECTORS, Digits, lying
-from offchain.exec.fused.products import Product
+from offchain.exec.plan.products import Product
 from offchain.ir.graph import row_major
 from offchain.native.kernel import NativeKernel
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from offchain.exec.fused.blas import REPEATS, TRY, Blas, fastest
 from offchain.exec.fused.digits import FEATURES, dot_kernel
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits, lying
-from offchain.exec.fused.products import SINGLE_BITS, product_of
 from offchain.exec.plan.planning import ALIGN
+from offchain.exec.plan.products import SINGLE_BITS, product_of
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from offchain.errors import BadInput, OffchainError
-from offchain.exec.base import UNLIMITED, Limits, Tensors
-from offchain.exec.distributed import Processes
+from offchain.exec.base import DEFAULT, Setting, Tensors
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.outputs import COPY, Batch, batches, copying
 from offchain.exec.fused.planner import FusedPlanner
@@ -25,7 +24,6 @@ from offchain.ir.graph import Graph, Slot, Source
 from offchain.ir.primitives import DType
 from offchain.native.jit import CALL_WORDS, call, compiler
 from offchain.native.kernel import NativeKernel
-from offchain.progress import Count, unwatched
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 _WORDS: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
@@ -51,14 +49,12 @@ class FusedExecutor:
         graph: Graph,
         constants: Sequence[Array],
         datasets: Sequence[Array],
-        device: str = "cpu",
-        watch: Count = unwatched,
-        processes: Processes | None = None,
-        limits: Limits = UNLIMITED,
+        setting: Setting = DEFAULT,
     ) -> None:
-        if torch.device(device).type != "cpu":
-            raise BadInput(f"executor fused has no kernels for {device}: take --executor torch")
-        self.graph, self._processes = graph, processes
+        if setting.device_type != "cpu":
+            raise BadInput(f"executor fused has no kernels for {setting.device}: take --executor torch")
+        self.graph, self._processes = graph, setting.processes
+        processes, limits, watch = setting.processes, setting.limits, setting.watch
         self._tensors = Tensors(graph, constants, datasets)
         self._given = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
         self._engines, self._compiler = engines(), compiler()
@@ -117,9 +113,6 @@ class FusedExecutor:
                     raise OffchainError("another step began before all outputs of this one were taken")
                 found = self._outputs(batch, after)
             yield from found
-
-    def trace(self, state: State, t: int) -> list[Array]:
-        return list(self.outputs(state, t))
 
     # --- one step ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from offchain.errors import IllegalGraph
 from offchain.ir.graph import Input, Node, View
 from offchain.ir.legality import program_types
 from offchain.ir.primitives import CANONICAL_NAN, DType, Op
@@ -212,8 +213,10 @@ class Function(LlvmBuilder):
             return self.do(f"bitcast float {self.canonical(args[0])} to i32")
         if op is Op.LDEXP:
             return self.ldexp(*args)
-        chosen = self.do(f"icmp ne i32 {args[0]}, 0")
-        return self.do(f"select i1 {chosen}, {kind} {args[1]}, {kind} {args[2]}")
+        if op is Op.SELECT:
+            chosen = self.do(f"icmp ne i32 {args[0]}, 0")
+            return self.do(f"select i1 {chosen}, {kind} {args[1]}, {kind} {args[2]}")
+        raise IllegalGraph(f"primitive {op.name.lower()} has no machine code")
 
 
 def literal(dtype: DType, word: int) -> str:

@@ -13,8 +13,8 @@ from typing import Final
 
 from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
-from offchain.exec.fused.products import Operand, Product
 from offchain.exec.fused.tile import Tile
+from offchain.exec.plan.products import Operand, Product
 from offchain.ir.graph import row_major
 from offchain.native.builder import Coords
 from offchain.native.kernel import NativeKernel

@@ -6,11 +6,11 @@ from dataclasses import replace
 from math import prod
 from typing import Final
 
-from offchain.exec.eager.views import steps
 from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.products import product_kernel
-from offchain.exec.fused.tile import Scales, Tile, without
+from offchain.exec.fused.tile import Scales, Tile
+from offchain.exec.plan.geometry import scattered
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
@@ -82,15 +82,6 @@ def max_kernel(node: Node, keys: bool = False) -> NativeKernel:
     return kernel(["%out", "%x0"], f, prod(tile.grid), 3 * node.length * node.extent)
 
 
-def scattered(node: Node) -> tuple[Input, Input]:
-    """The operand and the index of a scatter_add without the axes along which they do not move."""
-    x, index = node.inputs
-    return (
-        replace(x, view=without(x.view, [0])),
-        replace(index, view=without(index.view, range(len(node.shape)))),
-    )
-
-
 def scatter_kernel(node: Node, part: bool = False) -> NativeKernel:
     """Adds the rows of X to the totals of the rows that I names. Tensors: totals, backs, operand, index, and for a part
     of one magnitudes.
@@ -121,13 +112,6 @@ def scatter_kernel(node: Node, part: bool = False) -> NativeKernel:
         with tile.each() as (c, point):
             f.store("double", scales.of(c).back, f.at("double", "%back", f.flat(point, row_major(shape))))
     return kernel(["%total", "%back", *read], f, prod(tile.grid), 8 * prod(shape) * node.extent + node.length)
-
-
-def scatters_rows(node: Node) -> bool:
-    """Whether a scatter_add adds whole rows: its operand is the same for all rows, its index depends on k alone."""
-    x, index = (item.view.axes for item in node.inputs)
-    moving = [steps(x[0], node.shape[0]), *map(steps, index[:-1], node.shape)]
-    return not any(moving)
 
 
 def rows_kernel(node: Node) -> NativeKernel:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from offchain.exec.fused.function import Function, Scale
-from offchain.ir.graph import Axis, Input, View, row_major
+from offchain.exec.plan.geometry import goes_down
+from offchain.ir.graph import Input, row_major
 from offchain.native.builder import Coords
 
 COLUMNS: Final = 64  # columns that a reduction down columns takes at once: their accumulators stay in the first cache
-
-
-def without(view: View, dropped: Sequence[int]) -> View:
-    """The view without axes along which it does not move. One that reads nothing because of such an axis reads
-    nothing along k instead.
-    """
-    axes = [axis for d, axis in enumerate(view.axes) if d not in dropped]
-    if any(view.axes[d].lo == view.axes[d].hi for d in dropped):
-        axes[-1] = Axis(0, 0, 0)
-    return View(view.offset, tuple(axes))
 
 
 class Tile:
@@ -33,9 +24,7 @@ class Tile:
 
     def __init__(self, item: Input, shape: tuple[int, ...], extent: int, columns: int = COLUMNS) -> None:
         self.item, self.shape, self.extent, self.columns = item, shape, extent, columns
-        *axes, k = item.view.axes
-        last = axes[-1] if axes else None
-        self.down = last is not None and shape[-1] > 1 and last.stride != 0 and abs(k.stride) > abs(last.stride)
+        self.down = goes_down(item, shape)
         self.width = self.columns if self.down else 1
         self.grid = (*shape[:-1], -(-shape[-1] // self.columns)) if self.down else shape
 

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 import torch
 
+from offchain.exec.fused.calls import FusedCalls
 from offchain.exec.fused.elementwise import map_kernel
-from offchain.exec.fused.products import Product, product_kernel
+from offchain.exec.fused.products import product_kernel
 from offchain.exec.fused.reductions import (
     magnitude_kernel,
     mask_kernel,
     max_kernel,
     rows_kernel,
     scatter_kernel,
-    scatters_rows,
     sum_kernel,
 )
+from offchain.exec.plan.geometry import scatters_rows
 from offchain.exec.plan.planning import STEP, Tensor
+from offchain.exec.plan.products import Product
 from offchain.exec.plan.together import Bucket, Rounding
 from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.primitives import DType
 from offchain.native.kernel import NativeKernel
 
-if TYPE_CHECKING:
-    from offchain.exec.fused.planner import FusedPlanner
-
 
 class FusedBucket(Bucket):
     wide = torch.float64
 
-    def __init__(self, planner: FusedPlanner) -> None:
+    def __init__(self, planner: FusedCalls) -> None:
         super().__init__(planner)
         self.planner = planner
 

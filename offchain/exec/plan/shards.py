@@ -20,10 +20,17 @@ from typing import Final
 from offchain.errors import BadInput
 from offchain.exec.plan.pieces import restricted, shifted
 from offchain.ir.graph import Axis, Graph, Input, Node, Source, View, readers_of, row_major
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, chosen, traits
 from offchain.ir.primitives import Instr, Op
 
-REDUCTIONS: Final = (Kind.DOT, Kind.SUM, Kind.SCATTER_ADD, Kind.MAX)
+_FIRST_AXES: Final = {  # the first axis of an output that may be cut
+    Kind.MAP: 0,
+    Kind.DOT: 0,
+    Kind.SUM: 0,
+    Kind.SCATTER_ADD: 1,  # its index names coordinates of axis 0
+    Kind.MAX: 0,
+    Kind.GATHER: 0,
+}
 BUCKET: Final = 1 << 25  # bytes of totals, and of what they are made of, that may wait to be joined with others
 
 
@@ -141,10 +148,10 @@ class Dealing:
         return row_major(node.shape)[axis] * node.shape[axis] // self.rows
 
     def _candidates(self, node: Node) -> list[int]:
-        """Axes that may be cut. The first of a scatter_add is what its index names."""
-        first = 1 if node.kind is Kind.SCATTER_ADD else 0
+        """Axes that may be cut."""
+        first = chosen(_FIRST_AXES, node.kind)
         axes = [d for d in range(first, len(node.shape)) if node.shape[d] % self.rows == 0]
-        return [*axes, len(node.shape)] if node.kind in REDUCTIONS and node.extent % self.rows == 0 else axes
+        return [*axes, len(node.shape)] if traits(node.kind).reduces and node.extent % self.rows == 0 else axes
 
     def _axis(self, n: int, node: Node) -> int | None:
         """The axis for which least must be gathered; None where everything must, or nothing is dealt out."""
@@ -247,7 +254,7 @@ def _reads(node: Node) -> frozenset[int]:
 
 def _cut(node: Node, axis: int, lo: int, hi: int) -> Node:
     """The node for coordinates [lo, hi) of one axis, or of k."""
-    if node.kind is Kind.MAP:
+    if traits(node.kind).program:
         return restricted(node, axis, lo, hi)
     inputs = tuple(shifted(item, axis, lo, hi) for item in node.inputs)
     if axis == len(node.shape):

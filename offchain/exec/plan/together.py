@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Final
 
 import torch
 
-from offchain.exec.fused.products import Product, product_of
-from offchain.exec.fused.reductions import scattered, scatters_rows
+from offchain.exec.plan.geometry import scattered, scatters_rows
 from offchain.exec.plan.planning import Buffer, Planner, Tensor, Within
+from offchain.exec.plan.products import Product, product_of
 from offchain.exec.plan.shards import Joined
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, chosen
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder, Value
 
@@ -42,7 +42,7 @@ class Bucket(ABC):
 
     def plan(self, joined: Mapping[int, Joined]) -> None:
         nodes, planner = self._planner.graph.nodes, self._planner
-        runs = {n: _KINDS[nodes[n].kind](self, nodes[n], how) for n, how in joined.items()}
+        runs = {n: chosen(_KINDS, nodes[n].kind)(self, nodes[n], how) for n, how in joined.items()}
         for greatest in (True, False):
             for planner.node, run in runs.items():
                 next(run)

@@ -31,7 +31,8 @@ from offchain.commands import bench as command
 from offchain.commit.trace import Trace
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput
-from offchain.exec.base import EXECUTORS, state_after
+from offchain.exec.base import state_after
+from offchain.exec.make import EXECUTORS
 from offchain.ir.kinds import Kind
 from offchain.lower import compile as lower
 from tests.support import terminal
@@ -212,7 +213,7 @@ def test_replay(capsys: Capture, monkeypatch: Patch) -> None:
 def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
     task = lower(job("gpt", 21, quick=True))
     executor, ledger = QUICK.runs(task), Ledger(task.graph, task.constants, task.datasets)
-    outputs = executor.trace(executor.load(task.state), BEFORE)
+    outputs = list(executor.outputs(executor.load(task.state), BEFORE))
     trace = Trace(outputs, state_after(task.graph, list(task.state), outputs))
     assert trace_root(executor, ledger, task.state) == trace.root
 

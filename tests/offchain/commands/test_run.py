@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from offchain import cli
 from offchain.commands.plot import curve
 from offchain.errors import BadInput
-from offchain.exec.base import EXECUTORS
+from offchain.exec.make import EXECUTORS
 from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile as lower

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.errors import BadInput
-from offchain.exec import make_executor
+from offchain.exec import Setting, make_executor
 from offchain.exec.distributed import Processes, joined
-from offchain.exec.plan.shards import REDUCTIONS, share
+from offchain.exec.plan.shards import share
 from offchain.ir.graph import Graph
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, traits
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.taskfile import load_task
@@ -95,7 +95,7 @@ def test_layers_are_shared_out_whole(processes: int, files: list[Path]) -> None:
         for part in parts:
             joined = [node for node, how in zip(part.graph.nodes, part.joined, strict=True) if how]
             assert joined
-            assert all(node.kind in REDUCTIONS for node in joined)
+            assert all(traits(node.kind).reduces for node in joined)
 
 
 def torchrun(processes: int, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -152,11 +152,13 @@ def test_what_all_refuse_is_said_once() -> None:
 def test_the_reference_and_more_processes_than_rows_are_refused(files: list[Path]) -> None:
     task = load_task(files[0])
     with pytest.raises(BadInput, match="executor reference runs in one process: take fused or torch"):
-        make_executor("reference", task.graph, task.constants, task.datasets, processes=Processes(0, 2))
+        make_executor("reference", task.graph, task.constants, task.datasets, Setting(processes=Processes(0, 2)))
     line = f"{ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"
     for executor in ("fused", "torch"):
         with pytest.raises(BadInput, match=line):
-            make_executor(executor, task.graph, task.constants, task.datasets, processes=Processes(0, ROWS + 1))
+            make_executor(
+                executor, task.graph, task.constants, task.datasets, Setting(processes=Processes(0, ROWS + 1))
+            )
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
 from offchain.errors import BadBlob, BadInput, IllegalGraph, OffchainError
-from offchain.exec import make_executor, reference
-from offchain.exec.base import EXECUTORS, last_readers, state_after
+from offchain.exec import Setting, make_executor, reference
+from offchain.exec.base import last_readers, state_after
 from offchain.exec.eager.executor import TorchExecutor
-from offchain.exec.eager.precision import single_is_exact
+from offchain.exec.make import EXECUTORS
+from offchain.exec.plan.precision import single_is_exact
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
@@ -54,9 +55,9 @@ def run_nodes(made: Sequence[Node], constants: Sequence[Array], device: str = "c
     graph = graph_of(*made, constants=constants)
     state = [np.zeros(1, np.float32)]
     truth = ReferenceExecutor(graph, constants, [])
-    fast = TorchExecutor(graph, constants, [], device=device, parts=parts)
-    expected = truth.trace(truth.load(state), 3)
-    got = fast.trace(fast.load(state), 3)
+    fast = TorchExecutor(graph, constants, [], Setting(device), parts)
+    expected = list(truth.outputs(truth.load(state), 3))
+    got = list(fast.outputs(fast.load(state), 3))
     assert words(got) == words(expected)
     return got
 
@@ -71,9 +72,9 @@ def constant(index: int, array: Array, view: View | None = None) -> Input:
 
 def assert_same(case: Case, device: str, parts: int) -> None:
     truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
-    fast = TorchExecutor(case.graph, case.constants, case.datasets, device=device, parts=parts)
+    fast = TorchExecutor(case.graph, case.constants, case.datasets, Setting(device), parts)
     slow_state, fast_state = truth.load(case.state), fast.load(case.state)
-    assert words(fast.trace(fast_state, case.t)) == words(truth.trace(slow_state, case.t))
+    assert words(list(fast.outputs(fast_state, case.t))) == words(list(truth.outputs(slow_state, case.t)))
     slow_next, fast_next = truth.step(slow_state, case.t), fast.step(fast_state, case.t)
     assert words(fast.dump(fast_next)) == words(truth.dump(slow_next))
     assert words(fast.dump(fast_state)) == words(truth.dump(slow_state)) == words(case.state)
@@ -97,13 +98,13 @@ def test_whoever_writes_to_an_output_changes_nothing_else(name: str) -> None:
     if name == "falsified":
         executor = FalsifiedExecutor(executor, work.ledger, Falsehood(0, work.names["y"], 3))
     state = executor.load(work.state)
-    right = words(executor.trace(state, 0))
+    right = words(list(executor.outputs(state, 0)))
     for output, word in zip(executor.outputs(state, 0), right, strict=True):
         assert words([output]) == [word]
         output[:] = 77
-    for array in (*executor.trace(state, 0), *executor.dump(state)):
+    for array in (*list(executor.outputs(state, 0)), *executor.dump(state)):
         array[:] = 77
-    assert words(executor.trace(state, 0)) == right
+    assert words(list(executor.outputs(state, 0))) == right
     after = executor.dump(executor.step(state, 0))
     assert words(after) == words(state_after(work.graph, work.state, [np.array(w, np.uint32) for w in right]))
 
@@ -272,7 +273,7 @@ def test_scatter_add_drops_rows_outside() -> None:
 @given(graphs(most=3), st.data())
 def test_single_elements_are_those_of_the_trace(case: Case, data: st.DataObject) -> None:
     truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
-    outputs = truth.trace(case.state, case.t)
+    outputs = list(truth.outputs(case.state, case.t))
     n = data.draw(st.integers(0, len(outputs) - 1))
     node, sources = case.graph.nodes[n], truth.sources(case.graph.nodes[n], case.state, outputs)
     element = data.draw(st.integers(0, node.length - 1))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from offchain.errors import BadInput, OutOfMemory
-from offchain.exec.base import Limits, make_executor
+from offchain.exec.base import Limits, Setting
 from offchain.exec.eager.executor import TorchExecutor
 from offchain.exec.fused.engines import engines
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planner import FusedPlanner
+from offchain.exec.make import make_executor
 from offchain.exec.plan.memory import largest
 from offchain.exec.plan.planning import ArenaShare
 from offchain.exec.plan.shards import Joined, Share
@@ -67,7 +68,7 @@ def test_an_operand_that_a_small_graph_spreads_is_counted() -> None:
     size, shape = r"[48]\.\d+ GB", r"\(2048, 4\)"
     said = rf"node 0 \(dot\) needs {size} for operands or totals of an output of shape {shape} \(a step needs {size}\)"
     with pytest.raises(OutOfMemory, match=f"^{said}: a step may take 1 GB$"):
-        FusedExecutor(graph, [], [], limits=Limits(memory=GB))
+        FusedExecutor(graph, [], [], Setting(limits=Limits(memory=GB)))
 
 
 @pytest.mark.usefixtures("never_compiled")
@@ -80,8 +81,8 @@ def test_more_memory_than_a_machine_can_address(rows: int) -> None:
 def test_values_of_a_program_are_counted_where_they_are_tensors() -> None:
     graph = tree(5, 1 << 26)
     with pytest.raises(OutOfMemory, match=r"^node 0 \(map\) needs 8\.\d+ GB to make an output of shape \(67108864,\)"):
-        TorchExecutor(graph, [], [], limits=Limits(memory=4 * GB))
-    FusedExecutor(graph, [], [], limits=Limits(memory=4 * GB))  # holds them in registers
+        TorchExecutor(graph, [], [], Setting(limits=Limits(memory=4 * GB)))
+    FusedExecutor(graph, [], [], Setting(limits=Limits(memory=4 * GB)))  # holds them in registers
 
 
 @pytest.mark.usefixtures("never_compiled")
@@ -89,13 +90,13 @@ def test_kernels_are_counted_before_they_are_compiled() -> None:
     nodes = [Node(Kind.MAP, F32, (n,), (), program=(Instr.const(F32, n),)) for n in range(1, 9)]
     graph = over_state(nodes, [FEW]).graph
     with pytest.raises(BadInput, match=r"^the graph needs 8 kernels, of which 7 may be compiled$"):
-        FusedExecutor(graph, [], [], limits=Limits(kernels=7))
+        FusedExecutor(graph, [], [], Setting(limits=Limits(kernels=7)))
 
 
 @pytest.mark.parametrize("name", ["reference", "torch", "fused"])
 def test_what_stays_within_its_limits_is_made(name: str) -> None:
     graph = spread_product(4, 8)
-    made = make_executor(name, graph, [], [], limits=Limits(memory=100_000, kernels=10))
+    made = make_executor(name, graph, [], [], Setting(limits=Limits(memory=100_000, kernels=10)))
     state = [FEW, np.zeros(1, np.float32)]
     assert made.dump(made.step(made.load(state), 0))[0].tobytes() == FEW.tobytes()
 

@@ -9,9 +9,10 @@ import torch
 
 from offchain.errors import OffchainError
 from offchain.exec import make_executor, selfcheck
-from offchain.exec.base import EXECUTORS, Executor
+from offchain.exec.base import Executor
 from offchain.exec.eager import executor as eager
 from offchain.exec.eager import program
+from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import Graph, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.errors import BadInput, Unsupported
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.ir.graph import Source
 from offchain.ir.kinds import Kind
 from offchain.job import Job

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from offchain.commit.roots import state_root, state_tree
 from offchain.errors import BadBlob, BadInput, IllegalGraph, MalformedGraph
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile

@@ -12,7 +12,7 @@ import pytest
 
 from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.market.view import Terms
 from offchain.worker.course import Course
 from offchain.worker.materials import Start

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from offchain.errors import BadInput, OffchainError, OutOfMemory
 from offchain.exec import make_executor, selfcheck
-from offchain.exec.base import Limits
+from offchain.exec.base import Limits, Setting
 from offchain.exec.cuda import engines, tuning
 from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
 from offchain.exec.cuda.tuning import Tuner, trial_operands
-from offchain.exec.fused.products import product_of
+from offchain.exec.plan.products import product_of
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
@@ -73,13 +73,13 @@ def words(arrays: Sequence[Array]) -> list[list[int]]:
 
 def executor(case: Case, engine: str | None = None) -> CudaExecutor:
     tuner = None if engine is None else Always(engine, DEVICE)
-    return CudaExecutor(case.graph, case.constants, case.datasets, str(DEVICE), tuner=tuner)
+    return CudaExecutor(case.graph, case.constants, case.datasets, Setting(str(DEVICE)), tuner)
 
 
 def assert_same(case: Case, engine: str | None = None) -> None:
     truth, fast = ReferenceExecutor(case.graph, case.constants, case.datasets), executor(case, engine)
     slow_state, fast_state = truth.load(case.state), fast.load(case.state)
-    assert words(fast.trace(fast_state, case.t)) == words(truth.trace(slow_state, case.t))
+    assert words(list(fast.outputs(fast_state, case.t))) == words(list(truth.outputs(slow_state, case.t)))
     slow_next, fast_next = truth.step(slow_state, case.t), fast.step(fast_state, case.t)
     assert words(fast.dump(fast_next)) == words(truth.dump(slow_next))
     assert words(fast.dump(fast_state)) == words(case.state)
@@ -151,7 +151,7 @@ def test_outputs_of_a_step_that_another_overtook() -> None:
     item = Input(Source.STATE, 0, F32, 1, View.contiguous((1,)))
     copy = Node(Kind.MAP, F32, (1,), (item,), program=(Instr(Op.INPUT),))
     log = Slot(TensorSpec("log", F32, (1, 1)), Source.NODE, 1)
-    fast = CudaExecutor(Graph((copy, copy), (log,), (), (), (), (), ("loss",)), [], [], str(DEVICE))
+    fast = CudaExecutor(Graph((copy, copy), (log,), (), (), (), (), ("loss",)), [], [], Setting(str(DEVICE)))
     state = fast.load([np.zeros(1, np.float32)])
     outputs = fast.outputs(state, 0)
     next(outputs)
@@ -164,7 +164,7 @@ def test_outputs_of_a_step_that_another_overtook() -> None:
 def test_every_primitive_on_special_words(check: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfcheck, "_passed", set())
     monkeypatch.setattr(selfcheck, "combined", check)
-    selfcheck.require_bits("fused", str(DEVICE), lambda *given: CudaExecutor(*given, device=str(DEVICE)))
+    selfcheck.require_bits("fused", str(DEVICE), lambda *given: CudaExecutor(*given, Setting(str(DEVICE))))
 
 
 def dot(rows: int, columns: int, extent: int, bits: int, down: bool = False) -> Node:
@@ -405,13 +405,13 @@ def one_node() -> Case:
 def test_without_triton_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(BadInput, match="fused needs Triton on cuda: pip install triton, or take --executor torch"):
-        make_executor("fused", one_node().graph, [], [], "cuda")
+        make_executor("fused", one_node().graph, [], [], Setting("cuda"))
 
 
 def test_kernels_on_a_cpu_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(BadInput, match="TRITON_INTERPRET=1"):
-        CudaExecutor(one_node().graph, [], [], "cpu")
+        CudaExecutor(one_node().graph, [], [])
 
 
 @pytest.mark.skipif(GPU, reason="a GPU may have as much")
@@ -420,7 +420,7 @@ def test_a_step_that_does_not_fit_names_its_node() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (1 << 35, hard))
     try:
         with pytest.raises(OutOfMemory, match=r"node 1 \(map\) needs 68.7 GB to make an output of shape"):
-            CudaExecutor(spreading(1 << 34, kept=False), [], [], str(DEVICE))
+            CudaExecutor(spreading(1 << 34, kept=False), [], [], Setting(str(DEVICE)))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -430,9 +430,9 @@ def test_limits_are_kept_before_anything_is_compiled(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(compiled, lambda *given: pytest.fail("it was compiled before it was refused"))
     graph = one_node().graph
     with pytest.raises(OutOfMemory, match=r"^node 0 \(dot\) needs .* a step may take 100 B$"):
-        CudaExecutor(graph, [], [], str(DEVICE), limits=Limits(memory=100))
+        CudaExecutor(graph, [], [], Setting(str(DEVICE), limits=Limits(memory=100)))
     with pytest.raises(BadInput, match=r"^the graph needs [2-9] kernels, of which 1 may be compiled$"):
-        CudaExecutor(graph, [], [], str(DEVICE), limits=Limits(kernels=1))
+        CudaExecutor(graph, [], [], Setting(str(DEVICE), limits=Limits(kernels=1)))
 
 
 def test_source_lies_in_the_cache_folder_and_is_put_right(empty_cache: Path) -> None:

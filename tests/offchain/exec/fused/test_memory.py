@@ -70,9 +70,9 @@ def test_outputs_of_a_step_that_another_overtook(
 
 def test_outputs_are_their_callers(runs: tuple[FusedExecutor, list[np.ndarray]]) -> None:
     fused, initial = runs
-    first = fused.trace(fused.load(initial), 0)
+    first = list(fused.outputs(fused.load(initial), 0))
     kept = [array.copy() for array in first]
-    second = fused.trace(fused.load(initial), 1)
+    second = list(fused.outputs(fused.load(initial), 1))
     for array, other in zip(first, second, strict=True):
         assert not np.shares_memory(array, other)
         other[...] = 7

@@ -15,7 +15,7 @@ import torch
 import offchain.commands.task  # its imports want memory of their own
 from offchain import cli
 from offchain.errors import OutOfMemory
-from offchain.exec.base import make_executor
+from offchain.exec.make import make_executor
 from offchain.exec.plan.memory import memory_for, shown
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind

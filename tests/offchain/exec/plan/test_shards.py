@@ -71,7 +71,7 @@ def assert_adds_up(case: Case, dealing: Dealing, size: int) -> list[Share]:
     shares = [dealing.part(rank, size) for rank in range(size)]
     assert all(part.joined == shares[0].joined for part in shares)
     truth = ReferenceExecutor(dealing.graph, case.constants, case.datasets)
-    outputs = truth.trace(truth.load(case.state), case.t)
+    outputs = list(truth.outputs(truth.load(case.state), case.t))
     wanted = [(outputs if slot.source is Source.NODE else case.state)[slot.index] for slot in dealing.graph.slots]
     for state in states_after(shares, case):
         for have, want in zip(state, wanted, strict=True):
