@@ -18,14 +18,14 @@ _HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Names of parameters that are trained with the same options."""
 
     names: tuple[str, ...]
     options: Mapping[str, Any]
 
 
-def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tuple[Group, ...]]:
+def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tuple[ParameterGroup, ...]]:
     """The class and its groups. Torch's own constructor judges the options. Raises BadInput.
 
     Parameters that need no gradient belong to no group, and neither does a group's name twice: tied weights are one.
@@ -44,7 +44,7 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
         options = {name: _plain(name, value) for name, value in group.items() if name not in ("params", "param_names")}
         for name in _ONCE & options.keys():
             options[name] = _plain(name, built.defaults[name])
-        groups.append(Group(tuple(names[p] for p in group["params"] if p.requires_grad), options))
+        groups.append(ParameterGroup(tuple(names[p] for p in group["params"] if p.requires_grad), options))
     if not any(group.names for group in groups):
         raise BadInput(
             "the optimizer holds no parameter that requires a gradient, so nothing to train; see .requires_grad"
@@ -52,7 +52,7 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
     return type(built), tuple(groups)
 
 
-def optimizer_over(kind: type[Optimizer], groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> Optimizer:
+def optimizer_over(kind: type[Optimizer], groups: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]) -> Optimizer:
     """A fresh optimizer of those groups over tensors of the same names."""
     make: Callable[..., Optimizer] = kind
     once = {name: groups[0].options[name] for name in _ONCE & groups[0].options.keys()}

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from offchain.errors import BadInput, OffchainError
-from offchain.groups import Chosen, Group, groups_of
+from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
 
 Batch = dict[str, Tensor]
@@ -101,7 +101,7 @@ class Job:
         return line_of_argument(self._line, name) if self._line else ""
 
     @cached_property
-    def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[Group, ...]]:
+    def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[ParameterGroup, ...]]:
         """The optimizer's class and its parameter groups, by name, every option filled in."""
         return groups_of(self.model, self.optimizer)
 

@@ -191,8 +191,8 @@ class PlainTraining:
 
     def step(self) -> None:
         """One step. Raises BadInput after the last one."""
+        from offchain.lower.capture import Losses, batch_of
         from offchain.lower.random import replayed
-        from offchain.lower.trace import Losses, batch_of
 
         job, t = self.job, torch.tensor(self.t, dtype=torch.int32)
         if self.t >= job.steps:

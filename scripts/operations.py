@@ -24,8 +24,8 @@ from rich.progress import Progress
 sys.path.insert(0, str(Path(__file__).parent))
 from opinfo import Verdict, check
 
+from offchain.lower.capture import decompositions
 from offchain.lower.registry import REGISTRY, instead
-from offchain.lower.trace import decompositions
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "operations.md"
 HEAD: Final = """# Operations

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from offchain.groups import Group, optimizer_over
+from offchain.groups import ParameterGroup, optimizer_over
 from offchain.job import Job
 
 
@@ -48,7 +48,7 @@ def deterministic(step: Callable[[], None]) -> Callable[[], None]:
     return step_deterministically
 
 
-def _fused(group: Group) -> Group:
+def _fused(group: ParameterGroup) -> ParameterGroup:
     if "fused" not in group.options:
         return group
     return replace(group, options={**group.options, "fused": True, "foreach": False})

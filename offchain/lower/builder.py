@@ -19,7 +19,7 @@ from offchain.lower.refs import Ref, broadcast
 
 
 @dataclass
-class Builder:
+class GraphBuilder:
     """Nodes and constants of one graph. `bits` is the precision of dots, `steps` bounds the step number."""
 
     bits: int

@@ -25,7 +25,7 @@ from offchain.ir.primitives import MAX_PROGRAM, Program
 from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import compact
 from offchain.lower.copies import without_copies
-from offchain.lower.schedule import scheduled
+from offchain.lower.node_order import reordered
 
 FREE: Final = 8  # instructions of a map without inputs that may be copied
 LIGHT: Final = 12  # instructions of any map that may be copied, and what it may read
@@ -63,7 +63,7 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
                 cluster.grow(readers, pinned, light)
                 nodes[n] = cluster.node
             live |= {item.index for item in nodes[n].inputs if item.source is Source.NODE}
-    return scheduled(*prune([coalesced(node) if node.kind is Kind.MAP else node for node in nodes], slots))
+    return reordered(*prune([coalesced(node) if node.kind is Kind.MAP else node for node in nodes], slots))
 
 
 def _aligned(nodes: Sequence[Node]) -> list[Node]:

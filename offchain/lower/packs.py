@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from offchain.groups import Group
+from offchain.groups import ParameterGroup
 from offchain.task import PackedTensor
 
 MEMBERS: Final = 14  # so that the node which joins the gradients reads no more tensors than a node may
@@ -51,10 +51,12 @@ class Pack:
         }
 
 
-def packed(groups: Sequence[Group], weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], tuple[Group, ...]]:
+def packed(
+    groups: Sequence[ParameterGroup], weights: Mapping[str, Tensor]
+) -> tuple[tuple[Pack, ...], tuple[ParameterGroup, ...]]:
     """The packs of some groups, and the groups with the names of their packs' slots instead of parameters."""
     packs: list[Pack] = []
-    moved: list[Group] = []
+    moved: list[ParameterGroup] = []
     for group in groups:
         own = [group.names[i : i + MEMBERS] for i in range(0, len(group.names), MEMBERS)]
         first = len(packs)

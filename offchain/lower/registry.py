@@ -13,7 +13,7 @@ from torch.fx import Node
 from offchain.errors import Unsupported
 from offchain.ir.primitives import DType
 from offchain.ir.program import F32, I32, Value
-from offchain.lower.builder import Builder
+from offchain.lower.builder import GraphBuilder
 from offchain.lower.origin import described
 from offchain.lower.refs import Ref
 
@@ -77,7 +77,7 @@ def lowers(*operations: Any) -> Callable[[L], L]:
 class Context:
     """The node being lowered, and the builder that takes the result."""
 
-    builder: Builder
+    builder: GraphBuilder
     values: dict[Node, Any] = field(default_factory=dict)
     node: Node = field(init=False)
 

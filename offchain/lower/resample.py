@@ -18,7 +18,7 @@ from torch import Tensor
 
 from offchain.errors import Unsupported
 from offchain.ir.arrays import Array
-from offchain.lower.builder import Builder
+from offchain.lower.builder import GraphBuilder
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 from offchain.lower.windows import Sizes, Windows, fold, paired, summed
@@ -62,29 +62,29 @@ class Taps:
         """Whether some outputs read less than others."""
         return bool((self.at < 0).any())
 
-    def places(self, builder: Builder) -> Ref:
+    def places(self, builder: GraphBuilder) -> Ref:
         """As Windows.places."""
         return builder.solid(builder.constant(self.at))
 
-    def view(self, builder: Builder, x: Ref) -> Ref:
+    def view(self, builder: GraphBuilder, x: Ref) -> Ref:
         """What all outputs read of `x`, 0 for nothing: (…, y, ky, x, kx)."""
         lead = x.shape[: len(x.shape) - len(self.size)]
         table = builder.reshape(x, (*lead, 1, prod(self.size)))
         index = builder.reshape(self.places(builder), (prod(self.shape),))
         return builder.reshape(builder.gather(table, index), (*lead, *self.shape))
 
-    def fold(self, builder: Builder, terms: Ref) -> Ref:
+    def fold(self, builder: GraphBuilder, terms: Ref) -> Ref:
         """Adds (…, y, ky, x, kx) where the outputs read."""
         return fold(builder, terms, self.places(builder), self.size)
 
-    def forward(self, builder: Builder, x: Ref) -> Ref:
+    def forward(self, builder: GraphBuilder, x: Ref) -> Ref:
         """The operation."""
         tiles = self._tiles()
         if tiles:
             return tiles.fold(builder, paired(x, tiles.shape))
         return summed(builder, self._weighted(builder, self.view(builder, x)), len(self.size))
 
-    def backward(self, builder: Builder, grad: Ref) -> Ref:
+    def backward(self, builder: GraphBuilder, grad: Ref) -> Ref:
         """Its adjoint."""
         tiles = self._tiles()
         if tiles:
@@ -103,7 +103,7 @@ class Taps:
         flat = np.ravel_multi_index(np.ix_(*read), self.size)
         return Windows.of(out, self.size, repeats, repeats, 0, 1) if (flat.ravel() == self.at.ravel()).all() else None
 
-    def _weighted(self, builder: Builder, read: Ref) -> Ref:
+    def _weighted(self, builder: GraphBuilder, read: Ref) -> Ref:
         if (self.weights == 1).all():
             return read
         return builder.map(lambda v, w: v * w, read, builder.constant(self.weights))

@@ -16,7 +16,7 @@ import torch
 from offchain.errors import Unsupported
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.program import ProgramBuilder, Value
-from offchain.lower.builder import Builder
+from offchain.lower.builder import GraphBuilder
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 
@@ -61,7 +61,7 @@ class Windows:
         axes = zip(self.kernel, self.stride, self.dilation, strict=True)
         return all(k == 1 or (k <= stride and d == 1) for k, stride, d in axes)
 
-    def view(self, builder: Builder, x: Ref) -> Ref:
+    def view(self, builder: GraphBuilder, x: Ref) -> Ref:
         """What all windows read of `x`, zeros outside of it: (…, y, ky, x, kx). Copies only to pad."""
         lead = len(x.shape) - len(self.size)
         if x.uniform is not None:
@@ -75,7 +75,7 @@ class Windows:
             x = x.windows(lead + a, self.count[a], self.kernel[a], self.stride[a], self.dilation[a])
         return x
 
-    def places(self, builder: Builder) -> Ref:
+    def places(self, builder: GraphBuilder) -> Ref:
         """Which element of the axes, flat, each coordinate of each window reads (−1: padding): (y, ky, x, kx)."""
 
         def program(p: ProgramBuilder) -> Value:
@@ -87,7 +87,7 @@ class Windows:
 
         return builder.generate(self.shape, program)
 
-    def fold(self, builder: Builder, terms: Ref) -> Ref:
+    def fold(self, builder: GraphBuilder, terms: Ref) -> Ref:
         """Adds (…, y, ky, x, kx) where the windows read: the adjoint of `view`. Exact, also where windows overlap."""
         lead = terms.shape[: -2 * len(self.size)]
         if not self.tiled:
@@ -116,7 +116,7 @@ def paired(outputs: Ref, shape: Sizes) -> Ref:
     return outputs.expand((*lead, *shape))
 
 
-def fold(builder: Builder, terms: Ref, places: Ref, size: Sizes) -> Ref:
+def fold(builder: GraphBuilder, terms: Ref, places: Ref, size: Sizes) -> Ref:
     """out[…, v] = Σ terms[…, k] where places[k] = v, over the last axes of `terms`, which are those of `places`."""
     lead = terms.shape[: len(terms.shape) - len(places.shape)]
     flat = builder.reshape(terms, (*lead, prod(places.shape)))
@@ -125,7 +125,7 @@ def fold(builder: Builder, terms: Ref, places: Ref, size: Sizes) -> Ref:
     return builder.reshape(summed.permute([*range(1, len(lead) + 1), 0]), (*lead, *size))
 
 
-def summed(builder: Builder, read: Ref, axes: int) -> Ref:
+def summed(builder: GraphBuilder, read: Ref, axes: int) -> Ref:
     """(…, y, x): sums over each window of (…, y, ky, x, kx), whose windows have that many axes."""
     rank = len(read.shape)
     return builder.sum(read, range(rank - 2 * axes + 1, rank, 2))
@@ -138,7 +138,7 @@ def summed(builder: Builder, read: Ref, axes: int) -> Ref:
 class Convolution:
     """A convolution and its adjoints. x: (n, c, *size), w: (o, c/groups, *kernel), y: (n, o, *count)."""
 
-    builder: Builder
+    builder: GraphBuilder
     windows: Windows
     groups: int
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from offchain.errors import BadInput, Unsupported
-from offchain.groups import Group
+from offchain.groups import ParameterGroup
 from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.optim.rules import RULES, Rate, Rule
@@ -32,7 +32,7 @@ class Functional:
 
     job: Job
     rule: Rule
-    groups: tuple[Group, ...]
+    groups: tuple[ParameterGroup, ...]
 
     def packed(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], Functional]:
         """The same for packs of parameters in place of parameters: every update is elementwise, or of one number."""

@@ -18,9 +18,9 @@ from offchain.ir.graph import Node, Slot, Source, TensorSpec
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Op
 from offchain.lower import compile
-from offchain.lower.builder import Builder
+from offchain.lower.builder import GraphBuilder
+from offchain.lower.node_order import peak, reordered
 from offchain.lower.refs import Ref
-from offchain.lower.schedule import peak, scheduled
 from tests.support.gradients import assert_same_bits, gradient_job
 
 LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
@@ -97,7 +97,7 @@ def test_reshapes_of_attention_heads_cost_no_copy() -> None:
 
 def a_map(shape: tuple[int, ...]) -> tuple[Node, list[np.ndarray[Any, Any]]]:
     """x·10 + i0 + 2·i1 … over a permuted tensor and a broadcast one."""
-    builder = Builder(21, 1)
+    builder = GraphBuilder(21, 1)
     x = np.random.default_rng(0).standard_normal(shape[::-1]).astype(np.float32)
     y = np.arange(shape[-1], dtype=np.float32)
     refs = [
@@ -158,14 +158,14 @@ def test_fusion_is_deterministic(layers: int) -> None:
 
 def test_nodes_run_in_an_order_that_keeps_little_alive() -> None:
     """Ten long tensors, then the sum of each: a sum may run as soon as its tensor is there."""
-    builder = Builder(21, 1)
+    builder = GraphBuilder(21, 1)
     source = Ref.whole(Source.DATA, 0, DType.F32, (1000,))
     longs = [builder.map(lambda v, i=i: v * (i + 2), source) for i in range(10)]
     sums = [builder.sum(long, [0]) for long in longs]
     slots = [Slot(TensorSpec(str(i), DType.F32, ()), Source.NODE, ref.index) for i, ref in enumerate(sums)]
     kept = {slot.index for slot in slots}
     assert peak(builder.nodes, kept, range(len(builder.nodes))) > 10_000
-    nodes, moved = scheduled(builder.nodes, slots)
+    nodes, moved = reordered(builder.nodes, slots)
     assert peak(nodes, {slot.index for slot in moved}, range(len(nodes))) < 1_100
     for old, new in zip(slots, moved, strict=True):  # the same sums, of the same tensors
         factors = [
@@ -173,4 +173,4 @@ def test_nodes_run_in_an_order_that_keeps_little_alive() -> None:
             for graph, sum_ in ((builder.nodes, builder.nodes[old.index]), (nodes, nodes[new.index]))
         ]
         assert factors[0] == factors[1]
-    assert scheduled(nodes, moved) == (nodes, moved)  # nothing is left to gain
+    assert reordered(nodes, moved) == (nodes, moved)  # nothing is left to gain

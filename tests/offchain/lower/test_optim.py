@@ -15,7 +15,7 @@ from offchain import Lion
 from offchain.errors import BadInput, Unsupported
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.lower.trace import batch_of
+from offchain.lower.capture import batch_of
 from offchain.training import Run, Training
 
 ROWS, WIDTH, CLASSES, STEPS = 12, 5, 3, 8

@@ -131,7 +131,7 @@ def test_a_counter_that_outgrows_int32() -> None:
             return x
 
     text = refused(model=network(Counting()))
-    assert text.startswith(f"buffer '1.seen' in module 1 at {line(Counting.forward, 1)}: int64 that may reach")
+    assert text.startswith(f"buffer '1.seen' in module 1 at {line(Counting.forward, 1)}: int64 state that may reach")
     assert text.endswith("use int32, which wraps")
 
 

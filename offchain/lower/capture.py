@@ -31,6 +31,7 @@ from offchain.lower.substitutes import Substituted
 from offchain.task import PackedTensor
 
 aten = torch.ops.aten
+_COPIES: Final = frozenset({aten.clone.default, aten.detach.default, aten.alias.default})
 _ROWS: Final = (torch.int32, torch.int64)
 _DECOMPOSED: Final = [
     aten.native_layer_norm,
@@ -84,7 +85,7 @@ _DIRECT: Final = [
 
 
 @dataclass(frozen=True)
-class Traced:
+class Captured:
     """The graph, whose placeholders stand for `state` tensors (by name), then the dataset, then t.
 
     It returns the next values of the first `len(state)` tensors, then the metrics. Trained parameters, and what the
@@ -121,8 +122,8 @@ class Losses(nn.Module):
             return value.reshape(())
 
 
-def trace(job: Job) -> Traced:
-    """Trace one step. Raises Unsupported for what depends on values that only a run would know."""
+def capture(job: Job) -> Captured:
+    """Capture one step. Raises Unsupported for what depends on values that only a run would know, BadInput."""
     optimizer = functional(job)
     weights = {name: parameter.detach() for name, parameter in job.model.named_parameters()}
     packs, optimizer = optimizer.packed(weights)
@@ -142,7 +143,14 @@ def trace(job: Job) -> Traced:
     data = [as_int32(tensor) for tensor in job.dataset.values()]
     module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)], origins)
     names = tuple(name for pack in packs for name, _ in pack.members)
-    return Traced(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics))
+    return Captured(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics))
+
+
+def uncopied(node: Node) -> Node:
+    """The value that a captured node copies, through any number of copies, or the node itself."""
+    while node.op == "call_function" and node.target in _COPIES:
+        node = node.args[0]  # type: ignore[assignment]
+    return node
 
 
 def as_int32(data: Tensor) -> Tensor:

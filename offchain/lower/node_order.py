@@ -12,7 +12,7 @@ from dataclasses import replace
 from offchain.ir.graph import Node, Slot, Source, readers_of
 
 
-def scheduled(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
+def reordered(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
     """The nodes in the order of the lower peak: as they are, or always the one that frees most next."""
     kept = {slot.index for slot in slots if slot.source is Source.NODE}
     before = list(range(len(nodes)))

@@ -1,0 +1,195 @@
+"""Makes a task of a job: its captured step is lowered to slots, nodes and constants, fused, and checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from offchain.commit.roots import tensor_root
+from offchain.errors import Unsupported
+from offchain.ir.arrays import Array, dtype_of
+from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
+from offchain.ir.kinds import MAX_INPUTS
+from offchain.ir.legality import check
+from offchain.ir.primitives import Instr, Op
+from offchain.ir.program import FULL, I32, Bounds
+from offchain.job import Job
+from offchain.lines import at
+from offchain.lower import (  # noqa: F401  they fill the registry
+    elementwise,
+    indexing,
+    normalisation,
+    pooling,
+    reductions,
+    resample,
+    shapes,
+    windows,
+    words,
+)
+from offchain.lower.builder import GraphBuilder
+from offchain.lower.capture import Captured, as_int32, capture, uncopied
+from offchain.lower.counters import ASSUMED, Counter, check_counter
+from offchain.lower.fuse import fuse, prune
+from offchain.lower.log import next_log
+from offchain.lower.origin import described
+from offchain.lower.refs import Ref
+from offchain.lower.registry import Context
+from offchain.task import Task
+
+__all__ = ["compile"]
+
+_ASSUMED: Final[dict[torch.dtype, Bounds]] = {torch.int64: ASSUMED, torch.bool: (0, 1)}  # of state, in every step
+MAX_METRICS = MAX_INPUTS - 2  # the log's map also reads the old rows
+
+
+def compile(job: Job, *, fused: bool = True) -> Task:
+    """The task of a job: a legal graph, its constants, datasets and initial state.
+
+    Raises Unsupported in one line for what cannot be lowered. `fused=False` keeps one node per operation (for tests).
+    """
+    if len(job.metrics) >= MAX_METRICS:
+        raise Unsupported(
+            f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
+            "fit besides the loss"
+        )
+    return _Compiler(job, capture(job)).task(fused)
+
+
+class _Compiler:
+    """Lowers a captured step into slots, nodes and constants."""
+
+    def __init__(self, job: Job, captured: Captured) -> None:
+        self.job, self.captured = job, captured
+        self.builder = GraphBuilder(job.bits, job.steps)
+        self.context = Context(self.builder)
+        nodes = list(captured.module.graph.nodes)
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        self.outputs: list[fx.Node] = list(next(node for node in nodes if node.op == "output").args[0])
+        self.body = [node for node in nodes if node.op not in ("placeholder", "output")]
+        count = len(captured.names)
+        self.moving = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
+        self.datasets = {name: _array(as_int32(data)) for name, data in job.dataset.items()}
+
+    def task(self, fused: bool) -> Task:
+        self._bind()
+        for node in self.body:
+            self.context.values[node] = self._attribute(node) if node.op == "get_attr" else self.context.run(node)
+        for i in self.moving:
+            if self.captured.state[i].dtype is torch.int64:
+                self._check_counter(i)
+        state = [(self.captured.names[i], _array(self.captured.state[i])) for i in self.moving]
+        slots = [
+            self._slot(name, array, self._result(self.outputs[i]))
+            for i, (name, array) in zip(self.moving, state, strict=True)
+        ]
+        log = np.zeros((self.job.interval, len(self.captured.metrics)), np.float32)
+        metrics = [self._result(node) for node in self.outputs[len(self.captured.names) :]]
+        slots.append(self._slot(LOG_SLOT, log, next_log(self.builder, len(slots), log.shape, metrics)))
+        graph, constants = self._graph(slots, fused)
+        check(graph)
+        return Task(
+            graph=graph,
+            constants=constants,
+            datasets=tuple(array.reshape(-1) for array in self.datasets.values()),
+            state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
+            steps=self.job.steps,
+            name=self.job.name,
+            parameters=(*self.captured.parameters, *self._moving_buffers()),
+            packed=self.captured.packed,
+        )
+
+    def _moving_buffers(self) -> list[str]:
+        """Buffers of the model that steps change: a trained model is not whole without them."""
+        buffers = {name for name, _ in self.job.model.named_buffers()}
+        return [self.captured.names[i] for i in self.moving if self.captured.names[i] in buffers]
+
+    def _bind(self) -> None:
+        """Placeholders: slots that move, constants that do not, datasets, the step number."""
+        values, count = self.context.values, len(self.captured.names)
+        for i in range(count):
+            array = _array(self.captured.state[i])
+            if i in self.moving:
+                bounds = _ASSUMED.get(self.captured.state[i].dtype, FULL)
+                slot = self.moving.index(i)
+                ref = Ref.whole(Source.STATE, slot, dtype_of(array), array.shape, bounds)
+            else:
+                ref = self.builder.constant(array)
+            values[self.placeholders[i]] = ref
+        for number, array in enumerate(self.datasets.values()):
+            bounds = (int(array.min()), int(array.max())) if array.dtype == np.int32 else FULL
+            ref = Ref.whole(Source.DATA, number, dtype_of(array), array.shape, bounds)
+            values[self.placeholders[count + number]] = ref
+        step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.steps - 1))
+        values[self.placeholders[-1]] = step
+
+    def _check_counter(self, i: int) -> None:
+        name, first = self.captured.names[i], self.captured.state[i]
+        counter = Counter(name, first, self.placeholders[i], self.outputs[i])
+        check_counter(counter, self.job.steps, self._bounds)
+
+    def _bounds(self, value: Any) -> Bounds:
+        """Bounds of an integer argument of a captured operation."""
+        if not isinstance(value, fx.Node):
+            return value, value
+        ref = self._result(value)
+        if ref.uniform is not None and ref.uniform.op is Op.CONST_I32:
+            return ref.uniform.word, ref.uniform.word
+        return ref.bounds
+
+    def _attribute(self, node: fx.Node) -> Ref:
+        """A tensor that the job's code holds outside of the model."""
+        value = getattr(self.captured.module, str(node.target))
+        if not isinstance(value, Tensor) or (value.is_floating_point() and value.dtype is not torch.float32):
+            reader = next(iter(node.users), node)
+            made = getattr(value, "dtype", type(value).__name__)
+            raise Unsupported(f"{described(reader)}: reads {made} from outside the model; use float32 (.float())")
+        return self.builder.constant(_array(value))
+
+    def _result(self, node: fx.Node) -> Ref:
+        value: Ref = self.context.values[node]
+        return value
+
+    def _slot(self, name: str, array: Array, ref: Ref) -> Slot:
+        """A slot that repeats a whole tensor: a node, or a slot from before."""
+        spec = TensorSpec(name, dtype_of(array), array.shape)
+        if not (ref.is_whole and ref.source in (Source.NODE, Source.STATE)):
+            ref = self.builder.copy(ref)
+        return Slot(spec, ref.source, ref.index)
+
+    def _graph(self, slots: list[Slot], fused: bool) -> tuple[Graph, tuple[Array, ...]]:
+        nodes, slots = (fuse if fused else prune)(self.builder.nodes, slots)
+        nodes, constants = _used_constants(nodes, self.builder.constants)
+        specs = tuple(TensorSpec(f"constant.{i}", dtype_of(c), (c.size,)) for i, c in enumerate(constants))
+        data = tuple(TensorSpec(name, dtype_of(a), a.shape) for name, a in self.datasets.items())
+        graph = Graph(
+            nodes=tuple(nodes),
+            slots=tuple(slots),
+            constants=specs,
+            constant_roots=tuple(map(tensor_root, constants)),
+            datasets=data,
+            dataset_roots=tuple(map(tensor_root, self.datasets.values())),
+            metrics=self.captured.metrics,
+        )
+        return graph, constants
+
+
+def _used_constants(nodes: list[Node], constants: list[Array]) -> tuple[list[Node], tuple[Array, ...]]:
+    """Only those constants that a node reads, renumbered."""
+    used = sorted({i.index for node in nodes for i in node.inputs if i.source is Source.CONST})
+    new = {old: number for number, old in enumerate(used)}
+
+    def renamed(item: Input) -> Input:
+        return replace(item, index=new[item.index]) if item.source is Source.CONST else item
+
+    moved = [replace(node, inputs=tuple(map(renamed, node.inputs))) for node in nodes]
+    return moved, tuple(constants[old] for old in used)
+
+
+def _array(tensor: Tensor) -> Array:
+    """As NumPy, in the dtype that the graph holds, float32 or int32; the job may change its tensor afterwards."""
+    array: Array = as_int32(tensor).numpy().copy()
+    return array

@@ -1,0 +1,37 @@
+"""The log, the last slot of every state: the metrics of the interval's steps so far, one row a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from offchain.ir.graph import Source
+from offchain.ir.program import F32, ProgramBuilder, Value
+from offchain.lower.builder import GraphBuilder
+from offchain.lower.library import remainder
+from offchain.lower.refs import Ref
+
+
+def next_log(builder: GraphBuilder, slot: int, shape: tuple[int, ...], metrics: Sequence[Ref]) -> Ref:
+    """The log after a step, from the old log in `slot` and this step's metrics, each of one element.
+
+    `shape` is (steps of an interval, metrics). Row t mod c takes the metrics and earlier rows are carried over. Later
+    rows read nothing of the old log, so the first step of an interval does not depend on it.
+    """
+    rows, columns = shape
+    old = Ref.whole(Source.STATE, slot, F32, shape)
+    floats = [builder.map(lambda v: v.cast(F32), metric.expand(())) for metric in metrics]
+
+    def carried(p: ProgramBuilder) -> Value:
+        return p.index(0).lt(remainder(p.step(), rows)).where(p.index(0), -1)
+
+    index = builder.generate((rows,), carried).unsqueeze(1)
+    kept = builder.gather(old.permute([1, 0]).unsqueeze(0), index.expand(shape))
+
+    def row(kept: Value, *values: Value) -> Value:
+        p = kept.program
+        new = values[-1]
+        for column in reversed(range(columns - 1)):
+            new = p.index(1).eq(column).where(values[column], new)
+        return p.index(0).eq(remainder(p.step(), rows)).where(new, kept)
+
+    return builder.generate(shape, row, kept, *floats)
