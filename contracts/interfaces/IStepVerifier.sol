@@ -53,6 +53,8 @@ interface IStepVerifier {
     error OperandOutOfRange(uint256 operand, uint256 scaled);
     /// No operand has it: −149 to 129, and 0 in place of a second operand that is not scaled.
     error ExponentOutOfRange(uint256 operand, int16 exponent);
+    /// Nothing here judges nodes of that kind.
+    error UnknownKind(uint256 kind);
     error WrongEnding(Ending expected, Ending actual);
     /// No sum of a node that decodes comes near 2^127.
     error TotalOutOfRange(int256 total);

@@ -17,8 +17,7 @@ library Exponents {
 
     /// @notice How many operands of a kind are scaled.
     function count(uint256 kind) internal pure returns (uint8) {
-        if (kind == Kinds.DOT) return 2;
-        return kind == Kinds.SUM || kind == Kinds.SCATTER_ADD ? 1 : 0;
+        return uint8(Kinds.SCALED >> (8 * kind));
     }
 
     /// @notice What a total of terms rounds to. Reverts for what no operand has as its exponent.

@@ -36,13 +36,18 @@ contract StepVerifier is IStepVerifier {
     /// @inheritdoc IStepVerifier
     function compute(Evidence calldata evidence) external view returns (uint32 word) {
         Openings.Context memory context = _begin(evidence, Ending.Compute, false);
-        if (context.node.kind == Kinds.MAP) return MapNode.compute(evidence, context);
-        return GatherNode.compute(evidence, context);
+        uint256 kind = context.node.kind;
+        if (kind == Kinds.MAP) return MapNode.compute(evidence, context);
+        if (kind == Kinds.GATHER) return GatherNode.compute(evidence, context);
+        revert UnknownKind(kind);
     }
 
     /// @inheritdoc IStepVerifier
     function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order) {
-        return MaxNode.compare(evidence, _begin(evidence, Ending.Extremum, true), claimed);
+        Openings.Context memory context = _begin(evidence, Ending.Extremum, true);
+        uint256 kind = context.node.kind;
+        if (kind == Kinds.MAX) return MaxNode.compare(evidence, context, claimed);
+        revert UnknownKind(kind);
     }
 
     /// @inheritdoc IStepVerifier
@@ -67,9 +72,11 @@ contract StepVerifier is IStepVerifier {
     /// @inheritdoc IStepVerifier
     function term(Evidence calldata evidence, int16[2] calldata exponents) external view returns (int256 value) {
         Openings.Context memory context = _begin(evidence, Ending.Sum, true);
-        if (context.node.kind == Kinds.DOT) return DotNode.term(evidence, context, exponents);
-        if (context.node.kind == Kinds.SUM) return SumNode.term(evidence, context, exponents);
-        return ScatterAddNode.term(evidence, context, exponents);
+        uint256 kind = context.node.kind;
+        if (kind == Kinds.DOT) return DotNode.term(evidence, context, exponents);
+        if (kind == Kinds.SUM) return SumNode.term(evidence, context, exponents);
+        if (kind == Kinds.SCATTER_ADD) return ScatterAddNode.term(evidence, context, exponents);
+        revert UnknownKind(kind);
     }
 
     function _begin(Evidence calldata evidence, Ending expected, bool alongK)
@@ -87,7 +94,6 @@ contract StepVerifier is IStepVerifier {
     }
 
     function _ending(uint256 kind) private pure returns (Ending) {
-        if (kind == Kinds.MAP || kind == Kinds.GATHER) return Ending.Compute;
-        return kind == Kinds.MAX ? Ending.Extremum : Ending.Sum;
+        return Ending(uint8(Kinds.ENDINGS >> (8 * kind)));
     }
 }
