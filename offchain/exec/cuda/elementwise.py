@@ -11,13 +11,13 @@ import torch
 
 from offchain.exec.cuda.kernel import TritonKernel, kernel
 from offchain.exec.cuda.text import KernelText, power_above, reach
+from offchain.exec.plan.planning import DTYPES
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 
 BLOCK: Final = 1024  # elements of a program of the grid
-TYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
 class Elements(KernelText):
@@ -44,8 +44,8 @@ def map_kernel(node: Node, out: View, length: int) -> TritonKernel:
         value = f"device.canonical({value})"
     address, _ = f.address(target.view, f.coords, node.shape, f.index)
     f.do(f"tl.store(out + {address}, {value}, mask={f.live})")
-    types = {f"x{n}": TYPES[item.dtype] for n, item in enumerate(inputs)}
-    return kernel({"out": TYPES[node.dtype], **types, "step": torch.int32}, f, f.grid)
+    types = {f"x{n}": DTYPES[item.dtype] for n, item in enumerate(inputs)}
+    return kernel({"out": DTYPES[node.dtype], **types, "step": torch.int32}, f, f.grid)
 
 
 def gather_kernel(node: Node) -> TritonKernel:
@@ -58,7 +58,7 @@ def gather_kernel(node: Node) -> TritonKernel:
     address, inside = f.address(table.view, [*f.coords, row], wide, f.index)
     value = f.load("x0", address, f.live, f"({row} >= 0) & ({row} < {node.extent})", *inside)
     f.do(f"tl.store(out + {f.index}, {value}, mask={f.live})")
-    dtype = TYPES[node.dtype]
+    dtype = DTYPES[node.dtype]
     return kernel({"out": dtype, "x0": dtype, "x1": torch.int32}, f, f.grid)
 
 

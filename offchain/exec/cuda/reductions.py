@@ -14,11 +14,11 @@ from typing import Final
 
 import torch
 
-from offchain.exec.cuda.elementwise import TYPES
 from offchain.exec.cuda.engines import Packing
 from offchain.exec.cuda.kernel import TritonKernel, kernel
 from offchain.exec.cuda.text import KernelText, power_above, reach, settled
 from offchain.exec.plan.geometry import goes_down, without
+from offchain.exec.plan.planning import DTYPES
 from offchain.ir.graph import Axis, Input, Node, View
 from offchain.ir.primitives import DType
 
@@ -221,4 +221,4 @@ def max_kernel(node: Node, keys: bool = False) -> TritonKernel:
         f.join("max", "out", value)
     else:
         f.store("out", f"device.real(device.swapped({value}))" if real else value)
-    return kernel({"out": torch.int32 if keys else TYPES[node.dtype], "x0": TYPES[node.dtype]}, f, f.grid)
+    return kernel({"out": torch.int32 if keys else DTYPES[node.dtype], "x0": DTYPES[node.dtype]}, f, f.grid)

@@ -5,7 +5,7 @@ A call from Python and a page fault each take as long as a small node; a batch o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -25,15 +25,15 @@ _PART: Final = 1 << 16  # bytes of a copy that are one task
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Nodes from `first`, in order."""
+class Copies:
+    """The copies of the outputs of consecutive nodes, of which `first` is the first one's number."""
 
     first: int
     nodes: Sequence[Node]
 
     @cached_property
-    def copies(self) -> npt.NDArray[np.int64]:
-        """Arguments of each node's copy: addresses to copy to and from, and the bytes."""
+    def arguments(self) -> npt.NDArray[np.int64]:
+        """A row for each node: the addresses to copy to and from, and the bytes."""
         return np.array([(0, 0, 4 * node.length) for node in self.nodes], np.int64)
 
     @cached_property
@@ -42,31 +42,19 @@ class Batch:
         return list(accumulate((node.length for node in self.nodes), initial=0))
 
     def outputs(self) -> list[Array]:
-        """Arrays that the copies, once they run, write to. Raises OutOfMemory."""
+        """Arrays that the copies write to once they run. Raises OutOfMemory."""
         largest = max(range(len(self.nodes)), key=lambda n: self.nodes[n].length)
         with memory_for(*memory_of(self.first + largest, self.nodes[largest])):
             words = np.empty(self._bounds[-1], np.uint32)
-        self.copies[:, 0] = words.ctypes.data + 4 * np.array(self._bounds[:-1])
+        self.arguments[:, 0] = words.ctypes.data + 4 * np.array(self._bounds[:-1])
         return [
             words[start:end].view(numpy_dtype(node.dtype))
             for node, (start, end) in zip(self.nodes, pairwise(self._bounds), strict=True)
         ]
 
 
-def batches(nodes: Sequence[Node]) -> Iterator[Batch]:
-    """All nodes, in batches of at most BATCH words or of one node."""
-    first, words = 0, 0
-    for n, node in enumerate(nodes):
-        if n > first and words + node.length > BATCH:
-            yield Batch(first, nodes[first:n])
-            first, words = n, 0
-        words += node.length
-    if nodes:
-        yield Batch(first, nodes[first:])
-
-
 def _copy() -> NativeKernel:
-    """Arguments: a row of `Batch.copies`."""
+    """Its arguments are a row of `Copies.arguments`."""
     f, (to, source, size) = LlvmBuilder.kernel("ptr", "ptr", "i64")
     begin = f.times("%first", _PART)
     end = f.least(str(f.times("%end", _PART)), size)
@@ -78,5 +66,5 @@ COPY: Final = _copy()
 
 
 def copying(node: Node) -> NativeKernel:
-    """The copy of its output."""
+    """The copy of a node's output."""
     return replace(COPY, tasks=-(-4 * node.length // _PART), work=node.length)

@@ -12,9 +12,11 @@ import torch
 
 from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Graph, Input, Node, Source
+from offchain.ir.primitives import DType
 
 K = TypeVar("K")
-ALIGN: Final = 64
+ALIGN: Final = 64  # bytes
+DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
 @dataclass

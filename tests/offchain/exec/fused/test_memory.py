@@ -11,7 +11,8 @@ from torch import nn
 
 from offchain.errors import OffchainError
 from offchain.exec.fused import outputs
-from offchain.exec.fused.executor import FusedExecutor, State
+from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.plan.executor import State
 from offchain.job import Job
 from offchain.lower import compile as lower
 
