@@ -6,13 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from offchain.exec import reference
+from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Node
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op
-from tests.support.strategies import SPECIAL_FLOATS, float_words
+from tests.support.strategies import SPECIAL_FLOATS, Case, float_words, graphs
 
 F32 = DType.F32
 
@@ -137,3 +140,23 @@ def evaluate(op: Op, *args: int) -> int:
 )
 def test_primitive_gives(op: Op, args: tuple[int, ...], result: int) -> None:
     assert evaluate(op, *args) == result
+
+
+@given(graphs(most=3), st.data())
+def test_single_elements_are_those_of_the_trace(case: Case, data: st.DataObject) -> None:
+    truth = ReferenceExecutor(case.graph, case.constants, case.datasets)
+    outputs = list(truth.outputs(case.state, case.t))
+    n = data.draw(st.integers(0, len(outputs) - 1))
+    node, sources = case.graph.nodes[n], truth.sources(case.graph.nodes[n], case.state, outputs)
+    element = data.draw(st.integers(0, node.length - 1))
+    claimed = int(outputs[n].view(np.uint32)[element])
+    assert reference.element_value(node, sources, element, case.t) == claimed
+    if node.bits:
+        total = int(reference.terms(node, sources, element).sum())
+        scales = reference.exponents(node, sources, element)
+        assert reference.rounded_word(node, scales, total) == claimed
+        for operand, e in enumerate(scales):
+            assert reference.exponent_keys(node, sources, element, operand).max() == e
+    if node.kind is Kind.MAX:
+        keys = reference.extremum_keys(node, sources, element)
+        assert keys.max() == reference.key(outputs[n][element : element + 1])[0]
