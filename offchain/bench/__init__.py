@@ -1,1 +1,1 @@
-"""What it costs beside what people use now: each verb of `offchain bench`, and how the cost grows."""
+"""The verbs of `offchain bench`: what things cost beside what people use now, and how the cost grows."""

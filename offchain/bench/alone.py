@@ -1,4 +1,4 @@
-"""Single operations as tasks: what a step graph does for one, and next to nothing else."""
+"""Tasks of a single operation: their step graphs do little else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESULT: Final = "result"
 
 
 class _Computing(nn.Module):
-    """Leaves a function of its tensors in a buffer; its one parameter is there for the sake of a loss."""
+    """Writes a function of its tensors to a buffer; its one parameter exists because a loss needs one."""
 
     result: Tensor
 
@@ -51,7 +51,7 @@ class _Product(nn.Module):
 
 
 def computing(function: Callable[..., Tensor], *tensors: Tensor, bits: int = 21) -> Task:
-    """A task whose step leaves `function(*tensors)` in the slot RESULT (besides, it moves one number)."""
+    """A task whose step writes `function(*tensors)` to the slot RESULT, and moves one number."""
     return _task(_Computing(function, tensors), (torch.optim.SGD, {"lr": 1.0}), bits)
 
 
@@ -61,7 +61,7 @@ def updating(gradient: Tensor, optimizer: type[torch.optim.Optimizer], **options
 
 
 def _task(model: nn.Module, optimizer: tuple[type[torch.optim.Optimizer], dict[str, float]], bits: int) -> Task:
-    """Compiled without the loss: the log keeps what it holds."""
+    """The job compiled without its loss: the log stays as it is."""
     nothing = {"nothing": torch.zeros(1)}
     job = Job(model, lambda model, batch: model(), optimizer, nothing, batch_size=1, steps=1, interval=1, bits=bits)
     task = lower(job)

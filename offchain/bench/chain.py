@@ -87,7 +87,7 @@ class Market:
         yield "collect", self._pair(self.solver, lambda: self.solver.collect(number))
 
     def dispute(self) -> Iterator[tuple[str, Pair]]:
-        """A first checkpoint challenged, and given up by its solver, who is slashed; what comes before is not told."""
+        """A first checkpoint is challenged, its solver gives up and is slashed; what comes before is not measured."""
         number, opened = self._next(), list[int]()
         for _ in self._training(number, 1):
             pass
@@ -99,7 +99,7 @@ class Market:
         return int(self.chain.call("market", "taskCount"))
 
     def _training(self, number: int, checkpoints: int) -> Iterator[tuple[str, Pair]]:
-        """The next task, posted, awarded, and committed to so many times."""
+        """The next task: posted, awarded, and with so many commitments."""
         requester, solver = self.requester, self.solver
         yield "post", self._pair(requester, lambda: requester.post(self.terms))
         yield "bid", self._pair(solver, lambda: solver.bid(number, PRICE))

@@ -33,7 +33,7 @@ FLIPPED: Final = 1 << 22  # a bit of the mantissa that no later rounding hides
 
 
 class Layers(nn.Module):
-    """Linear layers with ReLU, a share of each added to what it reads: however many there are, all of them matter."""
+    """Linear layers with ReLU, each of which adds a share to its input, so that all layers matter."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Layers(nn.Module):
 
 @dataclass(frozen=True)
 class Size:
-    """Of a disputed task: linear layers of one width, and steps of its interval."""
+    """The size of a disputed task: its linear layers of one width, and the steps of its interval."""
 
     steps: int = 16
     layers: int = 2
@@ -82,7 +82,7 @@ KINDS: Final = (Kind.MAP, Kind.DOT)  # a verdict by one computation, and by one 
 
 @dataclass(frozen=True)
 class Played:
-    """Disputes about one element of a task: how each went, its seconds and those of a replay of the interval."""
+    """Disputes about one element of a task: how each went, and its seconds beside those of a replay of the interval."""
 
     trials: list[Trial]
     pairs: list[tuple[float, float]]
@@ -92,7 +92,7 @@ class Played:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Of the last one; its seconds, and those of the replay, are medians."""
+        """The last dispute; its seconds, and those of the replay, are medians."""
         last, row = self.trials[-1], Row.of("", 0, self.pairs)
         return {
             "moves": last.moves,
@@ -105,7 +105,7 @@ class Played:
         }
 
     def row(self, label: str, bits: int, transfer: int | None = None) -> Row:
-        """In seconds; in gas beside that of a token transfer, where that is given."""
+        """The comparison in seconds, and in gas where the gas of a token transfer is given."""
         if transfer is not None:
             return Row.of(label, bits, [(float(trial.gas), float(transfer)) for trial in self.trials], "gas")
         last = self.trials[-1]
@@ -165,7 +165,7 @@ def play(chain: Chain, size: Size, bits: int, kind: Kind, settings: Settings, wa
 
 
 def _lie(interval: Interval, record: Record, kind: Kind) -> Falsehood:
-    """About a large element of the largest map, or of the dot with the longest sum, that changes the checkpoint."""
+    """A falsehood about a large element of the largest map, or of the longest dot, that changes the checkpoint."""
     nodes = record.ledger.graph.nodes
     own = [n for n, node in enumerate(nodes) if node.kind is kind]
     n = max(own, key=lambda n: (nodes[n].extent if kind is Kind.DOT else nodes[n].length, n))
@@ -189,7 +189,7 @@ def _proof(record: Record, lie: Falsehood) -> int:
 
 
 def _replayed(interval: Interval) -> bytes:
-    """What it takes to know who is right: the interval's steps once more, and the root of the last state."""
+    """What it takes to find out who is right: the interval's steps once more, and the root of the last state."""
     executor = interval.executor
     state = executor.load(interval.state)
     for t in range(interval.checkpoint * interval.task.interval, interval.end):

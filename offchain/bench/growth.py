@@ -1,4 +1,4 @@
-"""How the cost grows: step time against model size, batch and threads; disputes against what they are about."""
+"""How the cost grows: step time with model size, batch and threads; disputes with the size of their subject."""
 
 from __future__ import annotations
 

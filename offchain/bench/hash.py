@@ -33,7 +33,7 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
 
 
 def commit(steps: Stepping) -> bytes:
-    """What a solver does at an interval's end, but for sending it."""
+    """What a solver does at the end of an interval, except sending the commitment."""
     return state_root(steps.executor.dump(steps.state))
 
 

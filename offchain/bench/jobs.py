@@ -23,7 +23,7 @@ ROWS: Final = 256  # of the text, in batches of a row or more
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a GPT and its batch. `flash`: torch's scaled_dot_product_attention instead of minGPT's four operations."""
+    """Sizes of a GPT and its batch. `flash`: torch's scaled_dot_product_attention, not minGPT's four operations."""
 
     width: int = 256
     layers: int = 4
@@ -102,7 +102,7 @@ def next_token_loss(model: Any, batch: Batch) -> Tensor:
 
 
 def gpt(shape: Shape = Shape()) -> Job:
-    """A GPT with AdamW on random text, whose steps cost what those on any other text do."""
+    """A GPT with AdamW on random text, whose steps cost as much as those on any other text."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = GPT(shape)

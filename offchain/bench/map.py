@@ -22,12 +22,12 @@ RATE: Final = 1e-3
 
 
 def gelu(x: Tensor) -> Tensor:
-    """As GPT-2 and minGPT write it."""
+    """GELU as GPT-2 and minGPT write it."""
     return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
 
 
 def softmax(x: Tensor, mask: Tensor) -> Tensor:
-    """Of causal attention's scores."""
+    """The softmax of causal attention's scores."""
     return F.softmax((x * 0.125).masked_fill(mask == 0, float("-inf")), dim=-1)
 
 

@@ -1,6 +1,6 @@
-"""Peak memory: `peak` of all that training holds, in a fresh process; `peak_memory` of one step beyond what stays.
+"""Peak memory: `peak` of everything that training holds, in a fresh process; `peak_memory` of one step on top of it.
 
-A process that has run other things holds pages that a step would reuse unseen.
+A process that has done other things holds freed pages, which a step would reuse without raising the peak.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MEASURABLE: Final = 1_000_000  # bytes; the system counts pages, and the allocat
 
 
 def peak_memory(step: Callable[[], object], device: str = "cpu", before: int | None = None) -> int:
-    """Bytes at the peak of a step beyond `before` (None: what is held when it begins), at least a page.
+    """Bytes at the peak of a step in addition to `before` (None: to what is held when it begins), at least a page.
 
-    Of the process, or of torch's allocator on another device. Raises BadInput on the CPU of a system that does not
-    count them (Linux does).
+    Counts the process's memory, or torch's allocator on another device. Raises BadInput for the CPU of a system that
+    does not count it (Linux does).
     """
     gc.collect()
     held = _start_anew(device)
@@ -42,13 +42,13 @@ def peak_memory(step: Callable[[], object], device: str = "cpu", before: int | N
 
 
 def _start_anew(device: str) -> int:
-    """Have the peak so far forgotten; returns the bytes held now."""
+    """Resets the peak; returns the bytes held now."""
     if device != "cpu":
         torch.accelerator.synchronize()
         torch.accelerator.reset_peak_memory_stats()
         return torch.accelerator.memory_allocated()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # or the step would reuse, unseen, what others freed
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise the step would reuse freed memory, which the peak does not show
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
         return _resident("VmRSS")
     except (OSError, AttributeError) as error:

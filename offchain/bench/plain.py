@@ -36,7 +36,7 @@ def ordinary_step(job: Job, device: str = "cpu", fused: bool = False) -> Callabl
 
 
 def deterministic(step: Callable[[], None]) -> Callable[[], None]:
-    """The same with torch's own promise of equal bits: on this machine, with this version."""
+    """The same with torch's deterministic algorithms: equal bits on this machine, with this version."""
 
     def step_deterministically() -> None:
         torch.use_deterministic_algorithms(True)

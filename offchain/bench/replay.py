@@ -1,4 +1,4 @@
-"""`offchain bench replay`: a disputed step from the inside beside the same step in training."""
+"""`offchain bench replay`: a disputed step with its trace beside the same step in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offchain.ir.arrays import Array
 from offchain.lower import compile as lower
 
 PAIRS: Final = 10
-BEFORE: Final = 2  # steps before the one that is measured, so that its state is no initial one
+BEFORE: Final = 2  # steps before the measured one, so that its state is not the initial one
 
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
@@ -44,5 +44,5 @@ def _beside(
 
 
 def trace_root(executor: Executor[Any], ledger: Ledger, state: Sequence[Array]) -> bytes:
-    """What either player of a dispute computes of the disputed step: its state's tree, its trace, the trace's tree."""
+    """The root of the trace of a step, as both players compute it: with the trees of its state and its trace."""
     return Replay(executor, ledger, BEFORE, state).step(BEFORE).trace.root

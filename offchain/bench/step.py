@@ -21,7 +21,7 @@ PEAKS: Final = 2  # each a median over steps, in a process of its own
 
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
-    """Each job at each precision, beside eager torch with autograd and a fused optimizer, once more deterministic."""
+    """Each job at each precision, beside eager torch with autograd and a fused optimizer, and deterministic torch."""
     if settings.device != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     for name in jobs:

@@ -1,4 +1,4 @@
-"""Interleaved pairs: ours and a peer in turn, in one process, so that a busy machine slows both."""
+"""Times ours and a peer in turn, in one process, so that a busy machine slows both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """What something of ours costs beside a peer, over `n` pairs.
+    """What ours costs beside a peer, over `n` pairs.
 
     `ours` and `peer` are medians in `unit` (s, bytes, gas); `ratio` is the median of the pairs' own ratios, ours to
     peer: the halves of a pair are neighbours in time, so that what slows the machine for a while slows both. `bits` is
@@ -51,7 +51,7 @@ class Row:
         return cls(name, bits, ours, peer, ratio, len(pairs), unit, notes)
 
     def facts(self) -> dict[str, Any]:
-        """For machines: always these six."""
+        """For programs: always the same six fields."""
         ours, peer = f"ours_{self.unit}", f"peer_{self.unit}"
         return {
             "name": self.name,
@@ -67,7 +67,7 @@ class Row:
 class Settings:
     """How to measure. `n` pairs (None: what suits the verb), `quick` for small sizes that only show that it works.
 
-    Raises BadInput for an executor or a device that there is not.
+    Raises BadInput for an unknown executor or a device that torch does not have.
     """
 
     executor: str = "fused"
@@ -84,22 +84,22 @@ class Settings:
             raise BadInput(f"n is {self.n}, must be at least 1")
         try:
             torch.zeros(1, device=self.device).item()
-        except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
+        except (RuntimeError, AssertionError) as error:  # torch raises either where it has no such device
             raise BadInput(f"device {self.device!r}: {str(error).splitlines()[0]}") from error
 
     def pairs(self, usual: int) -> int:
-        """How many, where `usual` suits what is measured."""
+        """The number of pairs; `usual` is what suits the measurement."""
         return self.n or (2 if self.quick else usual)
 
     def runs(self, task: Task, watch: Watch | None = None) -> Executor[Any]:
-        """The chosen executor on a task. Compiling kernels may take it a while: `watch` is told."""
+        """The chosen executor on a task. `watch` is called as its kernels are compiled, which may take a while."""
         tell = partial(watch, "compiling kernels") if watch else unwatched
         return make_executor(self.executor, task.graph, task.constants, task.datasets, Setting(self.device, tell))
 
     def measure(
         self, ours: Call, peer: Call, n: int, watch: Watch, what: str, warm: int = WARM
     ) -> list[tuple[float, float]]:
-        """Seconds of n pairs, after `warm` that do not count; which comes first alternates."""
+        """Seconds of n pairs, after `warm` pairs that do not count. Which of the two goes first alternates."""
         watch(what, 0, n)
         with torch_threads(self.threads), _undisturbed():
             for call in (ours, peer) * warm:
@@ -116,7 +116,7 @@ class Settings:
             watch(what, i + 1, n)
 
     def _timed(self, call: Call) -> float:
-        """Seconds until the device has done it."""
+        """Seconds until the device has finished the call."""
         start = time.perf_counter()
         result = call()
         if self.device != "cpu":

@@ -1,4 +1,4 @@
-"""The end of an interval: its state is hashed, and kept, in another thread while the next steps run."""
+"""The end of an interval: another thread hashes and keeps its state while the next steps run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Keep = Callable[[Reached], object]
 
 
 def close(checkpoint: int, state: list[Array], keep: Keep | None = None) -> Future[Reached]:
-    """Begin to hash a state, which nobody may write to any more, and to keep it. What `keep` raises the future has."""
+    """Begins to hash and keep a state, which nobody may write to any more. The future raises what `keep` raises."""
 
     def work() -> Reached:
         tree = state_tree(state)

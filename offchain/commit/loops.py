@@ -1,6 +1,6 @@
 """SHA-256 of many messages in one call of native code: in lanes where the processor can, else by OpenSSL.
 
-hashlib releases the interpreter's lock for each message and takes it back 3 µs later: so often that a second thread
+hashlib releases the interpreter's lock for each message and takes it back 3 µs later, so often that a second thread
 gains nothing.
 """
 
@@ -44,9 +44,9 @@ class Messages(ctypes.Structure):
 class NativeLoop:
     """Compiled code that hashes messages, and the threads that call it.
 
-    Threads of OpenMP wait for their next work by spinning, which takes half of the processors from any others. So they
-    do this, too, where the thread that asks has some; others would make OpenMP believe that it has more threads than
-    processors, and wait for work more slowly, for as long as the thread that has them lives (docs/decisions/0012).
+    OpenMP's threads wait for work by spinning, which takes processor time from all other threads. So they hash, too,
+    where the calling thread has some. Where it has none, a pool hashes: new OpenMP threads would outnumber the
+    processors, and OpenMP would wait for work more slowly as long as the thread lives (docs/decisions/0012).
     """
 
     def __init__(self, text: str) -> None:
@@ -76,10 +76,10 @@ class NativeLoop:
             for part in pairwise(ends):
                 done.append(_pool().submit(self._function, ctypes.addressof(messages), *part))
         finally:
-            wait(done)  # until then they read and write what lies here
+            wait(done)  # they read and write this frame's memory until then
 
     def is_right(self) -> bool:
-        """Whether it gives what hashlib gives, for some messages."""
+        """Whether it gives the same as hashlib for some messages."""
         data = (np.arange(3 * 4096, dtype=np.uint32) * 2654435761 >> 24).astype(np.uint8)
         addresses = data.ctypes.data + np.arange(2 * LANES + 1, dtype=np.int64) * 613
         for length in (2 * BLOCK, 4096):
@@ -93,7 +93,7 @@ class NativeLoop:
 
 @cache
 def native_loop() -> NativeLoop | None:
-    """The first of the loops that can be had here, and is right."""
+    """The fastest loop that this machine allows and that is right; None if there is none."""
     for text in texts().values():
         found = NativeLoop(text)
         if found.is_right():
@@ -121,7 +121,7 @@ def has_instructions() -> bool:
 
 
 def _openssl() -> ctypes.CDLL | None:
-    """The library that hashlib has loaded; None where it is part of the interpreter, or too new for these functions."""
+    """The library that hashlib uses; None where it is part of the interpreter, or has no such functions any more."""
     spec = importlib.util.find_spec("_hashlib")
     if spec is None or not spec.has_location or spec.origin is None:
         return None

@@ -25,7 +25,7 @@ def leaf_hash(data: bytes | memoryview) -> bytes:
 
 
 def depth(leaves: int) -> int:
-    """Levels above the leaves of a tree over that many."""
+    """Levels above the leaves of a tree over so many leaves."""
     levels = 0
     while leaves > 1:
         leaves = -(-leaves // ARITY)

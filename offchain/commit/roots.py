@@ -23,10 +23,7 @@ from offchain.commit.merkle import (
     separate,
 )
 from offchain.commit.messages import Hashes
-from offchain.ir.arrays import Array as Array
-from offchain.ir.arrays import canonical as canonical
-from offchain.ir.arrays import dtype_of as dtype_of
-from offchain.ir.arrays import numpy_dtype as numpy_dtype
+from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Graph
 from offchain.ir.primitives import DType

@@ -1,4 +1,4 @@
-"""Trees that a dispute walks: of one tensor's chunks, and of all that a step computed."""
+"""The trees that a dispute walks: of the chunks of one tensor, and of everything that a step computed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TensorTree:
 
 
 class Outputs(Sequence[Array]):
-    """What the nodes of a step gave, computed again whenever somebody asks: all of it is far larger than a state.
+    """The outputs of the nodes of a step, computed again when they are asked for: together they far exceed a state.
 
     `run` computes them in order. The last one that was asked for is kept, with what its node reads: from then on a
     dispute is about that one.
@@ -89,7 +89,7 @@ class Outputs(Sequence[Array]):
         return self._kept[at]
 
     def keep(self, nodes: Collection[int]) -> None:
-        """Have the outputs of these nodes at hand, and no others; one pass up to the last of them."""
+        """Keeps the outputs of these nodes, and no others, after one pass up to the last of them."""
         if not self._kept.keys() >= set(nodes):
             self._kept.clear()
             run = islice(self._run(), max(nodes) + 1)
@@ -129,7 +129,7 @@ class Trace:
         return trace
 
     def sources(self, node: Node) -> Sequence[Array]:
-        """`outputs`, with those that a node reads at hand."""
+        """`outputs`, after one pass that keeps those that a node reads."""
         if isinstance(self.outputs, Outputs):
             self.outputs.keep(inner_inputs(node))
         return self.outputs

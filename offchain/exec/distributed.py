@@ -1,6 +1,6 @@
-"""Processes that run one task together, over torch.distributed: gloo between CPUs, NCCL too between GPUs.
+"""Processes that run one task together, over torch.distributed: gloo between CPUs, and NCCL between GPUs.
 
-torchrun starts them, and says in the environment who is who.
+torchrun starts them and sets the rank of each in its environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from offchain.errors import BadInput, OffchainError, ProcessGone
 
 T = TypeVar("T")
-PATIENCE: Final = timedelta(minutes=5)  # with a process that neither answers nor is known to be gone
+PATIENCE: Final = timedelta(minutes=5)  # how long to wait for a process that does not answer
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Processes:
     rank: int
     size: int
 
-    # On a GPU both take their place in the order of its current stream, and the host does not wait for them.
+    # On a GPU both run in the order of its current stream, and the host does not wait for them.
 
     def greatest(self, numbers: torch.Tensor) -> torch.Tensor:
         """Every number becomes, in place, the greatest that a process holds."""
@@ -40,9 +40,10 @@ class Processes:
         return self._reduced(numbers, dist.ReduceOp.SUM)
 
     def agreed(self, value: Callable[[], T], same: Callable[[T], str]) -> T:
-        """What `value` makes, once all processes have made it and it is the same in all.
+        """The result of `value`, once all processes have it and `same` gives the same text for it in each.
 
-        Where one of them could not, all raise its OffchainError. Raises ProcessGone where one does not answer.
+        If `value` raises an OffchainError in one process, all raise it. Raises BadInput where the texts differ,
+        ProcessGone where a process does not answer.
         """
         mine: T | None = None
         problem, what = None, ""
@@ -79,9 +80,9 @@ class Processes:
 
 @contextmanager
 def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Processes | None]:
-    """The processes that torchrun started with this one; None where there is no other.
+    """The processes that torchrun started together with this one; None where there is no other.
 
-    Raises ProcessGone, or BadInput for a device that there is not.
+    Raises ProcessGone where they cannot be reached, BadInput where torch has no such device.
     """
     size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     if size == 1:
@@ -91,15 +92,15 @@ def joined(device: str = "cpu", patience: timedelta = PATIENCE) -> Iterator[Proc
     if on_cuda:
         gpu, count = own_device(device), torch.cuda.device_count()
         if gpu not in [f"cuda:{n}" for n in range(count)]:
-            raise BadInput(f"process {rank} of {size}: device {gpu!r}, and torch sees {count} GPUs here")
+            raise BadInput(f"process {rank} of {size}: no device {gpu!r} here, torch finds {count} GPUs")
         torch.cuda.set_device(gpu)
     try:
-        # On GPUs NCCL joins numbers, which stay there; what else is asked, and who is gone, goes over gloo as on CPUs.
+        # On GPUs NCCL joins numbers, which stay there; objects and barriers go over gloo, as on CPUs.
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise ProcessGone(f"process {rank} of {size}: the others cannot be reached ({_reason(error)})") from error
     yield Processes(rank, size)
-    dist.destroy_process_group()  # not after an error: its end is how the others learn of it, once it has been said
+    dist.destroy_process_group()  # not after an error: the others notice that this process ends, after its message
 
 
 def _reason(error: Exception) -> str:
@@ -108,5 +109,5 @@ def _reason(error: Exception) -> str:
 
 
 def own_device(device: str) -> str:
-    """`cuda` as the GPU with this process's number on its machine."""
+    """The device; for `cuda`, the GPU with this process's number on its machine."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device

@@ -1,8 +1,8 @@
-"""Whether an executor and a device give the bits of the definition: a small fixed graph, against the reference.
+"""Checks an executor on a device against the reference, on a small fixed graph.
 
-Every primitive on special and on random words, then every kind of reduction on numbers of all magnitudes. A processor,
-driver or library that flushes subnormals, contracts a product and a sum, or divides by multiplying is found here,
-before anything is staked on what it computes.
+The graph runs every primitive on special and on random words, then every kind of reduction on numbers of all
+magnitudes. It finds a processor, driver or library that flushes subnormals, contracts a product and a sum, or divides
+by multiplying, before anything is staked on its results.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _WORDS: Final = 64  # of each operand of an operation of two: all pairs are trie
 _SHAPE: Final = (_WORDS, _WORDS)
 _ALL: Final = "the primitives together"
 _ODD: Final = 0x01000193
-# SHA-256 of what the reference gives for `combined`
+# SHA-256 of the outputs of `combined` by the reference
 _RECORDED: Final = "05bfa5ca8a41801536052d399cde66f2255ae7854dba18f3b061808e731c35b0"
 _T: Final = 2**31 - 1
 _passed: set[tuple[str, str]] = set()
 
 
 def require_bits(name: str, device: str, make: Callable[[Graph, Sequence[Array], Sequence[Array]], Any]) -> None:
-    """Runs the check, once in this process for each executor and device.
+    """Checks the first use of an executor on a device in this process; later uses return at once.
 
     `make` makes the executor on that device. Raises OffchainError naming the first primitive or node kind that differs.
     """
@@ -56,14 +56,14 @@ def require_bits(name: str, device: str, make: Callable[[Graph, Sequence[Array],
     if wrong:
         raise OffchainError(
             f"executor {name} on {device} computes other bits than the definition in {wrong}: "
-            "a trace made here would be disputed, take another device or executor"
+            "its results would be disputed, take another device or executor"
         )
     _passed.add((name, device))
 
 
 @dataclass(frozen=True)
 class Check:
-    """A graph over its constants, what each node is there for, and what it must give at step `_T`."""
+    """A graph over its constants, what each of its nodes checks, and their right outputs at step `_T`."""
 
     graph: Graph
     constants: list[Array]
@@ -73,9 +73,9 @@ class Check:
 
 @cache
 def combined() -> Check:
-    """All primitives in one program, and the reductions: few kernels, as a machine compiles them before it starts.
+    """All primitives in one program, and the reductions: few kernels, because they are compiled before the first use.
 
-    Raises OffchainError where even the reference gives other words than were recorded when this was written.
+    Raises OffchainError where the reference itself gives other words than the recorded ones.
     """
     constants = _constants()
     check = _check({_ALL: _mixed(constants), **_reductions(constants)}, constants)
@@ -103,7 +103,7 @@ def _check(nodes: dict[str, Node], constants: list[Array]) -> Check:
 
 
 def _difference(make: Callable[[Graph, Sequence[Array], Sequence[Array]], Any], check: Check) -> str | None:
-    """The first node whose words differ, and the first of them."""
+    """Names the first node whose words differ, and the first of these words; None where all are equal."""
     executor = make(check.graph, check.constants, [])
     state = executor.load([np.zeros(1, np.float32)])
     for label, truth, found in zip(check.labels, check.truth, executor.outputs(state, _T), strict=True):
@@ -185,7 +185,7 @@ def _mixed(constants: Sequence[Array]) -> Node:
 
 
 def _operand(constants: Sequence[Array], dtype: DType, n: int, of: int) -> Input:
-    """Operand n of so many. Two see all pairs of few words, one alone sees many words."""
+    """Operand n of `of`. Two operands see all pairs of few words; a single one sees many words."""
     place = (dtype is _I) + 2 * (of == 1)
     strides = (_WORDS, 1) if of == 1 else (1 - n % 2, n % 2)
     return Input(Source.CONST, place, dtype, constants[place].size, View.strided(_SHAPE, strides))

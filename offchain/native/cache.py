@@ -1,6 +1,6 @@
-"""Compiled code that is kept on disk, in a folder that only this user can write to: what lies there gets executed.
+"""Keeps compiled code on disk, in a folder that only this user can write to, because what lies there is executed.
 
-What was not used for longest makes room when the folder is full.
+When the folder is full, the entries that were unused for longest are removed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Final
 
 MAX_BYTES: Final = 512 << 20  # of all entries
 MAX_FILES: Final = 50_000
-ROOM: Final = 0.75  # of either is left when entries make room for others
-EVERY: Final = 256  # entries that a process keeps between two looks at how many there are
+ROOM: Final = 0.75  # the share of both limits that is left after entries were removed
+EVERY: Final = 256  # entries that a process writes between two checks of the limits
 _DIGEST: Final = 32
-_OURS: Final = re.compile(r"[0-9a-f]{64}\..*")  # an entry, a source of CUDA's, or a part of one that a fault left
+_OURS: Final = re.compile(r"[0-9a-f]{64}\..*")  # an entry, a text of a CUDA kernel, or an unfinished file
 _writes = count()
 _SHARED: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -36,9 +36,9 @@ def cache_folder() -> Path:
 
 
 def trusted(folder: Path) -> bool:
-    """Whether code may come from there; makes it where there is none, warns of one that others can write to.
+    """Whether code may be loaded from the folder. Creates it where it is missing; warns where others can write to it.
 
-    A folder that cannot be made is not trusted either: that costs time, and nothing else.
+    A folder that cannot be created is not trusted: that only costs time.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,27 +56,27 @@ def trusted(folder: Path) -> bool:
 
 @cache
 def _warn(folder: Path, why: str) -> None:
-    """Once."""
-    advice = "no kernels are taken from it or kept in it; chmod 700 it, or name another folder in OFFCHAIN_KERNELS"
+    """Warns once of each folder."""
+    advice = "kernels are neither loaded from it nor kept in it; run chmod 700 on it, or set OFFCHAIN_KERNELS"
     logging.getLogger(__name__).warning("%s %s: %s", folder, why, advice)
 
 
 def entry_path(key: str) -> Path:
-    """Where an entry lies, in the cache folder of the moment. A key says all that its entry depends on."""
+    """The file of an entry in the current cache folder. A key holds everything that its entry depends on."""
     return cache_folder() / f"{sha256(key.encode()).hexdigest()}.o"
 
 
 def kept(key: str) -> bytes | None:
-    """What was kept under that key; None where nothing was, or where it is no longer that.
+    """The entry of that key; None where there is none, or where it is damaged.
 
-    An entry starts with the hash of its key and its bytes: one that the disk damaged, cut off or moved is none.
+    An entry starts with the hash of its key and its bytes, so that one that was changed, cut off or moved is not used.
     """
     path = entry_path(key)
     if not trusted(path.parent):
         return None
     try:
         raw = path.read_bytes()
-        os.utime(path)  # the last that makes room
+        os.utime(path)  # marks it as used
     except OSError:
         return None
     digest, entry = raw[:_DIGEST], raw[_DIGEST:]
@@ -84,7 +84,7 @@ def kept(key: str) -> bytes | None:
 
 
 def keep(key: str, entry: bytes) -> None:
-    """Written whole or not at all. A cache that cannot be written costs time, and nothing else."""
+    """Writes an entry, whole or not at all. A cache that cannot be written only costs time."""
     path = entry_path(key)
     if not trusted(path.parent):
         return
@@ -95,7 +95,7 @@ def keep(key: str, entry: bytes) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Written whole or not at all, whoever else writes there. Raises OSError."""
+    """Writes a file, whole or not at all, whoever else writes there. Raises OSError."""
     part = path.with_suffix(f".{os.getpid()}-{get_ident()}")
     try:
         part.write_bytes(content)
@@ -106,9 +106,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def make_room(folder: Path) -> None:
-    """Removes the entries that were not used for longest, where there are too many or they are too large."""
+    """Removes the entries that were unused for longest, where there are too many or they take too many bytes."""
     found = []
-    with suppress(OSError), os.scandir(folder) as entries:  # another process may be at it, too
+    with suppress(OSError), os.scandir(folder) as entries:  # another process may remove them, too
         for entry in entries:
             if _OURS.fullmatch(entry.name):
                 status = entry.stat(follow_symlinks=False)

@@ -1,7 +1,7 @@
 """Kernels as machine code: compiled for this processor, kept on disk, run by all threads.
 
-A compiled kernel is kept (`cache`) under its text, the passes, LLVM's version and the processor: what another version
-or machine left there, or a fault of the disk changed, is not found, and is compiled again.
+A compiled kernel is kept (`cache`) under its text, the passes, LLVM's version and the processor. An entry of another
+version or machine, or one that the disk damaged, is not used: the kernel is compiled again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 _PIPELINE: Final[dict[str, Any]] = {"speed_level": 3, "loop_vectorization": True, "slp_vectorization": True}
 ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
-SHARES: Final = 16  # of the tasks, for each thread: one that is held up leaves what is left to the others
+SHARES: Final = 16  # of the tasks, for each thread: a thread that is delayed leaves its other shares to the rest
 # Calls in order; the threads that torch's own OpenMP keeps take share by share of a call's tasks.
 _THREADS: Final = """
 declare i32 @omp_get_num_threads()
@@ -156,7 +156,7 @@ class Compiler:
         return self._addresses
 
     def run(self, calls: Any, count: int) -> None:
-        """Does calls in order; where torch's OpenMP was not found, all by the thread that asks."""
+        """Runs calls in order; where torch's OpenMP was not found, in the calling thread alone."""
         self._teams.here = True
         self._run(calls, count)
 
@@ -165,7 +165,7 @@ class Compiler:
         return getattr(self._teams, "here", False)
 
     def threads(self) -> int:
-        """How many threads a call of this thread's may have: as many as torch's operations."""
+        """The most threads that a call by this thread may have: as many as torch's operations have."""
         return int(self._openmp.omp_get_max_threads()) if self._openmp else processors()
 
     def _add(self, name: str, code: bytes) -> None:
@@ -182,7 +182,7 @@ class Compiler:
         return found
 
     def _key(self, kernel: NativeKernel) -> str:
-        """All that its machine code depends on."""
+        """Everything that its machine code depends on."""
         target = (self._version, self._cpu, self._features, self._machine.triple)
         return "\n".join([__version__, *target, str(_PIPELINE), _PREAMBLE, kernel.text])
 
@@ -208,12 +208,12 @@ def compiler() -> Compiler:
 
 
 def processors() -> int:
-    """Those that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP that torch brought, made known to the kernels' linker. Does not import torch, which takes its time."""
+    """torch's OpenMP, made known to the kernels' linker; does not import torch, which takes a second."""
     spec = importlib.util.find_spec("torch")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted((Path(folder) / "lib").glob("libgomp*")):

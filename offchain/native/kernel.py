@@ -1,4 +1,4 @@
-"""What a kernel is: text, so that equal work in equal shapes is one kernel however often it is needed."""
+"""A kernel as LLVM's text: equal work in equal shapes is one kernel, however often it is needed."""
 
 from __future__ import annotations
 

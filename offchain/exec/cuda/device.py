@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-any-return"
 """Words, exponents and roundings as Triton functions. The definitions are in `offchain.exec.reference`.
 
-Where an operation of Triton's or of the hardware is free in what it gives (a NaN's bits, a conversion out of range,
-an overflow) it is not used.
+No operation is used where Triton or the hardware leaves the result open: a NaN's bits, a conversion out of range, an
+overflow.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def weights(self) -> tuple[int, ...]:
-        """What each part of the totals counts."""
+        """The weight of each part of the totals."""
 
     @property
     @abstractmethod
@@ -259,7 +259,7 @@ def digits_of(bits: int) -> int:
 
 
 def engines(product: Product, bits: int) -> list[Engine]:
-    """Those that give exact totals here, float64 first."""
+    """The engines that give exact totals for this product, float64 first."""
     single = bits <= SINGLE_BITS and product.kind == "float" and single_is_exact()
     return [Float64(product, bits), *([Float32(product, bits)] if single else []), Int8(product, bits)]
 

@@ -1,7 +1,7 @@
-"""Launches of a step as CUDA graphs: what takes the host some twenty microseconds each takes it none.
+"""Records the launches of a step as CUDA graphs, which saves the host some twenty microseconds a launch.
 
-A graph has the addresses of its tensors in it. Those of a plan never move, and those of states come from few: a run
-that lets go of the state before has two, which take turns.
+A graph holds the addresses of its tensors. Those of a plan never change, and states have few addresses: a run that
+discards every state after its step has two sets of them, which take turns.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 import torch
 
 Work = Callable[[], object]
-MOST: Final = 1 << 14  # launches in all graphs that are kept; other work is launched
+MOST: Final = 1 << 14  # launches in all graphs together; work beyond that is launched kernel by kernel
 
 
 class Graphs:
-    """Graphs by their keys. Where none can be recorded work is launched as it is, which is slower and no different."""
+    """Graphs by key. Work that cannot be recorded is launched kernel by kernel: slower, with the same bits."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.on = device, True
@@ -25,12 +25,14 @@ class Graphs:
         self._launches = 0
 
     def do(self, key: Hashable, work: Work, launches: int) -> None:
-        """Does the work, by its graph. A key stands for the same work over the same tensors, whose kernels have run."""
+        """Does the work by its graph, recorded first where it is new. Equal keys mean equal work over the same tensors,
+        whose kernels have run before.
+        """
         if self.on and key not in self.recorded and self._launches + launches <= MOST:
             try:
                 self.recorded[key] = recorded(work, self.device)
                 self._launches += launches
-            except RuntimeError as error:  # torch has it for CUDA's errors too, and for memory that there is not
+            except RuntimeError as error:  # torch raises it for CUDA's errors and for failed allocations, too
                 self.stop(str(error).splitlines()[0])
         self.recorded.get(key, work)()
 
@@ -41,14 +43,14 @@ class Graphs:
 
 
 def recorded(work: Work, device: torch.device) -> Work:
-    """What does the work again: on a GPU its launches as a graph, of which none is executed now.
+    """A function that repeats the work: on a GPU by a graph of its launches, none of which is executed now.
 
     Other threads may use the GPU meanwhile. Raises RuntimeError.
     """
     if device.type != "cuda":
         return work
     graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
-    with torch.cuda.stream(here):  # to come back to, where torch's own context does not
+    with torch.cuda.stream(here):  # comes back to this stream, which torch's own context does not
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()

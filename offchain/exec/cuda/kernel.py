@@ -1,7 +1,7 @@
-"""What a launch is, and how generated source becomes a kernel.
+"""Launches, and how a generated text becomes a Triton kernel.
 
-The source of a kernel is a file in the cache folder, named by its hash, so that equal work in equal shapes is one
-kernel; Triton keeps the machine code of it in a cache of its own.
+The text of a kernel is a file in the cache folder, named by its hash, so that equal work in equal shapes is one kernel.
+Triton keeps its machine code in a cache of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TritonKernel:
         function(self)[self.grid](*tensors, **OPTIONS)
 
     def prepare(self) -> Any:
-        """Compiles it, unless that is done; what Triton makes of it."""
+        """Compiles it, unless that is done. Returns what Triton makes of it."""
         return function(self).warmup(*self.types, grid=self.grid, **OPTIONS)
 
 
@@ -82,7 +82,7 @@ def kernel(parameters: Mapping[str, torch.dtype], source: KernelText, grid: Sequ
 
 
 def prepare(kernels: Sequence[TritonKernel], watch: Count) -> dict[str, Any]:
-    """Compiles kernels for the current device, on all cores; what Triton made, by their names."""
+    """Compiles kernels for the current device, on all cores. Returns what Triton made, by name."""
     from triton import AsyncCompileMode
 
     different = {kernel.name: kernel for kernel in kernels}
@@ -96,8 +96,8 @@ def prepare(kernels: Sequence[TritonKernel], watch: Count) -> dict[str, Any]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection: what it calls lets threads take turns inside Python's parser, which counts its depth once
-    for all of them and raises SystemError. One after the other, as the switch is the process's.
+    """Turns garbage collection off: a collection lets threads switch inside Python's parser, which counts its depth
+    once for all threads and then raises SystemError. Callers take turns, because the switch belongs to the process.
     """
     with _SWITCH:
         before = gc.isenabled()
@@ -137,7 +137,7 @@ def function(kernel: TritonKernel) -> Any:
 
 
 def _file(kernel: TritonKernel) -> Path:
-    """Where its source lies: in a folder of this process where the cache folder cannot be written or trusted."""
+    """The file of its text, in the cache folder, or in a folder of this process where that is not trusted."""
     folder = cache_folder() if trusted(cache_folder()) else Path(_own_folder().name)
     path = folder / f"{kernel.name}.py"
     try:

@@ -30,7 +30,7 @@ _GRID: Final = 65_535  # of the second axis of a grid
 
 @dataclass(frozen=True)
 class Rows:
-    """Where a view with the axis k starts for each result, under which conditions, and k's axis."""
+    """Where a view with the axis k starts for each result, the conditions under which it reads, and the axis k."""
 
     address: str
     inside: tuple[str, ...]
@@ -146,7 +146,7 @@ def pack_kernel(item: Input, shape: tuple[int, ...], bits: int, packing: Packing
 
 
 def sum_kernel(node: Node, masked: bool = False) -> TritonKernel:
-    """A sum whose results are a program's own each. Tensors: output, operand, and for a scatter_add the index."""
+    """A sum of which each result belongs to one program. Tensors: output, operand, and for a scatter_add the index."""
     f = _walk(node, masked)
     top = f.top()
     total = _total(f, node, top, masked)

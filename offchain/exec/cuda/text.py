@@ -67,7 +67,7 @@ def settled(view: View) -> View:
 
 
 def reach(view: View, shape: Sequence[int]) -> int:
-    """What no number on the way to an address is above: far coordinates may have large terms in a small tensor."""
+    """A bound on every number on the way to an address: far coordinates may have large terms in a small tensor."""
     view = settled(view)
     return abs(view.offset) + sum(abs(axis.stride) * (size - 1) for axis, size in zip(view.axes, shape, strict=True))
 
@@ -76,7 +76,7 @@ class KernelText:
     """The body of a kernel under construction. Values are names; `let` gives a new one to an expression."""
 
     def __init__(self, *numbers: int) -> None:
-        """`numbers` that its coordinates and addresses stay below."""
+        """`numbers` are bounds on coordinates and addresses: large ones take 64 bits."""
         self.lines: list[str] = []
         self._wide = ".to(tl.int64)" if max(numbers) >= _LONG else ""
         self._names = 0
@@ -108,7 +108,7 @@ class KernelText:
         return self.let(f"({first}) * {size} + tl.arange(0, {size})", "i")
 
     def widened(self, value: str) -> str:
-        """A coordinate that was read, as wide as those that were counted."""
+        """A coordinate that was read from memory, as wide as the others."""
         return f"{value}{self._wide}"
 
     def split(self, index: str, shape: Sequence[int]) -> list[str]:
@@ -121,7 +121,7 @@ class KernelText:
         return coords
 
     def address(self, view: View, coords: Sequence[str], shape: Sequence[int], index: str) -> tuple[str, list[str]]:
-        """Flat index that a view reads, as a block like `index`, and under which conditions it does."""
+        """The flat index that a view reads, as a block like `index`, and the conditions under which it reads."""
         view = settled(view)
         terms, inside = [f"{index} * 0 + {view.offset}"], []
         for axis, x, size in zip(view.axes, coords, shape, strict=True):
@@ -132,7 +132,7 @@ class KernelText:
         return self.let(" + ".join(terms), "a"), inside
 
     def load(self, base: str, address: str, *conditions: str) -> str:
-        """0 where a condition does not hold."""
+        """The value at an address; 0 where a condition does not hold."""
         return self.let(f"tl.load({base} + {address}, mask={' & '.join(conditions)}, other=0)")
 
     def read(self, item: Input, base: str, coords: Sequence[str], shape: Sequence[int], index: str, live: str) -> str:

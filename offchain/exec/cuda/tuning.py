@@ -1,7 +1,7 @@
-"""Which engine is the fastest for a product on a device, found by trying once and remembered.
+"""Finds the fastest engine for a product on a device by trying each once, and remembers it.
 
-What was found lies in the cache folder as JSON, an entry for each device name and set of library versions. It decides
-how long a step takes, never a bit of it: every engine is exact, and one that differs from float64 in the trial is out.
+Choices are kept in the cache folder as JSON, an entry for each device name and set of library versions. A choice
+changes speed, never a bit: every engine is exact, and one that differs from float64 in the trial is dropped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Tuner:
         self._chosen = _chosen(self.environment)
 
     def choose(self, engines: Sequence[Engine]) -> Engine:
-        """Of engines for one product, the fastest; the first where the others cannot be had."""
+        """The fastest of the engines for one product; the first where the others cannot run."""
         key = _key(engines[0])
         known = named(engines, self._chosen.get(key, ""))
         if known is not None:
@@ -93,6 +93,6 @@ def _key(engine: Engine) -> str:
 
 
 def _chosen(environment: str) -> dict[str, str]:
-    """What was chosen before; nothing where nothing is kept."""
+    """The choices that were kept, or none."""
     entry = kept(environment)
     return {} if entry is None else dict(json.loads(entry))

@@ -1,7 +1,7 @@
-"""The matrix products that torch and numpy bring, called from the kernels' own threads.
+"""The BLAS of torch and of NumPy, called from the kernels' own threads.
 
-A sum of integers is the same in any order, so that any BLAS may make it. Which is faster depends on the processor:
-both are tried once.
+A sum of integers is the same in any order, so any BLAS gives it. Which one is faster depends on the processor: both are
+timed once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Blas:
     def alone(self) -> Iterator[None]:
         """Its calls stay in the calling thread: the kernels' threads share the work."""
         if self.threads is None:
-            yield  # torch's knows when it is called by one thread of many
+            yield  # torch's uses one thread when one thread of many calls it
             return
         get, put = (getattr(self.library, name) for name in self.threads)
         before = get()
@@ -79,7 +79,7 @@ class Blas:
 
 @cache
 def fastest() -> Blas:
-    """The faster of those that are here. Raises OffchainError where neither can be called."""
+    """The faster of those that are installed. Raises OffchainError where neither can be called."""
     found = [blas for blas in (_torch(), _numpy()) if blas is not None]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 With q = high·2^h + low the sum of q·q' is, as Karatsuba has it,
 2^2h·Σ high·high' + 2^h·(Σ (high + low)·(high' + low') − Σ high·high' − Σ low·low') + Σ low·low':
-three products of planes instead of four. Sums of 32 bits wrap, and all that is taken of them fits 32 bits again.
+three products of planes instead of four. Sums of 32 bits may wrap; every number that is taken from them fits 32 bits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which engine multiplies quantised operands on this processor: the BLAS, or digits. The faster one, tried once.
+"""Chooses what multiplies quantised operands on this processor, the BLAS or digits, by timing both once.
 
-Both are exact, so that the choice changes no bit.
+Both are exact, so the choice changes no bit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEVERAL_BITS: Final = 21  # of operands that take several planes
 
 @dataclass(frozen=True)
 class Engines:
-    """The BLAS, and the lanes of digits for operands of one plane and for those of several; 0 where it is faster."""
+    """The BLAS, and the lanes of digits for operands of a single plane and of several; 0 where the BLAS is faster."""
 
     blas: Blas
     single: int
@@ -45,7 +45,7 @@ class Engines:
 
 @cache
 def engines() -> Engines:
-    """The faster ones here. Raises OffchainError where no BLAS can be called."""
+    """The fastest on this processor. Raises OffchainError where no BLAS can be called."""
     blas = fastest()
     single, several = (
         _fastest(bits, blas.seconds(kind)) for bits, kind in ((SINGLE_BITS, "float"), (_SEVERAL_BITS, "double"))
@@ -54,7 +54,7 @@ def engines() -> Engines:
 
 
 def lanes() -> list[int]:
-    """Of the vectors of digits that this processor can multiply."""
+    """The lanes of the vectors of digits that this processor multiplies."""
     features = llvm.get_host_cpu_features()
     return [count for count, feature in FEATURES.items() if features.get(feature)]
 
@@ -87,7 +87,7 @@ def _seconds(digits: Digits) -> float:
 
 
 def _zeros(size: int) -> npt.NDArray[np.uint8]:
-    """That many bytes, aligned as buffers of a plan are."""
+    """`size` bytes, aligned as buffers of a plan are."""
     whole = np.zeros(size + ALIGN, np.uint8)
     start = -whole.ctypes.data % ALIGN
     return whole[start : start + size]

@@ -1,7 +1,7 @@
 """The primitives of the step graph in LLVM's text.
 
-Floating-point instructions carry no flags, so that each is the one IEEE-754 operation that it says; sums of integers
-held in doubles are the exception (`reassoc`), where order cannot change a bit.
+Floating-point instructions carry no flags, so each is exactly one IEEE-754 operation. The exception are sums of
+integers held in doubles (`reassoc`), where order cannot change a bit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Function(LlvmBuilder):
             inside = valid if inside is None else self.do(f"and i1 {inside}, {valid}")
         if inside is None:
             return self.load(kind, self.at(kind, base, index))
-        index = self.do(f"select i1 {inside}, i64 {index}, i64 0")  # an element that is there
+        index = self.do(f"select i1 {inside}, i64 {index}, i64 0")  # any element that exists
         value = self.load(kind, self.at(kind, base, index))
         return self.do(f"select i1 {inside}, {kind} {value}, {kind} {literal(item.dtype, 0)}")
 

@@ -1,4 +1,4 @@
-"""Kernels from what their function does."""
+"""Wraps the body of a function as a kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TYPES: Final = {"float": torch.float32, "double": torch.float64, "i32": torch.in
 
 
 def kernel(parameters: Sequence[str], inner: Function, tasks: int, work: int, declared: str = "") -> NativeKernel:
-    """Wraps a body that takes its tensors as parameters (and so may trust that they do not overlap)."""
+    """Wraps a body that takes its tensors as parameters, so that the compiler may assume that they do not overlap."""
     call = ["define void @NAME(ptr %args, i64 %lo, i64 %hi) nounwind {"]
     for n, parameter in enumerate(parameters):
         call.append(f"  %a{n} = getelementptr ptr, ptr %args, i64 {n}")

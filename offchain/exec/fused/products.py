@@ -48,7 +48,7 @@ def pack_kernel(
 def multiply_kernel(product: Product, blas: Blas) -> NativeKernel:
     """The totals of a product, by one call of the BLAS for each batch and slice. Tensors: totals, first, second.
 
-    A task is a row of the totals. The BLAS counts columns first, so that it is asked for second times first.
+    A task is a row of the totals. The BLAS stores matrices column by column, so it multiplies second times first.
     """
     first, second, extent = product.first, product.second, product.extent
     kind, integer, longest = product.kind, blas.integer, product.longest
@@ -77,7 +77,7 @@ def multiply_kernel(product: Product, blas: Blas) -> NativeKernel:
             there = f.flat([b, k, low], (first.rows * extent, *((first.rows, 1) if first.down else (1, extent))))
             to = f.flat([s, b, low], (product.size, first.rows * second.rows, second.rows))
             x1, x0, out = (f.at(kind, name, at) for name, at in (("%x1", here), ("%x0", there), ("%s", to)))
-            # Some versions of OpenBLAS make a vector of 0·C + A·B, which is NaN where C was: C must hold numbers then.
+            # Some versions of OpenBLAS compute a vector as 0·C + A·B, which is NaN where C was: C must hold numbers.
             single = f.do(f"icmp eq i64 {rows}, 1") if second.rows > 1 else "true"
             with f.loop(0, f.do(f"select i1 {single}, i64 {f.times(rows, second.rows)}, i64 0")) as c:
                 f.store(kind, "0.0", f.at(kind, out, c))

@@ -1,4 +1,4 @@
-"""Kernels of sum, max and scatter_add: exponents and exact sums in one pass each over what lies in the caches."""
+"""Kernels of sum, max and scatter_add: a pass for exponents and one for exact sums, over what the caches hold."""
 
 from __future__ import annotations
 

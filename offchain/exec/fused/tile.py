@@ -18,8 +18,8 @@ COLUMNS: Final = 64  # columns that a reduction down columns takes at once: thei
 class Tile:
     """Some neighbouring results of a reduction, and the walk along k over what they read.
 
-    Where k is the nearer axis in memory the tile is one result; else it is up to `columns` along the last axis, and
-    the walk takes their row at one k after that at the one before.
+    Where k is the nearer axis in memory the tile is one result. Otherwise it is up to `columns` results along the last
+    axis, and the walk reads a row of them for each k.
     """
 
     def __init__(self, item: Input, shape: tuple[int, ...], extent: int, columns: int = COLUMNS) -> None:

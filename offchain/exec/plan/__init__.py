@@ -1,1 +1,1 @@
-"""What is planned before a step runs, for whichever backend launches it."""
+"""Plans of steps, and what the executors that run plans share."""

@@ -1,4 +1,4 @@
-"""Memory that a state gives back; and that there is not: what it was for, in one line."""
+"""Reuses the memory of discarded states; turns a failed allocation into one line that says what it was for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CPU: Final = torch.device("cpu")
 
 
 class Held:
-    """A tensor of a state. When nothing holds it any more its memory goes to a later state."""
+    """A tensor of a state. Once nothing refers to it, its memory goes back to the pool, for a later state."""
 
     def __init__(self, tensor: torch.Tensor, pool: list[torch.Tensor]) -> None:
         self.tensor = tensor
@@ -31,31 +31,31 @@ class Held:
 
 @contextmanager
 def memory_for(what: str, purpose: str, size: int = 0) -> Iterator[None]:
-    """Raises OutOfMemory where the block cannot have its memory: `size` bytes, or as much as was asked for in vain."""
+    """Raises OutOfMemory where an allocation in the block fails, of `size` bytes or else of what was asked for."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch has both for it, according to the device
+    except (MemoryError, RuntimeError) as error:  # torch raises either, depending on the device
         said = _WANTED.search(str(error))
         if said is None and not isinstance(error, MemoryError):
             raise
         wanted = size or (float(said[1]) * _UNITS[said[2][0].lower()] if said else 0)
         needs = shown(wanted) if wanted else "memory"
-        raise OutOfMemory(f"{what} needs {needs} {purpose}: there is not so much memory") from error
+        raise OutOfMemory(f"{what} needs {needs} {purpose}: not enough memory") from error
 
 
 def memory_of(number: int, node: Node) -> tuple[str, str]:
-    """What `memory_for` takes, for a node."""
+    """The arguments of `memory_for` for the output of a node."""
     return f"node {number} ({node.kind.name.lower()})", f"to make an output of shape {node.shape}"
 
 
 def require_memory(what: str, purpose: str, size: int, most: int, total: int = 0) -> None:
-    """Raises OutOfMemory where the total of which this is the largest part is above `most` bytes."""
+    """Raises OutOfMemory where `size` bytes, or a `total` of which they are the largest share, exceed `most`."""
     if max(size, total) > most:
         raise OutOfMemory(f"{what} needs {shown(size)} {purpose}: a step may take {shown(most)}")
 
 
 def largest(graph: Graph, plan: Plan[Any]) -> tuple[str, str, int]:
-    """What `memory_for` takes, for the node that the arena has most of."""
+    """The arguments of `memory_for` for the node with the largest share of the arena."""
     part, node = plan.largest, graph.nodes[plan.largest.node]
     what, purpose = memory_of(part.node, node)
     if not part.output:
@@ -64,7 +64,7 @@ def largest(graph: Graph, plan: Plan[Any]) -> tuple[str, str, int]:
 
 
 def arena(graph: Graph, plan: Plan[Any], most: int, device: torch.device = _CPU) -> torch.Tensor:
-    """Memory for all of a plan's buffers. Raises OutOfMemory where it is above `most` or cannot be had."""
+    """Memory for all buffers of a plan. Raises OutOfMemory where it exceeds `most` bytes or cannot be allocated."""
     what, purpose, size = largest(graph, plan)
     require_memory(what, purpose, size, most, plan.arena)
     with memory_for(what, purpose, size):

@@ -1,7 +1,7 @@
-"""Maps that choose by a coordinate, as several maps without the choice.
+"""Splits a map that chooses by a coordinate into several maps without the choice.
 
-A concatenation reads each of its parts along one stretch of an axis and chooses by comparing the coordinate with
-constants. Along a stretch the choice is known and the other parts need not be read.
+A concatenation, for example, chooses the tensor that it reads by comparing a coordinate with constants. Between two of
+these constants the choice is known, and the other tensors need not be read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MAX_PIECES: Final = 64  # of a map, over all axes together: each is a kernel
 
 
 def cuts(node: Node, out: View, most: int = MAX_PIECES) -> Iterator[tuple[Node, View]]:
-    """Maps that together write what the node writes through `out`, each with its own view; at most so many of them.
+    """At most `most` maps that together write what the node writes through the view `out`, each with its own view.
 
-    It is cut along the axis whose coordinate its program compares with the most constants that still fit, and each
-    piece again. What is left in one makes its choices element by element.
+    The node is cut along the axis whose coordinate its program compares with the most constants, as long as there are
+    not too many pieces; each piece is then cut in the same way. The choices that are left are made element by element.
     """
     edges = {axis: sorted(found | {0, node.shape[axis]}) for axis, found in _comparisons(node).items()}
     axis, ends = max(((d, e) for d, e in edges.items() if 2 < len(e) <= most + 1), key=_by_count, default=(0, []))
@@ -56,7 +56,7 @@ def _comparisons(node: Node) -> dict[int, set[int]]:
 
 
 def restricted(node: Node, axis: int, lo: int, hi: int) -> Node:
-    """A map for coordinates [lo, hi) of one axis. Inputs that are not valid there are zeros in the program."""
+    """The map for coordinates [lo, hi) of one axis. Inputs that read nothing there are zeros in its program."""
     shape = (*node.shape[:axis], hi - lo, *node.shape[axis + 1 :])
     builder = ProgramBuilder(shape)
     inputs: dict[Input, int] = {}
@@ -75,7 +75,7 @@ def restricted(node: Node, axis: int, lo: int, hi: int) -> Node:
 
 
 def shifted(item: Input, axis: int, lo: int, hi: int) -> Input:
-    """The read of coordinates [lo, hi) of one axis, from 0."""
+    """The input as read at coordinates [lo, hi) of one axis, counted from 0."""
     own = item.view.axes[axis]
     first, last = (min(max(end - lo, 0), hi - lo) for end in (own.lo, own.hi))
     axes = (*item.view.axes[:axis], Axis(own.stride, first, last), *item.view.axes[axis + 1 :])

@@ -1,4 +1,4 @@
-"""What is done in a step, in order, over tensors whose places are fixed ahead; and what all planners of it do alike."""
+"""The plan of a step: calls in order, over tensors whose places in memory are fixed ahead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 @dataclass
 class Buffer:
-    """Memory between two calls of a step: `first` writes it, `last` is the last to read it. `place` is in the arena."""
+    """Memory that call `first` writes and call `last` is the last to read; `place` is its offset in the arena."""
 
     bytes: int
     first: int
@@ -31,8 +31,8 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Given:
-    """A tensor from outside the arena: of the state before, a dataset, a constant, or (source NODE) a node's output
-    that the state after holds."""
+    """A tensor outside the arena: of the state, a dataset, a constant, or (source NODE) a node's output that the next
+    state holds."""
 
     source: Source
     index: int
@@ -60,7 +60,7 @@ class Call(Generic[K]):
 
 @dataclass(frozen=True)
 class Join:
-    """A buffer that all processes bring to the same: the greatest of each number, or their sums."""
+    """A buffer whose numbers become the same in all processes: the greatest of each, or the sum."""
 
     buffer: Buffer
     dtype: torch.dtype
@@ -69,7 +69,7 @@ class Join:
 
 @dataclass(frozen=True)
 class ArenaShare:
-    """Bytes of the arena that are there for a node: for its output, or for what is made on the way to it."""
+    """Bytes of the arena that a node takes: for its output, or else for operands and totals on the way to it."""
 
     bytes: int
     node: int
@@ -78,7 +78,7 @@ class ArenaShare:
 
 @dataclass
 class Plan(Generic[K]):
-    """Calls in order; `ends[n]` is how many calls are done when node n is. `outputs[n]` is where its output lies."""
+    """Calls in order. Node n is done after the first `ends[n]` of them; its output lies in `outputs[n]`."""
 
     calls: list[Call[K] | Join] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -88,13 +88,13 @@ class Plan(Generic[K]):
 
 
 class Planner(ABC, Generic[K]):
-    """Where outputs lie, and from which call to which a buffer lives. What a node takes, heirs say."""
+    """Decides where outputs lie and how long buffers live. Subclasses plan the calls of each node."""
 
     def __init__(self, share: Share) -> None:
         self.graph: Graph = share.graph
         self.plan: Plan[K] = Plan()
-        self.tops: dict[tuple[object, ...], Within] = {}  # magnitudes that are joined, by what they are of
-        self.node = 0  # that is being planned
+        self.tops: dict[tuple[object, ...], Within] = {}  # joined magnitudes, by operand
+        self.node = 0  # the one being planned
         self._joined = share.joined
         self._buffers: list[Buffer] = []
         self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
@@ -118,7 +118,7 @@ class Planner(ABC, Generic[K]):
 
     @abstractmethod
     def together(self, joined: Mapping[int, Joined]) -> None:
-        """Plans nodes that the processes make together, at the same time."""
+        """Plans the nodes of one bucket, which the processes make together."""
 
     def output(self, n: int) -> Tensor:
         """Where the output of the next node, n, will lie."""
@@ -138,14 +138,14 @@ class Planner(ABC, Generic[K]):
         return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
 
     def buffer(self, size: int, output: bool = False) -> Buffer:
-        """Memory of so many bytes from the next call on, until the last that is given it."""
+        """Memory of `size` bytes that lives from the next call to the last one that takes it."""
         at = len(self.plan.calls)
         self._buffers.append(Buffer(0, at, at))
         self.within(self._buffers[-1], size, output)
         return self._buffers[-1]
 
     def within(self, buffer: Buffer, size: int, output: bool = False) -> Within:
-        """So many bytes more in a buffer, which is not placed yet."""
+        """`size` more bytes in a buffer that has no place yet."""
         part = Within(buffer, buffer.bytes)
         buffer.bytes += aligned(size)
         if size > self.plan.largest.bytes:
@@ -164,9 +164,9 @@ def aligned(size: int) -> int:
 
 
 def place(buffers: Sequence[Buffer]) -> int:
-    """Gives every buffer a place such that those alive at the same time do not overlap; the arena's size in bytes.
+    """Places buffers so that those alive at the same time do not overlap. Returns the arena's size in bytes.
 
-    The largest first, each at the lowest place that is free while it lives.
+    The largest goes first, each to the lowest place that is free while it lives.
     """
     placed: list[Buffer] = []
     size = 0

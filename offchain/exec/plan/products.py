@@ -30,7 +30,7 @@ class Operand:
 class Product:
     """S = Σ_k A·B as (slices, batch, rows of the first, rows of the second), the second's axes being the last.
 
-    Dimensions on which both operands move are the batch, on which one moves that one's rows; on the others the
+    Dimensions on which both operands move are the batch; those on which one moves are its rows; along the others the
     product repeats.
     """
 

@@ -1,13 +1,13 @@
-"""A step shared by several processes, each with its own rows of the batch: what each of them computes.
+"""Divides a step among processes by the rows of its batch.
 
-Tensors from outside (state, datasets, constants) are whole everywhere. Outputs of nodes are whole too, or dealt out: a
-process holds the elements of its rows only. A node is cut along the axis, of its output or k, that makes it read of
-what is dealt out only rows that the process has:
+Every process holds the whole state, datasets and constants. The output of a node is whole in every process, or dealt
+out: each process holds the elements of its own rows. A node is cut along an axis, of its output or k, such that a
+process reads its own rows only of what is dealt out:
 
-- along an axis of its output, the output is dealt out;
-- along k of a reduction every process has a part of each element: the greatest magnitudes are joined, then the integer
-  totals, and each process rounds the same. Order cannot change an integer, so that no bit depends on the cut;
-- where no axis serves, what is dealt out is gathered and every process does all of the node.
+- along an axis of its output: the output is dealt out;
+- along k of a reduction: every process has a part of each element. The greatest magnitudes are joined, then the integer
+  totals, and every process rounds the same numbers. Order cannot change an integer sum, so no bit depends on the cut;
+- where no axis serves: what is dealt out is gathered, and every process makes all of the node.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _FIRST_AXES: Final = {  # the first axis of an output that may be cut
     Kind.MAX: 0,
     Kind.GATHER: 0,
 }
-BUCKET: Final = 1 << 25  # bytes of totals, and of what they are made of, that may wait to be joined with others
+BUCKET: Final = 1 << 25  # bytes of totals and their operands that may wait to be joined with others
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A node whose output the processes join: a map by the sum of its words, of which all but one process's are 0; a
-    maximum by order keys; a sum by magnitudes and totals. Nodes of one bucket follow each other and are independent.
-    `extent` is K of all processes together.
+    """How the processes join a node's output: a map by adding words, of which all but one process's are 0; a maximum by
+    order keys; a sum by magnitudes, then totals. Nodes of one bucket follow each other and are independent. `extent` is
+    K over all processes.
     """
 
     bucket: int
@@ -54,27 +54,27 @@ class Share:
 
 
 def whole(graph: Graph) -> Share:
-    """All of a step."""
+    """The share of a single process: all of a step."""
     return Share(graph, (None,) * len(graph.nodes))
 
 
 def share(graph: Graph, size: int, rank: int) -> Share:
-    """The part of process `rank` among `size`. Raises BadInput where there are fewer rows than processes."""
+    """The share of process `rank` of `size`. Raises BadInput where there are fewer rows than processes."""
     dealing = by_rows(graph)
     if dealing.rows < size and size > 1:
-        raise BadInput(f"{size} processes share the rows of a dataset that a step reads, and it reads {dealing.rows}")
+        raise BadInput(f"{size} processes need as many rows of a dataset in each step, and a step reads {dealing.rows}")
     return dealing.part(rank, size)
 
 
 def by_rows(graph: Graph) -> Dealing:
-    """Dealt out from the nodes on that gather rows of a dataset."""
+    """Deals outputs out, beginning with the nodes that gather rows of a dataset."""
     rows = batch_rows(graph)
     axes = {n: _row_axis(node) for n, node in enumerate(graph.nodes)}
     return Dealing(graph, rows, {n: d for n, d in axes.items() if d is not None and graph.nodes[n].shape[d] == rows})
 
 
 def batch_rows(graph: Graph) -> int:
-    """Rows that a step gathers from datasets; of several numbers the one that most elements belong to, 0 if none."""
+    """How many rows a step gathers from datasets: of several numbers the one with most elements, 0 if none."""
     found: Counter[int] = Counter()
     for node in graph.nodes:
         axis = _row_axis(node)
@@ -84,14 +84,14 @@ def batch_rows(graph: Graph) -> int:
 
 
 def _row_axis(node: Node) -> int | None:
-    """The axis along which a gather from a dataset takes other rows."""
+    """The axis along which a gather from a dataset takes different rows."""
     if node.kind is not Kind.GATHER or node.inputs[0].source is not Source.DATA:
         return None
     return next((d for d, axis in enumerate(node.inputs[1].view.axes) if axis.stride and node.shape[d] > 1), None)
 
 
 def block_of(view: View, axis: int, size: int, rows: int, inner: int) -> int | None:
-    """Which block of rows·inner elements a view starts in, if coordinates of each row of `axis` read that row only.
+    """The block of rows·inner elements that a view starts in, if coordinates of each row of `axis` read that row only.
 
     `axis` has `size` coordinates, a multiple of `rows`. None where another row may be read.
     """
@@ -112,7 +112,7 @@ def block_of(view: View, axis: int, size: int, rows: int, inner: int) -> int | N
 
 @dataclass
 class Dealing:
-    """How outputs are dealt out, the same for every process: `first` says along which axis for the nodes to begin with.
+    """How outputs are dealt out, the same for every process. `first` gives the axis of the nodes that it begins with.
 
     Element f of an output belongs to row `f // inner % rows`. `axes[n]` is where node n is cut: len(shape) for k.
     """
@@ -132,7 +132,7 @@ class Dealing:
             self._deal_out_what_only_rows_read()
 
     def part(self, rank: int, size: int) -> Share:
-        """What a process does whose rows are the next `rows / size`, rounded."""
+        """The share of process `rank`: rows from rows·rank/size on, rounded down."""
         return _Process(self, self.rows * rank // size, self.rows * (rank + 1) // size).share()
 
     def block(self, node: Node, item: Input, axis: int | None) -> int | None:
@@ -154,7 +154,7 @@ class Dealing:
         return [*axes, len(node.shape)] if traits(node.kind).reduces and node.extent % self.rows == 0 else axes
 
     def _axis(self, n: int, node: Node) -> int | None:
-        """The axis for which least must be gathered; None where everything must, or nothing is dealt out."""
+        """The axis for which the fewest elements must be gathered; None where all must, or nothing is dealt out."""
         dealt = [i for i in node.inputs if i.source is Source.NODE and self.inner[i.index] is not None]
         if not dealt:
             return self.first.get(n)
@@ -163,7 +163,7 @@ class Dealing:
         return None if best is None or cost[best] == sum(i.length for i in dealt) else best
 
     def _deal_out_what_only_rows_read(self) -> None:
-        """Of nodes that read nothing dealt out (masks of a dropout), those that no process needs whole."""
+        """Deals out nodes that read nothing dealt out (a dropout's mask) where no process needs them whole."""
         nodes, readers = self.graph.nodes, readers_of(self.graph.nodes)
         kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
         for n in range(len(nodes) - 1, -1, -1):
@@ -184,7 +184,7 @@ class Dealing:
 
 @dataclass(frozen=True)
 class _Made:
-    """A node of one process. The rest is the same in every process, so that all join the same in the same order."""
+    """A node of one process. The other fields are the same in all, so that all join the same in the same order."""
 
     node: Node
     reads: frozenset[int]
@@ -234,7 +234,7 @@ class _Process:
         return replace(item, index=self._numbers[item.index], length=item.length // block * own, view=view)
 
     def _whole(self, n: int) -> int:
-        """Number here of a whole output: where it is dealt out it is gathered, own rows among zeros."""
+        """This process's number of an output as a whole: what is dealt out is gathered, from own rows among zeros."""
         inner, number = self.dealing.inner[n], self._numbers[n]
         if inner is None:
             return number
@@ -263,7 +263,7 @@ def _cut(node: Node, axis: int, lo: int, hi: int) -> Node:
 
 
 def _in_buckets(graph: Graph, made: Sequence[_Made]) -> Share:
-    """In another order: what is joined waits for more of it until a node reads it, or until it holds much memory."""
+    """Reorders nodes: those to be joined wait for others, until a node reads one or they take much memory."""
     order = list(_ordered(made))
     at = {n: i for i, (n, _) in enumerate(order)}
 

@@ -1,8 +1,8 @@
 """Nodes that several processes make together, planned in three phases with all numbers of a phase in one buffer.
 
 Each process finds the greatest magnitudes, or order keys, of its part, and they are joined; then its integer totals,
-and they are joined; then every process rounds the same. What is joined, and in which order, is decided here for all
-executors with a plan; with which kernels, in each one's heir of `Bucket`.
+and they are joined; then every process rounds the same numbers. `Bucket` decides what is joined and in which order;
+each executor's subclass decides with which kernels.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Bucket(ABC):
     # --- what the kernels of an executor do -----------------------------------------------------------------------
 
     def _clear(self, buffer: Buffer, dtype: torch.dtype, greatest: bool) -> None:
-        """What must be done before kernels write to a buffer that is joined, whose size is not final yet."""
+        """Prepares a buffer, whose size is not final yet, before kernels write to it."""
         return
 
     @abstractmethod
@@ -84,10 +84,10 @@ class Bucket(ABC):
     def _dot(self, node: Node, product: Product, total: Tensor, dtype: torch.dtype, tops: list[Tensor]) -> Rounding:
         """Totals of that dtype, in the order of the product."""
 
-    # --- kinds: what is done before magnitudes are joined, before totals are, and then ----------------------------
+    # --- kinds: what is done before magnitudes are joined, before totals are joined, and afterwards ----------------
 
     def map(self, node: Node, joined: Joined) -> Phases:
-        """Words of which all but one process's are zero."""
+        """Words are added: all but one process's are zero."""
         yield
         words = self._place(node.length, torch.int32)
         self._planner.alone(node, words)
@@ -128,14 +128,14 @@ class Bucket(ABC):
         rounding((yield))
 
     def _place(self, length: int, dtype: torch.dtype, greatest: bool = False) -> Within:
-        """Room for so many numbers that will be joined."""
+        """Room for `length` numbers that will be joined."""
         if (dtype, greatest) not in self._buffers:
             self._buffers[dtype, greatest] = self._planner.buffer(0)
             self._clear(self._buffers[dtype, greatest], dtype, greatest)
         return self._planner.within(self._buffers[dtype, greatest], dtype.itemsize * length)
 
     def _top(self, node: Node, item: Input, view: Input, shape: tuple[int, ...]) -> Within:
-        """Magnitudes of an operand; the same for all nodes that read the same."""
+        """Magnitudes of an operand, shared by all nodes that read it in the same way."""
         tops, key = self._planner.tops, (view, shape, node.extent)
         if key not in tops:
             tops[key] = self._place(prod(shape), torch.int32, greatest=True)

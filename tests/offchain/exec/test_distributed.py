@@ -153,7 +153,7 @@ def test_the_reference_and_more_processes_than_rows_are_refused(files: list[Path
     task = load_task(files[0])
     with pytest.raises(BadInput, match="executor reference runs in one process: take fused or torch"):
         make_executor("reference", task.graph, task.constants, task.datasets, Setting(processes=Processes(0, 2)))
-    line = f"{ROWS + 1} processes share the rows of a dataset that a step reads, and it reads {ROWS}"
+    line = f"{ROWS + 1} processes need as many rows of a dataset in each step, and a step reads {ROWS}"
     for executor in ("fused", "torch"):
         with pytest.raises(BadInput, match=line):
             make_executor(
@@ -167,7 +167,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WORLD_SIZE", str(count + 2))
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, str(count))
-    line = f"process {count} of {count + 2}: device 'cuda:{count}', and torch sees {count} GPUs here"
+    line = f"process {count} of {count + 2}: no device 'cuda:{count}' here, torch finds {count} GPUs"
     with pytest.raises(BadInput, match=line), joined("cuda"):
         pass
 

@@ -89,7 +89,7 @@ def test_a_state_that_does_not_fit_names_its_slot(executor: str) -> None:
     code = f"from tests.offchain.exec.plan.test_memory import load_twice; load_twice({executor!r})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     last = ended.stderr.splitlines()[-1]
-    assert last.endswith("OutOfMemory: slot 'wide' needs 1.07 GB in each state: there is not so much memory")
+    assert last.endswith("OutOfMemory: slot 'wide' needs 1.07 GB in each state: not enough memory")
 
 
 def test_a_task_file_that_does_not_fit_names_its_tensor(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_task_file_that_does_not_fit_names_its_tensor(tmp_path: Path) -> None:
     save_task(Task(spreading(READ, kept=True), (), (), state, steps=1), path)
     code = f"from tests.offchain.exec.plan.test_memory import read_starved; read_starved({str(path)!r})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    wanted = f"error: {path}: state.wide needs 134 MB to be read: there is not so much memory"
+    wanted = f"error: {path}: state.wide needs 134 MB to be read: not enough memory"
     assert ended.stderr.splitlines()[-1] == wanted  # before it stands what the reader says of its panic
     assert ended.returncode == OutOfMemory.exit_code
 
@@ -107,7 +107,7 @@ def test_a_task_file_that_does_not_fit_names_its_tensor(tmp_path: Path) -> None:
 def test_what_no_node_is_to_blame_for_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offchain.commands.task.Task, "load", lambda path: np.empty(1 << 50))
+    monkeypatch.setattr(offchain.commands.task, "load_task", lambda path: np.empty(1 << 50))
     told = run(capsys, monkeypatch, "task", "inspect", "line.task")
     assert told[0] == OutOfMemory.exit_code
     assert told[2].startswith("error: there is not enough memory (Unable to allocate 8.00 PiB")
@@ -121,7 +121,7 @@ def test_sizes_are_shown_in_the_largest_unit() -> None:
 
 
 def test_torch_and_numpy_say_how_much_they_wanted() -> None:
-    told = r"^node 3 \(dot\) needs 1\.1[35]e\+03 TB for nothing: there is not so much memory$"
+    told = r"^node 3 \(dot\) needs 1\.1[35]e\+03 TB for nothing: not enough memory$"
     for ask in (lambda: torch.empty(1 << 50, dtype=torch.uint8), lambda: np.empty(1 << 50, np.uint8)):
         with pytest.raises(OutOfMemory, match=told), memory_for("node 3 (dot)", "for nothing"):
             ask()
