@@ -28,7 +28,7 @@ from offchain.ir.graph import Graph
 from offchain.ir.kinds import Kind, traits
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.store.taskfile import load_task
+from offchain.store.taskfile import load_task, save_task
 from offchain.training import Run
 from tests.offchain.lower.test_fuse import LENGTH, LETTERS, language_model, next_letter
 
@@ -76,7 +76,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     paths = []
     for each in jobs():
         paths.append(folder / f"{each.name}.task")
-        compile(each).save(paths[-1])
+        save_task(compile(each), paths[-1])
     return paths
 
 
