@@ -12,7 +12,7 @@ from eth_account import Account
 
 from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
-from offchain.chain.client import SOLVER, Chain, GraphHeader, Receipt
+from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.deployment import COIN, Funds
 from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.chain.ganache import Ganache
@@ -27,7 +27,7 @@ from offchain.errors import ChainError
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.kinds import Kind
-from offchain.market.view import DisputeView, Status
+from offchain.market.view import SOLVER, DisputeView, Status
 from offchain.task import Task
 from offchain.worker.posting import Offer, post, terms_of
 

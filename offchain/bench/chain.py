@@ -16,7 +16,8 @@ from offchain.adjudicate import court
 from offchain.adjudicate.trial import LONG, PRICE, WEALTH, hand, wait
 from offchain.bench.alone import computing
 from offchain.bench.timing import Row, Settings, Watch, unwatched
-from offchain.chain.client import SOLVER, Chain, GraphHeader
+from offchain.chain.client import Chain, GraphHeader
+from offchain.market.view import SOLVER
 from offchain.worker.posting import Offer, terms_of
 
 TASKS: Final = 5

@@ -22,8 +22,6 @@ from offchain.ir.graph import Graph
 from offchain.market.actions import Move
 from offchain.market.view import Status, TaskView, Terms
 
-SOLVER: Final = 1  # IWorkerRegistry's mask
-VERIFIER: Final = 2
 MAX_TEXT: Final = 512  # bytes of a URI on chain
 
 FRESH: Final = 30.0  # seconds

@@ -20,10 +20,12 @@ from types import TracebackType
 from typing import IO, Self
 
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 
 from offchain.errors import OffchainError
 
 CHAIN_ID = 1337
+ACCOUNTS = 20
 HARDFORK = "shanghai"  # the newest that Ganache 7.9.2 knows
 BLOCK_GAS = 30_000_000
 MNEMONIC = "test test test test test test test test test test test junk"  # public, worthless
@@ -86,7 +88,7 @@ class Ganache:
     """
 
     port: int = 0
-    accounts_count: int = 20
+    accounts_count: int = ACCOUNTS
     balance: int = 1_000_000
     block_time: float = 0
     strict: bool = False
@@ -182,6 +184,12 @@ class Ganache:
                 return bool(json.load(response)["result"] == hex(CHAIN_ID))
         except (OSError, ValueError, KeyError):
             return False
+
+
+def local_account(number: int) -> LocalAccount:
+    """Account `number` of every local chain: from MNEMONIC, worthless, known to everybody."""
+    account: LocalAccount = Account.from_key(_key(number))
+    return account
 
 
 @cache

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
 from rich.table import Table
 
 from offchain.chain.client import Chain
 from offchain.chain.deployment import Deployment
-from offchain.chain.ganache import Ganache
+from offchain.chain.ganache import ACCOUNTS, local_account
 from offchain.chain.keys import load_account
 from offchain.errors import BadInput
 
@@ -67,11 +66,9 @@ class Connection:
     def account(self) -> LocalAccount:
         """Raises BadKey where no usable key is named."""
         if self.dev_account is not None:
-            keys = Ganache(accounts_count=20).accounts
-            if not 0 <= self.dev_account < len(keys):
-                raise BadInput(f"--dev-account must be 0 to {len(keys) - 1}")
-            signer: LocalAccount = Account.from_key(keys[self.dev_account])
-            return signer
+            if not 0 <= self.dev_account < ACCOUNTS:
+                raise BadInput(f"--dev-account must be 0 to {ACCOUNTS - 1}")
+            return local_account(self.dev_account)
         return load_account(self.key_file)
 
     def chain(self, signing: bool = True) -> Chain:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
 
 import click
-import structlog
 import torch
 
-from offchain.chain.client import SOLVER, VERIFIER
 from offchain.commands.common import Connection, connection_options
-from offchain.errors import BadInput, ChainUnavailable
+from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
-from offchain.worker.display import LEVELS, Display, configure_logging
+from offchain.roles.table import ROLES
+from offchain.worker.display import LEVELS, configure_logging
+from offchain.worker.materials import executor_factory
+from offchain.worker.operate import operate
 from offchain.worker.options import WorkerOptions
-from offchain.worker.runner import Worker, executor_factory
-
-T = TypeVar("T")
-
-MASKS = {"solver": SOLVER, "verifier": VERIFIER}
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -44,7 +37,7 @@ class Address(click.ParamType[tuple[str, int]]):
 
 @click.command()
 @connection_options
-@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(["solver", "verifier", "requester"]))
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(list(ROLES)))
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
               help="Folder of its database and checkpoints.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
@@ -68,6 +61,8 @@ def worker(
     json_lines: bool,
     log_level: str,
     threads: int | None,
+    device: str,
+    executor: str,
     **chosen: object,
 ) -> None:
     """Bid, train, audit and dispute, until stopped (Ctrl-C, or SIGTERM).
@@ -81,17 +76,9 @@ def worker(
     configure_logging(json_lines, log_level)
     if threads:
         torch.set_num_threads(threads)
-    make: type[Worker] = click.get_current_context().obj or Worker  # the demo's cheat is another kind of worker
-    options = worker_options(**chosen)  # type: ignore[arg-type]
-    chain = patiently(connection.chain)
-    with (
-        Display() as display,
-        make(
-            chain, roles, options, executor_factory(str(chosen["executor"]), str(chosen["device"])), display.on_event
-        ) as w,
-    ):
-        patiently(lambda: register(w))
-        w.run()
+    if device.startswith("cuda"):
+        require_cuda(device)
+    operate(connection.chain, roles, worker_options(**chosen), executor_factory(executor, device))  # type: ignore[arg-type]
 
 
 def worker_options(
@@ -105,14 +92,10 @@ def worker_options(
     min_window: int,
     min_interval_time: int,
     poll: float,
-    device: str,
-    executor: str,
 ) -> WorkerOptions:
     """Options from the command line. Raises BadInput."""
     if not 0 < reserve <= ask <= 1:
         raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
-    if device.startswith("cuda"):
-        require_cuda(device)
     policy = Policy(
         ask=Fraction(ask).limit_denominator(10_000),
         reserve=Fraction(reserve).limit_denominator(10_000),
@@ -129,20 +112,3 @@ def require_cuda(device: str) -> None:
     number = device.partition(":")[2] or "0"
     if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")
-
-
-def patiently(ask: Callable[[], T], wait: float = 2.0) -> T:
-    """Ask again while the chain does not answer, as a worker does later, too."""
-    while True:
-        try:
-            return ask()
-        except ChainUnavailable as error:
-            structlog.get_logger().warning("chain unavailable", error=str(error), retry_in=wait)
-            time.sleep(wait)
-
-
-def register(worker: Worker) -> None:
-    """Enter the register with this worker's roles and address, if it stands there with others."""
-    mask = sum(MASKS[role] for role in set(worker.roles) if role in MASKS)
-    if mask and worker.chain.roles_of() != mask:
-        worker.chain.register(mask, worker.materials.blobs.base or "")

@@ -1,38 +1,62 @@
-"""A solver that lies about one float: the worker's own command, with one false part.
+"""A solver that lies about one float: a worker like any other, with one false part, as a process of the demo's.
 
-python -m offchain.demo.cheat STEP NODE ELEMENT XOR [options of `offchain worker`]
+python -m offchain.demo.cheat STEP NODE ELEMENT XOR RPC DEPLOYMENT ACCOUNT HOME
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
 
-from offchain.commands.worker import worker
+import torch
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import Deployment
+from offchain.chain.ganache import local_account
+from offchain.demo.stage import POLICY, POLL, THREADS
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
-from offchain.worker.materials import ExecutorFactory
+from offchain.worker.display import configure_logging
+from offchain.worker.materials import ExecutorFactory, executor_factory
+from offchain.worker.operate import operate
+from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
 
+CHEAP = replace(POLICY, ask=Fraction(1, 2), reserve=Fraction(3, 10))  # the honest ones ask for 0.87 or more
 
-def cheating(falsehood: Falsehood) -> type[Worker]:
-    """Workers whose executor and replay hold that falsehood."""
 
-    class Cheat(Worker):
-        def __init__(self, chain: Any, roles: Any, options: Any, honest: ExecutorFactory, on_event: Any = None) -> None:
-            def executors(ledger: Ledger, limits: Limits) -> Executor[Any]:
-                return FalsifiedExecutor(honest(ledger, limits), ledger, falsehood)
+def lying(honest: ExecutorFactory, falsehood: Falsehood) -> ExecutorFactory:
+    """Executors with the bits of `honest` ones, but for the falsehood and what follows from it."""
 
-            super().__init__(chain, roles, options, executors, on_event, FalsifiedReplay)
+    def make(ledger: Ledger, limits: Limits) -> Executor[object]:
+        return FalsifiedExecutor(honest(ledger, limits), ledger, falsehood)
 
-    return Cheat
+    return make
 
 
 def main() -> None:
-    """Run the worker's command as a cheat."""
-    step, node, element, xor = (int(value, 0) for value in sys.argv[1:5])
-    worker.main(args=sys.argv[5:], prog_name="cheat", obj=cheating(Falsehood(step, node, element, xor)))
+    """Work as a solver until stopped, and lie once."""
+    step, node, element, xor = (int(value) for value in sys.argv[1:5])
+    url, deployment, account, home = sys.argv[5:]
+
+    def connect() -> Chain:
+        chain = Chain(url, Deployment.read(Path(deployment)), local_account(int(account)))
+        chain.check()
+        return chain
+
+    configure_logging(json_lines=True)
+    torch.set_num_threads(THREADS)
+    operate(
+        connect,
+        ["solver"],
+        WorkerOptions(Path(home), CHEAP, poll=POLL),
+        lying(executor_factory("fused"), Falsehood(step, node, element, xor)),
+        make=partial(Worker, replays=FalsifiedReplay),
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 from offchain.demo import digits
 from offchain.demo.audience import VERDICTS, Audience
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
+from offchain.dispute.falsified import Falsehood
 from offchain.ir.kinds import Kind
 from offchain.job import load
 from offchain.lower import compile as lower
@@ -22,6 +24,7 @@ from offchain.market.view import Status, TaskView
 from offchain.progress import bars
 from offchain.store.taskfile import save_task
 from offchain.task import Task
+from offchain.worker.events import Audited, BidSent
 from offchain.worker.posting import FINISHED
 
 PRICE: Final = 100  # tokens
@@ -29,10 +32,9 @@ OFFER: Final = [
     *("--max-price", str(PRICE), "--bond", "50"),
     *("--bidding-time", "120", "--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
 ]
-LIE: Final = {"step": 130, "element": 7, "xor": 0x00400000}  # the top bit of a mantissa, in the third interval
+LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
 QUIET: Final = 1.5  # seconds without news until the clock may be put forward
 HONEST: Final = ["--ask", "0.9", "--reserve", "0.87"]
-GREEDY: Final = ["--ask", "0.5", "--reserve", "0.3"]
 
 
 def play(folder: Path, console: Console) -> dict[str, Any]:
@@ -98,12 +100,10 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[st
     """Run 2: the cheapest solver falsifies one float."""
     node = next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT)
     console.rule("[bold red]Run 2: one solver falsifies one float")
-    console.print(
-        f"it flips one bit of element {LIE['element']} of node {node} (dot) in step {LIE['step']}, once", end=""
-    )
+    console.print(f"it flips one bit of element {LIE.element} of node {node} (dot) in step {LIE.step}, once", end="")
     console.print(f" in {task.steps} steps of {len(task.graph.nodes)} nodes")
     stage.stop("solver-a")
-    stage.start_worker("cheat", "solver", GREEDY, [LIE["step"], node, LIE["element"], LIE["xor"]])
+    stage.start_cheat("cheat", replace(LIE, node=node))
     stage.wait_until_registered(["cheat"])
     before, audience = stage.balances(), Audience(stage, console)
     started = time.monotonic()
@@ -142,9 +142,9 @@ def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
     """Whether only the chain's clock keeps the task from going on: all have bid, or all is audited and undisputed."""
     if view.status is Status.BIDDING:
         eager = ["cheat"] if "cheat" in stage.processes else ["solver-a", "solver-b"]
-        return all(stage.said(name, "bid", view.id) for name in eager)
+        return all(stage.said(name, BidSent, view.id) for name in eager)
     done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
-    audits = stage.said("verifier-a", "audited", view.id)
+    audits = stage.said("verifier-a", Audited, view.id)
     return done and audits == len(view.checkpoints) and not any(point.holds for point in view.checkpoints)
 
 

@@ -20,7 +20,10 @@ from offchain.chain.client import Chain
 from offchain.chain.deployment import COIN, PRESETS, Deployment, Funds
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import connect
+from offchain.dispute.falsified import Falsehood
 from offchain.errors import OffchainError
+from offchain.roles.policy import Policy
+from offchain.worker.events import WorkerEvent
 
 PEOPLE: Final = {  # name -> account of the local chain
     "requester": 1,
@@ -32,18 +35,9 @@ PEOPLE: Final = {  # name -> account of the local chain
 }
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
-LIMITS: Final = [
-    "--min-clock",
-    "20",
-    "--min-window",
-    "5",
-    "--min-interval-time",
-    "20",
-    "--poll",
-    "0.5",
-    "--threads",
-    "1",
-]
+POLICY: Final = Policy(min_clock=20, min_window=5, min_interval_time=20)  # of every worker, but for its prices
+POLL: Final = 0.5  # seconds
+THREADS: Final = 1  # of each worker
 
 
 class DemoFailed(OffchainError):
@@ -98,11 +92,19 @@ class Stage:
     def balances(self) -> dict[str, int]:
         return {name: self.balance(name) for name in PEOPLE}
 
-    def start_worker(self, name: str, role: str, options: Sequence[str], falsehood: Sequence[int] = ()) -> None:
-        """A worker as its operator would start it; a cheat where there is a falsehood."""
-        program = ["offchain.demo.cheat", *map(str, falsehood)] if falsehood else ["offchain", "worker"]
+    def start_worker(self, name: str, role: str, options: Sequence[str]) -> None:
+        """A worker as its operator would start it."""
         home = ["--home", str(self.file(name)), "--json-lines", "--role", role]
-        self._start(name, [*program, *self._connection(name), *home, *LIMITS, *options])
+        least = ("--min-clock", POLICY.min_clock), ("--min-window", POLICY.min_window)
+        limits = [str(item) for pair in (*least, ("--min-interval-time", POLICY.min_interval_time)) for item in pair]
+        pace = ["--poll", str(POLL), "--threads", str(THREADS)]
+        self._start(name, ["offchain", "worker", *self._connection(name), *home, *limits, *pace, *options])
+
+    def start_cheat(self, name: str, falsehood: Falsehood) -> None:
+        """A solver that lies once, and is cheaper than the others."""
+        lie = [str(value) for value in (falsehood.step, falsehood.node, falsehood.element, falsehood.xor)]
+        where = [self.ganache.url, str(self.file("deployment.json")), str(PEOPLE[name]), str(self.file(name))]
+        self._start(name, ["offchain.demo.cheat", *lie, *where])
 
     def start_requester(self, task_file: Path, result: Path, offer: Sequence[str]) -> int:
         """Post a task from a process of the requester's; returns the task's id."""
@@ -141,12 +143,12 @@ class Stage:
                     raise DemoFailed(f"{name} did not come up; see {self.file(name + '.log')}")
                 time.sleep(0.2)
 
-    def said(self, name: str, event: str, task_id: int) -> int:
-        """How often a process has logged an event about a task."""
+    def said(self, name: str, event: type[WorkerEvent], task_id: int) -> int:
+        """How often a process has logged such an event about a task."""
         count = 0
         for line in self.file(f"{name}.log").read_text().splitlines():
             entry = json.loads(line) if line.startswith("{") else {}
-            count += entry.get("event") == event and entry.get("task") == task_id
+            count += entry.get("event") == event.name and entry.get("task") == task_id
         return count
 
     def stop(self, name: str) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from offchain.commit.merkle import Position
 
 Address = str  # checksummed
+
+
+SOLVER: Final = 1  # IWorkerRegistry's mask of roles
+VERIFIER: Final = 2
 
 
 class Status(IntEnum):
@@ -166,3 +171,6 @@ class ChainView:
 
     def task(self, task_id: int) -> TaskView:
         return next(task for task in self.tasks if task.id == task_id)
+
+    def dispute(self, dispute_id: int) -> DisputeView:
+        return next(dispute for dispute in self.disputes if dispute.id == dispute_id)

@@ -1,4 +1,4 @@
-"""What a worker shows: log lines for people or machines, and bars of progress on a terminal."""
+"""What a worker shows of its events: log lines for people or machines, and bars of progress on a terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from offchain.progress import bars
+from offchain.worker.events import Progress, WorkerEvent
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -48,22 +49,35 @@ class _Lines:
     log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
 
 
+def write_line(log: Any, event: WorkerEvent, traceback: bool = False) -> None:
+    """An event's line in a structlog logger, with the exception at hand if `traceback`."""
+    if event.level is not None:
+        facts = {name: _text(value) for name, value in event.facts().items()}
+        getattr(log, event.level)(event.name, **facts, **({"exc_info": True} if traceback else {}))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    return ", ".join(value) if isinstance(value, tuple) else value
+
+
 class Display:
-    """A bar for every course of computing, on a terminal; elsewhere nothing. `on_event` is a worker's."""
+    """A bar for every task that is trained or audited, on a terminal; elsewhere nothing."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = bars(console)
         self._bars: dict[tuple[str, int], TaskID] = {}
 
-    def on_event(self, name: str, **fields: Any) -> None:
-        """Shows "progress" (task, purpose, steps, of); the rest is the log's."""
-        if name != "progress":
+    def on_event(self, event: WorkerEvent) -> None:
+        """For `Worker(on_event=…)`: shows Progress. Everything else has its line in the log."""
+        if not isinstance(event, Progress):
             return
-        key = (fields["purpose"], fields["task"])
+        key = (event.purpose, event.task)
         if key not in self._bars:
-            self._bars[key] = self._progress.add_task(f"{key[0]} task {key[1]}", total=fields["of"])
-        self._progress.update(self._bars[key], completed=fields["steps"])
-        if fields["steps"] == fields["of"]:
+            self._bars[key] = self._progress.add_task(f"{event.purpose} task {event.task}", total=event.of)
+        self._progress.update(self._bars[key], completed=event.steps)
+        if event.steps == event.of:
             self._progress.remove_task(self._bars.pop(key))
 
     def __enter__(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.reader import Reader
@@ -14,12 +14,20 @@ from offchain.dispute.replay import Replay
 from offchain.market.actions import Move
 from offchain.market.view import ChainView, DisputeView, TaskView
 from offchain.worker.database import Database
+from offchain.worker.events import (
+    Challenged,
+    Conceded,
+    DisputeEnded,
+    DisputeOver,
+    DisputeSeen,
+    Moved,
+    NothingToName,
+    Tell,
+)
 from offchain.worker.materials import Materials
 from offchain.worker.work import Work
 
 DOUBTS: Final = 3  # looks at the chain that must agree that there is nothing to name, before the bond is given up
-
-Tell = Callable[..., None]
 
 
 class Disputes:
@@ -39,12 +47,11 @@ class Disputes:
         running = {d.id: d for d in view.disputes if view.me in (d.solver, d.challenger)}
         for new in running.keys() - self._running:
             d = running[new]
-            side = "solver" if d.solver == view.me else "challenger"
-            self._tell("dispute", dispute=new, task=d.task_id, checkpoint=d.checkpoint, side=side)
+            self._tell(DisputeSeen(new, d.task_id, d.checkpoint, "solver" if d.solver == view.me else "challenger"))
         for over in self._running - running.keys():
             self._replays.pop(over, None)
             winner = self._reader.outcome(over)
-            self._tell("dispute over", dispute=over, won=winner == view.me, dismissed=winner == "")
+            self._tell(DisputeOver(over, won=winner == view.me, dismissed=winner == ""))
         self._running = set(running)
 
     def open(self, task: TaskView, checkpoint: int) -> None:
@@ -55,7 +62,7 @@ class Disputes:
         header = GraphHeader(*graph_counts(opened.task.graph), opened.ledger.tree.root)
         dispute = self._chain.open(task.id, checkpoint, header)
         self._db.add_disputed(task, checkpoint, dispute)
-        self._tell("challenged", task=task.id, checkpoint=checkpoint, dispute=dispute)
+        self._tell(Challenged(task.id, checkpoint, dispute))
 
     def defend(self, view: ChainView, dispute: DisputeView) -> None:
         """The solver's next move."""
@@ -75,24 +82,23 @@ class Disputes:
         else:
             self._move(dispute, move)
 
-    def end(self, verb: str, dispute_id: int, send: Callable[[int], Receipt]) -> None:
-        """Timeout, dismiss or enforce."""
-        receipt = send(dispute_id)
-        self._tell(verb, dispute=dispute_id, gas=receipt.gas_used)
+    def end(self, ended: type[DisputeEnded], dispute_id: int, send: Callable[[int], Receipt]) -> None:
+        """Send a transaction that ends a dispute, and tell that event of it."""
+        self._tell(ended(dispute_id, send(dispute_id).gas_used))
 
     def _move(self, dispute: DisputeView, move: Move) -> None:
         receipt = self._chain.move(dispute.id, move)
         self._doubts.pop(dispute.id, None)
-        shown: dict[str, Any] = {"lo": dispute.lo, "hi": dispute.hi, "gas": receipt.gas_used}
-        self._tell("move", dispute=dispute.id, phase=dispute.phase.name, function=move.function, **shown)
+        phase, span = dispute.phase.name, (dispute.lo, dispute.hi)
+        self._tell(Moved(dispute.id, phase, move.function, *span, receipt.gas_used))
 
     def _doubt(self, dispute: DisputeView) -> None:
         """A node that hides events could make a right challenge look wrong: read everything again first."""
         doubts = self._doubts[dispute.id] = self._doubts.get(dispute.id, 0) + 1
-        self._tell("nothing wrong", dispute=dispute.id, phase=dispute.phase.name, times=doubts)
+        self._tell(NothingToName(dispute.id, dispute.phase.name, doubts))
         self._reader.forget()
         if doubts >= DOUBTS:
-            self.end("concede", dispute.id, self._chain.concede)
+            self.end(Conceded, dispute.id, self._chain.concede)
 
     def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
         """From the state before the disputed interval, or the nearest before; None while files are under way."""

@@ -13,9 +13,10 @@ from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree
 from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import BadBlob, BadInput, OffchainError, OutOfMemory
-from offchain.exec.base import Executor, Limits
+from offchain.exec.base import UNLIMITED, Executor, Limits, Setting
+from offchain.exec.make import make_executor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph
+from offchain.ir.graph import Graph, Source
 from offchain.market.view import TaskView, Terms
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.checkpoint import read_state, save_state
@@ -214,6 +215,17 @@ class Materials:
         except OffchainError:
             self._failures[view.id, checkpoint] = self._failures.get((view.id, checkpoint), 0) + 1
             raise
+
+
+def executor_factory(name: str, device: str = "cpu") -> ExecutorFactory:
+    """Executors by name, see `offchain.exec.make`."""
+
+    def make(ledger: Ledger, limits: Limits = UNLIMITED) -> Executor[Any]:
+        arrays = ledger.arrays
+        setting = Setting(device, limits=limits)
+        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], setting)
+
+    return make
 
 
 def _timed(task: Task, ledger: Ledger, executor: Executor[Any]) -> Opened:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from offchain.commit.closing import Reached
 from offchain.errors import BadInput
 from offchain.market.notes import Notes
@@ -11,10 +9,9 @@ from offchain.market.view import ChainView, Status, TaskView
 from offchain.store.blobs import Unreachable
 from offchain.worker.course import Course
 from offchain.worker.database import Database
+from offchain.worker.events import Audited, Computing, Fit, NotJudged, Progress, Purpose, Tell, Trained, Unfit
 from offchain.worker.materials import Materials, state_name
 from offchain.worker.options import WorkerOptions
-
-Tell = Callable[..., None]
 
 
 class Work:
@@ -49,7 +46,7 @@ class Work:
 
     def _judge(self, task: TaskView, fit: bool, why: str) -> None:
         self._db.set_fit(task, fit)
-        self._tell("fit" if fit else "unfit", task=task.id, why=why)
+        self._tell((Fit if fit else Unfit)(task.id, why))
 
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Work towards a checkpoint; False where there is nothing to compute yet."""
@@ -57,10 +54,10 @@ class Work:
         if course is None:
             return False
         reached = course.work(seconds, lambda end: self._materials.store(course.graph, end.state, end.tree))
-        self._tell("progress", task=task.id, purpose="train", steps=course.done, of=task.terms.steps)
+        self._tell(Progress(task.id, "train", course.done, task.terms.steps))
         if reached is not None:
             self._db.add_trained(task, reached.checkpoint, reached.root, state_name(reached.root))
-            self._tell("trained", task=task.id, checkpoint=reached.checkpoint, root=reached.root)
+            self._tell(Trained(task.id, reached.checkpoint, reached.root))
         return True
 
     def audit(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
@@ -74,7 +71,7 @@ class Work:
                 self._materials.store(course.graph, end.state, end.tree)
 
         reached = course.work(seconds, keep)
-        self._tell("progress", task=task.id, purpose="audit", steps=course.done, of=task.terms.steps)
+        self._tell(Progress(task.id, "audit", course.done, task.terms.steps))
         if reached is not None:
             self._verdict(task, course, reached)
         return True
@@ -83,7 +80,7 @@ class Work:
         k, claimed = reached.checkpoint, task.checkpoints[reached.checkpoint].root
         right = reached.root == claimed
         self._db.add_audited(task, k, right)
-        self._tell("audited", task=task.id, checkpoint=k, right=right, claimed=claimed, computed=reached.root)
+        self._tell(Audited(task.id, k, right, claimed, reached.root))
         if right:
             return
         self._courses.pop(("audit", task.id), None)
@@ -91,9 +88,9 @@ class Work:
             # From here on the solver's states are known to nobody but the solver, who does not show them. What it
             # committed next cannot be judged, only the first wrong one can be challenged.
             self._db.add_audited(task, course.target, True)
-            self._tell("not judged", task=task.id, checkpoint=course.target, why="the state before it is withheld")
+            self._tell(NotJudged(task.id, course.target, "the state before it is withheld"))
 
-    def _course(self, purpose: str, task: TaskView, checkpoint: int) -> Course | None:
+    def _course(self, purpose: Purpose, task: TaskView, checkpoint: int) -> Course | None:
         """The course that leads to a checkpoint, begun if need be; None while files for it are under way."""
         course = self._courses.get((purpose, task.id))
         if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
@@ -107,7 +104,7 @@ class Work:
             return None
         course = Course(opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
         self._courses[purpose, task.id] = course
-        self._tell("computing", task=task.id, purpose=purpose, checkpoint=checkpoint, from_step=course.done)
+        self._tell(Computing(task.id, purpose, checkpoint, course.done))
         return course
 
     def own_roots(self, task: TaskView) -> dict[int, bytes]:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from offchain.progress import bars, unwatched, watching
 from offchain.worker.display import Display
+from offchain.worker.events import Progress, Trained
 
 
 def screen(terminal: bool) -> tuple[Console, StringIO]:
@@ -50,8 +51,8 @@ def test_nothing_is_said_where_nobody_looks(capsys: pytest.CaptureFixture[str]) 
 def test_a_worker_shows_a_bar_for_every_course(terminal: bool) -> None:
     console, told = screen(terminal)
     with Display(console) as display:
-        display.on_event("trained", task=5, checkpoint=1)
+        display.on_event(Trained(5, 1, bytes(32)))
         for task, steps in ((5, 1), (6, 4), (5, 2), (6, 8)):
-            display.on_event("progress", purpose="train", task=task, steps=steps, of=8)
+            display.on_event(Progress(task, "train", steps, 8))
     assert ("train task 5" in told.getvalue()) == terminal
     assert ("2/8" in told.getvalue()) == terminal

@@ -15,10 +15,10 @@ import torch
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from offchain.chain.client import SOLVER, Chain, GraphHeader
+from offchain.chain.client import Chain, GraphHeader
 from offchain.chain.deployment import COIN, Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
-from offchain.market.view import Status, Terms
+from offchain.market.view import SOLVER, Status, Terms
 from tests.protocol.everything import Work, everything, tiny
 from tests.protocol.players import Mind, Played, Player, Strategy, play
 

@@ -8,12 +8,12 @@ from typing import Any
 from eth_account import Account
 from web3 import Web3
 
-from offchain.chain.client import SOLVER, Chain, GraphHeader
+from offchain.chain.client import Chain, GraphHeader
 from offchain.chain.deployment import Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
 from offchain.chain.transactions import SendOptions
 from offchain.commit.roots import graph_root, state_root
-from offchain.market.view import Terms
+from offchain.market.view import SOLVER, Terms
 from tests.contracts.runs import every_kind, run
 
 PARAMETERS = Parameters(

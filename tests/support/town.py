@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from eth_account import Account
 from web3 import Web3
 
-from offchain.chain.client import SOLVER, Chain
+from offchain.chain.client import Chain
 from offchain.chain.deployment import COIN, Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
 from offchain.chain.transactions import SendOptions
@@ -24,14 +24,18 @@ from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Node, Slot, Source, TensorSpec
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
-from offchain.market.view import Status, Terms
+from offchain.market.view import SOLVER, Status, Terms
 from offchain.roles.policy import Policy
 from offchain.store.blobs import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
+from offchain.worker.events import WorkerEvent
+from offchain.worker.materials import executor_factory
 from offchain.worker.options import WorkerOptions
-from offchain.worker.runner import Worker, executor_factory
+from offchain.worker.runner import Worker
 from tests.contracts.runs import Job, every_kind, finish
+
+Told = TypeVar("Told", bound=WorkerEvent)
 
 PARAMETERS = Parameters(
     withdrawal_delay=1, detection_bps=5_000, bidding_time=60, interval_time=60, challenge_window=60, clock=60, bond=COIN
@@ -73,7 +77,7 @@ class Town:
     ganache: Ganache
     folder: Path
     deployment: Deployment
-    events: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, WorkerEvent]] = field(default_factory=list)
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,14 +131,15 @@ class Town:
         self.workers[name] = worker.__enter__()
         return worker
 
-    def note(self, who: str, event: str, **fields: Any) -> None:
-        self.events.append((who, event, fields))
+    def note(self, who: str, event: WorkerEvent) -> None:
+        self.events.append((who, event))
 
     def dismiss(self, name: str) -> None:
         self.workers.pop(name).__exit__(None, None, None)
 
-    def told(self, event: str, who: str | None = None) -> list[Mapping[str, Any]]:
-        return [fields for name, what, fields in self.events if what == event and who in (None, name)]
+    def told(self, kind: type[Told], who: str | None = None) -> list[Told]:
+        """The events of a type that a worker, or any of them, has told so far."""
+        return [event for name, event in self.events if isinstance(event, kind) and who in (None, name)]
 
     def until(self, condition: Callable[[], Any], seconds: float = 60, idle: int = 5) -> None:
         """Every worker looks in turn, and the chain's clock goes on, until the condition holds.

@@ -13,12 +13,13 @@ import pytest
 from eth_account import Account
 from web3 import Web3
 
-from offchain.chain.client import SOLVER, Chain
+from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
 from offchain.chain.reader import Reader
 from offchain.chain.reverts import reverted
 from offchain.chain.rpc import Wire
 from offchain.errors import BadInput, ChainError, ChainUnavailable
+from offchain.market.view import SOLVER
 from tests.support.place import QUICK, Place
 
 

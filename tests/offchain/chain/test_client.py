@@ -12,7 +12,7 @@ from eth_account import Account
 from web3 import Web3
 
 from offchain.chain import reader as reader_module
-from offchain.chain.client import SOLVER, VERIFIER, Chain
+from offchain.chain.client import Chain
 from offchain.chain.deployment import DeploymentError
 from offchain.chain.ganache import Ganache
 from offchain.chain.reader import Reader
@@ -20,7 +20,7 @@ from offchain.chain.reverts import Reverted
 from offchain.chain.transactions import MAX_GAS
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.market.actions import Move
-from offchain.market.view import Phase, Status
+from offchain.market.view import SOLVER, VERIFIER, Phase, Status
 from tests.contracts.runs import run
 from tests.support.place import HEADER, JOB, PRICE, QUICK, Place
 

@@ -28,6 +28,7 @@ from offchain.market.notes import TaskNotes
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms, TreeName
 from offchain.roles import requester, solver, verifier
 from offchain.roles.policy import Policy
+from offchain.roles.table import ROLES
 
 ME, OTHER, ASKER = "0xMe", "0xOther", "0xAsker"
 TERMS = Terms(
@@ -168,3 +169,12 @@ def test_pieces_cover_a_span(a: int, b: int, fan: int) -> None:
     assert len(parts) <= fan
     assert [start for start, _ in parts] == [a, *(stop for _, stop in parts[:-1])]
     assert parts[-1][1] == b
+
+
+def test_every_role_has_a_row_of_its_own() -> None:
+    assert all(role.name == name for name, role in ROLES.items())
+    masks = [role.mask for role in ROLES.values() if role.mask]
+    assert sum(masks) == max(masks) * 2 - 1  # one bit each, as the register demands
+    own = replace(BIDDING, requester=ME)
+    decided = {name: role.decide(view(own, now=101), {}, Policy(), b"secret") for name, role in ROLES.items()}
+    assert decided == {"solver": [], "verifier": [], "requester": [Award(7)]}

@@ -20,9 +20,8 @@ from offchain.market.view import Status, TaskView, Terms
 from offchain.store.blobs import BlobStore, FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit
+from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit, executor_factory
 from offchain.worker.options import WorkerOptions
-from offchain.worker.runner import executor_factory
 from tests.contracts.runs import every_kind
 from tests.support.strategies import over_state
 

@@ -18,6 +18,22 @@ from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.errors import BadInput
 from offchain.market.view import Status
 from offchain.worker.database import BadDatabase
+from offchain.worker.events import (
+    Audited,
+    BidSent,
+    Challenged,
+    CommitSent,
+    Computing,
+    DisputeOver,
+    DisputeSeen,
+    Failed,
+    Fit,
+    Moved,
+    Stopped,
+    TimedOut,
+    Trained,
+    Unfit,
+)
 from tests.contracts.runs import BATCH, DOT, NEW, SUM, Job, lengthy, many
 from tests.support.town import (
     POLICY,
@@ -51,14 +67,14 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     task = town.post(task_of_every_kind())
     solver, verifier = town.worker("solver", 1, "solver"), town.worker("verifier", 3, "verifier")
     before = solver.chain.free()
-    town.until(lambda: len(town.told("audited", "verifier")) == 2)
-    assert all(fields["right"] for fields in town.told("audited"))
-    assert town.told("fit", "solver") and town.told("fit", "verifier")
-    town.until(lambda: town.told("commit", "solver")[1:])
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
+    assert all(event.right for event in town.told(Audited))
+    assert town.told(Fit, "solver") and town.told(Fit, "verifier")
+    town.until(lambda: town.told(CommitSent, "solver")[1:])
     town.travel(1_001)
     town.until(lambda: town.status(task) is Status.COMPLETED)
     assert solver.chain.free() == before + PRICE
-    assert not town.told("dispute") and not town.told("failed")
+    assert not town.told(DisputeSeen) and not town.told(Failed)
     assert verifier.reader.read().task(task).paid == 2
     states = [path.name for path in solver.materials.blobs.folder.glob("*.state")]
     town.until(lambda: town.workers["solver"].cycle() or True)
@@ -86,11 +102,11 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
     stake = verifier.chain.terms(task).stake
     assert verifier.chain.free() == before + stake - stake // 2
-    town.until(lambda: town.told("dispute over", "verifier"))
-    assert town.told("dispute over", "verifier")[0]["won"]
-    assert not town.told("dispute over", "cheat")[0]["won"]
-    assert town.told("challenged", "verifier")[0]["checkpoint"] == falsehood.step // 3
-    moves = [fields["gas"] for fields in town.told("move")]
+    town.until(lambda: town.told(DisputeOver, "verifier"))
+    assert town.told(DisputeOver, "verifier")[0].won
+    assert not town.told(DisputeOver, "cheat")[0].won
+    assert town.told(Challenged, "verifier")[0].checkpoint == falsehood.step // 3
+    moves = [event.gas for event in town.told(Moved)]
     assert max(moves) < 3_000_000
 
 
@@ -108,7 +124,7 @@ def test_deep_descent_convicts_too(town: Town, job: Job, falsehood: Falsehood, r
     town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
     town.worker("verifier", 3, "verifier")
     town.until(lambda: town.status(task) is Status.SLASHED)
-    assert reveals <= {fields["function"] for fields in town.told("move", "cheat")}
+    assert reveals <= {event.function for event in town.told(Moved, "cheat")}
 
 
 def test_false_accusation_costs_the_bond(town: Town) -> None:
@@ -117,24 +133,24 @@ def test_false_accusation_costs_the_bond(town: Town) -> None:
     falsehood = Falsehood(2, DOT, 0, 1 << 12)
     liar = town.worker("liar", 3, "verifier", executors=lying(falsehood), replays=FalsifiedReplay)
     before = liar.chain.free()
-    town.until(lambda: town.told("dispute over", "solver"))
-    assert town.told("dispute over", "solver")[0]["won"]
+    town.until(lambda: town.told(DisputeOver, "solver"))
+    assert town.told(DisputeOver, "solver")[0].won
     assert liar.chain.free() == before - COIN
-    town.until(lambda: town.told("commit", "solver")[1:])
+    town.until(lambda: town.told(CommitSent, "solver")[1:])
     town.travel(1_001)
     town.until(lambda: town.status(task) is Status.COMPLETED)
-    assert len(town.told("challenged", "liar")) == 1  # never twice about the same checkpoint
+    assert len(town.told(Challenged, "liar")) == 1  # never twice about the same checkpoint
 
 
 def test_silent_cheat_times_out(town: Town) -> None:
     task = town.post(task_of_every_kind())
     town.worker("cheat", 1, "solver", executors=lying(Falsehood(2, DOT, 0, 1 << 12)), replays=FalsifiedReplay)
     town.worker("verifier", 3, "verifier")
-    town.until(lambda: town.told("challenged"))
+    town.until(lambda: town.told(Challenged))
     town.dismiss("cheat")
     town.travel(1_001)
     town.until(lambda: town.status(task) is Status.SLASHED)
-    assert town.told("timeout", "verifier")
+    assert town.told(TimedOut, "verifier")
 
 
 def test_altered_task_file_is_left_alone(town: Town) -> None:
@@ -144,9 +160,9 @@ def test_altered_task_file_is_left_alone(town: Town) -> None:
     altered[len(altered) // 2] ^= 1
     path.write_bytes(altered)
     town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("unfit"))
+    town.until(lambda: town.told(Unfit))
     town.until(lambda: town.workers["solver"].cycle() or True)
-    assert not town.told("bid")
+    assert not town.told(BidSent)
     assert list((town.folder / "solver" / "blobs").iterdir()) == []
     assert town.status(task) is Status.BIDDING
 
@@ -154,31 +170,31 @@ def test_altered_task_file_is_left_alone(town: Town) -> None:
 def test_other_terms_than_the_file_are_left_alone(town: Town) -> None:
     town.post(task_of_every_kind(), steps=60)
     town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("unfit"))
-    assert "terms: 60" in town.told("unfit")[0]["why"]
+    town.until(lambda: town.told(Unfit))
+    assert "terms: 60" in town.told(Unfit)[0].why
 
 
 def test_missing_task_file_is_tried_again_then_left_alone(town: Town) -> None:
     town.post(task_of_every_kind(), uri="http://127.0.0.1:9/task", bidding_time=1000)
     town.worker("solver", 1, "solver", max_failures=3)
-    town.until(lambda: town.told("unfit"))
-    assert "cannot be fetched" in town.told("unfit")[0]["why"]
+    town.until(lambda: town.told(Unfit))
+    assert "cannot be fetched" in town.told(Unfit)[0].why
 
 
 def test_task_too_slow_or_too_large_for_this_machine_is_left_alone(town: Town) -> None:
     town.post(task_of_every_kind(), bidding_time=1000)
     town.worker("slow", 1, "solver", headroom=1e9)
     town.worker("small", 2, "solver", max_memory=1000)
-    town.until(lambda: len(town.told("unfit")) == 2)
-    assert "needs" in town.told("unfit", "slow")[0]["why"]
-    assert "touches" in town.told("unfit", "small")[0]["why"]
+    town.until(lambda: len(town.told(Unfit)) == 2)
+    assert "needs" in town.told(Unfit, "slow")[0].why
+    assert "touches" in town.told(Unfit, "small")[0].why
 
 
 def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> None:
     """The solver serves nothing, then rubbish: the verifier replays from the initial state."""
     town.post(task_of_every_kind())
     solver = town.worker("solver", 1, "solver")
-    town.until(lambda: len(town.told("commit")) == 2)
+    town.until(lambda: len(town.told(CommitSent)) == 2)
     first = solver.reader.read().tasks[-1].checkpoints[0].root
     path = solver.materials.blobs.path(f"{first.hex()}.state")
     altered = bytearray(path.read_bytes())
@@ -187,36 +203,37 @@ def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> No
     town.worker("verifier", 3, "verifier", max_failures=2, policy=replace(POLICY, audit_share=0.0))
     verifier = town.workers["verifier"]
     view = verifier.reader.read().tasks[-1]
-    while not [f for f in town.told("audited") if f["checkpoint"] == 1]:
+    refused = list[BadInput]()
+    while not [event for event in town.told(Audited) if event.checkpoint == 1]:
         try:
             verifier._work.audit(view, 1, 0.1)
         except BadInput as error:
-            town.note("verifier", "refused", error=str(error))
-    assert town.told("refused")
-    assert [fields["right"] for fields in town.told("audited")] == [True, True]
+            refused.append(error)
+    assert refused
+    assert [event.right for event in town.told(Audited)] == [True, True]
 
 
 def test_restart_resumes_from_the_last_checkpoint(town: Town) -> None:
     town.post(task_of_every_kind())
     town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("trained"))
+    town.until(lambda: town.told(Trained))
     town.dismiss("solver")
     seen = len(town.events)
     town.worker("solver", 1, "solver")
-    town.until(lambda: len(town.told("commit")) == 2)
-    assert [fields["checkpoint"] for fields in town.told("trained")] == [0, 1]
-    computing = [fields for _, what, fields in town.events[seen:] if what == "computing"]
-    assert computing[0]["from_step"] == 3
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    assert [event.checkpoint for event in town.told(Trained)] == [0, 1]
+    computing = [event for _, event in town.events[seen:] if isinstance(event, Computing)]
+    assert computing[0].from_step == 3
 
 
 def test_lost_folder_is_computed_again(town: Town) -> None:
     town.post(task_of_every_kind())
     town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("commit"))
+    town.until(lambda: town.told(CommitSent))
     town.dismiss("solver")
     town.worker("replacement", 1, "solver")
-    town.until(lambda: [f for f in town.told("commit", "replacement") if f["checkpoint"] == 1])
-    assert [fields["checkpoint"] for fields in town.told("trained", "replacement")] == [0, 1]
+    town.until(lambda: [event for event in town.told(CommitSent, "replacement") if event.checkpoint == 1])
+    assert [event.checkpoint for event in town.told(Trained, "replacement")] == [0, 1]
 
 
 def test_database_of_another_account_is_refused(town: Town) -> None:
@@ -236,8 +253,8 @@ def test_failing_action_does_not_stop_the_others(town: Town) -> None:
     for _ in range(2):
         town.post(task_of_every_kind(), stake=3_000 * COIN)
     town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("commit"))
-    assert len(town.told("bid")) == 1
+    town.until(lambda: town.told(CommitSent))
+    assert len(town.told(BidSent)) == 1
 
 
 def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
@@ -246,15 +263,15 @@ def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
         town = Town.build(chain, tmp_path)
         town.post(task_of_every_kind())
         solver = town.worker("solver", 1, "solver", max_backoff=0.5)
-        town.until(lambda: town.told("commit"))
+        town.until(lambda: town.told(CommitSent))
         chain.stop()
         for _ in range(3):
             solver.cycle()
-        assert len(town.told("commit")) == 1
+        assert len(town.told(CommitSent)) == 1
         chain.start()
-        town.until(lambda: len(town.told("commit")) == 2)
-        assert [fields["checkpoint"] for fields in town.told("trained")] == [0, 1]
-        assert not town.told("failed")
+        town.until(lambda: len(town.told(CommitSent)) == 2)
+        assert [event.checkpoint for event in town.told(Trained)] == [0, 1]
+        assert not town.told(Failed)
         town.close()
 
 
@@ -262,7 +279,7 @@ def test_signal_ends_the_worker(town: Town) -> None:
     worker = town.worker("solver", 1, "solver")
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     worker.run()
-    assert town.told("stopped")
+    assert town.told(Stopped)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -270,7 +287,7 @@ def test_requester_takes_its_money_back_from_a_stalled_task(town: Town) -> None:
     task = town.post(task_of_every_kind())
     town.worker("solver", 1, "solver")
     requester = town.worker("requester", 0, "requester")
-    town.until(lambda: town.told("commit"))
+    town.until(lambda: town.told(CommitSent))
     town.dismiss("solver")
     before = requester.chain.free()
     town.travel(20_001)
@@ -282,7 +299,7 @@ def test_root_of_a_served_checkpoint_binds_the_log(town: Town) -> None:
     """What a verifier starts from is exactly what the solver committed, log included."""
     town.post(task_of_every_kind())
     solver = town.worker("solver", 1, "solver")
-    town.until(lambda: town.told("commit"))
+    town.until(lambda: town.told(CommitSent))
     view = solver.reader.read().tasks[-1]
     opened = solver.materials.open(view)
     assert opened

@@ -1,0 +1,60 @@
+"""Runs a worker from its start to its end, for whoever starts the process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import structlog
+
+from offchain.chain.client import Chain
+from offchain.errors import ChainUnavailable
+from offchain.roles.table import ROLES
+from offchain.worker.display import Display, write_line
+from offchain.worker.events import ChainSilent
+from offchain.worker.materials import ExecutorFactory
+from offchain.worker.options import WorkerOptions
+from offchain.worker.runner import Worker
+
+T = TypeVar("T")
+
+
+def operate(
+    connect: Callable[[], Chain],
+    roles: Collection[str],
+    options: WorkerOptions,
+    executors: ExecutorFactory,
+    make: Callable[..., Worker] = Worker,
+) -> None:
+    """Connect, register, and act until stopped; shows progress on a terminal.
+
+    Args:
+        connect: gives the chain of the account that acts; called again while it raises ChainUnavailable.
+        roles, options, executors: see `Worker`.
+        make: makes the worker. A cheat is one with a false part.
+
+    Raises:
+        OffchainError: whatever `connect`, `Worker` or the registration raises, other than ChainUnavailable.
+    """
+    chain = patiently(connect)
+    with Display() as display, make(chain, roles, options, executors, display.on_event) as worker:
+        patiently(lambda: register(worker))
+        worker.run()
+
+
+def patiently(ask: Callable[[], T], wait: float = 2.0) -> T:
+    """What `ask` returns; called again, every `wait` seconds, while it raises ChainUnavailable."""
+    while True:
+        try:
+            return ask()
+        except ChainUnavailable as error:
+            write_line(structlog.get_logger(), ChainSilent(str(error), wait))
+            time.sleep(wait)
+
+
+def register(worker: Worker) -> None:
+    """Enter the register with this worker's roles and address, unless it stands there with these roles."""
+    mask = sum(role.mask for name, role in ROLES.items() if name in worker.roles)
+    if mask and worker.chain.roles_of() != mask:
+        worker.chain.register(mask, worker.materials.blobs.base or "")

@@ -1,0 +1,59 @@
+"""Events have names of their own, and lines that say what they hold; every action has somebody who acts."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from offchain.market.actions import Action, Audit, Train
+from offchain.worker import events
+from offchain.worker.acts import Acts
+from offchain.worker.display import write_line
+from offchain.worker.events import ChainSilent, DisputeEnded, Progress, Started, Trained, WorkerEvent
+
+KINDS = [
+    kind
+    for kind in vars(events).values()
+    if isinstance(kind, type) and issubclass(kind, WorkerEvent) and kind not in (WorkerEvent, DisputeEnded)
+]
+
+
+class Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def __getattr__(self, level: str) -> Any:
+        return lambda name, **facts: self.lines.append((level, name, facts))
+
+
+def test_names_tell_events_apart() -> None:
+    assert len({kind.name for kind in KINDS}) == len(KINDS) > 20
+
+
+def test_a_line_shows_bytes_as_hex_and_roles_as_words() -> None:
+    log = Lines()
+    write_line(log, Trained(5, 1, b"\xab" * 32))
+    write_line(log, Started(("solver", "verifier"), ""))
+    write_line(log, ChainSilent("no answer", 0.5), traceback=True)
+    assert log.lines == [
+        ("info", "trained", {"task": 5, "checkpoint": 1, "root": "ab" * 32}),
+        ("info", "started", {"roles": "solver, verifier", "blobs": ""}),
+        ("warning", "chain unavailable", {"error": "no answer", "retry_in": 0.5, "exc_info": True}),
+    ]
+
+
+def test_progress_has_no_line() -> None:
+    log = Lines()
+    write_line(log, Progress(5, "train", 1, 8))
+    assert log.lines == []
+
+
+def test_every_action_is_acted_upon() -> None:
+    nobody: Any = None
+    acts = Acts(nobody, nobody, nobody, nobody, nobody)
+    assert set(acts.table) == set(get_args(Action)) - {Train, Audit}
+    with pytest.raises(KeyError):
+        acts.perform(nobody, "an action of no role")  # type: ignore[arg-type]
