@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import llvmlite.binding as llvm
 
-from offchain import __version__
 from offchain.native.cache import keep, kept
 from offchain.native.kernel import NativeKernel
 
@@ -184,7 +183,7 @@ class Compiler:
     def _key(self, kernel: NativeKernel) -> str:
         """Everything that its machine code depends on."""
         target = (self._version, self._cpu, self._features, self._machine.triple)
-        return "\n".join([__version__, *target, str(_PIPELINE), _PREAMBLE, kernel.text])
+        return "\n".join([*target, str(_PIPELINE), _PREAMBLE, kernel.text])
 
     def _compile(self, text: str) -> bytes:
         module = llvm.parse_assembly(_PREAMBLE + text)
