@@ -19,6 +19,8 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.chain.ganache import Ganache
+from tests.support.clock import Clock
+from tests.support.deployment import connected
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,14 +89,7 @@ def ganache() -> Iterator[Ganache]:
 @pytest.fixture(scope="session")
 def w3(ganache: Ganache) -> Web3:
     """Connected; transactions are sent by the first account unless they name another."""
-    web3 = Web3(
-        Web3.HTTPProvider(
-            ganache.url,
-            request_kwargs={"timeout": 120},
-            cache_allowed_requests=True,
-            cacheable_requests={"eth_chainId"},  # asked for twice with every call
-        )
-    )
+    web3 = connected(ganache)
     web3.eth.default_account = web3.eth.accounts[0]
     return web3
 
@@ -127,6 +122,5 @@ def deploy(w3: Web3, deployer: str, artifacts: dict[str, dict[str, Any]]) -> Dep
 @pytest.fixture
 def snapshot(w3: Web3) -> Iterator[None]:
     """Undoes whatever the test does to the chain, its clock included."""
-    taken = w3.provider.make_request("evm_snapshot", [])["result"]
-    yield
-    w3.provider.make_request("evm_revert", [taken])
+    with Clock(w3).undone():
+        yield

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from web3 import Web3
 
+from offchain.chain.ganache import Ganache
 from tests.support.world import World
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
@@ -19,14 +20,14 @@ TOLERANCE = 0.02
 
 
 @pytest.fixture(scope="session")
-def deployed(w3: Web3, artifacts: dict[str, Any]) -> World:
-    return World.build(w3)
+def deployed(ganache: Ganache, artifacts: dict[str, Any]) -> World:
+    return World.raw(ganache)
 
 
 @pytest.fixture(scope="session")
-def deployed_market(w3: Web3, artifacts: dict[str, Any]) -> World:
+def deployed_market(ganache: Ganache, w3: Web3, artifacts: dict[str, Any]) -> World:
     referee = w3.eth.accounts[9]
-    return World.build(w3, {"game": referee, "verifier": referee})
+    return World.raw(ganache, {"game": referee, "verifier": referee})
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def world(deployed: World, snapshot: None) -> World:
 @pytest.fixture
 def market_world(deployed_market: World, snapshot: None) -> Iterator[World]:
     """The same, but the game is a plain account, and only the test moves the clock."""
-    deployed_market.stop_clock()
-    yield deployed_market
-    deployed_market.start_clock()
+    with deployed_market.clock.stopped():
+        yield deployed_market
 
 
 @dataclass

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from web3 import Web3
 
+from offchain.market.view import Status
 from tests.conftest import Deploy
+from tests.support.deployment import PARAMETERS
 from tests.support.reverts import reverts
-from tests.support.world import PARAMETERS, ROOT, World
+from tests.support.tasks import ROOT, URI
+from tests.support.world import World
 
 INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
-BIDDING, TRAINING, SLASHED = 1, 2, 4
-URI = "memory://state"
 
 
 def commit(world: World, task: int, index: int, root: bytes = ROOT, uri: str = URI) -> Any:
@@ -27,8 +28,8 @@ def test_commit(market_world: World) -> None:
     (event,) = world.events(world.log.events.Committed(), receipt)
     assert event == {"taskId": task, "index": 0, "root": ROOT, "uri": URI}
     assert world.log.functions.count(task).call() == 1
-    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.now, 0, world.now + WINDOW)
-    assert world.log.functions.challengeableUntil(task, 0).call() == world.now + WINDOW
+    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.clock.now, 0, world.clock.now + WINDOW)
+    assert world.log.functions.challengeableUntil(task, 0).call() == world.clock.now + WINDOW
 
 
 def test_commit_up_to_the_deadline(market_world: World) -> None:
@@ -36,9 +37,9 @@ def test_commit_up_to_the_deadline(market_world: World) -> None:
     task = world.award()
     due = world.task(task)["awardedAt"] + INTERVAL
     assert world.market.functions.deadline(task, 0).call() == due
-    world.mine(due)
+    world.clock.mine(due)
     world.ask(commit(world, task, 0), world.solver)
-    world.mine(due + 1)
+    world.clock.mine(due + 1)
     with reverts(world.log, "DeadlineMissed", due, due + 1):
         world.ask(commit(world, task, 0), world.solver)
 
@@ -75,7 +76,7 @@ def test_commit_beyond_the_last_reverts(market_world: World) -> None:
 def test_commit_by_others_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
-    for caller in (world.rival, world.requester, world.game):
+    for caller in (world.rival, world.requester, world.referee):
         with reverts(world.log, "NotSolver", world.solver.lower(), caller.lower()):
             world.ask(commit(world, task, 0), caller)
 
@@ -84,7 +85,7 @@ def test_commit_before_the_award_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
     world.send(world.market.functions.bid(task, 1), world.solver)
-    with reverts(world.log, "NotTraining", task, BIDDING):
+    with reverts(world.log, "NotTraining", task, Status.BIDDING):
         world.ask(commit(world, task, 0), world.solver)
 
 
@@ -92,9 +93,9 @@ def test_commit_after_a_conviction_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    world.send(world.log.functions.hold(task, 0), world.game)
-    world.send(world.market.functions.slash(task, world.challenger), world.game)
-    with reverts(world.log, "NotTraining", task, SLASHED):
+    world.send(world.log.functions.hold(task, 0), world.referee)
+    world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    with reverts(world.log, "NotTraining", task, Status.SLASHED):
         world.ask(commit(world, task, 1), world.solver)
 
 
@@ -119,9 +120,9 @@ def test_final_once_the_window_is_closed(market_world: World) -> None:
     final = world.log.functions.isFinal(task, 0)
     assert not final.call()
     world.commit(task, 0)
-    world.travel(WINDOW)
+    world.clock.travel(WINDOW)
     assert not final.call()
-    world.travel(1)
+    world.clock.travel(1)
     assert final.call()
     assert not world.log.functions.isFinal(task, 1).call()
 
@@ -132,11 +133,11 @@ def test_final_once_every_dispute_is_over(market_world: World) -> None:
     world.commit(task, 0)
     final = world.log.functions.isFinal(task, 0)
     for _ in range(2):
-        world.send(world.log.functions.hold(task, 0), world.game)
-    world.travel(WINDOW + 1)
+        world.send(world.log.functions.hold(task, 0), world.referee)
+    world.clock.travel(WINDOW + 1)
     for _ in range(2):
         assert not final.call()
-        world.send(world.log.functions.unhold(task, 0), world.game)
+        world.send(world.log.functions.unhold(task, 0), world.referee)
     assert final.call()
 
 
@@ -144,12 +145,12 @@ def test_hold_up_to_the_end_of_the_window(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    until = world.now + WINDOW
-    world.mine(until)
-    world.ask(world.log.functions.hold(task, 0), world.game)
-    world.mine(until + 1)
+    until = world.clock.now + WINDOW
+    world.clock.mine(until)
+    world.ask(world.log.functions.hold(task, 0), world.referee)
+    world.clock.mine(until + 1)
     with reverts(world.log, "WindowClosed", until, until + 1):
-        world.ask(world.log.functions.hold(task, 0), world.game)
+        world.ask(world.log.functions.hold(task, 0), world.referee)
 
 
 @pytest.mark.parametrize("verb", ["hold", "unhold"])
@@ -157,7 +158,7 @@ def test_hold_and_unhold_only_by_the_game(market_world: World, verb: str) -> Non
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    for caller in (world.solver, world.requester, world.w3.eth.accounts[0]):
+    for caller in (world.solver, world.requester, world.owner):
         with reverts(world.log, "NotGame", caller.lower()):
             world.ask(world.log.functions[verb](task, 0), caller)
 
@@ -167,7 +168,7 @@ def test_hold_and_unhold_of_what_is_not_committed_reverts(market_world: World, v
     world = market_world
     task = world.award()
     with reverts(world.log, "UnknownCheckpoint", task, 0):
-        world.ask(world.log.functions[verb](task, 0), world.game)
+        world.ask(world.log.functions[verb](task, 0), world.referee)
     with reverts(world.log, "UnknownCheckpoint", task, 0):
         world.ask(world.log.functions.checkpoint(task, 0))
 
@@ -177,7 +178,7 @@ def test_unhold_without_a_hold_reverts(market_world: World) -> None:
     task = world.award()
     world.commit(task, 0)
     with reverts(world.log, "NotHeld", task, 0):
-        world.ask(world.log.functions.unhold(task, 0), world.game)
+        world.ask(world.log.functions.unhold(task, 0), world.referee)
 
 
 def test_connect_only_the_deployer_and_once(w3: Web3, deploy: Deploy, snapshot: None) -> None:

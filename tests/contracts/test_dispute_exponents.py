@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from web3 import Web3
 
 from offchain.exec.reference import exponent_keys
-from tests.contracts import runs
-from tests.contracts.arena import DEMAND, Aim, Move, Phase, World, begin, events, refused
-from tests.contracts.runs import every_kind
+from offchain.market.view import Phase
+from tests.support import works
 from tests.support.reverts import reverts
+from tests.support.walks import DEMAND, Aim, Move, begin, events, refused
+from tests.support.works import every_kind
+from tests.support.world import World
 
-JOB = every_kind()
-DOT_AIM = Aim(1, runs.DOT, 5, 1)
+WORK = every_kind()
+DOT_AIM = Aim(1, works.DOT, 5, 1)
 FIRST_AIM, SECOND_AIM = DOT_AIM._replace(operand=0), DOT_AIM._replace(k=DEMAND, operand=1)
-MAX_AIM = Aim(1, runs.MAX, 0, DEMAND)
-
-
-@pytest.fixture(scope="module")
-def world(w3: Web3, artifacts: object) -> World:
-    return World.build(w3)
-
-
-@pytest.fixture(autouse=True)
-def _undone(snapshot: None) -> None:
-    """Every test starts from the same chain."""
+MAX_AIM = Aim(1, works.MAX, 0, DEMAND)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +26,8 @@ def _undone(snapshot: None) -> None:
         (DOT_AIM, (-150, 0), 0),
         (DOT_AIM, (0, -(2**15)), 1),
         (DOT_AIM, (2**15 - 1, 0), 0),
-        (Aim(1, runs.SUM, 0, 70), (0, 1), 1),
-        (Aim(1, runs.SCATTER, 4, 3), (0, -149), 1),
+        (Aim(1, works.SUM, 0, 70), (0, 1), 1),
+        (Aim(1, works.SCATTER, 4, 3), (0, -149), 1),
     ],
 )
 def test_exponents_that_no_operand_has_are_refused(
@@ -61,7 +52,7 @@ def test_sums_must_round_to_the_claim_with_the_claimed_exponents(world: World) -
 
 
 def test_exponents_are_claimed_once(world: World) -> None:
-    walk = begin(world, Aim(1, runs.SUM, 0, 70))
+    walk = begin(world, Aim(1, works.SUM, 0, 70))
     move = walk.until(Phase.REVEAL_SUMS)
     said = events(world, walk.send(move))["SumsRevealed"]
     assert (tuple(said.exponents), said.sums) == (move.args[1], move.args[0])
@@ -76,8 +67,8 @@ def test_exponents_are_claimed_once(world: World) -> None:
     [
         (SECOND_AIM, 2, 2),
         (SECOND_AIM, 255, 2),
-        (Aim(1, runs.SUM, 0, DEMAND, operand=0), 1, 1),
-        (Aim(1, runs.SCATTER, 4, DEMAND, operand=0), 1, 1),  # the index, which is not scaled
+        (Aim(1, works.SUM, 0, DEMAND, operand=0), 1, 1),
+        (Aim(1, works.SCATTER, 4, DEMAND, operand=0), 1, 1),  # the index, which is not scaled
     ],
 )
 @pytest.mark.parametrize("k", [0, DEMAND])
@@ -122,7 +113,7 @@ def test_a_witness_reaches_the_contested_exponent(world: World) -> None:
     """Another element's exponent is below it, another operand's is none."""
     walk = begin(world, SECOND_AIM)
     move = walk.until(Phase.REVEAL_EXPONENT)
-    node, sources = JOB.graph.nodes[runs.DOT], walk.told.prover(1).sources(runs.DOT)
+    node, sources = WORK.graph.nodes[works.DOT], walk.told.prover(1).sources(works.DOT)
     keys = exponent_keys(node, sources, 5, 1)
     low = int(keys.argmin())
     assert keys[low] < keys.max()

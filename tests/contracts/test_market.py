@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import IntEnum
 from typing import Any
 
 import pytest
 from web3 import Web3
 
+from offchain.market.view import Status
 from tests.conftest import Deploy
+from tests.support.deployment import FREE, PARAMETERS
 from tests.support.reverts import reverts
-from tests.support.world import PARAMETERS, WEALTH, World
+from tests.support.world import World
 
-Status = IntEnum("Status", "NONE BIDDING TRAINING COMPLETED SLASHED STALLED CANCELLED", start=0)
-FREE = WEALTH // 2
 STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
 INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
 
@@ -27,32 +26,32 @@ def test_post(market_world: World) -> None:
     task = world.post()
     assert task == 0
     assert world.task(task)["status"] == Status.BIDDING
-    assert world.task(task)["biddingEnds"] == world.now + PARAMETERS.bidding_time
+    assert world.task(task)["biddingEnds"] == world.clock.now + PARAMETERS.bidding_time
     assert world.market.functions.terms(task).call() == world.terms()
     assert world.market.functions.intervals(task).call() == 3
     assert world.pots(task) == (900, 0)
-    assert world.free(world.requester) == FREE - 900
+    assert world.free("requester") == FREE - 900
 
 
 def test_post_without_money_reverts(market_world: World) -> None:
     world = market_world
     with reverts(world.vault, "InsufficientFree", world.requester.lower(), FREE + 1, FREE):
-        world.ask(world.market.functions.post(world.terms(maxPrice=FREE + 1)), world.requester)
+        world.ask(world.market.functions.post(world.terms(max_price=FREE + 1)), world.requester)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "error"),
     [
-        ("graphRoot", bytes(32), ("TermMissing", "graphRoot")),
-        ("stateRoot", bytes(32), ("TermMissing", "stateRoot")),
+        ("graph_root", bytes(32), ("TermMissing", "graphRoot")),
+        ("state_root", bytes(32), ("TermMissing", "stateRoot")),
         ("steps", 0, ("TermTooSmall", "steps", 1, 0)),
         ("steps", 2**31, ("TermTooLarge", "steps", 2**31 - 1, 2**31)),
         ("interval", 0, ("TermTooSmall", "interval", 1, 0)),
         ("interval", 26, ("TermTooLarge", "interval", 25, 26)),
         ("uri", "u" * 513, ("TermTooLarge", "uri", 512, 513)),
-        ("biddingTime", 49, ("TermTooSmall", "biddingTime", 50, 49)),
-        ("intervalTime", 9, ("TermTooSmall", "intervalTime", 10, 9)),
-        ("challengeWindow", 99, ("TermTooSmall", "challengeWindow", 100, 99)),
+        ("bidding_time", 49, ("TermTooSmall", "biddingTime", 50, 49)),
+        ("interval_time", 9, ("TermTooSmall", "intervalTime", 10, 9)),
+        ("challenge_window", 99, ("TermTooSmall", "challengeWindow", 100, 99)),
         ("clock", 19, ("TermTooSmall", "clock", 20, 19)),
         ("bond", PARAMETERS.bond - 1, ("TermTooSmall", "bond", PARAMETERS.bond, PARAMETERS.bond - 1)),
         ("stake", STAKE - 1, ("StakeTooSmall", STAKE, STAKE - 1)),
@@ -97,7 +96,7 @@ def test_bid(market_world: World) -> None:
     world.send(world.market.functions.bid(task, 900), world.solver)
     assert (world.task(task)["solver"], world.task(task)["price"]) == (world.solver, 900)
     assert world.pots(task) == (900, STAKE)
-    assert world.free(world.solver) == FREE - STAKE
+    assert world.free("solver") == FREE - STAKE
 
 
 def test_lower_bid_releases_the_stake_of_the_one_outbid(market_world: World) -> None:
@@ -107,7 +106,7 @@ def test_lower_bid_releases_the_stake_of_the_one_outbid(market_world: World) -> 
     world.send(world.market.functions.bid(task, 899), world.rival)
     assert world.task(task)["solver"] == world.rival
     assert world.pots(task) == (900, STAKE)
-    assert (world.free(world.solver), world.free(world.rival)) == (FREE, FREE - STAKE)
+    assert (world.free("solver"), world.free("rival")) == (FREE, FREE - STAKE)
 
 
 def test_own_bid_is_lowered_with_one_stake(market_world: World) -> None:
@@ -115,7 +114,7 @@ def test_own_bid_is_lowered_with_one_stake(market_world: World) -> None:
     task = world.post(stake=FREE)
     world.send(world.market.functions.bid(task, 900), world.solver)
     world.send(world.market.functions.bid(task, 1), world.solver)
-    assert (world.free(world.solver), world.pots(task)) == (0, (900, FREE))
+    assert (world.free("solver"), world.pots(task)) == (0, (900, FREE))
 
 
 def test_bid_that_is_not_lower_reverts(market_world: World) -> None:
@@ -132,9 +131,9 @@ def test_bid_after_the_end_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
     ends = world.task(task)["biddingEnds"]
-    world.mine(ends - 1)
+    world.clock.mine(ends - 1)
     world.ask(world.market.functions.bid(task, 1), world.solver)
-    world.mine(ends)
+    world.clock.mine(ends)
     with reverts(world.market, "BiddingOver", ends, ends):
         world.ask(world.market.functions.bid(task, 1), world.solver)
 
@@ -172,8 +171,8 @@ def test_award_refunds_the_surplus(market_world: World) -> None:
     world = market_world
     task = world.award(price=800)
     assert world.task(task)["status"] == Status.TRAINING
-    assert world.task(task)["awardedAt"] == world.now
-    assert world.free(world.requester) == FREE - 800
+    assert world.task(task)["awardedAt"] == world.clock.now
+    assert world.free("requester") == FREE - 800
     assert world.pots(task) == (800, STAKE)
 
 
@@ -182,14 +181,14 @@ def test_award_without_bids_cancels(market_world: World) -> None:
     task = world.post()
     world.send(world.market.functions.award(task), world.stranger, world.task(task)["biddingEnds"])
     assert world.task(task)["status"] == Status.CANCELLED
-    assert (world.free(world.requester), world.pots(task)) == (FREE, (0, 0))
+    assert (world.free("requester"), world.pots(task)) == (FREE, (0, 0))
 
 
 def test_award_while_bidding_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
     ends = world.task(task)["biddingEnds"]
-    world.mine(ends - 1)
+    world.clock.mine(ends - 1)
     with reverts(world.market, "BiddingOpen", ends, ends - 1):
         world.ask(world.market.functions.award(task))
 
@@ -209,17 +208,17 @@ def test_collect_pays_in_order_and_the_last_takes_the_remainder(market_world: Wo
     task = world.award(price=800)
     for index in range(3):
         world.commit(task, index)
-    world.travel(WINDOW)  # the first two windows are over, the last one not
-    receipt = world.send(world.market.functions.collect(task), world.stranger, at=world.now)
+    world.clock.travel(WINDOW)  # the first two windows are over, the last one not
+    receipt = world.send(world.market.functions.collect(task), world.stranger, at=world.clock.now)
     paid = world.events(world.market.events.Paid(), receipt)
     assert [(event["index"], event["amount"]) for event in paid] == [(0, 266), (1, 266)]
     assert world.task(task)["paid"] == 2
-    assert world.free(world.solver) == FREE - STAKE + 532
+    assert world.free("solver") == FREE - STAKE + 532
 
-    world.travel(2)
+    world.clock.travel(2)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["status"] == Status.COMPLETED
-    assert (world.free(world.solver), world.pots(task)) == (FREE + 800, (0, 0))
+    assert (world.free("solver"), world.pots(task)) == (FREE + 800, (0, 0))
 
 
 def test_collect_within_the_window_reverts(market_world: World) -> None:
@@ -228,10 +227,10 @@ def test_collect_within_the_window_reverts(market_world: World) -> None:
     with reverts(world.market, "NothingFinal", task, 0):
         world.ask(world.market.functions.collect(task))
     world.commit(task, 0)
-    world.travel(WINDOW)
+    world.clock.travel(WINDOW)
     with reverts(world.market, "NothingFinal", task, 0):
         world.ask(world.market.functions.collect(task))
-    world.travel(1)
+    world.clock.travel(1)
     world.ask(world.market.functions.collect(task))
 
 
@@ -241,13 +240,13 @@ def test_collect_stops_at_a_dispute(market_world: World) -> None:
     task = world.award()
     for index in range(3):
         world.commit(task, index)
-    world.send(world.log.functions.hold(task, 1), world.game)
-    world.travel(2 * WINDOW)
+    world.send(world.log.functions.hold(task, 1), world.referee)
+    world.clock.travel(2 * WINDOW)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["paid"] == 1
     with reverts(world.market, "NothingFinal", task, 1):
         world.ask(world.market.functions.collect(task))
-    world.send(world.log.functions.unhold(task, 1), world.game)
+    world.send(world.log.functions.unhold(task, 1), world.referee)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["status"] == Status.COMPLETED
 
@@ -257,12 +256,12 @@ def test_collect_pays_a_bounded_number(market_world: World) -> None:
     world = market_world
     task = world.award(price=900, steps=66, interval=1)
     for index in range(66):
-        world.commit(task, index, at=world.now)
-    world.travel(WINDOW + 1)
+        world.commit(task, index, at=world.clock.now)
+    world.clock.travel(WINDOW + 1)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["paid"] == 64
     world.send(world.market.functions.collect(task), world.stranger)
-    assert (world.task(task)["status"], world.free(world.solver)) == (Status.COMPLETED, FREE + 900)
+    assert (world.task(task)["status"], world.free("solver")) == (Status.COMPLETED, FREE + 900)
 
 
 # --- stall -----------------------------------------------------------------------------------------------------------
@@ -272,11 +271,11 @@ def test_stall_pays_what_is_final_and_burns_a_tenth(market_world: World) -> None
     world = market_world
     task = world.award(price=800)
     world.commit(task, 0)
-    world.travel(WINDOW + 1)
+    world.clock.travel(WINDOW + 1)
     world.send(world.market.functions.stall(task), world.stranger)
     assert world.task(task)["status"] == Status.STALLED
-    assert world.free(world.solver) == FREE + 266 - 432
-    assert world.free(world.requester) == FREE - 266
+    assert world.free("solver") == FREE + 266 - 432
+    assert world.free("requester") == FREE - 266
     assert (world.burned(), world.pots(task)) == (432, (0, 0))
 
 
@@ -284,10 +283,10 @@ def test_stall_before_the_deadline_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
     deadline = world.task(task)["awardedAt"] + INTERVAL
-    world.mine(deadline)
+    world.clock.mine(deadline)
     with reverts(world.market, "NotStalled", deadline, deadline):
         world.ask(world.market.functions.stall(task))
-    world.mine(deadline + 1)
+    world.clock.mine(deadline + 1)
     world.ask(world.market.functions.stall(task))
 
 
@@ -296,11 +295,11 @@ def test_stall_with_a_checkpoint_pending_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    world.send(world.log.functions.hold(task, 0), world.game)
-    world.travel(WINDOW)
+    world.send(world.log.functions.hold(task, 0), world.referee)
+    world.clock.travel(WINDOW)
     with reverts(world.market, "CheckpointPending", task, 0):
         world.ask(world.market.functions.stall(task))
-    world.travel(WINDOW)  # closed now, but the dispute goes on
+    world.clock.travel(WINDOW)  # closed now, but the dispute goes on
     with reverts(world.market, "CheckpointPending", task, 0):
         world.ask(world.market.functions.stall(task))
 
@@ -310,7 +309,7 @@ def test_stall_of_delivered_work_reverts(market_world: World) -> None:
     task = world.award()
     for index in range(3):
         world.commit(task, index)
-    world.travel(10 * WINDOW)
+    world.clock.travel(10 * WINDOW)
     with reverts(world.market, "NothingDue", task):
         world.ask(world.market.functions.stall(task))
 
@@ -323,15 +322,15 @@ def test_slash_pays_before_the_false_checkpoint_and_burns_half(market_world: Wor
     task = world.award(price=800)
     for index in range(3):
         world.commit(task, index)
-    world.send(world.log.functions.hold(task, 1), world.game)
-    world.travel(2 * WINDOW)
-    receipt = world.send(world.market.functions.slash(task, world.challenger), world.game)
+    world.send(world.log.functions.hold(task, 1), world.referee)
+    world.clock.travel(2 * WINDOW)
+    receipt = world.send(world.market.functions.slash(task, world.challenger), world.referee)
     (event,) = world.events(world.market.events.Slashed(), receipt)
     assert [event[name] for name in ("slashed", "rewarded", "burned", "refunded")] == [4320, 2160, 2160, 534]
     assert world.task(task)["status"] == Status.SLASHED
-    assert world.free(world.solver) == FREE - STAKE + 266
-    assert world.free(world.challenger) == FREE + 2160
-    assert world.free(world.requester) == FREE - 266
+    assert world.free("solver") == FREE - STAKE + 266
+    assert world.free("challenger") == FREE + 2160
+    assert world.free("requester") == FREE - 266
     assert (world.burned(), world.pots(task)) == (2160, (0, 0))
 
 
@@ -339,19 +338,19 @@ def test_burn_is_rounded_up(market_world: World) -> None:
     world = market_world
     task = world.award(stake=STAKE + 1)
     world.commit(task, 0)
-    world.send(world.log.functions.hold(task, 0), world.game)
-    world.send(world.market.functions.slash(task, world.challenger), world.game)
-    assert (world.burned(), world.free(world.challenger)) == (2161, FREE + 2160)
+    world.send(world.log.functions.hold(task, 0), world.referee)
+    world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    assert (world.burned(), world.free("challenger")) == (2161, FREE + 2160)
 
 
 def test_second_conviction_changes_nothing(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    world.send(world.log.functions.hold(task, 0), world.game)
-    world.send(world.market.functions.slash(task, world.challenger), world.game)
-    world.send(world.market.functions.slash(task, world.stranger), world.game)
-    assert world.free(world.stranger) == FREE
+    world.send(world.log.functions.hold(task, 0), world.referee)
+    world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    world.send(world.market.functions.slash(task, world.stranger), world.referee)
+    assert world.free("stranger") == FREE
 
 
 def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World) -> None:
@@ -359,20 +358,20 @@ def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World
     world = market_world
     task = world.award(steps=100, interval=1, price=900)
     for index in range(99):
-        world.commit(task, index, at=world.now)
-    world.travel(WINDOW + 1)
+        world.commit(task, index, at=world.clock.now)
+    world.clock.travel(WINDOW + 1)
     world.commit(task, 99)
-    world.send(world.log.functions.hold(task, 99), world.game)
-    receipt = world.send(world.market.functions.slash(task, world.challenger), world.game)
+    world.send(world.log.functions.hold(task, 99), world.referee)
+    receipt = world.send(world.market.functions.slash(task, world.challenger), world.referee)
     assert receipt["gasUsed"] < 1_000_000
-    assert world.free(world.solver) == FREE - STAKE + 64 * 9
-    assert world.free(world.requester) == FREE - 64 * 9
+    assert world.free("solver") == FREE - STAKE + 64 * 9
+    assert world.free("requester") == FREE - 64 * 9
 
 
 def test_slash_by_others_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
-    for caller in (world.challenger, world.requester, world.w3.eth.accounts[0]):
+    for caller in (world.challenger, world.requester, world.owner):
         with reverts(world.market, "NotGame", caller.lower()):
             world.ask(world.market.functions.slash(task, caller), caller)
 
@@ -381,14 +380,14 @@ def test_slash_before_the_award_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
     with reverts(world.market, "WrongStatus", task, Status.TRAINING, Status.BIDDING):
-        world.ask(world.market.functions.slash(task, world.challenger), world.game)
+        world.ask(world.market.functions.slash(task, world.challenger), world.referee)
 
 
 @pytest.mark.parametrize("verb", ["collect", "stall", "award"])
 def test_nothing_moves_after_the_end(market_world: World, verb: str) -> None:
     world = market_world
     task = world.award()
-    world.travel(INTERVAL)
+    world.clock.travel(INTERVAL)
     world.send(world.market.functions.stall(task), world.stranger)
     expected = Status.BIDDING if verb == "award" else Status.TRAINING
     with reverts(world.market, "WrongStatus", task, expected, Status.STALLED):
@@ -399,10 +398,10 @@ def test_nothing_moves_after_the_end(market_world: World, verb: str) -> None:
 
 
 def test_connect_only_the_deployer_and_once(market_world: World) -> None:
-    world, deployer = market_world, market_world.w3.eth.accounts[0]
-    connect = world.market.functions.connect(world.log.address, world.game)
-    with reverts(world.market, "NotDeployer", world.game.lower()):
-        world.ask(connect, world.game)
+    world, deployer = market_world, market_world.owner
+    connect = world.market.functions.connect(world.log.address, world.referee)
+    with reverts(world.market, "NotDeployer", world.referee.lower()):
+        world.ask(connect, world.referee)
     with reverts(world.market, "AlreadyConnected"):
         world.ask(connect, deployer)
 
@@ -415,7 +414,7 @@ def test_limits(market_world: World) -> None:
 def test_deadline_of_the_longest_task(market_world: World) -> None:
     """Neither the deadline nor the number of intervals overflows."""
     world = market_world
-    task = world.award(steps=2**31 - 1, interval=1, intervalTime=2**32 - 1)
+    task = world.award(steps=2**31 - 1, interval=1, interval_time=2**32 - 1)
     assert world.market.functions.intervals(task).call() == 2**31 - 1
     due = world.market.functions.deadline(task, 2**31 - 2).call()
     assert due == world.task(task)["awardedAt"] + (2**31 - 1) * (2**32 - 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.contracts.conftest import GasSnapshot
-from tests.support.world import PARAMETERS, ROOT, World
+from tests.support.deployment import PARAMETERS
+from tests.support.tasks import ROOT
+from tests.support.world import World
 
 LOST = PARAMETERS.challenge_window + 1
 
@@ -20,7 +22,7 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
 
     spend("StakeVault.deposit", vault.deposit(1), world.solver)
     spend("StakeVault.requestWithdrawal", vault.requestWithdrawal(1), world.solver)
-    spend("StakeVault.withdraw", vault.withdraw(), world.solver, world.now + PARAMETERS.withdrawal_delay)
+    spend("StakeVault.withdraw", vault.withdraw(), world.solver, world.clock.now + PARAMETERS.withdrawal_delay)
     spend("WorkerRegistry.register", registry.register(1, "https://worker.example"), world.stranger)
     spend("WorkerRegistry.update", registry.update(3, "https://worker.example"), world.stranger)
     spend("WorkerRegistry.deregister", registry.deregister(), world.stranger)
@@ -32,15 +34,15 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
     for index in range(3):
         verb = "CheckpointLog.commit" if index else "CheckpointLog.commit first"
         spend(verb, log.commit(0, index, ROOT, "memory://state"), world.solver)
-    spend("CheckpointLog.hold", log.hold(0, 0), world.game)
-    spend("CheckpointLog.unhold", log.unhold(0, 0), world.game)
-    spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.now + LOST)
+    spend("CheckpointLog.hold", log.hold(0, 0), world.referee)
+    spend("CheckpointLog.unhold", log.unhold(0, 0), world.referee)
+    spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.clock.now + LOST)
 
     convicted = world.award()
     world.commit(convicted, 0)
-    world.send(log.hold(convicted, 0), world.game)
-    spend("TaskMarket.slash", market.slash(convicted, world.challenger), world.game)
+    world.send(log.hold(convicted, 0), world.referee)
+    spend("TaskMarket.slash", market.slash(convicted, world.challenger), world.referee)
     stalled = world.award()
-    spend("TaskMarket.stall", market.stall(stalled), world.stranger, world.now + LOST)
+    spend("TaskMarket.stall", market.stall(stalled), world.stranger, world.clock.now + LOST)
     world.post()
     spend("TaskMarket.award without bids", market.award(3), world.stranger, world.task(3)["biddingEnds"])

@@ -8,8 +8,9 @@ import pytest
 from web3 import Web3
 
 from tests.conftest import Deploy
+from tests.support.deployment import BURN_ADDRESS, FREE, PARAMETERS, WEALTH
 from tests.support.reverts import reverts
-from tests.support.world import BURN_ADDRESS, PARAMETERS, WEALTH, World
+from tests.support.world import World
 
 POT = b"\x07" * 32
 
@@ -48,8 +49,8 @@ def till(w3: Web3, deploy: Deploy, snapshot: None) -> Till:
 def test_deposit(market_world: World) -> None:
     world = market_world
     world.send(world.vault.functions.deposit(5), world.solver)
-    assert world.free(world.solver) == WEALTH // 2 + 5
-    assert world.token.functions.balanceOf(world.solver).call() == WEALTH // 2 - 5
+    assert world.free("solver") == FREE + 5
+    assert world.token.functions.balanceOf(world.solver).call() == FREE - 5
 
 
 def test_deposit_of_nothing_reverts(market_world: World) -> None:
@@ -59,18 +60,18 @@ def test_deposit_of_nothing_reverts(market_world: World) -> None:
 
 def test_deposit_beyond_the_wallet_reverts(market_world: World) -> None:
     world = market_world
-    with reverts(world.token, "ERC20InsufficientBalance", world.solver.lower(), WEALTH // 2, WEALTH):
+    with reverts(world.token, "ERC20InsufficientBalance", world.solver.lower(), FREE, WEALTH):
         world.ask(world.vault.functions.deposit(WEALTH), world.solver)
 
 
 def test_withdraw_after_the_delay(market_world: World) -> None:
     world = market_world
     world.send(world.vault.functions.requestWithdrawal(100), world.solver)
-    ready_at = world.now + PARAMETERS.withdrawal_delay
+    ready_at = world.clock.now + PARAMETERS.withdrawal_delay
     assert world.vault.functions.pendingOf(world.solver).call() == [100, ready_at]
-    assert world.free(world.solver) == WEALTH // 2 - 100
+    assert world.free("solver") == FREE - 100
     world.send(world.vault.functions.withdraw(), world.solver, at=ready_at)
-    assert world.token.functions.balanceOf(world.solver).call() == WEALTH // 2 + 100
+    assert world.token.functions.balanceOf(world.solver).call() == FREE + 100
     with reverts(world.vault, "NothingToWithdraw", world.solver.lower()):
         world.ask(world.vault.functions.withdraw(), world.solver)
 
@@ -78,8 +79,8 @@ def test_withdraw_after_the_delay(market_world: World) -> None:
 def test_withdraw_before_the_delay_reverts(market_world: World) -> None:
     world = market_world
     world.send(world.vault.functions.requestWithdrawal(100), world.solver)
-    ready_at = world.now + PARAMETERS.withdrawal_delay
-    world.mine(ready_at - 1)
+    ready_at = world.clock.now + PARAMETERS.withdrawal_delay
+    world.clock.mine(ready_at - 1)
     with reverts(world.vault, "WithdrawalNotReady", ready_at, ready_at - 1):
         world.ask(world.vault.functions.withdraw(), world.solver)
 
@@ -87,14 +88,14 @@ def test_withdraw_before_the_delay_reverts(market_world: World) -> None:
 def test_second_request_starts_the_delay_again(market_world: World) -> None:
     world = market_world
     world.send(world.vault.functions.requestWithdrawal(100), world.solver)
-    world.travel(PARAMETERS.withdrawal_delay)
+    world.clock.travel(PARAMETERS.withdrawal_delay)
     world.send(world.vault.functions.requestWithdrawal(1), world.solver)
-    assert world.vault.functions.pendingOf(world.solver).call() == [101, world.now + PARAMETERS.withdrawal_delay]
+    assert world.vault.functions.pendingOf(world.solver).call() == [101, world.clock.now + PARAMETERS.withdrawal_delay]
 
 
 def test_request_of_what_is_not_free_reverts(market_world: World) -> None:
     world = market_world
-    with reverts(world.vault, "InsufficientFree", world.solver.lower(), WEALTH, WEALTH // 2):
+    with reverts(world.vault, "InsufficientFree", world.solver.lower(), WEALTH, FREE):
         world.ask(world.vault.functions.requestWithdrawal(WEALTH), world.solver)
     with reverts(world.vault, "ZeroAmount"):
         world.ask(world.vault.functions.requestWithdrawal(0), world.solver)

@@ -22,12 +22,15 @@ from hypothesis.stateful import (
 )
 from web3 import Web3
 
+from offchain.chain.ganache import Ganache
 from tests.conftest import Deploy
 from tests.invariants.money_model import Model, Refused, Status, Task, require
+from tests.support.deployment import BURN_ADDRESS, FREE, PARAMETERS, PEOPLE, WEALTH
 from tests.support.reverts import typed_error
-from tests.support.world import BURN_ADDRESS, PARAMETERS, PLAYERS, ROOT, WEALTH, World
+from tests.support.tasks import ROOT
+from tests.support.world import World
 
-ACTORS = st.sampled_from([*PLAYERS, "game"])
+ACTORS = st.sampled_from([*PEOPLE, "game"])
 BIDDERS = st.sampled_from(["rival", "rival", "solver", "stranger", "requester"])
 REFEREES = st.sampled_from(["game"] * 6 + ["rival", "requester"])
 TASKS = st.integers(0, 5)
@@ -45,21 +48,22 @@ class Money(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken = self.world._rpc("evm_snapshot")
-        self.now = self.world.now  # moves take no time, only `travel` does
+        self.undo = self.world.clock.undone()
+        self.undo.__enter__()
+        self.now = self.world.clock.now  # moves take no time, only `travel` does
         self.moved = True
-        self.names = [*PLAYERS, "game"]
-        self.initial = dict.fromkeys(PLAYERS, WEALTH) | {"game": 0}
-        free = dict.fromkeys(PLAYERS, WEALTH // 2) | {"game": 0}
+        self.names = [*PEOPLE, "game"]
+        self.initial = dict.fromkeys(PEOPLE, WEALTH) | {"game": 0}
+        free = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
         self.model = Model("game", frozenset((HONEST, CHEAT)), dict(self.initial), free)
-        self.wallets = dict.fromkeys(PLAYERS, WEALTH // 2) | {"game": 0}
+        self.wallets = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
         self.pending = dict.fromkeys(self.names, (0, 0))
 
     def teardown(self) -> None:
         try:
             self.finish()
         finally:
-            self.world._rpc("evm_revert", self.taken)
+            self.undo.__exit__(None, None, None)
 
     # --- moves -------------------------------------------------------------------------------------------------------
 
@@ -73,7 +77,7 @@ class Money(RuleBasedStateMachine):
         for number in range(4):
             self.move(self.market.award(number), "stranger", lambda n=number: self.model.award(n, self.now))
 
-    @rule(actor=st.sampled_from(PLAYERS), amount=st.sampled_from([1, 1_000, WEALTH]), verb=st.integers(0, 2))
+    @rule(actor=st.sampled_from(PEOPLE), amount=st.sampled_from([1, 1_000, WEALTH]), verb=st.integers(0, 2))
     def use_vault(self, actor: str, amount: int, verb: int) -> None:
         (self.deposit, self.request_withdrawal, self.withdraw)[verb](actor, amount)
 
@@ -105,7 +109,7 @@ class Money(RuleBasedStateMachine):
     @rule(actor=ACTORS, price=st.sampled_from([0, 1, 7, 900, WEALTH]), intervals=st.integers(1, 3))
     def post(self, actor: str, price: int, intervals: int) -> None:
         terms = self.world.terms(
-            maxPrice=price, steps=intervals * 10, intervalTime=INTERVAL_TIME, challengeWindow=WINDOW
+            max_price=price, steps=intervals * 10, interval_time=INTERVAL_TIME, challenge_window=WINDOW
         )
         task = Task(
             requester=actor,
@@ -177,7 +181,7 @@ class Money(RuleBasedStateMachine):
         self.pass_time(max(self.now, task.due + late))
         self.move(self.market.stall(number), "stranger", lambda: self.model.stall(number, self.now))
 
-    @rule(actor=st.sampled_from(PLAYERS), task=TASKS, challenger=st.sampled_from(["challenger", CHEAT]))
+    @rule(actor=st.sampled_from(PEOPLE), task=TASKS, challenger=st.sampled_from(["challenger", CHEAT]))
     def slash(self, actor: str, task: int, challenger: str) -> None:
         self.convict(actor, self.pick(task, Status.TRAINING), challenger)
 
@@ -279,7 +283,7 @@ class Money(RuleBasedStateMachine):
         return self.world.log.functions
 
     def address(self, name: str) -> str:
-        return str(getattr(self.world, name))
+        return self.world.referee if name == "game" else self.world.address(name)
 
     def pick(self, task: int, status: Status, committed: bool = False) -> int:
         """Number of a task; of one in `status`, where there is any and `task` is not the last choice."""
@@ -317,7 +321,7 @@ class Money(RuleBasedStateMachine):
             self.now = max(self.now, due)
             self.deliver(number)
         self.now = max(self.now, until)
-        self.world.mine(self.now)
+        self.world.clock.mine(self.now)
 
     def deliver(self, number: int) -> None:
         """The solver's next checkpoint."""
@@ -340,9 +344,9 @@ class Money(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_money(w3: Web3, artifacts: dict[str, Any], deploy: Deploy, snapshot: None) -> None:
+def test_money(ganache: Ganache, w3: Web3, artifacts: dict[str, Any], deploy: Deploy, snapshot: None) -> None:
     referee = w3.eth.accounts[9]
-    world = World.build(w3, {"game": referee, "verifier": referee})
+    world = World.raw(ganache, {"game": referee, "verifier": referee})
     ledger = deploy("LedgerHarness")
     machine = type("Money", (Money,), {"world": world, "ledger": ledger})
     scale = settings().max_examples / 50  # of the profile that runs by default
@@ -353,8 +357,5 @@ def test_money(w3: Web3, artifacts: dict[str, Any], deploy: Deploy, snapshot: No
         database=None,  # a remembered example costs seconds on a chain, long after its fault is gone
         suppress_health_check=list(HealthCheck),
     )
-    world.stop_clock()
-    try:
+    with world.clock.stopped():
         run_state_machine_as_test(machine, settings=limits)
-    finally:
-        world.start_clock()

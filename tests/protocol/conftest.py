@@ -1,120 +1,25 @@
-"""A task in training whose first checkpoint is right, and people with money around it."""
+"""Arenas for disputes, and the gas that disputes may use."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from eth_account.signers.local import LocalAccount
-from web3 import Web3
 
-from offchain.chain.client import Chain, GraphHeader
-from offchain.chain.deployment import COIN, Deployment, Parameters, deploy
 from offchain.chain.ganache import Ganache
-from offchain.market.view import SOLVER, Status, Terms
-from tests.protocol.everything import Work, everything, tiny
-from tests.protocol.players import Mind, Played, Player, Strategy, play
+from tests.support.arena import Arena
+from tests.support.deployment import Funded
+from tests.support.everything import everything, tiny
+from tests.support.players import Played
 
-PRICE = 1_000
-BOND = 1_000 * COIN + 3  # shares of it must be rounded
-WEALTH = 1_000_000 * COIN
-NAMES = ("requester", "solver", "challenger", "rival", "stranger")
-BURN_ADDRESS = "0x000000000000000000000000000000000000dEaD"
-PARAMETERS = Parameters(
-    withdrawal_delay=10, detection_bps=5_000, bidding_time=1, interval_time=1, challenge_window=5, clock=10, bond=COIN
-)
 SNAPSHOT = Path(__file__).with_name("gas.json")
 TOLERANCE = 0.05
-
-
-@dataclass
-class Arena:
-    """A task is being trained by `solver`; checkpoint 0 is committed and right, checkpoint 1 is for the test."""
-
-    w3: Web3
-    deployment: Deployment
-    work: Work
-    honest: Mind
-    players: dict[str, Player]
-    url: str
-    accounts: dict[str, LocalAccount]
-    terms: Terms
-    task: int
-
-    def __getattr__(self, name: str) -> Player:
-        try:
-            return self.players[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def careful(self, name: str) -> Player:
-        """The same account in the hands of somebody who looks and sends as workers do."""
-        return Player(Chain(self.url, self.deployment, self.accounts[name]), careful=True)
-
-    def pass_time(self, seconds: int) -> None:
-        """The next block comes at least so much later."""
-        self.w3.provider.make_request("evm_increaseTime", [max(0, seconds)])
-        self.w3.provider.make_request("evm_mine", [])
-
-    @contextmanager
-    def undone(self) -> Iterator[None]:
-        """Whatever happens on the chain meanwhile has not happened afterwards."""
-        taken = self.w3.provider.make_request("evm_snapshot", [])["result"]
-        yield
-        self.w3.provider.make_request("evm_revert", [taken])
-
-    def commit(self, root: bytes) -> None:
-        """The solver commits checkpoint 1."""
-        self.solver.chain.commit(self.task, 1, root, "memory://1")
-
-    def open(self, challenger: Player, checkpoint: int = 1) -> int:
-        return challenger.chain.open(self.task, checkpoint, GraphHeader.of(self.work.graph))
-
-    def play(self, dispute_id: int, strategies: tuple[Strategy, Strategy], challenger: Player | None = None) -> Played:
-        """To the end; strategies of solver and challenger."""
-        return play(dispute_id, (self.solver, challenger or self.challenger), strategies, self.pass_time)
-
-    def free(self, name: str) -> int:
-        return self.players[name].chain.free()
-
-    def wealth(self) -> dict[str, int]:
-        """Free balances of all, and what was burned."""
-        token = self.deployment.contract(self.w3, "token")
-        burned = int(token.functions.balanceOf(BURN_ADDRESS).call())
-        return {name: self.free(name) for name in NAMES} | {"burned": burned}
-
-    def gains(self, before: dict[str, int]) -> dict[str, int]:
-        """What changed since; names with no change are left out."""
-        return {name: now - before[name] for name, now in self.wealth().items() if now != before[name]}
-
-    def status(self) -> Status:
-        return self.stranger.chain.task(self.task, self.terms).status
-
-    def holds(self, checkpoint: int = 1) -> int:
-        return int(self.stranger.chain.call("log", "checkpoint", self.task, checkpoint)["holds"])
-
-    def train(self, work: Work) -> Arena:
-        """Another task, posted, awarded, and with its first checkpoint committed."""
-        stake = self.stranger.chain.required_stake(PRICE) + 1_001
-        terms = Terms(
-            graph_root=work.graph_root, state_root=work.state_root, steps=work.steps, interval=work.interval,
-            max_price=PRICE, stake=stake, bond=BOND, bidding_time=5, interval_time=100_000, challenge_window=100_000,
-            clock=600, uri="memory://task",
-        )  # fmt: skip
-        task = self.requester.chain.post(terms)
-        self.solver.chain.bid(task, PRICE)
-        self.pass_time(6)
-        self.stranger.chain.award(task)
-        honest = Mind(work)
-        self.solver.chain.commit(task, 0, honest.root(0), "memory://0")
-        return replace(self, work=work, honest=honest, terms=terms, task=task)
 
 
 @pytest.fixture(scope="session")
@@ -127,35 +32,24 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _people(
-    ganache: Ganache, w3: Web3, keys: list[LocalAccount], artifacts: dict[str, Any], _one_thread: None
-) -> Arena:
+def _people(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Funded:
     """Everything deployed, and everybody funded; no task."""
-    deployment = deploy(w3, w3.eth.accounts[0], PARAMETERS)
-    accounts = dict(zip(NAMES, keys[10:], strict=False))
-    players = {name: Player(Chain(ganache.url, deployment, account)) for name, account in accounts.items()}
-    owner = Player(Chain(ganache.url, deployment, keys[0]))
-    for player in players.values():
-        owner.chain.mint(player.address, WEALTH)
-        player.chain.deposit(WEALTH)
-    players["solver"].chain.register(SOLVER, "http://solver.example")
-    none: Any = None
-    return Arena(w3, deployment, none, none, players, ganache.url, accounts, none, -1)
+    return Funded.build(ganache)
 
 
 @pytest.fixture(scope="session")
-def _everything(_people: Arena) -> Arena:
-    return _people.train(everything())
+def _everything(_people: Funded) -> Arena:
+    return _people.seen_as(Arena, work=everything())
 
 
 @pytest.fixture(scope="session")
-def _many_nodes(_people: Arena) -> Arena:
-    return _people.train(everything(extra_maps=300))
+def _many_nodes(_people: Funded) -> Arena:
+    return _people.seen_as(Arena, work=everything(extra_maps=300))
 
 
 @pytest.fixture(scope="session")
-def _many_steps(_people: Arena) -> Arena:
-    return _people.train(tiny())
+def _many_steps(_people: Funded) -> Arena:
+    return _people.seen_as(Arena, work=tiny())
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from offchain.chain.reverts import Reverted
 from offchain.dispute.falsified import Falsehood
 from offchain.market.view import DisputeView, Status
-from tests.protocol.conftest import NAMES, Arena
-from tests.protocol.everything import STEPS, everything
-from tests.protocol.players import Mind
+from tests.support.arena import Arena
+from tests.support.deployment import PEOPLE
+from tests.support.everything import STEPS, everything
+from tests.support.players import Mind
 
 LAST = STEPS - 1
 LIES = [
@@ -29,7 +30,7 @@ class Crowd(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.undo = self.arena.undone()
+        self.undo = self.arena.clock.undone()
         self.undo.__enter__()
         self.arena.commit(self.arena.honest.root(1))
         self.before = self.arena.wealth()
@@ -90,7 +91,7 @@ class Crowd(RuleBasedStateMachine):
         late = self.arena.solver.dispute(dispute)
         if late is None or late.mover == late.solver:
             return
-        self.arena.pass_time(view.deadline - self.arena.solver.chain.head().timestamp + 700)
+        self.arena.clock.travel(view.deadline - self.arena.solver.chain.head().timestamp + 700)
         for other in sorted(self.disputes):
             self.arena.stranger.chain.timeout(other)
             self.settle(other)
@@ -117,7 +118,7 @@ class Crowd(RuleBasedStateMachine):
         bonds = len(self.disputes) * self.arena.terms.bond
         assert now["solver"] >= self.before["solver"]
         assert sum(now.values()) + bonds == sum(self.before.values())
-        assert all(now[name] == self.before[name] for name in NAMES if name in ("requester", "stranger"))
+        assert all(now[name] == self.before[name] for name in PEOPLE if name in ("requester", "stranger"))
         assert self.arena.holds() == len(self.disputes)
 
 

@@ -7,9 +7,11 @@ import pytest
 from offchain.dispute.falsified import Falsehood
 from offchain.exec import reference
 from offchain.market.view import Status
-from tests.protocol.conftest import BOND, PRICE, Arena, GasBook
-from tests.protocol.everything import BIG, INTERVAL, everything
-from tests.protocol.players import Mind, play, silent
+from tests.protocol.conftest import GasBook
+from tests.support.arena import Arena
+from tests.support.everything import BIG, INTERVAL, everything
+from tests.support.players import Mind, play, silent
+from tests.support.tasks import BOND, PRICE
 
 STEP = 2 * INTERVAL - 1  # in the disputed interval
 NAMES = everything().names
@@ -95,7 +97,7 @@ def test_a_false_term_is_executed(arena: Arena) -> None:
     arena.commit(cheat.root(1))
     dispute = arena.open(arena.challenger)
     players = (arena.careful("solver"), arena.careful("challenger"))
-    played = play(dispute, players, (cheat.defend, arena.honest.attack), arena.pass_time)
+    played = play(dispute, players, (cheat.defend, arena.honest.attack), arena.clock.travel)
     judged = played.event("TermJudged")
     terms = arena.honest.replay(1).step(STEP).terms(NAMES["y"], 7)
     assert judged["computed"] == terms[judged["k"]] != judged["claimed"]
@@ -106,7 +108,7 @@ def test_a_false_exponent_is_contested_although_every_sum_follows_from_it(arena:
     cheat = Mind(arena.work, Falsehood(STEP, NAMES["long"], 0, 0, (-1, 0)))
     arena.commit(cheat.root(1))
     players = (arena.careful("solver"), arena.careful("challenger"))
-    played = play(arena.open(arena.challenger), players, (cheat.defend, arena.honest.attack), arena.pass_time)
+    played = play(arena.open(arena.challenger), players, (cheat.defend, arena.honest.attack), arena.clock.travel)
     assert played.functions[-2:] == ["revealSums", "nameExponent"]
     judged = played.event("ExponentJudged")
     right, record = arena.honest.replay(1).step(STEP), cheat.replay(1).step(STEP)

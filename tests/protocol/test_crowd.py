@@ -7,9 +7,10 @@ import pytest
 from offchain.chain.reverts import Reverted
 from offchain.dispute.falsified import Falsehood
 from offchain.market.view import Status
-from tests.protocol.conftest import BOND, PRICE, Arena
-from tests.protocol.everything import INTERVAL, everything
-from tests.protocol.players import CONCEDE, Mind, Strategy, silent
+from tests.support.arena import Arena
+from tests.support.everything import INTERVAL, everything
+from tests.support.players import CONCEDE, Mind, Strategy, silent
+from tests.support.tasks import BOND, PRICE
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names

@@ -10,9 +10,10 @@ from offchain.dispute.falsified import Falsehood
 from offchain.dispute.replay import Record, Replay
 from offchain.exec.base import state_after
 from offchain.ir.arrays import Array
-from tests.protocol.conftest import Arena, GasBook
-from tests.protocol.everything import INTERVAL, LONG_INTERVAL, SLOTS
-from tests.protocol.players import Mind, Played
+from tests.protocol.conftest import GasBook
+from tests.support.arena import Arena
+from tests.support.everything import INTERVAL, LONG_INTERVAL, SLOTS
+from tests.support.players import Mind, Played
 
 LAST = 2 * INTERVAL - 1  # step
 

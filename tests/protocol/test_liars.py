@@ -17,9 +17,11 @@ from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, Status, TreeName
-from tests.protocol.conftest import BOND, Arena, GasBook
-from tests.protocol.everything import INTERVAL, SLOTS, everything
-from tests.protocol.players import CONCEDE, Mind, Played, Player, Strategy, arguments
+from tests.protocol.conftest import GasBook
+from tests.support.arena import Arena
+from tests.support.everything import INTERVAL, SLOTS, everything
+from tests.support.players import CONCEDE, Mind, Played, Player, Strategy, arguments
+from tests.support.tasks import BOND
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names
@@ -282,7 +284,7 @@ def test_no_false_argument_is_taken(arena: Arena) -> None:
     """Of either side, in every move; the dispute stays where it was, and ends as it would have."""
     tried: set[str] = set()
     for name, *bent in WALKS.values():
-        with arena.undone():
+        with arena.clock.undone():
             cheat = Mind(arena.work, Falsehood(STEP, NAMES[name], *bent))
             arena.commit(cheat.root(1))
             sides = (

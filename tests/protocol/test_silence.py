@@ -7,9 +7,10 @@ import pytest
 from offchain.chain.reverts import Reverted
 from offchain.dispute.falsified import Falsehood
 from offchain.market.view import Phase, Status
-from tests.protocol.conftest import BOND, PRICE, Arena
-from tests.protocol.everything import INTERVAL, everything
-from tests.protocol.players import Mind, silent
+from tests.support.arena import Arena
+from tests.support.everything import INTERVAL, everything
+from tests.support.players import Mind, silent
+from tests.support.tasks import BOND, PRICE
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names
@@ -36,7 +37,7 @@ def test_silence_loses_at_every_turn(arena: Arena, walk: str) -> None:
     met = set()
     while (view := arena.stranger.dispute(dispute)) is not None:
         met.add(view.phase)
-        with arena.undone():
+        with arena.clock.undone():
             _times_out(arena, dispute, before)
         solver_moves = view.mover == arena.solver.address
         player, strategy = (arena.solver, cheat.defend) if solver_moves else (arena.challenger, arena.honest.attack)
@@ -53,7 +54,7 @@ def _times_out(arena: Arena, dispute: int, before: dict[str, int]) -> None:
     assert view is not None
     with pytest.raises(Reverted, match="ClockRunning"):
         arena.stranger.chain.timeout(dispute)
-    arena.pass_time(view.deadline - arena.stranger.chain.head().timestamp - 30)
+    arena.clock.travel(view.deadline - arena.stranger.chain.head().timestamp - 30)
     with pytest.raises(Reverted, match="ClockRunning"):
         arena.stranger.chain.timeout(dispute)
     players = (silent, silent)
@@ -75,7 +76,7 @@ def test_a_late_move_is_refused(arena: Arena) -> None:
     dispute = arena.open(arena.challenger)
     view = arena.solver.dispute(dispute)
     assert view is not None
-    arena.pass_time(arena.terms.clock + 1)
+    arena.clock.travel(arena.terms.clock + 1)
     move = arena.honest.defend(view)
     assert move is not None
     with pytest.raises(Reverted, match="ClockExpired"):
@@ -89,7 +90,7 @@ def test_clocks_are_one_per_side_and_not_per_move(arena: Arena) -> None:
     dispute = arena.open(arena.challenger)
 
     def slow(view: object) -> object:
-        arena.pass_time(arena.terms.clock // 2 + 1)
+        arena.clock.travel(arena.terms.clock // 2 + 1)
         return cheat.defend(view)  # type: ignore[arg-type]
 
     played = arena.play(dispute, (slow, arena.honest.attack))  # type: ignore[arg-type]

@@ -30,8 +30,8 @@ from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from tests.protocol.everything import STEPS, Work, everything
 from tests.support import terminal
+from tests.support.everything import STEPS, Work, everything
 
 STEP = 5
 ONE_OF_A_KIND = ("new_w", "x", "y", "long", "back", "top")  # a node of each kind in `everything`
@@ -52,7 +52,7 @@ def work() -> Work:
 
 @pytest.fixture(scope="module")
 def task(work: Work) -> Task:
-    return Task(work.graph, tuple(work.constants), tuple(work.datasets), tuple(work.state), STEPS)
+    return work
 
 
 @pytest.fixture(scope="module")

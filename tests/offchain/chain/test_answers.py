@@ -10,8 +10,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from eth_account import Account
-from web3 import Web3
 
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
@@ -20,12 +18,12 @@ from offchain.chain.reverts import reverted
 from offchain.chain.rpc import Wire
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.market.view import SOLVER
-from tests.support.place import QUICK, Place
+from tests.support.deployment import QUICK, Funded
 
 
 @pytest.fixture(scope="module")
-def built(ganache: Ganache, w3: Web3) -> Place:
-    return Place.build(ganache, w3)
+def built(ganache: Ganache) -> Funded:
+    return Funded.build(ganache)
 
 
 @dataclass
@@ -64,15 +62,15 @@ def liar() -> Iterator[Liar]:
     server.server_close()
 
 
-def lied_to(built: Place, liar: Liar) -> Chain:
-    return Chain(liar.url, built.deployment, Account.from_key(built.ganache.accounts[1]), QUICK)
+def lied_to(built: Funded, liar: Liar) -> Chain:
+    return Chain(liar.url, built.deployment, built.accounts["solver"], QUICK)
 
 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"no json", b"[]", b"{}", b"null", b'{"result"', b'{"error": 5}', b'{"error": {}}', b"[" * 100_000],
 )
-def test_answer_that_is_none(built: Place, liar: Liar, raw: bytes) -> None:
+def test_answer_that_is_none(built: Funded, liar: Liar, raw: bytes) -> None:
     liar.raw = raw
     with pytest.raises(ChainUnavailable, match="does not answer as a node does"):
         lied_to(built, liar).head()
@@ -91,7 +89,7 @@ def test_answer_that_is_none(built: Place, liar: Liar, raw: bytes) -> None:
         lambda chain: chain.register(SOLVER, ""),
     ],
 )
-def test_answer_of_the_wrong_shape(built: Place, liar: Liar, result: Any, look: Callable[[Chain], Any]) -> None:
+def test_answer_of_the_wrong_shape(built: Funded, liar: Liar, result: Any, look: Callable[[Chain], Any]) -> None:
     methods = ("eth_getBlockByNumber", "eth_call", "eth_getLogs", "eth_getTransactionCount", "eth_chainId")
     liar.answers = dict.fromkeys(methods, result)
     chain = lied_to(built, liar)
@@ -109,7 +107,7 @@ def test_oversized_answer_is_refused(liar: Liar) -> None:
         Wire(liar.url, max_answer=10_000).make_request("eth_chainId", [])  # type: ignore[arg-type]
 
 
-def test_foreign_events_are_not_taken_in(built: Place, liar: Liar) -> None:
+def test_foreign_events_are_not_taken_in(built: Funded, liar: Liar) -> None:
     entry = {
         "address": "0x" + "12" * 20,
         "topics": [],
@@ -125,7 +123,7 @@ def test_foreign_events_are_not_taken_in(built: Place, liar: Liar) -> None:
     assert lied_to(built, liar).logs(["game"], 0, 5) == []
 
 
-def test_silent_chain_is_unavailable_and_its_address_is_kept_secret(built: Place) -> None:
+def test_silent_chain_is_unavailable_and_its_address_is_kept_secret(built: Funded) -> None:
     chain = Chain("http://user:secret@127.0.0.1:9/secret-token", built.deployment, None)
     with pytest.raises(ChainUnavailable, match=r"no answer from the chain at http://127\.0\.0\.1:9") as caught:
         chain.head()
@@ -133,7 +131,7 @@ def test_silent_chain_is_unavailable_and_its_address_is_kept_secret(built: Place
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "file:///etc/passwd", "http://"])
-def test_address_that_is_none_is_refused(built: Place, url: str) -> None:
+def test_address_that_is_none_is_refused(built: Funded, url: str) -> None:
     with pytest.raises(BadInput):
         Chain(url, built.deployment, None)
 

@@ -21,18 +21,20 @@ from offchain.chain.transactions import MAX_GAS
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.market.actions import Move
 from offchain.market.view import SOLVER, VERIFIER, Phase, Status
-from tests.contracts.runs import run
-from tests.support.place import HEADER, JOB, PRICE, QUICK, Place
+from tests.support.deployment import FREE, PARAMETERS, QUICK, Funded
+from tests.support.place import HEADER, WORK, Place
+from tests.support.runs import run
+from tests.support.tasks import CLOCK, PRICE, URI, WINDOW
 
 
 @pytest.fixture(scope="module")
-def built(ganache: Ganache, w3: Web3) -> Place:
-    return Place.build(ganache, w3)
+def built(ganache: Ganache) -> Funded:
+    return Funded.build(ganache)
 
 
 @pytest.fixture
-def place(built: Place, snapshot: None) -> Place:
-    return Place(built.ganache, built.deployment, built.w3)
+def place(built: Funded, snapshot: None) -> Place:
+    return built.seen_as(Place)
 
 
 def refused(name: str, act: Callable[[], Any]) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def refused(name: str, act: Callable[[], Any]) -> dict[str, Any]:
 
 def test_mint(place: Place) -> None:
     before = place.solver.balance()
-    place.requester.mint(place.solver.address, 5)
+    place.owner.mint(place.solver.address, 5)
     assert place.solver.balance() == before + 5
     refused("OwnableUnauthorizedAccount", lambda: place.solver.mint(place.solver.address, 5))
 
@@ -69,11 +71,11 @@ def test_withdrawal(place: Place) -> None:
     amount, ready_at = place.solver.pending_withdrawal()
     assert amount == 10
     assert refused("WithdrawalNotReady", place.solver.withdraw)["readyAt"] == ready_at
-    place.travel(101)
+    place.clock.travel(PARAMETERS.withdrawal_delay + 1)
     before = place.solver.balance()
     place.solver.withdraw()
     assert place.solver.balance() == before + 10
-    arguments = refused("InsufficientFree", lambda: place.solver.request_withdrawal(10**20))
+    arguments = refused("InsufficientFree", lambda: place.solver.request_withdrawal(FREE))
     assert arguments["account"] == place.solver.address
 
 
@@ -106,7 +108,7 @@ def test_bid_and_award(place: Place) -> None:
     place.solver.bid(task, PRICE - 1)
     refused("PriceTooHigh", lambda: place.solver.bid(task, PRICE))
     refused("BiddingOpen", lambda: place.solver.award(task))
-    place.travel(51)
+    place.clock.travel(61)
     receipt = place.solver.award(task)
     assert receipt.event("Awarded").args["solver"] == place.solver.address
     with pytest.raises(ChainError, match="no event"):
@@ -116,13 +118,13 @@ def test_bid_and_award(place: Place) -> None:
 
 
 def test_commit_collect_stall(place: Place) -> None:
-    task = place.trained(1)
+    task = place.trained(1, interval_time=1_000)
     assert refused("WrongIndex", lambda: place.solver.commit(task, 0, b"r" * 32, ""))["expected"] == 1
     refused("NothingFinal", lambda: place.solver.collect(task))
     refused("NotStalled", lambda: place.requester.stall(task))
-    place.travel(501)
+    place.clock.travel(WINDOW + 1)
     place.solver.collect(task)
-    place.travel(2_000)
+    place.clock.travel(2_000)
     place.requester.stall(task)
     assert place.requester.task(task, place.terms()).status is Status.STALLED
 
@@ -132,7 +134,7 @@ def test_open_move_and_concede(place: Place) -> None:
     refused("SelfChallenge", lambda: place.solver.open(task, 1, HEADER))
     refused("HashMismatch", lambda: place.challenger.open(task, 1, replace(HEADER, nodes=1)))
     dispute = place.challenger.open(task, 1, HEADER)
-    roots = [run(JOB).state_root(t) for t in (4, 5, 6)]
+    roots = [run(WORK).state_root(t) for t in (4, 5, 6)]
     refused("RootCount", lambda: place.solver.move(dispute, Move("revealSteps", (roots[1:],))))
     refused("WrongTurn", lambda: place.challenger.move(dispute, Move("revealSteps", (roots,))))
     with pytest.raises(BadInput, match="no function"):
@@ -151,7 +153,7 @@ def test_timeout(place: Place) -> None:
     task = place.trained()
     dispute = place.challenger.open(task, 1, HEADER)
     other = place.requester.open(task, 0, HEADER)
-    place.travel(501)
+    place.clock.travel(CLOCK + 1)
     place.challenger.timeout(dispute)
     assert place.requester.task(task, place.terms()).status is Status.SLASHED
     place.requester.dismiss(other)
@@ -166,7 +168,7 @@ def test_view_follows_the_chain(place: Place) -> None:
     view = reader.read()
     assert (view.me, view.free) == (place.challenger.address, place.challenger.free())
     assert not view.registered
-    assert view.task(task).checkpoints[0].uri == "http://solver/0"
+    assert view.task(task).checkpoints[0].uri == URI
     assert reader.opened_by(view.me) == frozenset()
     dispute = place.challenger.open(task, 0, HEADER)
     view = reader.read()
@@ -174,7 +176,7 @@ def test_view_follows_the_chain(place: Place) -> None:
     (seen,) = view.disputes
     assert (seen.id, seen.phase, seen.mover) == (dispute, Phase.REVEAL_STEPS, place.solver.address)
     assert view.task(task).checkpoints[0].holds == 1
-    roots = [run(JOB).state_root(t) for t in (1, 2, 3)]
+    roots = [run(WORK).state_root(t) for t in (1, 2, 3)]
     place.solver.move(dispute, Move("revealSteps", (roots,)))
     assert reader.read().disputes[0].step_roots == tuple(roots)
     assert reader.read() == Reader(place.challenger).read()
@@ -187,10 +189,9 @@ def test_reorganisation_is_followed(place: Place) -> None:
     reader = Reader(place.challenger)
     task = place.trained(0)
     reader.read()
-    taken = place.w3.provider.make_request("evm_snapshot", [])["result"]
-    place.solver.commit(task, 0, b"a" * 32, "first")
-    assert reader.read().task(task).checkpoints[0].uri == "first"
-    place.w3.provider.make_request("evm_revert", [taken])
+    with place.clock.undone():
+        place.solver.commit(task, 0, b"a" * 32, "first")
+        assert reader.read().task(task).checkpoints[0].uri == "first"
     assert reader.read().task(task).checkpoints == ()
     place.solver.commit(task, 0, b"b" * 32, "second")
     point = reader.read().task(task).checkpoints[0]
@@ -220,7 +221,7 @@ def test_events_are_asked_for_in_bounded_ranges(place: Place, monkeypatch: pytes
 
 def test_nonce_is_the_chains(place: Place) -> None:
     """Two clients of one account in turns, as after a restart."""
-    again = place.chain(1)
+    again = place.chain("solver")
     for chain in (place.solver, again, place.solver):
         chain.register(SOLVER, "")
 
@@ -234,7 +235,7 @@ def stopped(place: Place) -> Iterator[Callable[[], object]]:
 
 
 def test_transaction_in_flight_is_waited_for(place: Place, stopped: Callable[[], object]) -> None:
-    solver = place.chain(1, replace(QUICK, receipt_timeout=1))
+    solver = place.chain("solver", replace(QUICK, receipt_timeout=1))
     with pytest.raises(ChainUnavailable, match="not mined within"):
         solver.register(SOLVER, "slow")
     timer = threading.Timer(0.3, stopped)
@@ -246,13 +247,13 @@ def test_transaction_in_flight_is_waited_for(place: Place, stopped: Callable[[],
 
 def test_transaction_of_an_earlier_run_is_not_overtaken(place: Place, stopped: Callable[[], object]) -> None:
     with pytest.raises(ChainUnavailable, match="not mined within"):
-        place.chain(1, replace(QUICK, receipt_timeout=0.3)).register(SOLVER, "slow")
+        place.chain("solver", replace(QUICK, receipt_timeout=0.3)).register(SOLVER, "slow")
     with pytest.raises(ChainUnavailable, match="in flight"):
-        place.chain(1, replace(QUICK, receipt_timeout=0.3)).register(SOLVER, "fast")
+        place.chain("solver", replace(QUICK, receipt_timeout=0.3)).register(SOLVER, "fast")
 
 
 def test_transaction_that_nobody_mines_is_replaced(place: Place, stopped: Callable[[], object]) -> None:
-    solver = place.chain(1, replace(QUICK, receipt_timeout=0.5))
+    solver = place.chain("solver", replace(QUICK, receipt_timeout=0.5))
     with pytest.raises(ChainUnavailable, match="not mined within"):
         solver.register(SOLVER, "first")
     threading.Timer(1.0, stopped).start()
@@ -267,7 +268,7 @@ def test_transaction_that_nobody_mines_is_replaced(place: Place, stopped: Callab
 
 def test_fee_above_the_limit_is_refused(place: Place) -> None:
     with pytest.raises(ChainError, match="the limit is 1"):
-        place.chain(1, replace(QUICK, max_fee=1)).register(SOLVER, "")
+        place.chain("solver", replace(QUICK, max_fee=1)).register(SOLVER, "")
 
 
 def test_transaction_above_the_gas_limit_is_refused(place: Place) -> None:
@@ -277,21 +278,21 @@ def test_transaction_above_the_gas_limit_is_refused(place: Place) -> None:
 
 
 def test_account_without_ether_is_refused(place: Place) -> None:
-    poor = Chain(place.ganache.url, place.deployment, Account.create(), QUICK)
+    poor = Chain(place.url, place.deployment, Account.create(), QUICK)
     with pytest.raises(ChainError, match="funds"):
         poor.register(SOLVER, "")
 
 
 def test_reading_needs_no_account(place: Place) -> None:
-    chain = Chain(place.ganache.url, place.deployment, None)
-    assert chain.task_count() == 0
+    chain = Chain(place.url, place.deployment, None)
+    assert chain.task_count() == place.solver.task_count()
     with pytest.raises(BadInput, match="needs an account"):
         chain.register(SOLVER, "")
 
 
 def test_wrong_chain_id_is_refused(place: Place) -> None:
     wrong = replace(place.deployment, chain_id=1)
-    chain = Chain(place.ganache.url, wrong, Account.from_key(place.ganache.accounts[1]), QUICK)
+    chain = Chain(place.url, wrong, place.accounts["solver"], QUICK)
     with pytest.raises(DeploymentError, match="on chain 1, not 1337"):
         chain.check()
     with pytest.raises(ChainError):
@@ -302,4 +303,4 @@ def test_wrong_chain_id_is_refused(place: Place) -> None:
 def test_missing_contracts_are_refused(place: Place) -> None:
     nowhere = Web3.to_checksum_address("0x" + "12" * 20)
     with pytest.raises(DeploymentError, match="no contract"):
-        Chain(place.ganache.url, replace(place.deployment, game=nowhere), None).check()
+        Chain(place.url, replace(place.deployment, game=nowhere), None).check()

@@ -20,7 +20,7 @@ from offchain.ir.arrays import canonical, is_canonical
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
 from offchain.ir.primitives import DType
-from tests.protocol.everything import everything
+from tests.support.everything import everything
 from tests.support.strategies import Case, graphs
 
 COUNTS = [1, 2, 15, 16, 17, 31, 256, 257, 300, 4097]

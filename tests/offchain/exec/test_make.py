@@ -19,7 +19,7 @@ from tests.offchain.exec.compared import (
     copy_graph,
     words,
 )
-from tests.protocol.everything import everything
+from tests.support.everything import everything
 
 
 @pytest.mark.parametrize("name", EXECUTORS)

@@ -16,7 +16,7 @@ from offchain.exec.make import make_executor
 from offchain.market.view import Terms
 from offchain.worker.course import Course
 from offchain.worker.materials import Start
-from tests.protocol.everything import Work, everything
+from tests.support.everything import Work, everything
 
 LONG, SHORT = 30.0, 0.05  # seconds
 INTERVAL, INTERVALS = 3, 4

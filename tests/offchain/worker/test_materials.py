@@ -22,16 +22,15 @@ from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit, executor_factory
 from offchain.worker.options import WorkerOptions
-from tests.contracts.runs import every_kind
 from tests.support.strategies import over_state
+from tests.support.works import every_kind
 
 F32 = DType.F32
 FILES = FetchOptions(schemes=frozenset({"file"}))
 
 
 def small() -> Task:
-    job = every_kind(6, 3)
-    return Task(job.graph, (), tuple(job.datasets), tuple(job.state), job.steps, "small")
+    return every_kind(6, 3)
 
 
 def spreading(rows: int = 1 << 9, extent: int = 1 << 18) -> Task:

@@ -34,44 +34,37 @@ from offchain.worker.events import (
     Trained,
     Unfit,
 )
-from tests.contracts.runs import BATCH, DOT, NEW, SUM, Job, lengthy, many
-from tests.support.town import (
-    POLICY,
-    PRICE,
-    Town,
-    lying,
-    tall,
-    task_of,
-    task_of_every_kind,
-)
+from tests.support.deployment import FREE, Funded
+from tests.support.town import POLICY, PRICE, Town, lying
+from tests.support.works import BATCH, DOT, NEW, SUM, Work, every_kind, lengthy, many, tall
+
+TASK = every_kind(6, 3)
 
 
 @pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def founded() -> Iterator[Funded]:
     with Ganache() as chain:
-        yield Town.build(chain, tmp_path_factory.mktemp("town"))
+        yield Funded.build(chain)
 
 
 @pytest.fixture
-def town(founded: Town, tmp_path: Path) -> Iterator[Town]:
+def town(founded: Funded, tmp_path: Path) -> Iterator[Town]:
     """The town as it was founded, whatever other tests did to the chain."""
-    request = founded.w3.provider.make_request
-    taken = request("evm_snapshot", [])["result"]
-    town = Town(founded.ganache, tmp_path, founded.deployment)
-    yield town
-    town.close()
-    request("evm_revert", [taken])
+    with founded.clock.undone():
+        town = founded.seen_as(Town, folder=tmp_path)
+        yield town
+        town.close()
 
 
 def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
-    task = town.post(task_of_every_kind())
-    solver, verifier = town.worker("solver", 1, "solver"), town.worker("verifier", 3, "verifier")
+    task = town.post(TASK)
+    solver, verifier = town.worker("solver", "solver", "solver"), town.worker("verifier", "challenger", "verifier")
     before = solver.chain.free()
     town.until(lambda: len(town.told(Audited, "verifier")) == 2)
     assert all(event.right for event in town.told(Audited))
     assert town.told(Fit, "solver") and town.told(Fit, "verifier")
     town.until(lambda: town.told(CommitSent, "solver")[1:])
-    town.travel(1_001)
+    town.clock.travel(1_001)
     town.until(lambda: town.status(task) is Status.COMPLETED)
     assert solver.chain.free() == before + PRICE
     assert not town.told(DisputeSeen) and not town.told(Failed)
@@ -95,9 +88,9 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     ids=["dot", "map", "gather", "sum", "exponent too high", "exponent too low"],
 )
 def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
-    task = town.post(task_of_every_kind(), clock=300)  # one of them has no answer, and lets it run out
-    town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
-    verifier = town.worker("verifier", 3, "verifier")
+    task = town.post(TASK, clock=300)  # one of them has no answer, and lets it run out
+    town.worker("cheat", "solver", "solver", executors=lying(falsehood), replays=FalsifiedReplay)
+    verifier = town.worker("verifier", "challenger", "verifier")
     before = verifier.chain.free()
     town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
     stake = verifier.chain.terms(task).stake
@@ -111,7 +104,7 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "falsehood", "reveals"),
+    ("work", "falsehood", "reveals"),
     [
         (many(300), Falsehood(0, 290, 0), {"revealChildren"}),
         (tall(), Falsehood(0, 0, 264_000), {"revealChunks", "revealChildren"}),
@@ -119,47 +112,47 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     ],
     ids=["many nodes", "many chunks", "many steps"],
 )
-def test_deep_descent_convicts_too(town: Town, job: Job, falsehood: Falsehood, reveals: set[str]) -> None:
-    task = town.post(task_of(job))
-    town.worker("cheat", 1, "solver", executors=lying(falsehood), replays=FalsifiedReplay)
-    town.worker("verifier", 3, "verifier")
+def test_deep_descent_convicts_too(town: Town, work: Work, falsehood: Falsehood, reveals: set[str]) -> None:
+    task = town.post(work)
+    town.worker("cheat", "solver", "solver", executors=lying(falsehood), replays=FalsifiedReplay)
+    town.worker("verifier", "challenger", "verifier")
     town.until(lambda: town.status(task) is Status.SLASHED)
     assert reveals <= {event.function for event in town.told(Moved, "cheat")}
 
 
 def test_false_accusation_costs_the_bond(town: Town) -> None:
-    task = town.post(task_of_every_kind())
-    town.worker("solver", 1, "solver")
+    task = town.post(TASK)
+    town.worker("solver", "solver", "solver")
     falsehood = Falsehood(2, DOT, 0, 1 << 12)
-    liar = town.worker("liar", 3, "verifier", executors=lying(falsehood), replays=FalsifiedReplay)
+    liar = town.worker("liar", "challenger", "verifier", executors=lying(falsehood), replays=FalsifiedReplay)
     before = liar.chain.free()
     town.until(lambda: town.told(DisputeOver, "solver"))
     assert town.told(DisputeOver, "solver")[0].won
     assert liar.chain.free() == before - COIN
     town.until(lambda: town.told(CommitSent, "solver")[1:])
-    town.travel(1_001)
+    town.clock.travel(1_001)
     town.until(lambda: town.status(task) is Status.COMPLETED)
     assert len(town.told(Challenged, "liar")) == 1  # never twice about the same checkpoint
 
 
 def test_silent_cheat_times_out(town: Town) -> None:
-    task = town.post(task_of_every_kind())
-    town.worker("cheat", 1, "solver", executors=lying(Falsehood(2, DOT, 0, 1 << 12)), replays=FalsifiedReplay)
-    town.worker("verifier", 3, "verifier")
+    task = town.post(TASK)
+    town.worker("cheat", "solver", "solver", executors=lying(Falsehood(2, DOT, 0, 1 << 12)), replays=FalsifiedReplay)
+    town.worker("verifier", "challenger", "verifier")
     town.until(lambda: town.told(Challenged))
     town.dismiss("cheat")
-    town.travel(1_001)
+    town.clock.travel(1_001)
     town.until(lambda: town.status(task) is Status.SLASHED)
     assert town.told(TimedOut, "verifier")
 
 
 def test_altered_task_file_is_left_alone(town: Town) -> None:
-    task = town.post(task_of_every_kind())
+    task = town.post(TASK)
     path = town.folder / "task.file"
     altered = bytearray(path.read_bytes())
     altered[len(altered) // 2] ^= 1
     path.write_bytes(altered)
-    town.worker("solver", 1, "solver")
+    town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(Unfit))
     town.until(lambda: town.workers["solver"].cycle() or True)
     assert not town.told(BidSent)
@@ -168,23 +161,23 @@ def test_altered_task_file_is_left_alone(town: Town) -> None:
 
 
 def test_other_terms_than_the_file_are_left_alone(town: Town) -> None:
-    town.post(task_of_every_kind(), steps=60)
-    town.worker("solver", 1, "solver")
+    town.post(TASK, steps=60)
+    town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(Unfit))
     assert "terms: 60" in town.told(Unfit)[0].why
 
 
 def test_missing_task_file_is_tried_again_then_left_alone(town: Town) -> None:
-    town.post(task_of_every_kind(), uri="http://127.0.0.1:9/task", bidding_time=1000)
-    town.worker("solver", 1, "solver", max_failures=3)
+    town.post(TASK, uri="http://127.0.0.1:9/task", bidding_time=1000)
+    town.worker("solver", "solver", "solver", max_failures=3)
     town.until(lambda: town.told(Unfit))
     assert "cannot be fetched" in town.told(Unfit)[0].why
 
 
 def test_task_too_slow_or_too_large_for_this_machine_is_left_alone(town: Town) -> None:
-    town.post(task_of_every_kind(), bidding_time=1000)
-    town.worker("slow", 1, "solver", headroom=1e9)
-    town.worker("small", 2, "solver", max_memory=1000)
+    town.post(TASK, bidding_time=1000)
+    town.worker("slow", "solver", "solver", headroom=1e9)
+    town.worker("small", "rival", "solver", max_memory=1000)
     town.until(lambda: len(town.told(Unfit)) == 2)
     assert "needs" in town.told(Unfit, "slow")[0].why
     assert "touches" in town.told(Unfit, "small")[0].why
@@ -192,15 +185,15 @@ def test_task_too_slow_or_too_large_for_this_machine_is_left_alone(town: Town) -
 
 def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> None:
     """The solver serves nothing, then rubbish: the verifier replays from the initial state."""
-    town.post(task_of_every_kind())
-    solver = town.worker("solver", 1, "solver")
+    town.post(TASK)
+    solver = town.worker("solver", "solver", "solver")
     town.until(lambda: len(town.told(CommitSent)) == 2)
     first = solver.reader.read().tasks[-1].checkpoints[0].root
     path = solver.materials.blobs.path(f"{first.hex()}.state")
     altered = bytearray(path.read_bytes())
     altered[-1] ^= 1
     path.write_bytes(altered)
-    town.worker("verifier", 3, "verifier", max_failures=2, policy=replace(POLICY, audit_share=0.0))
+    town.worker("verifier", "challenger", "verifier", max_failures=2, policy=replace(POLICY, audit_share=0.0))
     verifier = town.workers["verifier"]
     view = verifier.reader.read().tasks[-1]
     refused = list[BadInput]()
@@ -214,12 +207,12 @@ def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> No
 
 
 def test_restart_resumes_from_the_last_checkpoint(town: Town) -> None:
-    town.post(task_of_every_kind())
-    town.worker("solver", 1, "solver")
+    town.post(TASK)
+    town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(Trained))
     town.dismiss("solver")
     seen = len(town.events)
-    town.worker("solver", 1, "solver")
+    town.worker("solver", "solver", "solver")
     town.until(lambda: len(town.told(CommitSent)) == 2)
     assert [event.checkpoint for event in town.told(Trained)] == [0, 1]
     computing = [event for _, event in town.events[seen:] if isinstance(event, Computing)]
@@ -227,32 +220,32 @@ def test_restart_resumes_from_the_last_checkpoint(town: Town) -> None:
 
 
 def test_lost_folder_is_computed_again(town: Town) -> None:
-    town.post(task_of_every_kind())
-    town.worker("solver", 1, "solver")
+    town.post(TASK)
+    town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(CommitSent))
     town.dismiss("solver")
-    town.worker("replacement", 1, "solver")
+    town.worker("replacement", "solver", "solver")
     town.until(lambda: [event for event in town.told(CommitSent, "replacement") if event.checkpoint == 1])
     assert [event.checkpoint for event in town.told(Trained, "replacement")] == [0, 1]
 
 
 def test_database_of_another_account_is_refused(town: Town) -> None:
-    town.worker("solver", 1, "solver")
+    town.worker("solver", "solver", "solver")
     town.dismiss("solver")
     with pytest.raises(BadDatabase):
-        town.worker("solver", 2, "solver")
+        town.worker("solver", "rival", "solver")
 
 
 def test_unknown_role_is_refused(town: Town) -> None:
     with pytest.raises(BadInput, match="there are solver"):
-        town.worker("x", 1, "judge")
+        town.worker("x", "solver", "judge")
 
 
 def test_failing_action_does_not_stop_the_others(town: Town) -> None:
     """A bidder without money for two stakes bids on both; the second is refused, the first goes on."""
     for _ in range(2):
-        town.post(task_of_every_kind(), stake=3_000 * COIN)
-    town.worker("solver", 1, "solver")
+        town.post(TASK, stake=FREE * 3 // 5)
+    town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(CommitSent))
     assert len(town.told(BidSent)) == 1
 
@@ -260,9 +253,9 @@ def test_failing_action_does_not_stop_the_others(town: Town) -> None:
 def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
     chain = Ganache(database=tmp_path / "chain")
     with chain:
-        town = Town.build(chain, tmp_path)
-        town.post(task_of_every_kind())
-        solver = town.worker("solver", 1, "solver", max_backoff=0.5)
+        town = Funded.build(chain).seen_as(Town, folder=tmp_path)
+        town.post(TASK)
+        solver = town.worker("solver", "solver", "solver", max_backoff=0.5)
         town.until(lambda: town.told(CommitSent))
         chain.stop()
         for _ in range(3):
@@ -276,7 +269,7 @@ def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_signal_ends_the_worker(town: Town) -> None:
-    worker = town.worker("solver", 1, "solver")
+    worker = town.worker("solver", "solver", "solver")
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     worker.run()
     assert town.told(Stopped)
@@ -284,21 +277,21 @@ def test_signal_ends_the_worker(town: Town) -> None:
 
 
 def test_requester_takes_its_money_back_from_a_stalled_task(town: Town) -> None:
-    task = town.post(task_of_every_kind())
-    town.worker("solver", 1, "solver")
-    requester = town.worker("requester", 0, "requester")
+    task = town.post(TASK)
+    town.worker("solver", "solver", "solver")
+    requester = town.worker("requester", "requester", "requester")
     town.until(lambda: town.told(CommitSent))
     town.dismiss("solver")
     before = requester.chain.free()
-    town.travel(20_001)
+    town.clock.travel(20_001)
     town.until(lambda: town.status(task) is Status.STALLED)
     assert requester.chain.free() == before + PRICE // 2
 
 
 def test_root_of_a_served_checkpoint_binds_the_log(town: Town) -> None:
     """What a verifier starts from is exactly what the solver committed, log included."""
-    town.post(task_of_every_kind())
-    solver = town.worker("solver", 1, "solver")
+    town.post(TASK)
+    solver = town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(CommitSent))
     view = solver.reader.read().tasks[-1]
     opened = solver.materials.open(view)

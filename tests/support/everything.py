@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from offchain.commit.roots import graph_root, state_root, tensor_root
-from offchain.dispute.replay import Ledger
-from offchain.exec import make_executor
-from offchain.exec.base import Executor
-from offchain.ir.arrays import Array, numpy_dtype
+from offchain.commit.roots import tensor_root
+from offchain.ir.arrays import numpy_dtype
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
 from offchain.ir.primitives import DType, Instr, Op
+from tests.support.works import Work
 
 F32, I32 = DType.F32, DType.I32
 STEPS: Final = 8
@@ -29,48 +25,6 @@ BIG: Final = 270_000  # more than 256 chunks
 LONG: Final = 5_000  # terms of a sum: more than 64 · 64
 SHOWN: Final = ("rows", "x", "y", "top", "loss", "one", "sum64", "sum65", "long", "back", "old_log")
 SLOTS: Final = ("w", "big", "frozen", *SHOWN, "log")  # a slot for most nodes, so that no lie is rounded away
-
-
-@dataclass(frozen=True)
-class Work:
-    """A graph, what it reads, and the names of its nodes."""
-
-    graph: Graph
-    constants: list[Array]
-    datasets: list[Array]
-    state: list[Array]
-    names: dict[str, int]
-    steps: int = STEPS
-    interval: int = INTERVAL
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        return Ledger(self.graph, self.constants, self.datasets)
-
-    @cached_property
-    def executor(self) -> Executor[Any]:
-        return make_executor("torch", self.graph, self.constants, self.datasets)
-
-    def before(self, checkpoint: int) -> list[Array]:
-        """The right state that the interval of a checkpoint starts from; computed once."""
-        while len(self._states) <= checkpoint:
-            held, start = self.executor.load(self._states[-1]), (len(self._states) - 1) * self.interval
-            for t in range(start, start + self.interval):
-                held = self.executor.step(held, t)
-            self._states.append(self.executor.dump(held))
-        return self._states[checkpoint]
-
-    @cached_property
-    def _states(self) -> list[list[Array]]:
-        return [self.state]
-
-    @property
-    def graph_root(self) -> bytes:
-        return graph_root(self.graph)
-
-    @property
-    def state_root(self) -> bytes:
-        return state_root(self.state)
 
 
 class Maker:
@@ -140,7 +94,7 @@ def everything(extra_maps: int = 0) -> Work:
         metrics=("loss",),
     )
     check(graph)
-    return Work(graph, [half], [data], state, maker.names)
+    return Work(graph, (half,), (data,), tuple(state), STEPS, names=maker.names)
 
 
 def _slot(maker: Maker, name: str, index: int) -> Slot:
@@ -202,5 +156,5 @@ def tiny() -> Work:
     )
     graph = Graph(tuple(maker.nodes), slots, (), (), (), (), ("loss",))
     check(graph)
-    state = [np.ones(1, np.float32), np.zeros(LONG_INTERVAL, np.float32)]
-    return Work(graph, [], [], state, maker.names, 2 * LONG_INTERVAL, LONG_INTERVAL)
+    state = (np.ones(1, np.float32), np.zeros(LONG_INTERVAL, np.float32))
+    return Work(graph, (), (), state, 2 * LONG_INTERVAL, names=maker.names)

@@ -6,22 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from eth_typing import ChecksumAddress
-
 from offchain.chain.abi import interface
 from offchain.chain.client import Chain, Receipt
 from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
-from offchain.chain.rpc import asking
-from offchain.chain.transactions import MAX_GAS, Mined
 from offchain.dispute import challenger, defender
 from offchain.dispute.challenger import NothingWrong
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.dispute.replay import Replay
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView
-from tests.protocol.everything import Work
+from tests.support.works import Work
 
 Strategy = Callable[[DisputeView], Move | None]  # None: says nothing, and loses by its clock
 CONCEDE: Final = Move("concede", ())
@@ -65,30 +61,9 @@ class Mind:
             return CONCEDE
 
 
-class Hand:
-    """Sends from an account that the node holds, with all the gas of a move: two questions, not ten, a transaction."""
-
-    def __init__(self, chain: Chain, address: ChecksumAddress) -> None:
-        self._w3, self.address = chain.w3, address
-
-    def settle(self) -> None:
-        """Every transaction is mined when it is sent."""
-
-    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False) -> Mined:
-        """Raises Reverted: it was mined, and failed."""
-        call: Any = {"from": self.address, "to": to, "data": "0x" + data.hex(), "gas": MAX_GAS}
-        digest = self._w3.eth.send_transaction(call | {"gasPrice": 10**10})
-        receipt = self._w3.eth.get_transaction_receipt(digest)
-        if receipt["status"] != 1:
-            with asking(what):
-                self._w3.eth.call(call, receipt["blockNumber"] - 1)
-            raise AssertionError(f"{what} failed when it was mined, and not when it was asked about again")
-        return Mined(bytes(digest), receipt["blockNumber"], receipt["gasUsed"], list(receipt["logs"]))
-
-
 @dataclass
 class Player:
-    """An account on the chain. `careful` ones look and send as workers do; the others save questions."""
+    """An account on the chain. A `careful` one reads disputes as workers do; the others ask less."""
 
     chain: Chain
     careful: bool = False
@@ -96,8 +71,6 @@ class Player:
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.chain)
-        if not self.careful:
-            self.chain._sender = Hand(self.chain, self.chain.address)  # type: ignore[assignment]
 
     @property
     def address(self) -> str:

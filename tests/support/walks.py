@@ -1,113 +1,36 @@
-"""The real contracts, connected, and two players who walk a dispute through them move by move."""
+"""A dispute walked through the contracts move by move, with raw calls and without the code of the players.
+
+`tests/support/players.py` has the players that protocol tests use: those decide as workers do.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from web3 import Web3
-from web3.contract import Contract
 from web3.logs import DISCARD
 
-from offchain.chain.deployment import Parameters, deploy, load_artifact
+from offchain.chain.client import GraphHeader
+from offchain.chain.transactions import MAX_GAS
 from offchain.commit.merkle import Position, Tree, depth
-from offchain.commit.roots import graph_root
 from offchain.dispute.replay import pair
 from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
 from offchain.ir.kinds import Kind
-from tests.contracts.runs import Job, Lie, Run, every_kind, header, run
+from offchain.market.view import Phase, TreeName
+from tests.support import tasks
 from tests.support.reverts import reverts
+from tests.support.runs import Lie, Run, run
+from tests.support.works import Work, every_kind
+from tests.support.world import World
 
-MAX_GAS: Final = 3_000_000  # of any move
 DEMAND: Final = 2**32 - 1
-BOND: Final = 1_001
-PRICE: Final = 1_000
-WEALTH: Final = 10**6
-CLOCK: Final = 600
-WINDOW: Final = 1_000
 STEP_FAN, SUM_FAN = 256, 64
 
-Phase = IntEnum(
-    "Phase",
-    "NONE REVEAL_STEPS NAME_STEP REVEAL_TRACE NAME_TRACE REVEAL_CHILDREN NAME_CHILD REVEAL_CHUNKS REVEAL_CHUNK "
-    "NAME_ELEMENT REVEAL_WITNESS REVEAL_SUMS NAME_SUM REVEAL_EXPONENT CONVICTED RESOLVED",
-    start=0,
-)  # fmt: skip
-Area = IntEnum("Area", "NODES SLOTS CHUNKS", start=0)
 Reason = IntEnum("Reason", "COMPUTED TIMED_OUT CONCEDED", start=0)
-
-
-@dataclass
-class World:
-    """The contracts, and the accounts of who takes part."""
-
-    w3: Web3
-    token: Contract
-    vault: Contract
-    market: Contract
-    log: Contract
-    verifier: Contract
-    game: Contract
-    requester: str
-    solver: str
-    challenger: str
-    stranger: str
-    gas: dict[str, int] = field(default_factory=dict)  # most that each verb has used
-
-    @classmethod
-    def build(cls, w3: Web3, token: Contract | None = None) -> World:
-        deployer, *accounts = w3.eth.accounts
-        parameters = Parameters(withdrawal_delay=0, detection_bps=5_000, bidding_time=1, interval_time=1,
-                                challenge_window=1, clock=1, bond=1)  # fmt: skip
-        deployment = deploy(w3, deployer, parameters, {"token": token.address} if token else None)
-        contracts = {part: deployment.contract(w3, part) for part in ("token", "vault", "market", "log", "verifier")}
-        contracts |= {"token": token or contracts["token"]}
-        game = w3.eth.contract(address=deployment.game, abi=load_artifact("DisputeGame")["abi"], decode_tuples=True)
-        world = cls(w3, *contracts.values(), game, *accounts[:4])
-        for account in (world.requester, world.solver, world.challenger, world.stranger):
-            world.send(world.token.functions.mint(account, WEALTH), deployer)
-            world.send(world.token.functions.approve(world.vault.address, WEALTH), account)
-            world.send(world.vault.functions.deposit(WEALTH), account)
-        world.send(deployment.contract(w3, "registry").functions.register(1, ""), world.solver)
-        return world
-
-    def send(self, call: Any, who: str, gas: int = 12_000_000) -> Any:
-        receipt = self.w3.eth.wait_for_transaction_receipt(call.transact({"from": who, "gas": gas}))
-        assert receipt["status"] == 1
-        self.gas[call.fn_name] = max(self.gas.get(call.fn_name, 0), receipt["gasUsed"])
-        return receipt
-
-    def wait(self, seconds: int) -> None:
-        self.w3.provider.make_request("evm_increaseTime", [seconds])
-        self.w3.provider.make_request("evm_mine", [])
-
-    def task(self, told: Run, checkpoints: int | None = None) -> int:
-        """A task in training, with that many (or all) checkpoints committed as the solver tells them."""
-        job = told.job
-        stake = self.market.functions.requiredStake(PRICE).call()
-        terms = (graph_root(job.graph), told.state_root(0), job.steps, job.interval, PRICE, stake, BOND,
-                 10, 100_000, WINDOW, CLOCK, "")  # fmt: skip
-        task = self.market.functions.taskCount().call()
-        self.send(self.market.functions.post(terms), self.requester)
-        self.send(self.market.functions.bid(task, PRICE), self.solver)
-        self.wait(11)
-        self.send(self.market.functions.award(task), self.stranger)
-        for k in list(job.points())[:checkpoints]:
-            self.send(self.log.functions.commit(task, k, told.checkpoint(k), ""), self.solver)
-        return int(task)
-
-    def free(self, account: str) -> int:
-        return int(self.vault.functions.freeOf(account).call())
-
-    def status(self, task: int) -> int:
-        return int(self.market.functions.task(task).call()[2])
-
-    def holds(self, task: int, checkpoint: int) -> int:
-        return int(self.log.functions.checkpoint(task, checkpoint).call()[2])
 
 
 class Aim(NamedTuple):
@@ -141,8 +64,8 @@ class Walk:
     claimed: tuple[int, ...] | None = None  # exponents that the solver says its sum is scaled by
 
     def open(self, by: str | None = None) -> Walk:
-        game, job = self.world.game, self.told.job
-        call = game.functions.open(self.task, self.aim.step // job.interval, header(job))
+        game, work = self.world.game, self.told.work
+        call = game.functions.open(self.task, self.aim.step // work.interval, header(work))
         self.world.send(call, by or self.world.challenger)
         self.id = game.functions.disputeCount().call()
         return self
@@ -225,13 +148,13 @@ class Walk:
 
     # --- descent ---------------------------------------------------------------------------------------------
 
-    def _area(self, d: Any) -> tuple[Area, Tree, int]:
+    def _area(self, d: Any) -> tuple[TreeName, Tree, int]:
         """The tree that is walked, and the leaf of it that is aimed at."""
         if self.aim.slot is not None:
-            return Area.SLOTS, self.told.slots_tree(d.lo + 1), self.aim.slot
+            return TreeName.SLOTS, self.told.slots_tree(d.lo + 1), self.aim.slot
         if any(d.node.leaf):
-            return Area.CHUNKS, self.told.chunk_tree(d.lo, d.node.index), self.aim.element // CHUNK
-        return Area.NODES, self.told.nodes_tree(d.lo), self.aim.node
+            return TreeName.CHUNKS, self.told.chunk_tree(d.lo, d.node.index), self.aim.element // CHUNK
+        return TreeName.NODES, self.told.nodes_tree(d.lo), self.aim.node
 
     def _name(self, d: Any) -> list[Any]:
         area, tree, target = self._area(d)
@@ -241,11 +164,11 @@ class Walk:
             index = target >> (4 * below)
             return ["nameSubtree", area, index, tree.levels[below][index], tree.proof(index, below, level - below)]
         proof = tree.proof(target, 0, level)
-        if area is Area.CHUNKS:
+        if area is TreeName.CHUNKS:
             return ["nameChunk", target, tree.leaves[target], proof]
-        graph = self.told.job.graph
+        graph = self.told.work.graph
         trees = self.told.prover(d.lo).trees
-        if area is Area.NODES:
+        if area is TreeName.NODES:
             encoding = encode_node(graph.nodes[target])
             return ["nameNode", target, tree.leaves[target], proof, encoding, trees[2].proof(target)]
         slot = graph.slots[target]
@@ -277,7 +200,7 @@ class Walk:
         return [made.encoding, made.openings]
 
     def _name_element(self, d: Any) -> list[Any]:
-        node = self.told.job.graph.nodes[d.node.index]
+        node = self.told.work.graph.nodes[d.node.index]
         k = self.aim.k
         silent = self.aim.element >= node.length or node.kind in SCALED or (node.extent and k == DEMAND)
         if node.kind is Kind.GATHER:
@@ -289,12 +212,12 @@ class Walk:
         return self.told.prover(d.lo).sources(d.node.index)
 
     def _reveal_witness(self, d: Any) -> list[Any]:
-        node = self.told.job.graph.nodes[d.node.index]
+        node = self.told.work.graph.nodes[d.node.index]
         k = int(np.argmax(extremum_keys(node, self._sources(d), self.aim.element)))
         return ["revealWitness", k, *self.evidence(d, k)]
 
     def _sums(self, d: Any) -> tuple[int, list[int]]:
-        node = self.told.job.graph.nodes[d.node.index]
+        node = self.told.work.graph.nodes[d.node.index]
         parts = terms(node, self._sources(d), self.aim.element, self.claimed).tolist()
         if self.extra:
             parts[self.aim.k] += self.extra
@@ -303,14 +226,14 @@ class Walk:
         return width, [sum(parts[i : min(i + width, b)]) for i in range(a, b, width)]
 
     def _reveal_sums(self, d: Any) -> list[Any]:
-        node = self.told.job.graph.nodes[d.node.index]
+        node = self.told.work.graph.nodes[d.node.index]
         if d.claim.b - d.claim.a != node.extent:
             return ["revealSums", self._sums(d)[1], (0, 0), b""]
         claimed = self.claimed or exponents(node, self._sources(d), self.aim.element)
         return ["revealSums", self._sums(d)[1], pair(claimed), encode_node(node)]
 
     def _reveal_exponent(self, d: Any) -> list[Any]:
-        node, operand = self.told.job.graph.nodes[d.node.index], d.claim.operand
+        node, operand = self.told.work.graph.nodes[d.node.index], d.claim.operand
         k = int(np.argmax(exponent_keys(node, self._sources(d), self.aim.element, operand)))
         return ["revealExponent", k, *self.evidence(d, k, (operand,))]
 
@@ -332,9 +255,19 @@ class Walk:
 # --- for tests ----------------------------------------------------------------------------------------------------
 
 
-def begin(world: World, aim: Aim, lie: Lie | None = None, job: Job | None = None, **how: Any) -> Walk:
-    told = run(job or every_kind(), lie)
-    return Walk(world, told, aim, world.task(told), **how).open()
+def trained(world: World, told: Run, checkpoints: int | None = None) -> int:
+    """A task in training, with that many (or all) checkpoints committed as the solver tells them."""
+    return tasks.train(world, told.work, [told.checkpoint(k) for k in told.work.points][:checkpoints])
+
+
+def header(work: Work) -> tuple[Any, ...]:
+    """IDisputeGame.GraphHeader of a task, as the ABI wants it."""
+    return astuple(GraphHeader.of(work.graph))
+
+
+def begin(world: World, aim: Aim, lie: Lie | None = None, work: Work | None = None, **how: Any) -> Walk:
+    told = run(work or every_kind(), lie)
+    return Walk(world, told, aim, trained(world, told), **how).open()
 
 
 def events(world: World, receipt: Any) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""One funded deployment for every test: the same contracts, people and money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
+from web3 import Web3
+from web3.contract import Contract
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import COIN, Deployment, Funds, Parameters
+from offchain.chain.ganache import Ganache
+from offchain.chain.rpc import asking
+from offchain.chain.transactions import MAX_GAS, Mined, SendOptions
+from offchain.market.view import SOLVER, Status
+from tests.support.clock import Clock
+
+OWNER: Final = "owner"  # deployed the contracts, and may mint
+PEOPLE: Final = ("requester", "solver", "rival", "challenger", "stranger")
+SOLVERS: Final = ("solver", "rival")  # those in the register
+WEALTH: Final = 1_000_000 * COIN  # of each person: half in the wallet, half free in the vault
+FREE: Final = WEALTH // 2
+BURN_ADDRESS: Final = "0x000000000000000000000000000000000000dEaD"
+GAS_PRICE: Final = 10 * 10**9  # wei
+QUICK: Final = SendOptions(poll=0.02, receipt_timeout=2)
+PARAMETERS: Final = Parameters(
+    withdrawal_delay=1_000,
+    detection_bps=5_000,
+    bidding_time=50,
+    interval_time=10,
+    challenge_window=100,
+    clock=20,
+    bond=COIN,
+)
+_Kind = TypeVar("_Kind", bound="Funded")
+
+
+def connected(ganache: Ganache) -> Web3:
+    """Web3 whose node signs for all accounts of the chain."""
+    cache: Any = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}  # asked with every call
+    return Web3(Web3.HTTPProvider(ganache.url, request_kwargs={"timeout": 120}, **cache))
+
+
+class NodeSender:
+    """Sends from an account that the node signs for, with all the gas of a move: two questions, not ten."""
+
+    def __init__(self, clock: Clock, address: ChecksumAddress) -> None:
+        self._clock, self.address = clock, address
+
+    def settle(self) -> None:
+        """Every transaction is mined when it is sent."""
+
+    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False) -> Mined:
+        """Raises Reverted: it was mined, and failed."""
+        eth = self._clock.w3.eth
+        call: Any = {"from": self.address, "to": to, "data": "0x" + data.hex(), "gas": MAX_GAS}
+        digest = eth.send_transaction(call | {"gasPrice": GAS_PRICE})
+        self._clock.tick()
+        receipt = eth.get_transaction_receipt(digest)
+        if receipt["status"] != 1:
+            with asking(what):
+                eth.call(call, receipt["blockNumber"] - 1)
+            raise AssertionError(f"{what} failed when it was mined, and not when it was asked about again")
+        return Mined(bytes(digest), receipt["blockNumber"], receipt["gasUsed"], list(receipt["logs"]))
+
+
+@dataclass
+class Funded:
+    """Contracts on a local chain, and named accounts: the owner, and PEOPLE with WEALTH each."""
+
+    url: str
+    clock: Clock
+    deployment: Deployment
+    accounts: Mapping[str, LocalAccount]
+    _quick: dict[str, Chain] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def build(
+        cls, ganache: Ganache, parameters: Parameters = PARAMETERS, existing: Mapping[str, str] | None = None
+    ) -> Funded:
+        """Deploys everything, or all but the parts in `existing`; funds PEOPLE and registers SOLVERS."""
+        w3 = connected(ganache)
+        accounts = dict(zip((OWNER, *PEOPLE), map(Account.from_key, ganache.accounts), strict=False))
+        funds = {
+            accounts[name].address: Funds(WEALTH - FREE, FREE, SOLVER if name in SOLVERS else 0, f"http://{name}")
+            for name in PEOPLE
+        }
+        deployment = Deployment.funded(w3, accounts[OWNER].address, parameters, funds, existing)
+        return cls(ganache.url, Clock(w3), deployment, accounts)
+
+    def seen_as(self, kind: type[_Kind], **more: Any) -> _Kind:
+        """The same deployment with what another class adds to it."""
+        return kind(self.url, self.clock, self.deployment, self.accounts, **more)
+
+    @property
+    def w3(self) -> Web3:
+        return self.clock.w3
+
+    def address(self, name: str) -> ChecksumAddress:
+        """Of a person, or of the owner."""
+        address: ChecksumAddress = self.accounts[name].address
+        return address
+
+    def chain(self, name: str, options: SendOptions = QUICK) -> Chain:
+        """A new client of a person, who signs and sends as workers do."""
+        return Chain(self.url, self.deployment, self.accounts[name], options)
+
+    def quick(self, name: str) -> Chain:
+        """A client of a person for whom the node signs, which saves most of the questions."""
+        if name not in self._quick:
+            sender = NodeSender(self.clock, self.address(name))
+            self._quick[name] = Chain(self.url, self.deployment, sender=sender)
+        return self._quick[name]
+
+    def contract(self, part: str) -> Contract:
+        """The contract that plays a part ("vault", "market", ...)."""
+        return self.deployment.contract(self.w3, part)
+
+    # --- what everybody has -------------------------------------------------------------------------------------
+
+    def free(self, name: str) -> int:
+        """Free balance in the vault."""
+        return self.quick(name).free()
+
+    def burned(self) -> int:
+        """Tokens that nobody will ever have again."""
+        return self.quick(OWNER).balance(BURN_ADDRESS)
+
+    def wealth(self) -> dict[str, int]:
+        """Free balances of all people, and what was burned."""
+        return {name: self.free(name) for name in PEOPLE} | {"burned": self.burned()}
+
+    def gains(self, before: Mapping[str, int]) -> dict[str, int]:
+        """What changed since `before`, which `wealth` gave; names with no change are left out."""
+        return {name: now - before[name] for name, now in self.wealth().items() if now != before[name]}
+
+    # --- tasks --------------------------------------------------------------------------------------------------
+
+    def status(self, task: int) -> Status:
+        chain = self.quick(OWNER)
+        return chain.task(task, chain.terms(task)).status
+
+    def holds(self, task: int, checkpoint: int) -> int:
+        """Disputes that hold up the payment of a checkpoint."""
+        return int(self.quick(OWNER).call("log", "checkpoint", task, checkpoint)["holds"])

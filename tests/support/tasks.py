@@ -1,0 +1,61 @@
+"""One way to make a task: terms with defaults, posted, awarded, and its first checkpoints committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from offchain.chain.deployment import COIN
+from offchain.market.view import Terms
+from offchain.task import Task
+from tests.support.deployment import Funded
+
+PRICE: Final = 1_000
+BOND: Final = 1_000 * COIN + 3  # shares of it must be rounded
+ROOT: Final = bytes(range(32))
+BARE: Final = {"graph_root": ROOT, "state_root": ROOT[::-1], "steps": 25, "interval": 10}  # nobody trains it
+URI: Final = "memory://state"
+WINDOW: Final = 1_000  # seconds
+CLOCK: Final = 600
+
+
+def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
+    """Terms for a task, or for BARE roots; by default with the least stake, and deadlines that nobody misses."""
+    fields: dict[str, Any] = BARE | {
+        "max_price": PRICE,
+        "bond": BOND,
+        "bidding_time": 60,
+        "interval_time": 100_000,
+        "challenge_window": WINDOW,
+        "clock": CLOCK,
+        "uri": "memory://task",
+    }
+    if task is not None:
+        fields |= {name: getattr(task, name) for name in BARE}
+    fields |= changes
+    if "stake" not in fields:
+        fields["stake"] = place.quick("requester").required_stake(fields["max_price"])
+    return Terms(**fields)
+
+
+def post(place: Funded, task: Task | None = None, **changes: Any) -> int:
+    """The requester's; returns the task's id."""
+    return place.quick("requester").post(terms(place, task, **changes))
+
+
+def award(place: Funded, task: Task | None = None, price: int | None = None, **changes: Any) -> int:
+    """A task in training that the solver won, by default at the highest price."""
+    wanted = terms(place, task, **changes)
+    number = place.quick("requester").post(wanted)
+    place.quick("solver").bid(number, wanted.max_price if price is None else price)
+    place.clock.travel(wanted.bidding_time)
+    place.quick("stranger").award(number)
+    return number
+
+
+def train(place: Funded, task: Task | None = None, roots: Sequence[bytes] = (), uri: str = URI, **changes: Any) -> int:
+    """A task in training, whose first checkpoints are committed with these state roots."""
+    number = award(place, task, **changes)
+    for checkpoint, root in enumerate(roots):
+        place.quick("solver").commit(number, checkpoint, root, uri)
+    return number
