@@ -1,4 +1,4 @@
-"""A task in training whose first checkpoint is right, and people with money around it: where disputes are played."""
+"""Where disputes are played: a task in training whose first checkpoint is right, and people with money."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.works import Work
 
 @dataclass
 class Arena(Funded):
-    """`solver` trains `work`; checkpoint 0 is committed and right, checkpoint 1 is for the test.
+    """`solver` trains `work`. Checkpoint 0 is committed and right; the test commits checkpoint 1.
 
     Each of PEOPLE is a Player, and an attribute: `arena.challenger`.
     """
@@ -41,7 +41,7 @@ class Arena(Funded):
         return self.players[name]
 
     def careful(self, name: str) -> Player:
-        """The same account in the hands of somebody who looks and sends as workers do."""
+        """A second player for the same account, who looks and sends as workers do."""
         return Player(self.chain(name), careful=True)
 
     def commit(self, root: bytes) -> None:
@@ -49,11 +49,11 @@ class Arena(Funded):
         self.solver.chain.commit(self.task, 1, root, tasks.URI)
 
     def open(self, challenger: Player, checkpoint: int = 1) -> int:
-        """A challenge; returns the dispute's id."""
+        """Challenges a checkpoint; returns the dispute's id."""
         return challenger.chain.open(self.task, checkpoint, GraphHeader.of(self.work.graph))
 
     def play(self, dispute_id: int, strategies: tuple[Strategy, Strategy], challenger: Player | None = None) -> Played:
-        """To the end; strategies of solver and challenger."""
+        """Plays a dispute to its end with the strategies of solver and challenger."""
         return play(dispute_id, (self.solver, challenger or self.challenger), strategies, self.clock.travel)
 
     def status(self, task: int | None = None) -> Status:

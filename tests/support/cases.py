@@ -23,7 +23,7 @@ class Cases(nn.Module):
 
 
 def total(cases: Mapping[str, Case]) -> Loss:
-    """The sum of a function of every element of every case that weighs no two of them alike."""
+    """A loss that reads every element of every case, each with a weight of its own."""
 
     def loss(model: Cases, batch: Batch) -> Tensor:
         losses = []
@@ -37,5 +37,5 @@ def total(cases: Mapping[str, Case]) -> Loss:
 
 
 def assert_cases(cases: Mapping[str, Case], values: Tensor, dataset: Mapping[str, Tensor]) -> Task:
-    """Every case's gradient is that of autograd in float64; executors and the unfused graph agree bit for bit."""
+    """Each case has autograd's float64 gradient; executors and the unfused graph agree bit for bit."""
     return assert_gradients(Cases(cases, values), total(cases), dataset)

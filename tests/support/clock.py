@@ -1,4 +1,4 @@
-"""The clock of a local chain: put forward while it runs, or moved block by block while it stands."""
+"""The clock of a local chain: tests put it forward while it runs, and stop it to choose the time of each block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web3 import Web3
 
 @dataclass
 class Clock:
-    """The time of a Ganache. While it runs, each transaction is mined at once; while it stands, by `mine`."""
+    """The time of a Ganache. While it runs, each transaction is mined at once; while it is stopped, `mine` does it."""
 
     w3: Web3
     running: bool = True
@@ -23,7 +23,7 @@ class Clock:
         return int(self.w3.eth.get_block("latest")["timestamp"])
 
     def travel(self, seconds: int) -> None:
-        """A block that many seconds later."""
+        """Mines a block that is so many seconds later."""
         if self.running:
             self._rpc("evm_increaseTime", max(0, seconds))
             self._rpc("evm_mine")
@@ -31,17 +31,17 @@ class Clock:
             self.mine(self.now + seconds)
 
     def mine(self, at: int) -> None:
-        """A block with this timestamp, which holds what was sent while the clock stood."""
+        """Mines a block with this timestamp. It holds what was sent while the clock was stopped."""
         self._rpc("evm_mine", {"timestamp": at})
 
     def tick(self, at: int | None = None) -> None:
-        """Mines what was just sent, a second after the latest block or at `at`. Does nothing while the clock runs."""
+        """Mines what was just sent, at `at` or a second after the latest block. Does nothing while the clock runs."""
         if not self.running:
             self.mine(self.now + 1 if at is None else at)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Meanwhile only the test moves the clock."""
+        """Stops the clock within the block: only the test moves it."""
         self._rpc("miner_stop")
         self.running = False
         try:
@@ -52,7 +52,7 @@ class Clock:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """Whatever happens on the chain meanwhile, its clock included, has not happened afterwards."""
+        """Undoes, at the end of the block, all that happened on the chain within it, its clock included."""
         taken = self._rpc("evm_snapshot")
         try:
             yield

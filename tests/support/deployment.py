@@ -41,22 +41,22 @@ _Kind = TypeVar("_Kind", bound="Funded")
 
 
 def connected(ganache: Ganache) -> Web3:
-    """Web3 whose node signs for all accounts of the chain."""
+    """A web3 whose node signs for all accounts of the chain."""
     cache: Any = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}  # asked with every call
     return Web3(Web3.HTTPProvider(ganache.url, request_kwargs={"timeout": 120}, **cache))
 
 
 class NodeSender:
-    """Sends from an account that the node signs for, with all the gas of a move: two questions, not ten."""
+    """Sends from an account that the node signs for. Asks two questions per transaction, a worker ten."""
 
     def __init__(self, clock: Clock, address: ChecksumAddress) -> None:
         self._clock, self.address = clock, address
 
     def settle(self) -> None:
-        """Every transaction is mined when it is sent."""
+        """Does nothing: every transaction is mined when it is sent."""
 
     def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False) -> Mined:
-        """Raises Reverted: it was mined, and failed."""
+        """Gives all the gas that a move may use. Raises Reverted: the transaction was mined, and failed."""
         eth = self._clock.w3.eth
         call: Any = {"from": self.address, "to": to, "data": "0x" + data.hex(), "gas": MAX_GAS}
         digest = eth.send_transaction(call | {"gasPrice": GAS_PRICE})
@@ -71,7 +71,7 @@ class NodeSender:
 
 @dataclass
 class Funded:
-    """Contracts on a local chain, and named accounts: the owner, and PEOPLE with WEALTH each."""
+    """Contracts on a local chain and accounts with names: the owner, and PEOPLE, who have WEALTH each."""
 
     url: str
     clock: Clock
@@ -94,7 +94,7 @@ class Funded:
         return cls(ganache.url, Clock(w3), deployment, accounts)
 
     def seen_as(self, kind: type[_Kind], **more: Any) -> _Kind:
-        """The same deployment with what another class adds to it."""
+        """The same deployment as another class, which adds something to it."""
         return kind(self.url, self.clock, self.deployment, self.accounts, **more)
 
     @property
@@ -102,16 +102,16 @@ class Funded:
         return self.clock.w3
 
     def address(self, name: str) -> ChecksumAddress:
-        """Of a person, or of the owner."""
+        """The address of a person, or of the owner."""
         address: ChecksumAddress = self.accounts[name].address
         return address
 
     def chain(self, name: str, options: SendOptions = QUICK) -> Chain:
-        """A new client of a person, who signs and sends as workers do."""
+        """A new client for a person's account, which signs and sends as a worker's does."""
         return Chain(self.url, self.deployment, self.accounts[name], options)
 
     def quick(self, name: str) -> Chain:
-        """A client of a person for whom the node signs, which saves most of the questions."""
+        """The client for a person's account that lets the node sign, which is much faster."""
         if name not in self._quick:
             sender = NodeSender(self.clock, self.address(name))
             self._quick[name] = Chain(self.url, self.deployment, sender=sender)
@@ -128,7 +128,7 @@ class Funded:
         return self.quick(name).free()
 
     def burned(self) -> int:
-        """Tokens that nobody will ever have again."""
+        """Tokens at the burn address."""
         return self.quick(OWNER).balance(BURN_ADDRESS)
 
     def wealth(self) -> dict[str, int]:
@@ -136,7 +136,7 @@ class Funded:
         return {name: self.free(name) for name in PEOPLE} | {"burned": self.burned()}
 
     def gains(self, before: Mapping[str, int]) -> dict[str, int]:
-        """What changed since `before`, which `wealth` gave; names with no change are left out."""
+        """How everybody's wealth differs from `before`, an answer of `wealth`. Leaves out who has as much as then."""
         return {name: now - before[name] for name, now in self.wealth().items() if now != before[name]}
 
     # --- tasks --------------------------------------------------------------------------------------------------
@@ -146,5 +146,5 @@ class Funded:
         return chain.task(task, chain.terms(task)).status
 
     def holds(self, task: int, checkpoint: int) -> int:
-        """Disputes that hold up the payment of a checkpoint."""
+        """Number of disputes that hold up the payment of a checkpoint."""
         return int(self.quick(OWNER).call("log", "checkpoint", task, checkpoint)["holds"])

@@ -1,4 +1,4 @@
-"""A small step graph made by hand that holds every node kind, and the shapes at which disputes take another turn."""
+"""A step graph made by hand that has every node kind, and tensors long enough for every turn of a dispute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLOTS: Final = ("w", "big", "frozen", *SHOWN, "log")  # a slot for most nodes, s
 
 
 class Maker:
-    """Adds named nodes; inputs are (tensor, strides[, offset]), valid everywhere."""
+    """Adds nodes with names. Inputs are (tensor, strides) and valid everywhere."""
 
     def __init__(self, specs: dict[str, tuple[Source, int, DType, int]]) -> None:
         self.tensors, self.nodes, self.names = dict(specs), list[Node](), dict[str, int]()
@@ -57,7 +57,7 @@ class Maker:
         self.nodes.append(node)
 
     def sum_of(self, name: str, source: str, shape: tuple[int, ...], strides: tuple[int, ...], k: int) -> None:
-        """A sum of as many bits as are exact."""
+        """Adds a sum with the most bits that are exact."""
         self.add(name, Kind.SUM, shape, [(source, strides)], k, min(31, 54 - (k - 1).bit_length()))
 
 
@@ -70,7 +70,7 @@ def _int(value: int) -> Instr:
 
 
 def everything(extra_maps: int = 0) -> Work:
-    """The graph; `extra_maps` appends so many more nodes, for traces of more than 256."""
+    """The task. `extra_maps` appends so many more nodes, for traces of more than 256."""
     rng = np.random.default_rng(7)
     data = rng.standard_normal(ROWS * WIDTH, dtype=np.float32)
     half = np.array([0.5], np.float32)
@@ -135,7 +135,7 @@ def _update(maker: Maker, extra_maps: int) -> None:
 
 
 def _log(maker: Maker, interval: int = INTERVAL) -> None:
-    """The last slot (docs/protocol.md, section 3). `interval` is a power of two."""
+    """Adds the log (docs/protocol.md, section 3). `interval` must be a power of two."""
     position = [Instr(Op.INDEX, 0), Instr(Op.STEP), _int(interval - 1), Instr(Op.IAND, 1, 2)]
     carried = [*position, Instr(Op.ILT, 0, 3), _int(-1), Instr(Op.SELECT, 4, 0, 5)]
     maker.add("old_rows", Kind.MAP, (interval,), [], program=carried, dtype=I32)

@@ -1,4 +1,4 @@
-"""The evidence that StepVerifier judges, made from a whole trace. `openings` is what a player would open."""
+"""Makes the evidence that StepVerifier judges from a whole trace."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Opening(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """In the order of IStepVerifier.Evidence."""
+    """IStepVerifier.Evidence, its fields in the same order."""
 
     roots: Roots
     node: int
@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
 
 @dataclass
 class Prover:
-    """A case with the trace that the reference gives of it. Legality is not checked: the contract cannot either."""
+    """A case with its trace by the reference. Does not check that the graph is legal: the contract cannot either."""
 
     case: Case
 
@@ -64,7 +64,7 @@ class Prover:
 
     @cached_property
     def trees(self) -> tuple[Tree, Tree, Tree]:
-        """Of the nodes' outputs, of the state before, of the graph."""
+        """Trees over the nodes' outputs, over the state before, and over the graph."""
         state = Tree([tensor_root(array) for array in self.case.state])
         return Tree([tensor_root(array) for array in self.outputs]), state, graph_tree(self.case.graph)
 
@@ -81,7 +81,7 @@ class Prover:
         return sources_of(self.node(number), case.state, self.outputs, case.constants, case.datasets)
 
     def addresses(self, number: int, element: int, k: int) -> list[int | None]:
-        """Flat index that each input reads; None where it reads 0. The k of a gather is what its index says."""
+        """The flat index that each input reads; None where it reads 0. A gather's index says its k."""
         node, sources = self.node(number), self.sources(number)
         d = coordinates(element, node.shape)
         found = [

@@ -20,7 +20,7 @@ State = dict[str, np.ndarray[Any, Any]]
 
 
 def gradient_job(model: nn.Module, loss: Loss, dataset: Mapping[str, Tensor], **changes: Any) -> Job:
-    """One step over the whole dataset, in order. After it, `momentum.NAME` is the gradient of NAME."""
+    """A job whose step reads the whole dataset in order. After one step, `momentum.NAME` is the gradient of NAME."""
     rows = next(iter(dataset.values())).shape[0]
     fields: dict[str, Any] = {
         "model": model,
@@ -45,7 +45,7 @@ def run(task: Task, executor: str = "torch", steps: int = 1) -> State:
 
 
 def assert_same_bits(job: Job, steps: int = 2) -> Task:
-    """Reference and torch executor, fused and unfused graph: all states equal, bit for bit."""
+    """Reference and torch executor reach the same bits, on the fused and the unfused graph. Returns the task."""
     task = compile(job)
     wanted = run(task, "reference", steps)
     for other in (run(task, "torch", steps), run(compile(job, fused=False), "torch", steps)):
@@ -70,7 +70,7 @@ def assert_gradients(
     reference: bool = True,
     **changes: Any,
 ) -> Task:
-    """The compiled step's gradients are autograd's in float64 within `tolerance` of the largest in their tensor.
+    """The compiled step's gradients differ from autograd's in float64 by `tolerance` of the tensor's largest at most.
 
     With `reference`, executors and the unfused graph are compared too. Returns the task.
     """

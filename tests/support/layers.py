@@ -20,7 +20,7 @@ LINE, PLANE, SPACE = (2, 3, 7), (2, 4, 4, 5), (1, 2, 3, 4, 3)
 
 
 class Fed(nn.Module):
-    """A layer over a trained input, so that the gradient of its input is one of a parameter."""
+    """A layer whose input is a parameter, so that the gradient of the input is tested too."""
 
     def __init__(self, layer: nn.Module, shape: Shape) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ def weighted(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 def assert_layer(layer: Callable[[], nn.Module], shape: Shape, **options: Any) -> Task:
-    """Gradients of input and parameters, under random weights of the output."""
+    """The gradients of input and parameters are right, under random weights of the output. Returns the task."""
     torch.manual_seed(0)
     model = Fed(layer(), shape)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def trained(job: Job, steps: int) -> tuple[list[float], Mapping[str, Tensor]]:
 def assert_trains_alike(
     model: nn.Module, loss: Callable[..., Tensor], data: dict[str, Tensor], tolerance: float
 ) -> None:
-    """Three steps: losses within `tolerance`, buffers within 1e-5, counters equal."""
+    """Three steps end as plain torch's do: losses within `tolerance`, buffers within 1e-5, counters equal."""
     job = gradient_job(model, loss, data, steps=3, interval=3)
     fixed = {name: buffer.clone() for name, buffer in model.named_buffers()}
     state = {**fixed, **run(compile(job), steps=3)}

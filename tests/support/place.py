@@ -28,5 +28,5 @@ class Place(Funded):
         return tasks.terms(self, WORK, **changes)
 
     def trained(self, checkpoints: int = 2, **changes: Any) -> int:
-        """A task in training with so many checkpoints, which are right."""
+        """A task in training with so many right checkpoints."""
         return tasks.train(self, WORK, [run(WORK).checkpoint(k) for k in range(checkpoints)], **changes)

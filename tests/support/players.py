@@ -29,15 +29,18 @@ def silent(view: DisputeView) -> None:
 
 @dataclass
 class Mind:
-    """What a player believes: the true steps, or those that follow from a falsehood."""
+    """What a player believes: the true steps of a task, or those that follow from a falsehood.
+
+    Its `defend` and `attack` are honest. A cheater is a subclass that changes one of them, or lies by `falsehood`.
+    """
 
     work: Work
     falsehood: Falsehood | None = None
-    make: Callable[..., Replay] | None = None  # of its replays; by default what the falsehood asks for
+    make: Callable[..., Replay] | None = None  # makes its replays; by default as the falsehood asks
     _replays: dict[int, Replay] = field(default_factory=dict)
 
     def replay(self, checkpoint: int) -> Replay:
-        """Its replay of an interval, from the right state before it on: the falsehood lies in that interval."""
+        """Its replay of an interval, which starts from the right state: the falsehood lies in that interval."""
         if checkpoint not in self._replays:
             work, executor = self.work, self.work.executor
             if self.falsehood:
@@ -77,7 +80,7 @@ class Player:
         return self.chain.address
 
     def dispute(self, dispute_id: int) -> DisputeView | None:
-        """None once it is over."""
+        """A dispute as a role sees it; None once it is over."""
         if self.careful:
             return next((d for d in self.reader.read().disputes if d.id == dispute_id), None)
         on_move = self.chain.call("game", "onMove", dispute_id)
@@ -88,14 +91,14 @@ class Player:
         return dispute_view(dispute_id, self.raw(dispute_id), on_move, events)
 
     def raw(self, dispute_id: int) -> dict[str, Any]:
-        """All that the contract remembers of a dispute."""
+        """The contract's own record of a dispute."""
         answer: dict[str, Any] = self.chain.call("game", "dispute", dispute_id)
         return answer
 
 
 @dataclass
 class Played:
-    """A finished dispute: who moved what, for how much gas, and what the last move said."""
+    """A finished dispute: each move with its gas, and the receipt of the last one."""
 
     moves: list[tuple[str, str, int]] = field(default_factory=list)  # solver or challenger, function, gas
     last: Receipt | None = None
@@ -131,7 +134,7 @@ def play(
     strategies: tuple[Strategy, Strategy],
     travel: Callable[[int], None],
 ) -> Played:
-    """Play to the end (solver first, then challenger). A player without a move is timed out by the other.
+    """Plays a dispute to its end; pairs name the solver first. A player without a move is timed out by the other.
 
     A second passes before every move, so that clocks are always written and gas does not depend on the machine.
     """
@@ -142,7 +145,7 @@ def play(
         move = strategies[moving](view)
         try:
             receipt = players[moving].chain.move(dispute_id, move) if move else None
-        except Reverted as refusal:  # a lie that the contract does not take is as good as silence
+        except Reverted as refusal:  # a lie that the contract refuses counts as silence
             played.refusals.append(refusal.name)
             receipt = None
         if move is None or receipt is None:
@@ -155,5 +158,5 @@ def play(
 
 
 def arguments(function: str) -> list[str]:
-    """Names of a move's arguments after the dispute's id."""
+    """The names of a move's arguments, without the dispute's id."""
     return [item["name"] for item in interface("game").functions[function]["inputs"][1:]]

@@ -66,7 +66,7 @@ def roots(what: str, processes: Processes | None) -> list[str]:
 
 
 def random_graphs(what: str, processes: Processes) -> int:
-    """The same graphs in all processes, as nothing in them is left to chance. How many were tried."""
+    """Tries random graphs, which are the same in all processes. Returns how many it tried."""
     name, _, count = what.partition("=")
     tried = 0
 
@@ -93,7 +93,7 @@ def random_graphs(what: str, processes: Processes) -> int:
 
 
 def broken(what: str, processes: Processes | None, leave: int | None, stop: int | None) -> None:
-    """A run of which the last process does not come to the end."""
+    """A run whose last process leaves, or stops answering, before the end."""
     assert processes is not None
     run = started(what, processes)
     run.run(leave or stop)

@@ -24,7 +24,7 @@ from offchain.exec.plan.shards import whole
 from offchain.ir.graph import Graph
 
 CAPABILITY: Final = 90
-# subnormals flushed, a product and a sum as one, a quotient or a root that is only near
+# flushes subnormals, fuses a product and a sum, or only approximates a quotient or a root
 FORBIDDEN: Final = re.compile(r"\bfma\b|\bmad\.(?:rn\.)?f|ftz|approx|div\.full")
 _INSTRUCTION: Final = re.compile(r"^\s*(?:@!?%p\d+ )?([a-z]\S*)", re.MULTILINE)
 
@@ -41,7 +41,7 @@ class Always(Tuner):
 
 
 class NoGpu:
-    """What Triton asks its driver of the GPU that it compiles for, where there is none."""
+    """Answers what Triton asks its driver about the GPU that it compiles for. There is none."""
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", CAPABILITY, 32)
@@ -54,7 +54,7 @@ class NoGpu:
 
 
 def kernels(graph: Graph, names: Sequence[str]) -> dict[str, TritonKernel]:
-    """Those of a graph, whichever of these engines makes its products."""
+    """The kernels of a graph, with each of these engines for its products in turn."""
     tuners = [Always(name, torch.device("cpu")) for name in names]
     calls = [call for tuner in tuners for call in CudaPlanner(whole(graph), tuner).make().calls]
     launches = [call.kernel for call in calls if isinstance(call, Call)]

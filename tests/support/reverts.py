@@ -27,7 +27,7 @@ def typed_error(contract: Contract, data: str) -> tuple[str, tuple[Any, ...]]:
 
 @contextmanager
 def reverts(contract: Contract, name: str, *values: Any) -> Iterator[list[Any]]:
-    """The block is refused with the error `name`, and its first values are these. Gives its values afterwards."""
+    """The block must be refused with the error `name`, with these first values. Yields a list of all its values."""
     seen: list[Any] = []
     with pytest.raises((ContractCustomError, ContractLogicError)) as caught:
         yield seen

@@ -29,7 +29,7 @@ class Lie:
 
 
 class Run:
-    """All steps of a task as one player tells them. What follows a lie is computed honestly from it."""
+    """All steps of a task as one player claims them. What follows a lie is computed honestly from it."""
 
     def __init__(self, work: Work, lie: Lie | None = None) -> None:
         self.work, self.lie = work, lie
@@ -71,7 +71,7 @@ class Run:
         return output
 
     def chunks(self, t: int, node: int) -> list[bytes]:
-        """The chunks of a node's output, with what was told of the padding."""
+        """The chunks of a node's output, with the padding that the player claims."""
         array, lie = self.outputs[t][node], self._lies_at(t, node)
         parts = [chunk(array, i) for i in range(-(-array.size // CHUNK))]
         if lie is not None and lie.element >= array.size:
@@ -90,7 +90,7 @@ class Run:
         return tensor_root_of(dtype, array.size, root([leaf_hash(part) for part in self.chunks(t, node)]))
 
     def slots_tree(self, t: int) -> Tree:
-        """Over the state after t steps."""
+        """The tree over the state after t steps."""
         return Tree(self.state_roots[t])
 
     def nodes_tree(self, t: int) -> Tree:
@@ -104,7 +104,7 @@ class Run:
 
     @cache  # noqa: B019
     def prover(self, t: int) -> Told:
-        """Opens the inputs of step t against what this player told of it."""
+        """Opens the inputs of step t against this player's claims."""
         return Told(Case(self.work.graph, self.states[t], self.work.constants, self.work.datasets, t), self)
 
 
@@ -127,5 +127,5 @@ class Told(Prover):
 
 @cache
 def run(work: Work, lie: Lie | None = None) -> Run:
-    """Computed once."""
+    """The run of a task with this lie; computed once."""
     return Run(work, lie)

@@ -62,7 +62,7 @@ def float_words(rng: np.random.Generator, length: int, mode: str) -> Array:
 
 
 def int_words(rng: np.random.Generator, length: int, mode: str) -> Array:
-    """int32: small (rows of a table, and some beside it), special values, or any bits."""
+    """int32: small values (rows of a table, and some outside it), special values, or any bits."""
     if mode in ("normal", "subnormal"):
         return rng.integers(-2, 8, length, dtype=np.int32)
     if mode == "special":
@@ -115,7 +115,7 @@ def instruction(draw: Draw, types: list[DType], inputs: Sequence[DType], rank: i
 
 @st.composite
 def programs(draw: Draw, inputs: Sequence[DType], rank: int) -> tuple[tuple[Instr, ...], DType]:
-    """A well-typed program and the dtype of its result. Every input is read once before anything else."""
+    """A well-typed program and the dtype of its result. It reads every input once before anything else."""
     code = [Instr(Op.INPUT, a) for a in range(len(inputs))]
     types = list(inputs)
     longest = draw(st.sampled_from([4, 12, 40]))
@@ -131,7 +131,7 @@ def programs(draw: Draw, inputs: Sequence[DType], rank: int) -> tuple[tuple[Inst
 
 @dataclass
 class Builder:
-    """A graph being drawn: nodes so far, and the tensors made for them to read."""
+    """A graph that is being drawn: its nodes so far, and the tensors that they read."""
 
     draw: Draw
     nodes: list[Node] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""One way to make a task: terms with defaults, posted, awarded, and its first checkpoints committed."""
+"""The one way to make a task on chain: terms with defaults, posted, awarded, its first checkpoints committed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ CLOCK: Final = 600
 
 
 def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
-    """Terms for a task, or for BARE roots; by default with the least stake, and deadlines that nobody misses."""
+    """Terms for a task, by default for BARE roots, with the least stake and with deadlines that nobody misses.
+
+    `changes` are fields of Terms.
+    """
     fields: dict[str, Any] = BARE | {
         "max_price": PRICE,
         "bond": BOND,
@@ -39,12 +42,12 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
 
 
 def post(place: Funded, task: Task | None = None, **changes: Any) -> int:
-    """The requester's; returns the task's id."""
+    """The requester posts; returns the task's id."""
     return place.quick("requester").post(terms(place, task, **changes))
 
 
 def award(place: Funded, task: Task | None = None, price: int | None = None, **changes: Any) -> int:
-    """A task in training that the solver won, by default at the highest price."""
+    """Posts a task that the solver wins, by default at the highest price; returns its id."""
     wanted = terms(place, task, **changes)
     number = place.quick("requester").post(wanted)
     place.quick("solver").bid(number, wanted.max_price if price is None else price)
@@ -54,7 +57,7 @@ def award(place: Funded, task: Task | None = None, price: int | None = None, **c
 
 
 def train(place: Funded, task: Task | None = None, roots: Sequence[bytes] = (), uri: str = URI, **changes: Any) -> int:
-    """A task in training, whose first checkpoints are committed with these state roots."""
+    """A task in training: `award`, and the solver commits its first checkpoints with these state roots."""
     number = award(place, task, **changes)
     for checkpoint, root in enumerate(roots):
         place.quick("solver").commit(number, checkpoint, root, uri)

@@ -50,13 +50,13 @@ class Town(Funded):
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def post(self, task: Task, **changes: Any) -> int:
-        """The requester's, from a task file in `folder`; returns the task's id."""
+        """Posts a task from a task file in `folder`; returns the task's id."""
         path = self.folder / "task.file"
         save_task(task, path)
         return tasks.post(self, task, **(TERMS | {"uri": f"file://{path}"} | changes))
 
     def worker(self, name: str, person: str, *roles: str, **options: Any) -> Worker:
-        """A worker in the hands of one of PEOPLE, entered. It leaves with `dismiss`, or at the end of the test."""
+        """Starts a worker for one of PEOPLE. It ends with `dismiss`, or at the end of the test."""
         executors = options.pop("executors", HONEST)
         replays = options.pop("replays", None)
         made = WorkerOptions(self.folder / name, POLICY, poll=0.02, slice=0.2, max_backoff=0.2, fetch=FETCH)

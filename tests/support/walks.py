@@ -34,8 +34,7 @@ Reason = IntEnum("Reason", "COMPUTED TIMED_OUT CONCEDED", start=0)
 
 
 class Aim(NamedTuple):
-    """What the challenger says is wrong: an element of a node (at some k), of a sum also the exponent of an operand, or
-    a slot, in some step."""
+    """What the challenger calls wrong in a step: an element of a node (at some k), an operand's exponent, or a slot."""
 
     step: int
     node: int = 0
@@ -53,7 +52,7 @@ class Move(NamedTuple):
 
 @dataclass
 class Walk:
-    """One dispute between a solver who tells `told` and a challenger who aims at something."""
+    """One dispute between a solver who claims `told` and a challenger who aims at something."""
 
     world: World
     told: Run
@@ -79,7 +78,7 @@ class Walk:
         return Phase(self.state.phase)
 
     def send(self, move: Move, **changes: Any) -> Any:
-        """Send a move, with some arguments (by position, `a0`, `a1`, …) or the sender (`by`) changed."""
+        """Sends a move, with some arguments (by position, `a0`, `a1`, …) or the sender (`by`) changed."""
         args = [changes.get(f"a{i}", arg) for i, arg in enumerate(move.args)]
         call = getattr(self.world.game.functions, move.verb)(self.id, *args)
         receipt = self.world.send(call, changes.get("by", move.by))
@@ -90,14 +89,14 @@ class Walk:
         return self.send(self.next())
 
     def until(self, phase: Phase) -> Move:
-        """Play until that phase; the move that is to be made then."""
+        """Plays until that phase; returns the move that comes next."""
         while (now := self.phase) is not phase:
             assert now < Phase.CONVICTED, f"ended before {phase.name}"
             self.step()
         return self.next()
 
     def finish(self) -> Any:
-        """Play to the end; the receipt of the last move."""
+        """Plays to the end; returns the receipt of the last move."""
         while True:
             receipt = self.step()
             if self.phase >= Phase.CONVICTED:
@@ -149,7 +148,7 @@ class Walk:
     # --- descent ---------------------------------------------------------------------------------------------
 
     def _area(self, d: Any) -> tuple[TreeName, Tree, int]:
-        """The tree that is walked, and the leaf of it that is aimed at."""
+        """The tree that the descent is in, and its leaf that the challenger aims at."""
         if self.aim.slot is not None:
             return TreeName.SLOTS, self.told.slots_tree(d.lo + 1), self.aim.slot
         if any(d.node.leaf):
@@ -256,7 +255,7 @@ class Walk:
 
 
 def trained(world: World, told: Run, checkpoints: int | None = None) -> int:
-    """A task in training, with that many (or all) checkpoints committed as the solver tells them."""
+    """A task in training with so many (or all) checkpoints as the solver claims them."""
     return tasks.train(world, told.work, [told.checkpoint(k) for k in told.work.points][:checkpoints])
 
 
@@ -278,7 +277,7 @@ def events(world: World, receipt: Any) -> dict[str, Any]:
 
 
 def refused(walk: Walk, move: Any, *expected: Any, **changes: Any) -> Any:
-    """The move, changed so, would be refused with this error."""
+    """The contract would refuse the move, changed so, with this error. Returns the error's values."""
     args = [changes.get(f"a{i}", arg) for i, arg in enumerate(move.args)]
     call = getattr(walk.world.game.functions, move.verb)(walk.id, *args)
     with reverts(walk.world.game, *expected) as values:

@@ -1,4 +1,4 @@
-"""Tasks made by hand, small enough for the reference, and the shapes at which a dispute takes another turn."""
+"""Tasks made by hand, small enough for the reference, with shapes for every turn of a dispute."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ F, I = DType.F32, DType.I32  # noqa: E741
 
 @dataclass(frozen=True, eq=False)
 class Work(Task):
-    """A task with the names of its nodes, and with what computes it. One is equal only to itself."""
+    """A task with the names of its nodes and an executor. Each is equal only to itself."""
 
     names: dict[str, int] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ class Work(Task):
         return range(-(-self.steps // self.interval))
 
     def before(self, checkpoint: int) -> list[Array]:
-        """The right state that the interval of a checkpoint starts from; computed once."""
+        """The right state before the interval of a checkpoint; computed once."""
         while len(self._states) <= checkpoint:
             held, start = self.executor.load(self._states[-1]), (len(self._states) - 1) * self.interval
             for t in range(start, start + self.interval):
@@ -88,7 +88,7 @@ def finish(
     return Work(graph, (), tuple(data), tuple(state), steps)
 
 
-# Nodes of `every_kind`, by what they are.
+# Numbers of the nodes of `every_kind`.
 ROWS, BATCH, DOT, WIDE, SUM, MAX, SCATTER, NEW, LOG, PADDED = range(10)
 LONG: Final = 2_100  # three chunks, and a sum of 64 segments that 64 does not divide
 

@@ -1,4 +1,4 @@
-"""A funded deployment by its raw contracts: what contract tests call, and what they ask afterwards."""
+"""A funded deployment with its raw contracts, for tests of the contracts alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHORT: Final = {  # terms whose deadlines are the least that the deployment take
 class World(Funded):
     """The contracts as web3 knows them, and the address of each person as an attribute.
 
-    Where the clock stands, each transaction is mined a second after the one before unless the test says when.
+    While the clock is stopped, each transaction is mined a second after the one before unless the test says when.
     """
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class World(Funded):
 
     @classmethod
     def raw(cls, ganache: Ganache, existing: Mapping[str, str] | None = None) -> World:
-        """Everything deployed, or all but `existing`. The vault may take all that the people have."""
+        """Deploys everything, or all but `existing`, and lets the vault take all that the people have."""
         world = Funded.build(ganache, existing=existing).seen_as(cls)
         for name in PEOPLE:
             world.send(world.token.functions.approve(world.vault.address, 2**256 - 1), world.address(name))
@@ -52,7 +52,7 @@ class World(Funded):
 
     @property
     def referee(self) -> str:
-        """The account that plays the game, where the game is no contract."""
+        """The address of the game; an account that the test holds, where it is no contract."""
         return self.deployment.game
 
     @property
@@ -60,7 +60,7 @@ class World(Funded):
         return self.address(OWNER)
 
     def send(self, call: Any, sender: str, at: int | None = None) -> Any:
-        """The receipt of a transaction that must succeed; at a time, where the clock stands."""
+        """Sends a transaction that must succeed; returns the receipt. `at` is its time while the clock is stopped."""
         sent = call.transact({"from": sender, "gas": GAS, "gasPrice": GAS_PRICE})
         self.clock.tick(at)
         receipt = self.w3.eth.wait_for_transaction_receipt(sent)
@@ -70,7 +70,7 @@ class World(Funded):
         return receipt
 
     def ask(self, call: Any, sender: str | None = None) -> Any:
-        """What a call gives, or the error that it reverts with, at the time of the latest block."""
+        """Calls without sending, at the time of the latest block; raises the error that it reverts with."""
         return call.call({"from": sender or self.stranger, "gas": GAS})
 
     @staticmethod
