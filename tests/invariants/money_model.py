@@ -7,10 +7,10 @@ escrow of its tasks and the stakes it has locked. Only convictions, stalls and p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+
+from offchain.market.view import Status
 
 BURN_BPS, STALL_BURN_BPS, BPS = 5_000, 1_000, 10_000
-Status = IntEnum("Status", "NONE BIDDING TRAINING COMPLETED SLASHED STALLED CANCELLED", start=0)
 
 
 class Refused(Exception):
