@@ -2,9 +2,11 @@
 """Measures piece by piece, draws how the cost grows, and writes docs/benchmarks.md from everything measured so far.
 
     python scripts/growth.py --only model --only step --executor torch --threads 2
+    python scripts/growth.py --device cuda --only step  # a section of its own; what a CPU took stays
     python scripts/growth.py --draw                     # measures nothing
 
-Raw rows go to docs/figures/PIECE.json, figures beside them. Every piece takes less than ten minutes on two cores.
+Raw rows go to docs/figures/PIECE.json (on a card cuda-PIECE.json), figures beside them. Every piece takes less than ten
+minutes on two cores.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -52,15 +55,15 @@ AXES: Final = {  # piece -> title, x
 MARKERS: Final = ("o", "x", "^", "v")
 COUNTS: Final = {"moves": "moves", "gas": "gas", "largest": "gas of the largest move", "proof": "bytes of a proof"}
 DESCENT: Final = (
-    "A reveal names 256 children, so that 256 times as many cost two moves, and a proof two groups of hashes."
+    "A reveal names 256 children, so 256 times as many cost two more moves, and a proof two more groups of hashes."
 )
-WHY: Final = {  # what of a figure does not depend on the machine
-    "model": "Small models spend their time between operations, large ones inside products.",
-    "batch": "What does not grow with the batch, such as the optimizer's move, weighs most at a batch of one.",
-    "threads": "Sums are exact: more threads change no bit of a step.",
-    "steps": f"{DESCENT} Steps stand in no proof: the disputed one is opened alone.",
+WHY: Final = {  # what a figure shows on any machine
+    "model": "A step of a small model is mostly overhead between operations, that of a large one mostly products.",
+    "batch": "What does not grow with the batch, such as the optimizer's update, has its largest share at one row.",
+    "threads": "Sums are exact, so the number of threads changes no bit of a step.",
+    "steps": f"{DESCENT} The size of a proof does not depend on the steps: only the disputed one is opened.",
     "nodes": DESCENT,
-    "elements": f"{DESCENT} A tensor of one chunk (1,024 elements) needs no descent. With a dot grows its sum, too.",
+    "elements": f"{DESCENT} A tensor of one chunk (1,024 elements) needs no descent. A larger dot is a longer sum.",
 }
 JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")
 VERBS: Final = {  # pieces that are a verb of `offchain bench`
@@ -73,26 +76,37 @@ VERBS: Final = {  # pieces that are a verb of `offchain bench`
     "dispute": lambda settings, watch: dispute.rows(settings, watch=watch),
     "chain": lambda settings, watch: chain.rows(settings, watch=watch),
 }
+CARD: Final = ("step", "gemm", "map", "hash", "replay")  # what is measured on a card
+ON_A_CARD: Final = "cuda-"  # before the names of their files
 HEAD: Final = """# Benchmarks
 
-Written by `scripts/growth.py`, which measures again, from the raw rows in `docs/figures/`. Ratios are ours to the
-peer's, medians over pairs taken in turn in one process; `offchain bench VERB --help` says what each peer is.
+Written by `scripts/growth.py` from the raw rows in `docs/figures/`, which the same script measures. A ratio is ours
+divided by the peer's: the median over pairs that are measured in turn in one process. `offchain bench VERB --help` says
+what each peer is.
 """
 
 
 def measure(piece: str, settings: Settings) -> dict[str, Any]:
-    """Points, and on what they were measured."""
+    """Points, and the machine and settings that they were measured with."""
     with watching("measuring", TimeElapsedColumn()) as watch:
         if piece in VERBS:
             found = [{**row.facts(), **row.notes} for row in VERBS[piece](settings, watch)]
         else:
             found = [asdict(point) for point in points(piece, settings, watch)]
-    on = {"machine": _machine(), "torch": torch.__version__, **asdict(settings)}
+    on_card = settings.device.startswith("cuda")
+    on = {"machine": _card() if on_card else _processor(), "torch": torch.__version__, **asdict(settings)}
     return {"piece": piece, "on": on, "points": found}
 
 
-def _machine() -> str:
-    """The processor's name, its kind as LLVM calls it, and how many there are."""
+def _card() -> str:
+    """The name and the driver of the first card."""
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    name, driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
+    return f"{name}, driver {driver}"
+
+
+def _processor() -> str:
+    """The processor's name, its kind as LLVM calls it, and the number of cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -163,11 +177,12 @@ def _line(some: Sequence[dict[str, Any]], field: str) -> tuple[list[float], list
 
 
 def document(folder: Path) -> str:
-    """docs/benchmarks.md, from the rows that are there."""
+    """docs/benchmarks.md, from the rows in the folder."""
     parts, found = [HEAD], {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
     for verb in VERBS:
         if verb in found:
             parts += [f"## {verb}\n", _rows(found[verb]["points"]), _said(found[verb])]
+    parts += _on_a_card(found)
     parts += ["## How the cost grows\n"] if found.keys() & PIECES.keys() else []
     for piece, (title, _) in AXES.items():
         if piece in found:
@@ -181,8 +196,48 @@ def document(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def _on_a_card(found: dict[str, Any]) -> list[str]:
+    """A table for each verb that was measured on a card, with its command, and what the tables show."""
+    rows = {verb: found[ON_A_CARD + verb]["points"] for verb in CARD if ON_A_CARD + verb in found}
+    parts = ["## On a card\n", _card_shown(rows)] if rows else []
+    for verb, some in rows.items():
+        parts += [f"### {verb} on a card\n", f"`{_command(verb, some)}`\n", _rows(some), _said(found[ON_A_CARD + verb])]
+    for run in found.get(f"{ON_A_CARD}tests", {"points": []})["points"]:
+        parts += [f"`{run['command']}`: {run['result']}\n", _said(found[f"{ON_A_CARD}tests"])]
+    return parts
+
+
+def _command(verb: str, rows: list[dict[str, Any]]) -> str:
+    """The command that measures the same jobs."""
+    names = {row["name"].partition(",")[0].split()[-1] for row in rows}
+    return " ".join(["offchain bench", verb, "--device cuda", *(f"--job {name}" for name in JOBS if name in names)])
+
+
+def _card_shown(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """What the tables of a card show, in a sentence each."""
+
+    def span(verb: str, name: str = "", scale: float = 1, unit: str = "") -> str:
+        ratios = sorted(scale * row["ratio"] for row in rows[verb] if row["name"].startswith(name))
+        return f"{ratio_shown(ratios[0])} to {ratio_shown(ratios[-1])}{unit}"
+
+    said = []
+    if "step" in rows:
+        said.append(
+            f"A step takes {span('step')} times as long as in eager torch: in jobs this small eager torch is bound by "
+            "kernel launches, most of which CUDA graphs save."
+        )
+    if "replay" in rows:
+        said.append(
+            f"A replay takes {span('replay')} times as long as a step, because every output is downloaded and "
+            "hashed by the CPU."
+        )
+    if "hash" in rows:
+        said.append(f"Committing the state every 100 steps costs {span('hash', 'commit', 100, ' %')} of the time.")
+    return " ".join(said) + "\n"
+
+
 def _rows(rows: list[dict[str, Any]]) -> str:
-    """Rows of a verb, in whatever unit they are, and what it notes besides."""
+    """A verb's rows as a table, with their unit and their notes."""
     unit = next(key.removeprefix("ours_") for key in rows[0] if key.startswith("ours_"))
     fixed = ("name", "bits", f"ours_{unit}", f"peer_{unit}", "ratio", "n")
     notes = list(dict.fromkeys(key for row in rows for key in row if key not in fixed))
@@ -208,9 +263,9 @@ def _points(measured: dict[str, Any]) -> str:
 
 
 def _seen(measured: dict[str, Any]) -> str:
-    """What one sees in a figure, from its points, and why it is so."""
-    piece, told = measured["piece"], _grown if _is_dispute(measured) else _compared
-    said = [told(name, some, AXES[piece][1]) for name, some in _series(measured).items()]
+    """What a figure shows, from its points, and why."""
+    piece, shows = measured["piece"], _grown if _is_dispute(measured) else _compared
+    said = [shows(name, some, AXES[piece][1]) for name, some in _series(measured).items()]
     return " ".join([*said, WHY[piece]]) + "\n"
 
 
@@ -223,21 +278,21 @@ def _compared(name: str, some: Sequence[dict[str, Any]], what: str) -> str:
 
 
 def _grown(name: str, some: Sequence[dict[str, Any]], what: str) -> str:
-    """What becomes of a dispute while something grows many times."""
+    """How a dispute grows while its step, interval or tensor grows."""
     first, last = (some[0], some[-1])
     before, after = first["values"], last["values"]
     times = {field: after[field] / before[field] for field in ("gas", "proof")}
     return (
-        f"A lie about a {name}: {last['x'] / first['x']:,.0f} times the {what} take {before['moves']} to "
-        f"{after['moves']} moves, {times['gas']:.2f} times the gas, {times['proof']:.2f} times the proof."
+        f"A false {name} with {last['x'] / first['x']:,.0f} times the {what} takes {after['moves']} moves instead of "
+        f"{before['moves']}, {times['gas']:.2f} times the gas and {times['proof']:.2f} times the proof."
     )
 
 
 def _said(measured: dict[str, Any]) -> str:
-    """On what that was measured."""
+    """The machine and the settings that it was measured with."""
     on = measured["on"]
-    cores = "" if measured["piece"] == "threads" else f", threads: {on['threads'] or 'all'}"
-    small = ", small sizes that only show that it works" if on["quick"] else ""
+    cores = "" if measured["piece"] == "threads" or on["device"] != "cpu" else f", threads: {on['threads'] or 'all'}"
+    small = ", small sizes that only test the script" if on["quick"] else ""
     return f"{on['machine']}; torch {on['torch']}, executor {on['executor']} on {on['device']}{cores}{small}.\n"
 
 
@@ -250,23 +305,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=[*VERBS, *PIECES], help="again for more; default: all")
-    parser.add_argument("--draw", action="store_true", help="measure nothing")
+    parser.add_argument("--draw", action="store_true", help="measure nothing, only write the page and its figures")
     parser.add_argument("--executor", choices=list(EXECUTORS), default="fused")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--bits", type=int, action="append", help="again for more; default: 21 and 8")
-    parser.add_argument("--n", type=int, help="pairs; default: what suits")
-    parser.add_argument("--quick", action="store_true", help="small sizes: shows only that it works")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where everything goes")
+    parser.add_argument("--n", type=int, help="pairs; default: what suits the piece")
+    parser.add_argument("--quick", action="store_true", help="small sizes, which only test the script")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the page")
     args = parser.parse_args()
+    card = ON_A_CARD if args.device.startswith("cuda") else ""
+    pieces = args.only or ([*CARD] if card else [*VERBS, *PIECES])
+    if card and not {*pieces} <= {*CARD}:
+        parser.error(f"on a card only these are measured: {', '.join(CARD)}")
     figures = args.docs / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     try:
         bits = tuple(args.bits or (21, 8))
         settings = Settings(args.executor, args.device, args.threads, bits, args.n, args.quick)
-        for piece in [] if args.draw else args.only or [*VERBS, *PIECES]:
+        for piece in [] if args.draw else pieces:
             measured = measure(piece, settings)
-            (figures / f"{piece}.json").write_text(json.dumps(measured, indent=1) + "\n")
+            (figures / f"{card}{piece}.json").write_text(json.dumps(measured, indent=1) + "\n")
     except OffchainError as error:
         parser.error(str(error))
     for piece in PIECES:

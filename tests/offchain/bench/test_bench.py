@@ -297,7 +297,7 @@ def test_growth_measures_draws_and_writes(capsys: Capture, monkeypatch: Patch, t
     text = (tmp_path / "benchmarks.md").read_text()
     for point in (rows["model"][0], rows["model"][-1]):
         assert f"{command.ratio_shown(point['values']['ratio'])} at " in text
-    assert "A lie about a dot: 8 times the steps take 8 to 8 moves" in text
+    assert "A false dot with 8 times the steps takes 8 moves instead of 8" in text
     written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert [line for line in text.splitlines() if line.startswith("!")] == [
         "![A step against the size of the model](figures/model.svg)",
@@ -311,6 +311,21 @@ def test_growth_measures_draws_and_writes(capsys: Capture, monkeypatch: Patch, t
     }
     assert growth(capsys, monkeypatch, tmp_path, "--draw") == (0, "")
     assert {file: file.read_bytes() for file in written} == written
+
+
+def test_growth_keeps_what_a_card_took(capsys: Capture, monkeypatch: Patch, tmp_path: Path) -> None:
+    """Its rows stand in files and a section of their own, whatever a CPU measures afterwards."""
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for piece in ("step", "replay", "hash", "tests"):
+        source = SCRIPT.parent.parent / "docs" / "figures" / f"cuda-{piece}.json"
+        (figures / source.name).write_text(source.read_text())
+    assert growth(capsys, monkeypatch, tmp_path, "--quick", "--n", "1", "--bits", "21", "--only", "gemm") == (0, "")
+    before, after = (tmp_path / "benchmarks.md").read_text().split("## On a card\n")
+    assert "## gemm" in before
+    assert "`offchain bench hash --device cuda --job gpt`" in after
+    assert all(text in after for text in ("A step takes 0.118 to 0.326 times", "NVIDIA H200", "107 passed"))
+    assert growth(capsys, monkeypatch, tmp_path, "--device", "cuda", "--only", "model")[0] == 2  # not for a card
 
 
 def test_growth_refuses(capsys: Capture, monkeypatch: Patch, tmp_path: Path) -> None:
