@@ -1,4 +1,4 @@
-"""`offchain`: the command line. It parses and prints; everything else is somewhere else."""
+"""`offchain`: the command line. Commands parse and print; the work is done in other rooms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from offchain import __version__
 from offchain.errors import OffchainError, OutOfMemory
 
-COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds to import
+COMMANDS: Final = {  # name -> module and attribute, imported when called: torch and web3 take seconds to import
     "chain": ("offchain.commands.chain", "chain"),
     "deploy": ("offchain.commands.chain", "deploy"),
     "account": ("offchain.commands.account", "account"),
@@ -25,21 +25,21 @@ COMMANDS: Final = {  # name -> module and attribute; torch and web3 take seconds
     "demo": ("offchain.commands.demo", "demo"),
 }
 SUMMARIES: Final = {
-    "chain": "A chain of your own: start Ganache.",
+    "chain": "Start a local chain (Ganache).",
     "deploy": "Deploy all contracts and write their addresses to a file.",
-    "account": "Make an account, look at its balances.",
+    "account": "Make an account, see its balances.",
     "vault": "Move tokens into the vault and out of it.",
     "task": "Build, post, follow and fetch training tasks.",
     "run": "Train a task file on this machine, without a chain.",
     "worker": "Bid, train, audit and dispute, until stopped.",
-    "adjudicate": "Have the deployed contracts judge a step: true claims must stand, false ones fall.",
-    "bench": "Measure steps, products, hashing and disputes beside what people use now.",
-    "demo": "The whole loop on a chain of its own: an honest run, then a cheat.",
+    "adjudicate": "Have deployed contracts judge a step, and compare with the executor.",
+    "bench": "Measure steps, products, hashing and disputes against what people use now.",
+    "demo": "Show everything on a local chain: an honest run, then a cheat.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="offchain")
 def root() -> None:
-    """Strangers train your model; a contract judges any single float of it.
+    """Strangers train your model; a contract can judge any single float of it.
 
     \b
     Try:  offchain demo
@@ -67,7 +67,7 @@ def root() -> None:
 
 
 def main() -> None:
-    """Entry point: what goes wrong is one line on stderr and an exit code (see offchain.errors)."""
+    """Entry point. An error is one line on stderr and an exit code, see offchain.errors."""
     try:
         root.main(standalone_mode=False)
     except OffchainError as error:
@@ -78,8 +78,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except MemoryError as error:  # where no node is to blame, which says so itself
-        click.echo(f"error: there is not enough memory ({error or 'Python does not say for what'})", err=True)
+    except MemoryError as error:  # raised outside of nodes, which raise OutOfMemory
+        click.echo(f"error: not enough memory ({error or 'Python does not say for what'})", err=True)
         sys.exit(OutOfMemory.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)

@@ -1,24 +1,35 @@
-"""Every error that `offchain` raises on purpose, and the exit code that the command line gives it.
+"""Every exception that `offchain` raises of its own, and the exit code of the command line (its parent's where none
+is given). Those with a module beside them are defined there; the others here.
 
-OffchainError            1
-├── BadInput             2   what came from outside is not what it must be
-│   ├── MalformedGraph       bytes are not a canonical graph
-│   ├── IllegalGraph         a graph breaks the legality table
-│   ├── BadBlob              a tensor or task file does not match its root, or cannot be read
-│   ├── Unsupported          an operation that cannot be lowered
-│   └── BadTerms             terms or options that make no sense
-├── ProcessGone          1   of the processes that share a step another one does not answer
-├── OutOfMemory              a node, or a slot of a state, does not fit
-├── ChainError           3   the chain refused, with the contract's typed error
-└── ChainUnavailable     4   no answer from the chain
+OffchainError                1   one clear line: what, where, and what to do
+├── BadInput                 2   what came from outside is not what it must be
+│   ├── MalformedGraph           bytes are not a canonical graph
+│   ├── IllegalGraph             a graph breaks the legality table
+│   ├── BadBlob                  a tensor or task file does not match its root, or cannot be read
+│   ├── Unsupported              an operation that cannot be lowered
+│   ├── BadTerms                 terms or options that make no sense
+│   ├── BadKey                   a private key is missing, malformed, or readable by others (chain.keys)
+│   ├── BadDeploymentFile        a deployment file is missing or malformed (chain.deployment)
+│   ├── BadDatabase              a worker's database is another account's, or damaged (worker.database)
+│   └── Unfit                    a task is valid, but not for this worker (worker.materials)
+├── OutOfMemory              1   a node, or a slot of a state, does not fit
+├── ProcessGone              1   another of the processes that share a step does not answer
+├── Unreachable              1   a blob cannot be fetched now
+├── NoResult                 1   a task did not end in a trained model
+├── NothingWrong             1   a challenger has nothing to name: the solver is right (dispute.challenger)
+├── Misjudged                1   the contracts and the executor disagree (commands.adjudicate)
+├── GanacheError             1   Ganache is not installed, or did not start (chain.ganache)
+├── DemoFailed               1   the demo did not go as it must, or not in time (demo.stage)
+├── ChainError               3   the chain refused
+│   ├── Reverted                 a contract refused a call, with its typed error (chain.reverts)
+│   └── DeploymentError          a contract could not be created, or is not on this chain (chain.deployment)
+└── ChainUnavailable         4   no answer from the chain, or none that makes sense
 """
 
 from __future__ import annotations
 
 
 class OffchainError(Exception):
-    """One clear line: what, where, and what to do."""
-
     exit_code = 1
 
 
@@ -46,11 +57,19 @@ class BadTerms(BadInput):
     pass
 
 
+class OutOfMemory(OffchainError):
+    pass
+
+
 class ProcessGone(OffchainError):
     pass
 
 
-class OutOfMemory(OffchainError):
+class Unreachable(OffchainError):
+    pass
+
+
+class NoResult(OffchainError):
     pass
 
 

@@ -1,4 +1,4 @@
-"""How far something has come: told by whoever does it, shown as bars to whoever waits."""
+"""Progress of anything that takes long: reported through a function, shown as bars on a terminal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-Watch = Callable[[str, int, int], None]  # what is being done, how much of it is, of how much
-Count = Callable[[int, int], None]  # the same where it can only be one thing
+Watch = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+Count = Callable[[int, int], None]  # how much is done, how much there is
 
 
 def unwatched(*told: object) -> None:
-    """Shows nobody: for a `Watch` or a `Count`."""
+    """A `Watch` or `Count` that shows nothing."""
 
 
 def bars(console: Console | None = None, *, shown: bool = True, clock: ProgressColumn | None = None) -> Progress:
-    """Bars on a console, by default stderr, where that is a terminal; they go when they are done.
+    """Bars on a console, by default stderr; nothing if it is no terminal. They disappear at the end.
 
-    `clock` is how they tell the time, by default that which is left.
+    `clock` is the column that shows time, by default the time that is left.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), clock or TimeRemainingColumn())
@@ -28,7 +28,7 @@ def bars(console: Console | None = None, *, shown: bool = True, clock: ProgressC
 
 @contextmanager
 def watching(what: str = "", clock: ProgressColumn | None = None) -> Iterator[Watch]:
-    """One bar for all that is told, which begins with `what`."""
+    """One bar for everything that is reported; its first label is `what`."""
     with bars(clock=clock) as progress:
         bar = progress.add_task(what, total=None)
 

@@ -1,1 +1,1 @@
-"""Everything that touches the chain: clients, transactions, events, a local node."""
+"""Everything that talks to the chain: contract clients, transactions, events, a local node."""

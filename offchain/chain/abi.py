@@ -1,6 +1,6 @@
-"""Calls, answers, events and errors of the contracts, by the ABIs that the package carries.
+"""Encodes calls, and decodes answers, events and errors, by the contracts' ABIs, which are part of the package.
 
-Everything decoded here came over the network: what does not fit the ABI raises ValueError, and nothing else.
+Everything decoded here came over the network. Data that does not fit the ABI raises ValueError, and nothing else.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def interface(part: str) -> Interface:
 
 @cache
 def known_errors() -> dict[bytes, Entry]:
-    """Every typed error of every contract, by selector: a call's revert may come from a contract further down."""
+    """Every typed error of every contract, by selector: the contract that a call goes to may call others."""
     found: dict[bytes, Entry] = {selector(entry): entry for entry in (ERROR_STRING, PANIC)}
     for part in CONTRACTS:
         found |= interface(part).errors
@@ -88,7 +88,7 @@ def known_errors() -> dict[bytes, Entry]:
 
 
 def names(items: Sequence[Entry]) -> list[str]:
-    """Names of parameters; one without a name gets its position."""
+    """Names of parameters; a parameter without a name gets its position."""
     return [item["name"] or str(n) for n, item in enumerate(items)]
 
 
@@ -111,7 +111,7 @@ def selector(entry: Entry) -> bytes:
 
 
 def decode_values(items: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
-    """The values in `data`, structs as dicts by field name. Raises ValueError."""
+    """The values in `data`; structs are dicts by field name. Raises ValueError."""
     try:
         raw = decode([type_of(item) for item in items], data)
     except (DecodingError, ParseError, OverflowError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""One account's view of, and hand in, a deployment: every verb that workers and requesters use, typed."""
+"""A deployment as one account reads and changes it: every call that workers and requesters make, typed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from offchain.market.view import Status, TaskView, Terms
 
 MAX_TEXT: Final = 512  # bytes of a URI on chain
 
-FRESH: Final = 30.0  # seconds
+FRESH: Final = 30.0  # seconds for which `written` is remembered
 
 BlockNumber = int | None  # None: the latest
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A mined transaction and what the deployment's contracts said in it."""
+    """A mined transaction, and the events of the deployment's contracts in it."""
 
     hash: bytes
     block: int
@@ -39,7 +39,7 @@ class Receipt:
     events: tuple[Event, ...]
 
     def event(self, name: str) -> Event:
-        """The first event of that name. Raises ChainError: the contract did not say what it must."""
+        """The first event of that name. Raises ChainError if there is none."""
         for event in self.events:
             if event.name == name:
                 return event
@@ -95,7 +95,7 @@ class Chain:
         self._part_at = {address: part for part, address in deployment.addresses.items()}
 
     def check(self) -> None:
-        """That the node is on the deployment's chain and has its contracts. Raises ChainError, ChainUnavailable."""
+        """Raises ChainError unless the node is on the deployment's chain and has its contracts."""
         with asking("looking at the chain"):
             self.deployment.require_on(self.w3)
 
@@ -111,14 +111,14 @@ class Chain:
 
     @property
     def written(self) -> int:
-        """Block of this account's last transaction: a view of an earlier one would have it act twice.
+        """Block of this account's last transaction; 0 after FRESH seconds, as the chain may have been reorganised.
 
-        Forgotten after FRESH seconds, for a chain may have been reorganised.
+        Whoever decides from a view of an earlier block would act twice.
         """
         return self._written if time.monotonic() < self._written_at + FRESH else 0
 
     def settle(self) -> None:
-        """Wait until no transaction of this account is in flight, so that what is read next includes them all."""
+        """Wait until no transaction of this account is in flight, so that the next reading includes them all."""
         self._signer.settle()
 
     # reading
@@ -131,7 +131,7 @@ class Chain:
             raise ChainUnavailable("the node knows no block") from None
 
     def block(self, number: int | str) -> BlockHead:
-        """Raises web3's BlockNotFound where there is none (yet, or any more)."""
+        """Raises web3's BlockNotFound if the node does not have that block."""
         with asking("reading a block"):
             block = self.w3.eth.get_block(number)  # type: ignore[arg-type]
             head = BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
@@ -140,7 +140,7 @@ class Chain:
         return head
 
     def call(self, part: str, function: str, *args: Any, block: BlockNumber = None) -> Any:
-        """A view function of a part of the deployment; structs as dicts. Raises Reverted."""
+        """Call a view function of a contract of the deployment; structs are dicts. Raises Reverted."""
         contract = interface(part)
         data = _call_data(part, function, args)
         with asking(f"{part}.{function}"):
@@ -149,7 +149,7 @@ class Chain:
             return contract.result(function, bytes(raw))
 
     def logs(self, parts: Sequence[str], first: int, last: int) -> list[Event]:
-        """Events of those parts in blocks [first, last], in order."""
+        """Events of those contracts in blocks [first, last], in order."""
         wanted = {self.deployment.addresses[part] for part in parts}
         with asking("reading events"):
             found = self.w3.eth.get_logs({"address": sorted(wanted), "fromBlock": first, "toBlock": last})
@@ -174,7 +174,7 @@ class Chain:
     # sending
 
     def send(self, part: str, function: str, *args: Any, roomy: bool = False) -> Receipt:
-        """Call a function of a part of the deployment in a transaction, and wait until it is mined."""
+        """Call a function of a contract of the deployment in a transaction, and wait until it is mined."""
         what = f"{part}.{function}"
         data = _call_data(part, function, args)
         mined = self._signer.send(self.deployment.addresses[part], data, what, roomy)
@@ -194,7 +194,7 @@ class Chain:
         return int(self.call("token", "balanceOf", account or self.address))
 
     def deposit(self, amount: int) -> Receipt:
-        """Approve, if need be, exactly what is missing, and move tokens into the vault."""
+        """Move tokens into the vault, approving exactly as many first if necessary."""
         vault = self.deployment.vault
         if self.call("token", "allowance", self.address, vault) < amount:
             self.send("token", "approve", vault, amount)
@@ -294,7 +294,7 @@ class Chain:
         return int(self.send("game", "open", task_id, checkpoint, fields).event("Opened").args["id"])
 
     def move(self, dispute_id: int, move: Move) -> Receipt:
-        """A move of either party. Roomy: it may convict, and a conviction survives a slash that runs out of gas."""
+        """A move of either player. Roomy: it may convict, and a conviction survives a slash that runs out of gas."""
         return self.send("game", move.function, dispute_id, *move.args, roomy=True)
 
     def timeout(self, dispute_id: int) -> Receipt:

@@ -1,4 +1,4 @@
-"""What a dispute's events revealed, put together in the order in which they came."""
+"""Puts a dispute's view together from the contract's storage and from what its events revealed, in their order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Leaves of the three trees; the chunks are known once a node is named."""
+    """How many leaves the three trees have; that of chunks is known once a node is named."""
 
     nodes: int
     slots: int
@@ -41,12 +41,12 @@ class Counts:
 def dispute_view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], events: list[Event]) -> DisputeView:
     """From IDisputeGame.dispute, onMove, and the dispute's own events, all read at one block.
 
-    Raises ChainUnavailable where they contradict each other: then they were not of one block, or the node lies.
+    Raises ChainUnavailable if they contradict each other: they were not of one block, or the node lies.
     """
     try:
         return _view(dispute_id, raw, on_move, events)
     except (ValueError, KeyError, TypeError) as error:
-        raise ChainUnavailable(f"dispute {dispute_id}: an answer that makes no sense ({error})") from error
+        raise ChainUnavailable(f"dispute {dispute_id}: the node's answer contradicts itself ({error})") from error
 
 
 def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], events: list[Event]) -> DisputeView:
@@ -80,7 +80,7 @@ def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], eve
 
 
 def _after(view: DisputeView, counts: Counts, name: str, args: Mapping[str, Any]) -> DisputeView:
-    """The view with one more event told."""
+    """The view after one more event."""
     if name == "StepsRevealed":
         return replace(view, step_roots=_hashes(args["roots"]), reveals=())
     if name == "TraceRevealed":

@@ -34,14 +34,14 @@ STOP_TIMEOUT = 10.0  # seconds
 
 
 class GanacheError(OffchainError):
-    """Ganache is not installed, or did not come up."""
+    """Ganache is not installed, or did not start."""
 
 
 def find_command() -> list[str]:
     """The command that starts Ganache: from the project's node_modules, else from PATH.
 
     Raises:
-        GanacheError: neither has it, or there is no node to run it.
+        GanacheError: it is in neither, or there is no node to run it.
     """
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     node = shutil.which("node", path=search)
@@ -60,7 +60,7 @@ def claim_port(port: int) -> int:
     """The port itself, or a free one for 0.
 
     Raises:
-        GanacheError: somebody listens there, who would answer in Ganache's place.
+        GanacheError: another process listens there.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,10 +81,10 @@ class Ganache:
         accounts: how many funded accounts, from MNEMONIC.
         balance: of each account, in ether.
         block_time: seconds between blocks; 0 mines each transaction at once.
-        strict: answer with a transaction's hash before it is mined. Otherwise after it, and then Ganache now and then
-            never answers when several accounts send at once.
-        database: folder that keeps the chain between runs; without one it is gone when Ganache stops.
-        log: file for Ganache's output; without one it is shown only when the start fails.
+        strict: answer with a transaction's hash before it is mined. Otherwise Ganache answers after it is mined, and
+            sometimes never, if several accounts send at once.
+        database: folder that keeps the chain between runs; without one the chain is lost when Ganache stops.
+        log: file for Ganache's output; without one it is shown only if the start fails.
     """
 
     port: int = 0
@@ -110,7 +110,7 @@ class Ganache:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Returns once the chain answers.
+        """Start, and wait until the chain answers.
 
         Raises:
             GanacheError: it cannot be started, its port is taken, or it does not answer within START_TIMEOUT.
@@ -120,23 +120,23 @@ class Ganache:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
-            atexit.register(self.stop)  # no orphan, even where nobody calls stop
+            atexit.register(self.stop)  # so that it never outlives this process
             deadline = time.monotonic() + START_TIMEOUT
             while not self._answers():
                 if not self.running or time.monotonic() > deadline:
                     self.stop()
                     output.seek(0)
                     said = output.read().decode(errors="replace").strip()
-                    raise GanacheError(f"Ganache did not come up on port {self.port}:\n{said[-2000:]}")
+                    raise GanacheError(f"Ganache did not start on port {self.port}:\n{said[-2000:]}")
                 time.sleep(0.05)
         return self
 
     def stop(self) -> None:
-        """Ends the process; does nothing when it has ended."""
+        """End the process, if it runs."""
         if self._process is None:
             return
         if self.running:
-            self._process.send_signal(signal.SIGINT)  # lets it close its database
+            self._process.send_signal(signal.SIGINT)  # so that it closes its database
             try:
                 self._process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:

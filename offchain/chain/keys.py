@@ -1,4 +1,4 @@
-"""The account's private key: from a file or the environment, never from the command line, never in a log."""
+"""Reads the account's private key from a file or the environment. It never appears in arguments or logs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD036414
 
 
 class BadKey(BadInput):
-    """A private key that is missing, malformed, or readable by others. Never quotes what it read."""
+    """A private key is missing, malformed, or readable by others. The message never quotes what was read."""
 
 
 def load_account(path: Path | None = None, environment: Mapping[str, str] | None = None) -> LocalAccount:
-    """The account of a key file, or without one of the variable OFFCHAIN_KEY.
+    """The account of a key file or, without a path, of the variable OFFCHAIN_KEY.
 
     The file holds 64 hex digits, or an encrypted key file (Web3 Secret Storage) whose password is in
     OFFCHAIN_KEY_PASSWORD.
 
     Raises:
-        BadKey: see there.
+        BadKey: there is no key, it is malformed, or others may read the file.
     """
     variables = os.environ if environment is None else environment
     if path is None:
@@ -64,7 +64,7 @@ def _from_hex(text: str, where: str) -> LocalAccount:
         if len(digits) != 64 or not 0 < int(digits, 16) < ORDER:
             raise ValueError
         account: LocalAccount = Account.from_key(bytes.fromhex(digits))
-    except Exception:  # whatever the cause says, it may quote the key
+    except Exception:  # the cause may quote the key
         raise BadKey(f"{where}: not a private key (64 hex digits)") from None
     return account
 
@@ -75,6 +75,6 @@ def _from_keystore(text: str, where: str, password: str | None) -> LocalAccount:
     try:
         key = Account.decrypt(json.loads(text), password)
         account: LocalAccount = Account.from_key(key)
-    except Exception:  # wrong password, malformed file: the causes are many, and may quote
+    except Exception:  # wrong password, malformed file: any cause may quote the key
         raise BadKey(f"{where}: not a key file, or {PASSWORD_VARIABLE} does not open it") from None
     return account

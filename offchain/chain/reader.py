@@ -1,4 +1,4 @@
-"""Follows the chain: what changed since the last look, as one frozen view of one block."""
+"""Follows the chain, and returns what is on it at one block as one frozen view."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from offchain.chain.disputes import EVENTS, dispute_view
 from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms
 
-RANGE: Final = 2_000  # blocks in one question for events; halved where a node finds it too many
+RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
 FINISHED: Final = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})
-MAX_NEW: Final = 100_000  # tasks or disputes: a node that claims more is not worth following
+MAX_NEW: Final = 100_000  # tasks or disputes; a node that claims more is not believed
 
 
 @dataclass
 class _Followed:
-    """Everything learned so far; dropped as a whole when the chain turns out to be another one."""
+    """Everything learned so far. Dropped as a whole when the chain was reorganised."""
 
     head: BlockHead | None = None
     terms: dict[int, Terms] = field(default_factory=dict)
@@ -34,7 +34,8 @@ class _Followed:
     resolved: set[int] = field(default_factory=set)
     convicted: dict[int, str] = field(default_factory=dict)  # dispute -> challenger
 
-    def tell(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """Learn what an event says."""
         args = event.args
         if event.name == "Committed":
             self.uris[args["taskId"], args["index"]] = (args["root"], args["uri"])
@@ -47,7 +48,7 @@ class _Followed:
 
 
 class Reader:
-    """Makes `ChainView`s for one account. Keeps what cannot change, reads again what can."""
+    """Makes `ChainView`s for one account. Keeps what cannot change, and reads everything else again."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
@@ -55,11 +56,11 @@ class Reader:
 
     @property
     def convicted(self) -> dict[int, str]:
-        """Disputes that were won but whose slash the market refused so far, with their challengers."""
+        """Dispute -> challenger, for convictions whose slash the market has refused so far."""
         return dict(self._known.convicted)
 
     def forget(self) -> None:
-        """Read everything again: what was learned is in doubt."""
+        """Drop everything learned, so that it is read again."""
         self._known = _Followed()
 
     def opened_by(self, account: str) -> frozenset[tuple[int, int]]:
@@ -67,20 +68,20 @@ class Reader:
         return frozenset(key for key, accounts in self._known.opened.items() if account in accounts)
 
     def outcome(self, dispute_id: int) -> str | None:
-        """Who won a dispute; "" if it was dismissed, None if it is not over."""
+        """The winner of a dispute; "" if it was dismissed, None if it is not over."""
         return self._known.outcomes.get(dispute_id)
 
     def read(self) -> ChainView:
-        """The latest block's view. Raises ChainUnavailable; what was learned before it stays."""
+        """The view of the latest block. Raises ChainUnavailable, and keeps what was learned before."""
         head = self._chain.head()
         if head.number < self._chain.written:
-            raise ChainUnavailable(f"the node is at block {head.number}, behind what this account did in a later one")
+            raise ChainUnavailable(f"the node is at block {head.number}, before this account's last transaction")
         self._drop_if_reorganised(head)
         try:
             view = self._read(head)
             replaced = self._chain.block(head.number).hash != head.hash
         except (ChainError, BlockNotFound) as error:
-            # No view function of ours reverts on what exists: the block went away meanwhile, or the node is confused.
+            # Our view functions do not revert on what exists: the block is gone, or the node is at fault.
             raise ChainUnavailable(f"block {head.number} cannot be read: {error}") from error
         if replaced:
             raise ChainUnavailable(f"block {head.number} was replaced while it was read")
@@ -111,11 +112,11 @@ class Reader:
             self._known = _Followed()
 
     def _follow(self, head: BlockHead) -> None:
-        """Take in the events up to `head`; all or none of them, so that none is told twice."""
+        """Take in the events up to `head`: all or none, so that none is taken twice."""
         known = self._known
         first = self._chain.deployment.block if known.head is None else known.head.number + 1
         for event in self._events(first, head.number):
-            known.tell(event)
+            known.take(event)
         known.head = head
 
     def _events(self, first: int, last: int) -> list[Event]:
@@ -128,7 +129,7 @@ class Reader:
             except (ChainError, ChainUnavailable):
                 if stop == first or self._chain.head().number < last:
                     raise
-                width = max(1, (stop - first) // 2)  # too many for the node, or for us
+                width = max(1, (stop - first) // 2)  # perhaps too many blocks
                 continue
             first = stop + 1
         return found
@@ -155,7 +156,7 @@ class Reader:
     def _checkpoints(self, task: TaskView, at: int) -> tuple[CheckpointView, ...]:
         count = self._chain.call("log", "count", task.id, block=at)
         if not task.paid <= count <= task.terms.intervals:
-            raise ChainUnavailable(f"task {task.id}: {count} checkpoints make no sense")
+            raise ChainUnavailable(f"task {task.id}: {count} checkpoints are impossible")
         kept = self._known.paid.get(task.id, ())[: task.paid]
         fresh = [self._checkpoint(task.id, k, at) for k in range(len(kept), count)]
         self._known.paid[task.id] = (*kept, *fresh)[: task.paid]  # what is paid for does not change any more

@@ -1,4 +1,4 @@
-"""What a contract refused with, in words."""
+"""Why a contract refused a call, in words."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ENUMS: Final = {
     "enum IDisputeGame.Tree": TreeName,
 }
 
-MAX_SHOWN = 200  # characters of one argument: a hostile node may answer anything
+MAX_SHOWN = 200  # characters of one argument; a hostile node may send any number
 
 
 class Reverted(ChainError):
     """A contract refused a call.
 
     Attributes:
-        name: of the typed error ("Error" for a plain message, "Panic" for a failed check of the compiler's, the
-            selector in hex for one that no artifact knows, "" where there was no data).
+        name: of the typed error; "Error" for a plain message, "Panic" for a check that the compiler added, the
+            selector in hex for an error that no artifact has, "" if there was no data.
         arguments: its arguments by name.
     """
 
@@ -35,7 +35,7 @@ class Reverted(ChainError):
 
 
 def reverted(what: str, data: object) -> Reverted:
-    """The error in the data of a revert: hex text, bytes, or what some nodes wrap around it."""
+    """The error in a revert's data, which is hex text, bytes, or a dict that some nodes wrap around them."""
     raw = revert_bytes(data)
     entry = known_errors().get(raw[:4])
     if entry is None:
@@ -49,13 +49,13 @@ def reverted(what: str, data: object) -> Reverted:
 
 
 def _enumerated(item: Entry, value: Any) -> Any:
-    """Enums that people meet, by name."""
+    """The member of a known enum that a value stands for, else the value."""
     enum = ENUMS.get(item.get("internalType", ""))
     return next((member for member in enum or () if member == value), value)
 
 
 def revert_bytes(data: object) -> bytes:
-    """The bytes of a revert; empty where there are none."""
+    """The bytes of a revert; empty if there are none."""
     if isinstance(data, Mapping):
         return revert_bytes(data.get("result", data.get("data")))
     if isinstance(data, bytes):
@@ -69,7 +69,7 @@ def revert_bytes(data: object) -> bytes:
 
 
 def show(value: object) -> str:
-    """One argument for people: bytes as hex, nothing longer than MAX_SHOWN, nothing that moves the cursor."""
+    """One argument for people: bytes in hex, at most MAX_SHOWN characters, all of them printable."""
     text = "0x" + value.hex() if isinstance(value, bytes) else str(value)
     text = value.name if isinstance(value, Enum) else text
     text = "".join(c if c.isprintable() else "?" for c in text)

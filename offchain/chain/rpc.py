@@ -1,7 +1,7 @@
-"""The wire to a node: bounded in time and size, and with two kinds of failure, told apart.
+"""The connection to a node. Requests are bounded in time and size, and fail in one of two ways.
 
-`ChainUnavailable`: no answer, or none that makes sense; wait and try again. `Reverted` and other `ChainError`s: a node
-that works refused.
+`ChainUnavailable`: there is no answer, or a malformed one; wait and try again. `Reverted` and other `ChainError`s: a
+working node refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ READ_TIMEOUT: Final = 30.0
 
 
 class Wire(HTTPProvider):
-    """A JSON-RPC endpoint that is not trusted. Raises ChainUnavailable."""
+    """A JSON-RPC endpoint that is not trusted. Requests raise ChainUnavailable."""
 
     def __init__(self, url: str, max_answer: int = MAX_ANSWER) -> None:
         parts = urlsplit(url)
@@ -58,7 +58,7 @@ class Wire(HTTPProvider):
             ) as answer:
                 raw = self._read(answer)
         except requests.RequestException as error:
-            # The text of the error may hold the whole address, and with it a key of the provider's.
+            # The text of the error may hold the whole address, and in it a secret key of the node's provider.
             raise ChainUnavailable(f"no answer from the chain at {self.place} ({type(error).__name__})") from None
         return self._checked(raw, answer.status_code)
 
@@ -91,16 +91,16 @@ def _code(error: dict[str, Any]) -> int:
 
 
 def connect(url: str) -> Web3:
-    """Web3 over a `Wire`. Sends nothing yet. Raises BadInput for an address that is none."""
+    """Web3 over a `Wire`. Sends nothing yet. Raises BadInput for a malformed address."""
     w3 = Web3(Wire(url))
-    w3.middleware_onion.remove("validation")  # asks for the chain's id before every question
-    w3.middleware_onion.inject(cast(Any, ExtraDataToPOAMiddleware), layer=0)  # clique chains have longer headers
+    w3.middleware_onion.remove("validation")  # it asks for the chain's id before every request
+    w3.middleware_onion.inject(cast(Any, ExtraDataToPOAMiddleware), layer=0)  # for clique chains
     return w3
 
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turns whatever a node's answer may raise into Reverted, ChainError or ChainUnavailable."""
+    """Turns whatever a node's answer makes the block raise into Reverted, ChainError or ChainUnavailable."""
     try:
         yield
     except (OffchainError, TransactionNotFound, BlockNotFound):
@@ -111,7 +111,7 @@ def asking(what: str) -> Iterator[None]:
     except Web3RPCError as error:
         raise ChainError(f"{what}: the node says: {show(rpc_message(error))}") from None
     except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError) as error:
-        raise ChainUnavailable(f"{what}: an answer that makes no sense ({type(error).__name__})") from error
+        raise ChainUnavailable(f"{what}: the node's answer is malformed ({type(error).__name__})") from error
 
 
 def rpc_message(error: Web3RPCError) -> str:

@@ -1,4 +1,4 @@
-"""Sends transactions of one account: signed here, capped in gas and fee, one at a time, awaited."""
+"""Sends an account's transactions one at a time: signs them, limits gas and fee, and waits until they are mined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offchain.chain.reverts import Reverted, show
 from offchain.chain.rpc import asking, rpc_message
 from offchain.errors import ChainError, ChainUnavailable
 
-MAX_GAS: Final = 3_000_000  # the protocol's limit of one transaction: every honest move fits
+MAX_GAS: Final = 3_000_000  # the protocol's limit for a transaction; every honest move needs less
 GWEI: Final = 10**9
 IN_FLIGHT: Final = ("nonce too low", "already known", "known transaction", "underpriced", "already imported")
 
@@ -27,10 +27,10 @@ class SendOptions:
     """How transactions are sent.
 
     Attributes:
-        max_fee: most that a unit of gas may cost, in wei; whatever a node says the fee is.
-        tip: for the block's maker, in wei per unit of gas.
+        max_fee: most that a unit of gas may cost, in wei, whatever the node demands.
+        tip: for the block's producer, in wei per unit of gas.
         receipt_timeout: seconds to wait for a transaction to be mined.
-        poll: seconds between two looks for a receipt.
+        poll: seconds between two requests for a receipt.
     """
 
     max_fee: int = 500 * GWEI
@@ -63,8 +63,8 @@ class Signer:
 
     def __init__(self, w3: Web3, account: LocalAccount, chain_id: int, options: SendOptions) -> None:
         self._w3, self._account, self._chain_id, self._options = w3, account, chain_id, options
-        self._replace_until = 0  # nonces below it belong to transactions that were given up
-        self._last: tuple[int, bytes] | None = None  # nonce and hash of what this process sent last
+        self._replace_until = 0  # lower nonces are of transactions that were given up
+        self._last: tuple[int, bytes] | None = None  # nonce and hash of this process's last transaction
 
     @property
     def address(self) -> ChecksumAddress:
@@ -72,9 +72,10 @@ class Signer:
         return address
 
     def settle(self) -> None:
-        """Wait until no transaction of this account is in flight (a run before this one may have left some).
+        """Wait until no transaction of this account is in flight, be it of an earlier process.
 
-        After the receipt timeout they are given up: the next transactions replace them, at a higher fee.
+        Those still in flight after the receipt timeout are given up: the next transactions replace them, at twice the
+        fee.
         """
         deadline = time.monotonic() + self._options.receipt_timeout
         while True:
@@ -90,8 +91,8 @@ class Signer:
         """Estimate, sign, send, and wait for the receipt.
 
         Args:
-            roomy: give all the gas that a transaction may have. For a call that survives an inner one's running dry,
-                whose estimate is therefore too small.
+            roomy: give all the gas that a transaction may have. For calls that succeed even if an inner call runs
+                out of gas, so that a node's estimate is too small.
 
         Raises:
             Reverted, ChainError: refused (nothing was sent, or it was mined and failed).
@@ -109,18 +110,18 @@ class Signer:
         return self._receipt(bytes(signed.hash), call, what)
 
     def _counts(self) -> tuple[int, int]:
-        """Transactions of this account: mined, and mined or in flight."""
+        """How many transactions of this account are mined, and how many are mined or in flight."""
         with asking("counting transactions"):
             mined = int(self._w3.eth.get_transaction_count(self.address, "latest"))
             pending = int(self._w3.eth.get_transaction_count(self.address, "pending"))
             if not 0 <= mined < 2**63 or not 0 <= pending < 2**63:
                 raise ValueError
         if self._last and self._last[0] >= mined and self._known(self._last[1]):
-            pending = max(pending, self._last[0] + 1)  # some nodes, Ganache for one, count only what is mined
+            pending = max(pending, self._last[0] + 1)  # some nodes, such as Ganache, count only what is mined
         return mined, pending
 
     def _known(self, digest: bytes) -> bool:
-        """Whether the node still has a transaction that was sent to it (it may have been started anew since)."""
+        """Whether the node still has a transaction that was sent to it; it may have been restarted since."""
         with asking("looking for a transaction"):
             try:
                 self._w3.eth.get_transaction(HexBytes(digest))
@@ -182,7 +183,7 @@ class Signer:
         return mined
 
     def _explain(self, call: dict[str, Any], block: int, what: str) -> None:
-        """Raise the reason of a mined failure, by calling again on the state before its block."""
+        """Raise the reason why a mined transaction failed, found by calling it on the state before its block."""
         with asking(what):
             self._w3.eth.call(call, max(block - 1, 0))  # type: ignore[arg-type]
         raise Reverted(what, "", {})

@@ -1,1 +1,1 @@
-"""The command line, one module per group; each is imported only when it is called."""
+"""The commands, one module per group. A module is imported only when one of its commands is called."""

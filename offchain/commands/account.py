@@ -1,4 +1,4 @@
-"""`offchain account …`, `offchain vault …`: keys, balances, money in and out."""
+"""`offchain account …` and `offchain vault …`: keys, balances, deposits and withdrawals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from offchain.errors import BadInput
 
 @click.group()
 def account() -> None:
-    """Make an account, look at its balances."""
+    """Make an account, see its balances."""
 
 
 @account.command()
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Key file.")
 def new(output: Path) -> None:
-    """Make a private key in a new file that only you can read.
+    """Write a new private key to a new file that only you can read.
 
     \b
     Example:  offchain account new -o worker.key
@@ -40,7 +40,7 @@ def new(output: Path) -> None:
 @connection_options
 @json_option
 def show_account(connection: Connection, as_json: bool) -> None:
-    """Balances of the account: outside the vault, free in it, on their way out.
+    """Show the account's balances: in its wallet, free in the vault, being withdrawn.
 
     \b
     Example:  offchain account show --dev-account 1
@@ -59,7 +59,7 @@ def show_account(connection: Connection, as_json: bool) -> None:
 @click.option("--to", multiple=True, help="Address, or number of a --dev-account. Default: the signing account.")
 @connection_options
 def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
-    """Make tokens out of nothing; local chains only, by the account that deployed.
+    """Make tokens. Only on local chains, and only by the account that deployed.
 
     \b
     Example:  offchain account mint 10000 --to 1 --to 2 --dev-account 0
@@ -80,7 +80,7 @@ def vault() -> None:
 @click.argument("amount", type=TOKENS)
 @connection_options
 def deposit(connection: Connection, amount: int) -> None:
-    """Move tokens into the vault: prices, stakes and bonds are locked there.
+    """Move tokens into the vault, where prices, stakes and bonds are locked.
 
     \b
     Example:  offchain vault deposit 500 --key worker.key
@@ -94,7 +94,7 @@ def deposit(connection: Connection, amount: int) -> None:
 @click.argument("amount", type=TOKENS, required=False)
 @connection_options
 def withdraw(connection: Connection, amount: int | None) -> None:
-    """With an amount: ask for it. Without: take what was asked for, once its delay is over.
+    """With an amount, request a withdrawal; without one, complete it after its delay.
 
     \b
     Example:  offchain vault withdraw 100 --key worker.key

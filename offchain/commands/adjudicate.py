@@ -41,7 +41,7 @@ class Misjudged(OffchainError):
 @click.option(
     "--executor", type=click.Choice(list(EXECUTORS)), default="torch", show_default=True, help="Computes the steps."
 )
-@click.option("--rpc-url", help="Deploy to this node, from an account that it holds. Default: a Ganache of its own.")
+@click.option("--rpc-url", help="Deploy to this node, from an account that it holds. Default: start a Ganache.")
 @click.option("--dispute", is_flag=True, help="Also play one whole dispute about each node kind, move by move.")
 @json_option
 def adjudicate(
@@ -54,16 +54,15 @@ def adjudicate(
     dispute: bool,
     as_json: bool,
 ) -> None:
-    """Have the deployed contracts judge a step of a task: do they say what the executor says?
+    """Have deployed contracts judge a step of a task, and compare with the executor.
 
-    The task is computed up to the step. Then the samples are taken from its nodes in turn, in random order, so that
-    every node is judged at least once if there are as many samples as nodes; the element is random. Each is brought
-    to the contract, with its inputs opened against the committed roots, as it is (the claim must stand) and
-    falsified (it must fall: by computation, by counter-example or missing witness, by rounding, and of a sum by a
-    false exponent and by one term of a false total); and once for each node with an input that was never committed
-    (it must be refused).
+    The task is computed up to the step. Samples are random elements of its nodes, taken in turn: with as many samples
+    as nodes, every node is judged. Each sample is sent to the contract with its inputs, opened against the committed
+    roots. As computed, it must be upheld. Falsified, it must be rejected: by computation, counter-example, missing
+    witness or rounding; for a sum also by a false exponent and by one term of a false total. Once per node, it is sent
+    with an input that was never committed, and must be refused.
 
-    Exits with 0 only if every judgement is right; otherwise the wrong ones are named, and it exits with 1.
+    Exits with 0 if every judgement is right; otherwise it lists the wrong ones and exits with 1.
 
     \b
     Example:  offchain adjudicate digits.task --step 7 --samples 200
@@ -72,7 +71,7 @@ def adjudicate(
     from offchain.store.taskfile import load_task
 
     if dispute and rpc_url:
-        raise BadInput("--dispute moves the chain's clock: it needs a chain of its own, without --rpc-url")
+        raise BadInput("--dispute moves the chain's clock: it needs its own chain: leave out --rpc-url")
     task = load_task(file)
     require_step(task, step)
     runs = make_executor(executor, task.graph, task.constants, task.datasets)
@@ -83,7 +82,7 @@ def adjudicate(
 
 
 def _judged(task: Task, asked: Asked, runs: Executor[Any], rpc_url: str | None, dispute: bool) -> Report:
-    """With a bar on stderr."""
+    """The report, computed with a bar on stderr."""
     from offchain.adjudicate import adjudicate as judge
     from offchain.adjudicate import court
     from offchain.adjudicate.trial import Arena, Interval

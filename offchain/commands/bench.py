@@ -1,4 +1,4 @@
-"""`offchain bench`: what it costs beside what people use now."""
+"""`offchain bench`: what things cost, compared with what people use now."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def bench() -> None:
-    """Measure ours beside a peer: in turn, in one process.
+    """Measure ours and a peer alternately, in one process.
 
-    A ratio is ours to the peer's, the median of the pairs' own: 2 is twice as slow (or large). --quick tries a verb out
-    on small sizes, whose ratios mean nothing.
+    A ratio is ours to the peer's, the median over all pairs: 2 is twice as slow (or large). --quick only tries a verb
+    out: its sizes are small, and its ratios mean nothing.
 
     \b
     Example:  offchain bench step --job gpt
@@ -44,9 +44,9 @@ def measured(command: F) -> F:
     """Adds the options of `Settings`, and passes one as `settings`."""
 
     @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
-    @click.option("--device", default="cpu", show_default=True, help="Of both sides: cpu, cuda, cuda:1 …")
-    @click.option("--threads", type=click.IntRange(1), help="Of both sides on the CPU. Default: all cores.")
-    @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="Again for more. Default: 21 and 8.")
+    @click.option("--device", default="cpu", show_default=True, help="For both: cpu, cuda, cuda:1 …")
+    @click.option("--threads", type=click.IntRange(1), help="For both, on the CPU. Default: all cores.")
+    @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="May be repeated. Default: 21 and 8.")
     @counted
     @wraps(command)
     def wrapped(
@@ -61,8 +61,8 @@ def measured(command: F) -> F:
 
 def counted(command: F) -> F:
     """Adds --n, --quick and --json."""
-    command = click.option("--n", type=click.IntRange(1), help="Pairs. Default: what suits.")(command)
-    command = click.option("--quick", is_flag=True, help="Small sizes, two pairs: shows only that it works.")(command)
+    command = click.option("--n", type=click.IntRange(1), help="Pairs. Default: depends on the size.")(command)
+    command = click.option("--quick", is_flag=True, help="Small sizes, two pairs, to see that it works.")(command)
     return json_option(command)
 
 
@@ -71,7 +71,7 @@ def jobs_option(*default: str) -> Callable[[F], F]:
 
     def adding(command: F) -> F:
         @click.option("--job", "jobs", type=click.Choice(JOBS), multiple=True, default=default, show_default=True,
-                      help="Again for more.")  # fmt: skip
+                      help="May be repeated.")  # fmt: skip
         @wraps(command)
         def wrapped(**options: Any) -> None:
             command(**options)
@@ -109,7 +109,7 @@ def ratio_shown(ratio: float) -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    """A quantity as people read it, three digits of it."""
+    """A quantity for people, with three digits."""
     if unit == "gas":
         return f"{value:,.0f}"
     scale, name = next((s, n) for s, n in SCALES[unit] if value >= s or (s, n) == SCALES[unit][-1])
@@ -130,15 +130,15 @@ SCALES: Final = {
 @click.option("--memory", is_flag=True, help="Measure peak memory instead: ours_bytes and peer_bytes.")
 @measured
 def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool) -> None:
-    """A training step beside plain torch's.
+    """Compare a training step with plain torch's.
 
     gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
     the same with scaled_dot_product_attention; cnn and mlp are examples/cnn_digits.py and mlp_digits.py. The peer is
-    eager float32 with autograd and the optimizer's fused kernel; once more with use_deterministic_algorithms(True).
-    Ours does not include hashing, which comes once an interval: see `offchain bench hash`.
+    eager float32 with autograd and the optimizer's fused kernel; a second row has use_deterministic_algorithms(True).
+    Ours does not include hashing, which is done once an interval: see `offchain bench hash`.
 
-    Memory is all that training holds at the peak of a step (parameters, optimizer, dataset, workspaces; not Python and
-    libraries), each side in a fresh process: of the process on a CPU, of torch's allocator on a GPU.
+    Memory is the peak during a step (parameters, optimizer, dataset, workspaces; not Python and its libraries), each
+    side in a fresh process: the process's on a CPU, that of torch's allocator on a GPU.
 
     \b
     Example:  offchain bench step --job gpt --bits 8 --threads 2
@@ -153,11 +153,11 @@ def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool)
 @bench.command()
 @measured
 def gemm(settings: Settings, as_json: bool) -> None:
-    """An exact matrix product beside BLAS.
+    """Compare an exact matrix product with BLAS.
 
-    1024 x 768 times 768 x 3072. dot is all that a step graph does for it, by the chosen executor: from float32 operands
-    their exponents, quantisation, exact sums, one rounding to float32. The peers are torch.matmul alone, in float32 and
-    (of operands that are float64 already) in float64.
+    1024 x 768 times 768 x 3072. dot is all that the chosen executor does for it: from float32 operands their exponents,
+    quantisation, exact sums, one rounding to float32. The peers are torch.matmul in float32, and in float64 with
+    float64 operands.
 
     \b
     Example:  offchain bench gemm --bits 8 --threads 1
@@ -170,11 +170,10 @@ def gemm(settings: Settings, as_json: bool) -> None:
 @bench.command("map")
 @measured
 def elementwise(settings: Settings, as_json: bool) -> None:
-    """Elementwise chains beside torch's.
+    """Compare elementwise chains with torch's.
 
-    On 4M elements: GELU as minGPT writes it, scaling, causal mask and softmax of attention's scores, a move of Adam.
-    eager is the same expression in torch, operation by operation; kernel is torch's own fused kernel. --bits changes
-    nothing here.
+    On 4M elements: minGPT's GELU; scaling, causal mask and softmax of attention scores; an update of Adam. eager is the
+    same expression in torch, operation by operation; kernel is torch's own fused kernel. --bits has no effect.
 
     \b
     Example:  offchain bench map --threads 1
@@ -188,11 +187,11 @@ def elementwise(settings: Settings, as_json: bool) -> None:
 @jobs_option("gpt")
 @measured
 def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
-    """Hashing a state, and committing to it.
+    """Measure hashing a state, and committing to it.
 
-    state root: the Merkle root on all cores (--threads: on so many) beside hashlib.sha256 over the same bytes on one.
-    commit: fetch the state from the executor and hash it, beside 100 steps (one is measured in each pair); the ratio
-    is the share of an interval of 100 steps that committing adds.
+    state root: the Merkle root on all cores (or --threads), compared with hashlib.sha256 of the same bytes on one core.
+    commit: fetching the state from the executor and hashing it, compared with 100 steps (one is measured in each pair).
+    Its ratio is what committing adds to an interval of 100 steps.
 
     \b
     Example:  offchain bench hash --json
@@ -206,10 +205,10 @@ def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
 @jobs_option("gpt", "cnn", "mlp")
 @measured
 def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
-    """A disputed step beside one in training.
+    """Compare a disputed step with one in training.
 
-    Ours is what either player computes once in a dispute, the step with its full trace: the tree of the state, the
-    outputs of all nodes, their trees. The peer is the step as training takes it, by the same executor.
+    Ours is what each player computes once in a dispute: the step with its full trace, which is the tree of the state,
+    the outputs of all nodes, and their trees. The peer is the same executor's step in training.
 
     \b
     Example:  offchain bench replay --job gpt --bits 21
@@ -223,13 +222,13 @@ def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
 @click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas: the peer is a plain token transfer.")
 @measured
 def dispute(gas: bool, settings: Settings, as_json: bool) -> None:
-    """Whole disputes: does their cost grow?
+    """Measure whole disputes of different sizes.
 
-    With the steps of the interval, the nodes of the graph, the elements of the largest tensor, on a Ganache of its own.
-    A cheat falsifies one element of a map (judged by computing it) or of a dot (judged by one term of its sum) in the
-    last step of an interval, and is convicted. Both players have computed the interval and that step before. Ours is
-    all of their moves, each mined; moves and gas are those after the opening. The peer is what a judge without
-    disputes would do: replay the interval, which no contract could.
+    The rows vary the steps of an interval, the nodes of the graph, and the elements of the largest tensor. The chain is
+    a Ganache. A cheat falsifies one element of a map (judged by computing it) or of a dot (judged by one term of its
+    sum) in the last step of an interval, and is convicted. Ours is all moves of both players, mined; each has computed
+    the interval and that step before. Moves and gas do not count the opening. The peer is a replay of the interval,
+    which is what a judge without disputes would do, and no contract can.
 
     \b
     Example:  offchain bench dispute --bits 21 --n 1
@@ -245,15 +244,15 @@ def dispute(gas: bool, settings: Settings, as_json: bool) -> None:
 @click.option("--gas", is_flag=True, help="Show ours_gas and peer_gas instead of seconds.")
 @counted
 def chain(gas: bool, n: int | None, quick: bool, as_json: bool) -> None:
-    """Every transaction of a task.
+    """Measure every transaction of a task.
 
-    An honest task of three checkpoints on a Ganache of its own, from the client's call to its receipt, and its gas.
-    whole task is all of them beside one mean transfer. Then, of another task, a dispute's first transaction (open) and
-    its shortest end (concede: the solver gives up and is slashed). An audit sends none: a verifier replays an interval
-    that its own lottery drew, and opens a dispute only where the root is another.
+    First an honest task of three checkpoints on a Ganache: seconds from the client's call to its receipt, or gas. whole
+    task is the sum, compared with one mean transfer. Then, in another task, the first transaction of a dispute (open)
+    and its shortest end (concede: the solver gives up and is slashed). An audit sends no transaction unless it finds a
+    wrong root.
 
-    After each transaction the same account makes a plain token transfer through the same client: that is the peer.
-    --n: tasks.
+    The peer of each transaction is a plain token transfer by the same account through the same client, right after it.
+    --n is the number of tasks.
 
     \b
     Example:  offchain bench chain --n 10 --gas

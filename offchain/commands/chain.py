@@ -1,4 +1,4 @@
-"""`offchain chain up`, `offchain deploy`."""
+"""`offchain chain up` and `offchain deploy`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_opt
 
 @click.group()
 def chain() -> None:
-    """A chain of your own."""
+    """Run a chain of your own."""
 
 
 @chain.command()
 @click.option("--port", default=8545, show_default=True, help="0 picks a free one.")
-@click.option("--block-time", default=1.0, show_default=True, help="Seconds between blocks; 0: one a transaction.")
+@click.option("--block-time", default=1.0, show_default=True, help="Seconds; 0: a block for each transaction.")
 @click.option("--database", type=click.Path(path_type=Path, file_okay=False), help="Keep the chain in this folder.")
 def up(port: int, block_time: float, database: Path | None) -> None:
     """Start Ganache with twenty rich accounts, until Ctrl-C.
 
-    Blocks come every second even when nothing happens, because windows and clocks are counted in their timestamps.
+    A block is mined every second even when nothing happens, because windows and clocks are measured by the timestamps
+    of blocks.
 
     \b
     Example:  offchain chain up --port 8545
@@ -41,7 +42,7 @@ def up(port: int, block_time: float, database: Path | None) -> None:
 @connection_options
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), default="local", show_default=True,
-    help="Shortest windows, clocks and bonds that the contracts will accept.",
+    help="The least windows, clocks and bonds that the contracts accept.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: the file of --deployment."

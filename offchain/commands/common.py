@@ -1,4 +1,4 @@
-"""What several commands share: who signs, on which chain, how money and tables look."""
+"""What several commands share: the account and the chain, amounts of money, tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tokens(amount: int) -> str:
 
 @dataclass(frozen=True)
 class Connection:
-    """What the options of `on_chain` say."""
+    """What the options of `connection_options` say."""
 
     url: str
     deployment_file: Path
@@ -64,7 +64,7 @@ class Connection:
     dev_account: int | None
 
     def account(self) -> LocalAccount:
-        """Raises BadKey where no usable key is named."""
+        """The account that signs. Raises BadKey if no usable key is named."""
         if self.dev_account is not None:
             if not 0 <= self.dev_account < ACCOUNTS:
                 raise BadInput(f"--dev-account must be 0 to {ACCOUNTS - 1}")
@@ -72,7 +72,7 @@ class Connection:
         return load_account(self.key_file)
 
     def chain(self, signing: bool = True) -> Chain:
-        """The deployment on its chain, looked at once."""
+        """The deployment, after a check that it is on this chain."""
         chain = Chain(self.url, Deployment.read(self.deployment_file), self.account() if signing else None)
         chain.check()
         return chain
@@ -90,10 +90,10 @@ def connection_options(command: F) -> F:
     )  # fmt: skip
     @click.option(
         "--key", "key_file", envvar="OFFCHAIN_KEY_FILE", type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the private key of the account that signs. (Or set OFFCHAIN_KEY.)",
+        help="File with the private key of the account that signs; else OFFCHAIN_KEY.",
     )  # fmt: skip
     @click.option(
-        "--dev-account", type=int, metavar="N", help="Sign as account N of the local chain (worthless, public keys)."
+        "--dev-account", type=int, metavar="N", help="Sign as account N of the local chain, whose keys are public."
     )
     @wraps(command)
     def wrapped(rpc: str, deployment_file: Path, key_file: Path | None, dev_account: int | None, **options: Any) -> Any:
@@ -108,7 +108,7 @@ def json_option(command: F) -> F:
 
 
 def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> None:
-    """Names and values: a table of two columns, or a JSON object."""
+    """Print names and values: a table of two columns, or a JSON object."""
     pairs = list(rows)
     if as_json:
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value in pairs}, indent=2, default=str))
@@ -122,7 +122,7 @@ def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> Non
 
 
 def table_of(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table that fits 80 columns."""
+    """Print a table of at most 80 columns."""
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))

@@ -16,13 +16,13 @@ from offchain.errors import BadInput
 
 
 @click.command()
-@click.option("--json", "report_file", default="reports/demo.json", show_default=True, help="Where the report goes.",
+@click.option("--json", "report_file", default="reports/demo.json", show_default=True, help="File for the report.",
               type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
-@click.option("--logs", type=click.Path(path_type=Path, file_okay=False), help="Keep the processes' files here.")
+@click.option("--logs", type=click.Path(path_type=Path, file_okay=False), help="Keep the files of all processes here.")
 def demo(report_file: Path, logs: Path | None) -> None:
-    """The whole loop on a chain of its own: an honest run, then a cheat who is convicted of one float.
+    """Show everything on a chain of its own: an honest run, then a cheat who is convicted of one float.
 
-    Seven processes: Ganache, a requester, two solvers, two verifiers, and this one, which watches. Under two minutes.
+    Starts Ganache, a requester, two solvers and two verifiers, each as a process. Takes about two minutes.
 
     \b
     Example:  offchain demo --json reports/demo.json

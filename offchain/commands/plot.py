@@ -1,4 +1,4 @@
-"""A curve in the terminal."""
+"""Draws a curve in the terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def curve(values: Sequence[float], width: int = 64, height: int = 6) -> list[str]:
-    """Lines of text, at most `width` + 13 columns: means of neighbouring values, the scale at the left.
+    """The curve as lines of text, at most `width` + 13 columns, with its scale at the left.
 
-    What is not finite leaves a gap; with nothing finite there are no lines.
+    A column shows the mean of neighbouring values. Values that are not finite leave a gap; if none is finite, there
+    are no lines.
     """
     columns = [_mean(values[start:stop]) for start, stop in pairwise(_cuts(len(values), width))]
     finite = [value for value in columns if value is not None]

@@ -28,10 +28,10 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
-@click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
-@click.option("--steps", type=click.IntRange(1), help="Stop after so many. Default: all of the task's.")
-@click.option("-o", "--output", type=FILE, help="Where the trained model goes (safetensors).")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all cores.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this many. Default: all of the task's.")
+@click.option("-o", "--output", type=FILE, help="File for the trained model (safetensors).")
 @json_option
 def run(
     file: Path,
@@ -42,7 +42,7 @@ def run(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Train a task file from its initial state, and show the loss and the state root of each checkpoint.
+    """Train a task file, and show its loss and the state root of each checkpoint.
 
     Any executor, device, number of threads and number of processes gives the same roots.
 
@@ -72,7 +72,7 @@ def run(
 
 
 def _agreed(processes: Processes | None, prepared: Callable[[], Run]) -> Run:
-    """The run, once all processes have theirs. What one cannot do process 0 says, and no other."""
+    """The run, once every process has prepared its own. Only process 0 reports errors."""
     if processes is None:
         return prepared()
     try:
@@ -82,7 +82,7 @@ def _agreed(processes: Processes | None, prepared: Callable[[], Run]) -> Run:
     except OffchainError as error:
         if processes.rank == 0:
             raise
-        processes.wait_for_the_end()  # torchrun ends all once one has failed: not before that one has spoken
+        processes.wait_for_the_end()  # torchrun ends all processes once one fails, so wait until 0 has reported
         raise click.exceptions.Exit(error.exit_code) from error
 
 
@@ -101,7 +101,7 @@ def _prepared(
     progress: Progress,
     processes: Processes | None,
 ) -> Run:
-    """The run before its first step, with a bar while kernels are compiled."""
+    """The run before its first step; shows a bar while kernels are compiled."""
     task = _loaded(file)
     if steps is not None and steps > task.steps:
         raise BadInput(f"--steps {steps}: the task has {task.steps}")
@@ -117,7 +117,7 @@ def _prepared(
 
 
 def _train(training: Run, steps: int, progress: Progress) -> None:
-    """All those steps, with a bar that shows the last loss known: that of the last interval's end."""
+    """Run all these steps, with a bar that shows the loss at the end of the last interval."""
     bar = progress.add_task("training", total=steps)
     while training.t < steps:
         training.step()
@@ -150,5 +150,5 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no other numbers."""
+    """The value, or None: JSON has no infinity and no NaN."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""`offchain task build|inspect|post|status|result`."""
+"""`offchain task build`, `inspect`, `post`, `status` and `result`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of, tokens
 from offchain.commands.worker import Address
-from offchain.errors import BadInput
+from offchain.errors import BadInput, NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.market.view import Status, TaskView
@@ -27,10 +27,10 @@ from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import check_writable
 from offchain.task import Task
-from offchain.worker.posting import NoResult, Offer, follow, post, result, save_model, terms_of
+from offchain.worker.posting import Offer, follow, post, result, save_model, terms_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-PATIENCE = 2.0  # seconds
+PATIENCE = 2.0  # seconds until a clock is shown
 WORD = 4  # bytes of an element
 
 
@@ -44,9 +44,9 @@ def task() -> None:
 @click.option("-o", "--output", required=True, type=FILE)
 @json_option
 def build(job: Path, output: Path, as_json: bool) -> None:
-    """Trace a job file, lower it to a step graph, check it, and pack it with its data.
+    """Make a task file: trace a job, lower it to a step graph, check it, add its data.
 
-    The job file is your own code and runs here only; workers get data.
+    The job file is your own code, and runs only here. Workers get data, not code.
 
     \b
     Example:  offchain task build job.py -o digits.task
@@ -67,7 +67,7 @@ def build(job: Path, output: Path, as_json: bool) -> None:
 @click.argument("file", type=FILE)
 @json_option
 def inspect(file: Path, as_json: bool) -> None:
-    """Check a task file and say what is in it.
+    """Check a task file and show what is in it.
 
     \b
     Example:  offchain task inspect digits.task
@@ -77,7 +77,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
 @contextmanager
 def _patience(doing: str) -> Iterator[None]:
-    """A clock on stderr, if it takes longer than two seconds."""
+    """Shows a clock on stderr once the block has taken two seconds."""
     columns = (SpinnerColumn(), TextColumn(doing), TimeElapsedColumn())
     console = Console(stderr=True)
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -93,7 +93,7 @@ def _patience(doing: str) -> Iterator[None]:
 
 
 def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
-    """What a task file holds, as rows; with `as_json` groups of numbers are objects."""
+    """What a task file holds, as rows. With `as_json`, groups of numbers are objects."""
     kinds = Counter(node.kind.name.lower() for node in of.graph.nodes)
     slots = [slot.spec for slot in of.graph.slots]
     groups = {"constants": of.graph.constants, "datasets": of.graph.datasets, "state": slots}
@@ -126,17 +126,17 @@ def _listed(numbers: Mapping[str, int]) -> str:
 @task.command("post")
 @click.argument("file", type=FILE)
 @connection_options
-@click.option("--max-price", type=TOKENS, required=True, help="For the whole task; locked now.")
-@click.option("--stake", type=TOKENS, help="What a bid locks. Default: the least that deters.")
-@click.option("--bond", type=TOKENS, help="What a dispute locks. Default: the least allowed.")
+@click.option("--max-price", type=TOKENS, required=True, help="For the whole task; locked at once.")
+@click.option("--stake", type=TOKENS, help="Locked by a bidder. Default: the least that deters.")
+@click.option("--bond", type=TOKENS, help="Locked by a challenger. Default: the least allowed.")
 @click.option("--bidding-time", default=60, show_default=True, help="Seconds.")
 @click.option("--interval-time", default=600, show_default=True, help="Seconds for each checkpoint.")
 @click.option("--challenge-window", default=600, show_default=True, help="Seconds to dispute a checkpoint.")
-@click.option("--clock", default=600, show_default=True, help="Seconds that each side of a dispute may think.")
-@click.option("--uri", help="Where the file can be fetched (http, https), if you serve it yourself.")
-@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Else serve it here.")
-@click.option("--public-url", help="Where others reach that, if not there.")
-@click.option("-o", "--output", type=FILE, help="Where the trained model goes.")
+@click.option("--clock", default=600, show_default=True, help="Seconds that each side has in a dispute.")
+@click.option("--uri", help="URL of the file, if you serve it yourself (http, https).")
+@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here.")
+@click.option("--public-url", help="Where others reach that address, if elsewhere.")
+@click.option("-o", "--output", type=FILE, help="File for the trained model.")
 @json_option
 def post_task(
     file: Path,
@@ -148,13 +148,14 @@ def post_task(
     as_json: bool,
     **offer: int,
 ) -> None:
-    """Post a task, serve its file, and see it through: award, pay, fetch the model.
+    """Post a task, serve its file, follow it to its end, and fetch the model.
 
-    The file is checked before any money is locked. With --uri the command returns once the task is posted (unless -o
-    asks for the model); otherwise it stays, because workers fetch the file from here.
+    The file is checked before any money is locked. With --uri and without -o, the command ends once the task is posted.
+    Otherwise it runs until the task ends, because workers fetch the file from here.
 
     \b
-    Example:  offchain task post digits.task --max-price 100 --key me.key -o model.safetensors
+    Example:  offchain task post digits.task --max-price 100 --key me.key \\
+                -o model.safetensors
     """
     loaded = load_task(file)
     chain = connection.chain()
@@ -179,7 +180,7 @@ def post_task(
 
 
 def _watch(connection: Connection, task_id: int) -> TaskView:
-    """Follow a task with a bar of its checkpoints, to its end."""
+    """Follow a task to its end, with a bar of its checkpoints."""
     with watching("bidding") as watch:
         for view in follow(connection.chain(), task_id):
             watch(f"{view.status.name.lower()}, {view.paid} paid", len(view.checkpoints), view.terms.intervals)
@@ -191,7 +192,7 @@ def _watch(connection: Connection, task_id: int) -> TaskView:
 @connection_options
 @json_option
 def status(task_id: int | None, connection: Connection, as_json: bool) -> None:
-    """One task, or all of them.
+    """Show one task, or all of them.
 
     \b
     Example:  offchain task status 0 --dev-account 1
@@ -239,13 +240,13 @@ def _facts(view: TaskView) -> dict[str, object]:
 @task.command("result")
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
-@click.option("--file", "task_file", type=FILE, help="The task file; else it is fetched from where it was posted.")
+@click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from its URI.")
 @connection_options
 def result_of(task_id: int, output: Path, task_file: Path | None, connection: Connection) -> None:
-    """Fetch the trained model of a completed task, check it against the last checkpoint, and save it.
+    """Fetch a completed task's model, check it against the last checkpoint, and save it.
 
     \b
-    Example:  offchain task result 0 --file digits.task -o model.safetensors --dev-account 1
+    Example:  offchain task result 0 -o model.safetensors --dev-account 1
     """
     chain = connection.chain()
     terms = chain.terms(task_id)

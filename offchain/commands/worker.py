@@ -40,20 +40,20 @@ class Address(click.ParamType[tuple[str, int]]):
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(list(ROLES)))
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
               help="Folder of its database and checkpoints.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Of torch: cpu, cuda, cuda:1 …")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Of torch on the CPU. Default: all cores.")
-@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Serve checkpoints here.")
-@click.option("--public-url", help="Where others reach that, if not there.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all cores.")
+@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Checkpoints are served here.")
+@click.option("--public-url", help="Where others reach that address, if elsewhere.")
 @click.option("--ask", type=float, default=0.9, show_default=True, help="First bid, as a share of the highest price.")
-@click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, likewise.")
+@click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, as such a share.")
 @click.option("--audit-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Share of the checkpoints that a verifier replays, drawn in secret.")  # fmt: skip
-@click.option("--min-clock", type=int, default=60, show_default=True, help="Leave tasks with shorter dispute clocks.")
-@click.option("--min-window", type=int, default=60, show_default=True, help="… with shorter challenge windows.")
-@click.option("--min-interval-time", type=int, default=30, show_default=True, help="… with shorter deadlines.")
-@click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two looks at the chain.")
-@click.option("--json-lines", is_flag=True, help="Log JSON, one object a line.")
+              help="Share of checkpoints that a verifier replays, drawn in secret.")  # fmt: skip
+@click.option("--min-clock", type=int, default=60, show_default=True, help="Ignore tasks with a shorter dispute clock.")
+@click.option("--min-window", type=int, default=60, show_default=True, help="… a shorter challenge window.")
+@click.option("--min-interval-time", type=int, default=30, show_default=True, help="… a shorter interval time.")
+@click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
+@click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
 def worker(
     connection: Connection,
@@ -65,13 +65,13 @@ def worker(
     executor: str,
     **chosen: object,
 ) -> None:
-    """Bid, train, audit and dispute, until stopped (Ctrl-C, or SIGTERM).
+    """Bid, train, audit and dispute, until stopped by Ctrl-C or SIGTERM.
 
-    Its account needs ether for gas, and free tokens in the vault for stakes and bonds. What it trained and promised
-    is kept in --home: a restart resumes.
+    The account needs ether for gas, and free tokens in the vault for stakes and bonds. --home keeps what it has trained
+    and committed to, so that a restart resumes.
 
     \b
-    Example:  offchain worker --role solver --role verifier --key worker.key --listen 0.0.0.0:9000
+    Example:  offchain worker --role solver --role verifier --key worker.key
     """
     configure_logging(json_lines, log_level)
     if threads:
@@ -108,7 +108,7 @@ def worker_options(
 
 
 def require_cuda(device: str) -> None:
-    """Raises BadInput where torch does not have that device."""
+    """Raises BadInput if torch does not have that device."""
     number = device.partition(":")[2] or "0"
     if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")

@@ -1,1 +1,1 @@
-"""A task that runs in seconds: handwritten digits."""
+"""The demo: a task that takes seconds, trained honestly, then by a cheat who is convicted."""

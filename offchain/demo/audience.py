@@ -1,4 +1,4 @@
-"""Who watches: every transaction of a run, and each move of a dispute as it happens."""
+"""Watches a run: prints every move of a dispute, every bid and verdict, and counts the gas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Audience:
         self._game = self.stage.deployment.contract(self.stage.w3, "game")
 
     def look(self, task_id: int) -> TaskView:
-        """Take in new blocks, and return the task as it is now."""
+        """Take in new blocks, print what is new in them, and return the task as it is now."""
         last = self.stage.w3.eth.block_number
         for number in range(self._next, last + 1):
             for transaction in self.stage.w3.eth.get_block(number, full_transactions=True)["transactions"]:
@@ -89,7 +89,7 @@ class Audience:
             self.console.print(str(lines[event.name]()))
 
     def event(self, *names: str) -> Event | None:
-        """The last event of one of those names."""
+        """The last event that has one of these names."""
         return next((event for event in reversed(self.events) if event.name in names), None)
 
 
@@ -98,7 +98,7 @@ def _float(word: int) -> str:
 
 
 def _shown(function: str, args: dict[str, Any]) -> str:
-    """The few words that tell a person what a move says."""
+    """What a move says, in a few words."""
     texts: dict[str, Callable[[], str]] = {
         "open": lambda: f"checkpoint {args['checkpoint']} is wrong",
         "revealSteps": lambda: f"{len(args['roots'])} state roots",

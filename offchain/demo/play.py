@@ -1,4 +1,4 @@
-"""The demo: an honest run that settles, and a run whose solver falsifies one float of one node in one step."""
+"""The demo: an honest run that settles, then a run whose solver falsifies one float of one node in one step."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[st
 
 
 def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> TaskView:
-    """Until the task has ended: bars of what is trained and paid, and whatever else is worth a line."""
+    """Watch the task until it has ended, with bars of what is trained and paid."""
     with bars(console, clock=TimeElapsedColumn()) as progress:
         trained = progress.add_task("trained", total=1)
         final = progress.add_task("paid", total=1)
@@ -139,7 +139,7 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
 
 
 def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
-    """Whether only the chain's clock keeps the task from going on: all have bid, or all is audited and undisputed."""
+    """Whether the task waits only for time to pass: all have bid, or all is audited and nothing disputed."""
     if view.status is Status.BIDDING:
         eager = ["cheat"] if "cheat" in stage.processes else ["solver-a", "solver-b"]
         return all(stage.said(name, BidSent, view.id) for name in eager)
@@ -158,7 +158,7 @@ def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
 
 
 def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, before: dict[str, int]) -> dict[str, Any]:
-    """What the report says of the cheat, from events alone."""
+    """The report about the cheat, from the contracts' events."""
     slashed, verdict = audience.event("Slashed"), audience.event(*VERDICTS)
     if slashed is None or verdict is None:
         raise DemoFailed(f"the cheat was not convicted; see the logs in {stage.folder}")
@@ -189,7 +189,7 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
 
 
 def operation(verdict: str, args: Any, extent: int, bits: int) -> str:
-    """The one operation that the contract executed, in words."""
+    """The operation that the contract executed, in words."""
     return {
         "TermJudged": f"multiply-accumulate: term {args.get('k')} of {extent}, at {bits} bits",
         "ElementJudged": "the element's program",
@@ -200,7 +200,7 @@ def operation(verdict: str, args: Any, extent: int, bits: int) -> str:
 
 
 def shown(verdict: str, value: Any) -> Any:
-    """A judged word as the float that it is; terms stay integers."""
+    """A judged word as a float; a judged term is an integer already."""
     return float(np.array([value], np.uint32).view(np.float32)[0]) if verdict == "ElementJudged" else value
 
 

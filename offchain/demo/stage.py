@@ -1,4 +1,4 @@
-"""The demo's stage: a chain, contracts, people with money, and each of them as a process of its own."""
+"""The demo's stage: a chain, the contracts, people with money, and a process for each of them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ THREADS: Final = 1  # of each worker
 
 
 class DemoFailed(OffchainError):
-    """Something did not happen in time; names the log to look at."""
+    """Something did not happen in time. The message names a log."""
 
 
 @dataclass
 class Stage:
-    """Everything that runs while the demo plays. Logs of the processes are in `folder`."""
+    """Everything that runs during the demo. The logs of its processes are in `folder`."""
 
     folder: Path
     ganache: Ganache = field(default_factory=lambda: Ganache(strict=True))
@@ -76,7 +76,7 @@ class Stage:
         return Chain(self.ganache.url, self.deployment, Account.from_key(self.ganache.accounts[account]))
 
     def heartbeat(self, skip: int = 0) -> None:
-        """A block, so that time passes on a chain that otherwise mines only transactions; `skip` seconds at once."""
+        """Mine a block, `skip` seconds later, so that time passes on a chain that mines only transactions."""
         if skip:
             self.w3.provider.make_request("evm_increaseTime", [skip])  # type: ignore[arg-type]
         self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ class Stage:
         return next((name for name, chain in self.chains.items() if chain.address == address), address[:10])
 
     def balance(self, name: str) -> int:
-        """Everything that a person has and that is not locked."""
+        """All tokens of a person that are not locked."""
         chain = self.chains[name]
         return chain.balance() + chain.free() + chain.pending_withdrawal()[0]
 
@@ -120,7 +120,7 @@ class Stage:
         return int(json.loads(line)["task"])
 
     def wait_for_requester(self) -> int:
-        """Its exit code: 0 with a model, 1 with its money back."""
+        """Its exit code: 0 if it got a model, 1 if it got its money back."""
         return self.processes.pop("requester").wait(PATIENCE)
 
     def _connection(self, name: str) -> list[str]:
@@ -135,12 +135,12 @@ class Stage:
         return process
 
     def wait_until_registered(self, names: Sequence[str]) -> None:
-        """Until those workers stand in the register."""
+        """Wait until those workers are in the register."""
         deadline = time.monotonic() + PATIENCE
         for name in names:
             while not self.chains[name].roles_of():
                 if time.monotonic() > deadline or self.processes[name].poll() is not None:
-                    raise DemoFailed(f"{name} did not come up; see {self.file(name + '.log')}")
+                    raise DemoFailed(f"{name} did not start; see {self.file(name + '.log')}")
                 time.sleep(0.2)
 
     def said(self, name: str, event: type[WorkerEvent], task_id: int) -> int:

@@ -1,1 +1,1 @@
-"""Both players of a dispute, and the replays that they move by."""
+"""The two players of a dispute, and the replays from which they compute their moves."""

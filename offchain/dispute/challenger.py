@@ -1,4 +1,4 @@
-"""The challenger's side of a dispute: name the first wrong thing among what the solver revealed."""
+"""The challenger in a dispute: names the first wrong hash, word or sum among those that the solver revealed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from offchain.commit.merkle import Tree
 from offchain.dispute.replay import Opening, Record, Replay
 from offchain.dispute.spans import STEP_FAN, SUM_FAN, pieces
+from offchain.errors import OffchainError
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Node, Source
@@ -21,12 +22,15 @@ from offchain.market.view import DisputeView, Phase, Reveal, TreeName
 DEMAND: Final = 0xFFFFFFFF  # DisputeGame.DEMAND
 
 
-class NothingWrong(Exception):
-    """What the solver revealed is what this player computes: there is nothing to name. Concede."""
+class NothingWrong(OffchainError):
+    """Everything that the solver revealed equals what this player computes."""
+
+    def __init__(self) -> None:
+        super().__init__("the solver revealed nothing wrong: concede")
 
 
 def move(view: DisputeView, replay: Replay) -> Move:
-    """The challenger's move in a phase that is its own. Raises NothingWrong."""
+    """The challenger's move. Raises NothingWrong, and KeyError in a phase in which the solver moves."""
     if view.phase is Phase.NAME_STEP:
         return _name_step(view, replay)
     return _NAMES[view.phase](view, replay.step(view.lo))
@@ -42,7 +46,7 @@ def _name_step(view: DisputeView, replay: Replay) -> Move:
     roots = view.step_roots
     i = first_difference(roots, replay.roots(ends))
     if i is None:
-        raise NothingWrong
+        raise NothingWrong()
     tree = Tree(roots)
     before = (roots[i - 1], tree.proof(i - 1)) if i else (bytes(32), [])
     return Move("nameStep", (i, *before, roots[i], tree.proof(i)))
@@ -53,7 +57,7 @@ def _name_trace(view: DisputeView, record: Record) -> Move:
         reveal = _last(view, name)
         if list(reveal.children) != mine.reveal(reveal.position):
             return _name_below(view, record, reveal, mine)
-    raise NothingWrong
+    raise NothingWrong()
 
 
 def _name_child(view: DisputeView, record: Record) -> Move:
@@ -69,7 +73,7 @@ def _name_below(view: DisputeView, record: Record, reveal: Reveal, mine: Tree) -
     """Name the first wrong one of the last revealed children: a leaf, or a subtree to look into."""
     first = first_difference(reveal.children, mine.reveal(reveal.position))
     if first is None:
-        raise NothingWrong
+        raise NothingWrong()
     child = reveal.position.child(reveal.position.children().start + first)
     proof = known(mine, view, reveal.tree).proof(child.index, child.level, reveal.position.level - child.level)
     if child.level:
@@ -100,7 +104,7 @@ def _name_element(view: DisputeView, record: Record) -> Move:
     theirs = np.frombuffer(view.chunk, "<u4")
     different = np.flatnonzero(mine != theirs)
     if not len(different):
-        raise NothingWrong
+        raise NothingWrong()
     element = view.position.index * CHUNK + int(different[0])
     k, openings = 0, list[Opening]()
     if element < node.length:
@@ -109,7 +113,7 @@ def _name_element(view: DisputeView, record: Record) -> Move:
 
 
 def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
-    """k and the openings that make the case against a claimed word: none where the solver must answer."""
+    """k and the openings that prove a claimed word wrong; no openings where the solver must answer first."""
     if node.kind in reference.SCALED:
         return 0, []
     if node.kind in (Kind.MAP, Kind.GATHER):
@@ -126,7 +130,7 @@ def _name_sum(view: DisputeView, record: Record) -> Move:
 
 
 def _name_exponent(view: DisputeView, record: Record) -> Move | None:
-    """Partial sums say something only of the exponents that they were scaled by: a false one falls first."""
+    """Partial sums depend on the exponents that scale them, so a false exponent is named before any sum."""
     mine = record.exponents(view.node, view.element)
     operand = first_difference(view.exponents[: len(mine)], mine)
     if operand is None:
@@ -145,7 +149,7 @@ def _name_piece(view: DisputeView, record: Record) -> Move:
     parts = pieces(*view.segment, SUM_FAN)
     i = first_difference(view.sums, [int(terms[a:b].sum()) for a, b in parts])
     if i is None:
-        raise NothingWrong
+        raise NothingWrong()
     (a, b), sums = parts[i], list(view.sums)
     if b - a > 1:
         return Move("nameSum", (i, sums))
@@ -161,7 +165,7 @@ def _open(
 
 
 def known(mine: Tree, view: DisputeView, name: TreeName) -> Tree:
-    """What the challenger knows of the solver's tree: its own hashes left of the path, revealed ones on it."""
+    """The solver's tree as far as the challenger knows it: own hashes left of the path, revealed ones on it."""
     tree = mine
     for reveal in _reveals(view, name):
         tree = tree.revealed(reveal.position, reveal.children)

@@ -1,4 +1,4 @@
-"""The solver's side of a dispute: reveal what lies below the hashes that it committed."""
+"""The solver in a dispute: reveals what lies below the hashes that it committed to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offchain.market.view import DisputeView, Phase, TreeName
 
 
 def move(view: DisputeView, replay: Replay) -> Move:
-    """The solver's move in a phase that is its own."""
+    """The solver's move. Raises KeyError in a phase in which the challenger moves."""
     if view.phase is Phase.REVEAL_STEPS:
         ends = [hi for _, hi in pieces(view.lo, view.hi, STEP_FAN)]
         return Move("revealSteps", (replay.roots(ends),))

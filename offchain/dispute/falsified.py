@@ -1,4 +1,4 @@
-"""A cheat: the honest solver with one false part. For the demo and the protocol tests; no command offers it."""
+"""A cheat is an honest solver with one false part: its executor. For the demo, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ LEAST: Final = -149  # exponent of zeros
 class Falsehood:
     """Bits to flip in one element of one node's output in one step.
 
-    An element of a sum may also be what false exponents make of the true operands: `raised` is added to them.
+    For an element of a sum, `raised` is first added to the exponents of its operands: the element is then what these
+    false exponents make of the true operands.
     """
 
     step: int
     node: int
     element: int
     xor: int = 1
-    raised: tuple[int, int] = (0, 0)  # the second of a dot
+    raised: tuple[int, int] = (0, 0)  # the second one is a dot's
 
     def apply(self, output: Array) -> Array:
         """The output with bits flipped."""
@@ -41,7 +42,7 @@ class Falsehood:
         return canonical(words.view(output.dtype))
 
     def rescale(self, node: Node, sources: Sequence[Array], output: Array) -> Array:
-        """The output with what the false exponents make of the element."""
+        """The output with the element that the false exponents give."""
         if not any(self.raised):
             return output
         words = output.reshape(-1).copy().view(np.uint32)
@@ -51,13 +52,13 @@ class Falsehood:
         return words.view(output.dtype)
 
     def exponents(self, true: tuple[int, ...]) -> tuple[int, ...]:
-        """What is claimed in their place, within what the contract takes."""
+        """The claimed exponents, within what the contract takes."""
         raised = zip(true, self.raised, strict=False)
         return tuple(min(max(e + by, LEAST), reference.NO_NUMBER) for e, by in raised)
 
 
 class FalsifiedExecutor:
-    """Another executor's bits, but for one falsehood and what honestly follows from it."""
+    """The bits of another executor, except for one falsehood and everything computed from it."""
 
     def __init__(self, executor: Executor[Any], ledger: Ledger, falsehood: Falsehood) -> None:
         self.graph: Graph = executor.graph
@@ -93,8 +94,8 @@ class FalsifiedExecutor:
 
 @dataclass
 class FalsifiedRecord(Record):
-    """Where a sum was falsified, its terms follow from the claimed exponents, and one of them is bent if they must
-    add up to another word."""
+    """The terms of a falsified sum follow from the claimed exponents; one of them is changed if the claimed word is not
+    their sum."""
 
     falsehood: Falsehood
 
@@ -126,7 +127,7 @@ class FalsifiedReplay(Replay):
 
 
 def total_of(node: Node, exponents: tuple[int, ...], word: int) -> int | None:
-    """An integer total that rounds to `word`, where there is one."""
+    """An integer total that rounds to `word`; None where there is none."""
     value = np.array([word], np.uint32).view(np.float32)[0]
     if not np.isfinite(value):
         return None

@@ -1,6 +1,6 @@
 """What a player of a dispute knows: every state root of an interval, and everything inside one step.
 
-Both players use it, the solver over its own claims, the challenger over what is right.
+The solver replays what it claims, the challenger what is right.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Opening = tuple[list[bytes], list[bytes], bytes]  # IStepVerifier.Opening: refPr
 
 
 def pair(exponents: Sequence[int]) -> tuple[int, int]:
-    """A sum's exponents as the contract takes them: 0 where there is no second operand."""
+    """A sum's one or two exponents as the contract takes them: 0 in place of a missing second one."""
     first, *rest = exponents
     return first, (*rest, 0)[0]
 
 
 class Ledger:
-    """What is the same in every step: the graph's tree, constants and datasets."""
+    """What is the same in every step: the graph, its constants and datasets, and their trees."""
 
     def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> None:
         self.graph = graph
@@ -62,7 +62,7 @@ class Ledger:
 
 @dataclass
 class Record:
-    """One step from the inside: the state before it, and what its nodes gave."""
+    """One step from the inside: the state before it, and the output of every node."""
 
     ledger: Ledger
     t: int
@@ -71,14 +71,14 @@ class Record:
     trace: Trace
 
     def sources(self, node: Node) -> list[Array]:
-        """The flat arrays that a node's inputs name."""
+        """The flat arrays that a node's inputs read, in the order of its inputs."""
         arrays = self.ledger.arrays
         return reference.sources_of(
             node, self.state, self.trace.sources(node), arrays[Source.CONST], arrays[Source.DATA]
         )
 
     def exponents(self, node: int, element: int) -> tuple[int, ...]:
-        """What the operands of a sum's element are scaled by."""
+        """The exponents by which the operands of a sum's element are scaled."""
         item = self.ledger.graph.nodes[node]
         return reference.exponents(item, self.sources(item), element)
 
@@ -90,7 +90,7 @@ class Record:
     def open_inputs(
         self, nodes: Tree, index: int, element: int, k: int = 0, positions: Iterable[int] | None = None
     ) -> list[Opening]:
-        """Openings of a node's inputs (of those at `positions`) at one element, proved in the tree `nodes`."""
+        """Openings of a node's inputs (or only of those at `positions`) at one element, with proofs in `nodes`."""
         node = self.ledger.graph.nodes[index]
         wanted = range(len(node.inputs)) if positions is None else positions
         out = []
@@ -127,9 +127,9 @@ class Record:
 
 
 class Replay:
-    """The steps of one interval, computed again from the state before it whenever a dispute asks for them.
+    """The steps of one interval, computed again from the state before it whenever a dispute needs them.
 
-    `tree` is the tree of that state; it may hold a root of a `log` whose content `state` does not have
+    `tree` is the tree of that state. The root of the slot `log` in it may be of a log whose content is not in `state`
     (docs/protocol.md, section 3).
     """
 
@@ -154,7 +154,7 @@ class Replay:
         return self._roots[count]
 
     def step(self, t: int) -> Record:
-        """Everything inside step t. The last one asked for is kept."""
+        """Everything inside step t. The record of the latest t is kept."""
         if self._record is None or self._record.t != t:
             self._advance(t)
             state = self.executor.dump(self._state)
@@ -168,7 +168,7 @@ class Replay:
         return Record(self.ledger, t, state, before, trace)
 
     def _advance(self, count: int) -> None:
-        """Compute up to that many steps, and the roots of the states on the way."""
+        """Compute up to that many steps of the task, and the roots of the states on the way."""
         if count < self._at:
             self._at, self._state = self.start, self._first
         while self._at < count:

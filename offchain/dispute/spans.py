@@ -1,4 +1,4 @@
-"""Spans that a dispute cuts into pieces: steps of an interval, terms of a sum (Descent.stride)."""
+"""How a dispute cuts a span into pieces: the steps of an interval, or the terms of a sum (Descent.stride)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a role may ask its runner to do. Work (Fetch, Train, Audit) happens here, the rest on chain."""
+"""What a role may ask the worker to do. Fetch, Train and Audit happen on this machine, everything else on chain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Fetch, verify and check the task's file; remember the verdict."""
+    """Fetch the task's file, verify and check it; note whether this worker would take the task."""
 
     task_id: int
 
@@ -26,7 +26,7 @@ class Award:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Work towards a checkpoint for a bounded time; when it is reached, store and serve it, and remember its root."""
+    """Compute towards a checkpoint for a bounded time; once it is reached, store and serve it, and note its root."""
 
     task_id: int
     checkpoint: int
@@ -51,7 +51,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Replay an interval for a bounded time; when done, remember whether its root is right."""
+    """Replay an interval for a bounded time; at its end, note whether its root is right."""
 
     task_id: int
     checkpoint: int

@@ -1,4 +1,4 @@
-"""What a role sees: frozen snapshots of the chain, made by `offchain.chain.reader` at one block."""
+"""What a role sees: frozen snapshots of the chain at one block, read by `offchain.chain.reader`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TreeName(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reveal:
-    """Hashes that the solver revealed below a position of one of the trees."""
+    """Hashes that the solver revealed below one position of a tree."""
 
     tree: TreeName
     position: Position
@@ -130,7 +130,7 @@ class Reveal:
 
 @dataclass(frozen=True, slots=True)
 class DisputeView:
-    """IDisputeGame.Dispute, with what its events revealed so far (of the latest step, in order)."""
+    """IDisputeGame.Dispute, and what its events have revealed so far. What concerns a step is of the latest one."""
 
     id: int
     task_id: int

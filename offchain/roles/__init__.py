@@ -1,1 +1,1 @@
-"""Roles decide, the runner acts: `decide(view, ...) -> list[Action]` is pure and knows nothing of the chain."""
+"""Roles decide, the worker acts: `decide(view, …) -> list[Action]` is pure, and imports only words of the market."""

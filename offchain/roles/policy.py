@@ -1,4 +1,4 @@
-"""What an operator chooses: prices, how much to audit, which terms are acceptable."""
+"""What an operator chooses: prices, the share of audits, and which terms are acceptable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from offchain.market.view import Terms
 class Policy:
     """`ask` and `reserve` are shares of a task's highest price: the first bid, and the lowest one.
 
-    `audit_share` is the chance that a checkpoint is replayed. A task whose dispute clock, challenge window or interval
-    time is shorter than the minimum (seconds) is left alone: an honest worker could lose it to a slow network.
+    `audit_share` is the probability that a checkpoint is replayed. A task whose dispute clock, challenge window or
+    interval time is shorter than the minimum (seconds) is left alone: a slow network could make an honest worker lose.
     """
 
     ask: Fraction = Fraction(9, 10)
@@ -36,7 +36,7 @@ class Policy:
         return None
 
     def bid(self, terms: Terms, best: int | None) -> int | None:
-        """The next price to bid against the best so far; None where it would be below the reserve."""
+        """The price to bid against the best so far; None if it would be below the reserve."""
         price = int(terms.max_price * self.ask)
         if best is not None:
             price = min(price, best - max(1, int(terms.max_price * self.step)))

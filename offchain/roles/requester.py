@@ -1,4 +1,4 @@
-"""The requester: sees to it that a task that nobody took, or that its solver left, gives the money back."""
+"""The requester: gets its money back from a task that nobody took, or that its solver left."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ NOBODY = "0x" + "0" * 40
 
 
 def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
-    """What a solver does at this block: disputes first, because there a clock runs."""
+    """What a solver does at this block. Disputes come first: a clock runs in them."""
     actions = [a for dispute in view.disputes if dispute.solver == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
         known = notes.get(task.id, TaskNotes())
@@ -26,7 +26,7 @@ def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
 
 def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
     if view.task(dispute.task_id).status is not Status.TRAINING:
-        return  # lost already; the bond is its challenger's to take back
+        return  # convicted in another dispute; what is left is the challenger's bond, and its affair
     if dispute.mover == view.me and view.now <= dispute.deadline:
         yield Defend(dispute.id)
     elif dispute.mover != view.me and view.now > dispute.deadline:
@@ -55,7 +55,7 @@ def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Act
     if following == task.terms.intervals:
         return
     if known.fit is None:
-        yield Fetch(task.id)  # a restart with a lost database
+        yield Fetch(task.id)  # after a restart that lost the database
     elif following not in known.trained:
         yield Train(task.id, following)
     elif view.now <= task.deadline(following):

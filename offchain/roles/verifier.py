@@ -12,7 +12,7 @@ from offchain.roles.policy import Policy
 
 
 def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list[Action]:
-    """What a verifier does at this block. `secret` (never shown to anybody) decides which intervals it audits."""
+    """What a verifier does at this block. `secret`, which nobody else knows, decides which intervals it audits."""
     actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
         if task.status is Status.TRAINING and task.solver != view.me:
@@ -21,7 +21,7 @@ def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list
 
 
 def drawn(secret: bytes, task: TaskView, checkpoint: int, share: float) -> bool:
-    """Whether the lottery picks a checkpoint: after its root is known, and only by who knows the secret."""
+    """Whether the lottery picks a checkpoint. Nobody can tell without the secret, or before the root is known."""
     ticket = sha256(secret + task.id.to_bytes(32, "big") + checkpoint.to_bytes(4, "big"))
     ticket.update(task.checkpoints[checkpoint].root)
     return int.from_bytes(ticket.digest()[:8], "big") < share * 2**64
@@ -47,4 +47,4 @@ def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy,
         if right is False:
             if checkpoint not in known.disputed and view.free >= task.terms.bond:
                 yield OpenDispute(task.id, checkpoint)
-            return  # what follows a wrong checkpoint is not worth a replay
+            return  # checkpoints after a wrong one need no replay

@@ -21,17 +21,13 @@ from uuid import uuid4
 import aiohttp
 import fsspec
 
-from offchain.errors import BadBlob, OffchainError
+from offchain.errors import BadBlob, OffchainError, Unreachable
 
 NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,16}")
 PARTIAL: Final = ".partial"
 MAX_URI: Final = 2048
 READ: Final = 1 << 20
 STALE: Final = 24 * 3600  # seconds after which an unfinished file is nobody's
-
-
-class Unreachable(OffchainError):
-    """A blob could not be had from where it should be; trying again later may help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Work that must not hold up the loop: downloads and their checks, in a few threads, asked after again and again."""
+"""Downloads and other slow jobs run in a few threads, so that they do not hold up the loop, which polls them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ THREADS: Final = 4  # of each kind
 
 
 class Background:
-    """Jobs by key, whose first part is their kind. A key is at work at most once.
+    """Jobs by key; the first part of a key is the job's kind. There is at most one job of a key at a time.
 
-    Each kind has threads of its own: whoever serves task files slowly does not hold up states.
+    Each kind has threads of its own, so that slow downloads of task files do not hold up those of states.
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class Background:
         self._closed = False
 
     def poll(self, key: tuple[str, *tuple[Hashable, ...]], work: Callable[[], T]) -> T | None:
-        """The result of `work`, or None while it is not there; the first call starts it. Raises what it raised."""
+        """The result of `work`, or None until it is there. The first call starts it. Raises what `work` raised."""
         job = self._jobs.get(key)
         if job is None:
             job = self._jobs[key] = Future()
             places = self._places.setdefault(key[0], BoundedSemaphore(THREADS))
-            # A pool's threads would hold up the end of the process until the last download is done.
+            # Not a pool: the process would not end before the last download of its threads.
             Thread(target=self._run, args=(job, places, work), name=key[0], daemon=True).start()
             return None
         if not job.done():
@@ -45,11 +45,11 @@ class Background:
                 return
             try:
                 job.set_result(work())
-            except BaseException as error:  # it is raised where the result is asked for
+            except BaseException as error:  # `poll` raises it
                 job.set_exception(error)
 
     def close(self) -> None:
-        """Forget what has not begun; what runs ends with the process."""
+        """Drop the jobs that have not begun; those that run end with the process."""
         self._closed = True
 
 
@@ -60,7 +60,7 @@ class _Wait:
 
 
 class Backoff:
-    """What failed is tried again later, and later still."""
+    """Waits before what failed is tried again; they double, from `first` seconds to `most`."""
 
     def __init__(self, first: float, most: float) -> None:
         self._first, self._most = first, most
@@ -71,7 +71,7 @@ class Backoff:
         return wait is None or time.monotonic() >= wait.until
 
     def failed(self, key: Hashable) -> float:
-        """Note a failure; returns the seconds to wait."""
+        """Note a failure. Returns the seconds until the next try."""
         wait = self._waits.setdefault(key, _Wait())
         wait.seconds = min(max(self._first, 2 * wait.seconds), self._most)
         wait.until = time.monotonic() + wait.seconds

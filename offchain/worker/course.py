@@ -1,4 +1,4 @@
-"""Work intervals a slice at a time, so that whoever computes stays able to answer a dispute."""
+"""Computes intervals in slices of time, so that the worker can answer a dispute between two of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from offchain.worker.materials import Start
 
 
 class Course:
-    """The steps from a state on, over one interval after the other.
+    """The steps from a state on, interval after interval.
 
-    While another thread hashes the state at the end of an interval and keeps it, the steps of the next one run.
+    The state at the end of an interval is hashed and stored in another thread, while the next interval is computed.
 
     Attributes:
-        due: the checkpoint that `work` hands out next.
-        checkpoint: the one at the end of the interval that is being computed: `due`, or the next.
-        target: the one that is wanted; those before it are reached on the way.
-        ahead: go on beyond the target while its state is hashed.
-        done: steps of the task.
+        due: the checkpoint that `work` returns next.
+        checkpoint: the one at the end of the interval that is being computed: `due`, or the one after it.
+        target: the last checkpoint that is wanted.
+        ahead: whether to go on beyond the target while its state is hashed.
+        done: how many steps of the task are computed.
     """
 
     def __init__(self, executor: Executor[Any], start: Start, target: int, terms: Terms, *, ahead: bool) -> None:
@@ -44,9 +44,9 @@ class Course:
         return self._terms.steps_of(self.checkpoint)[1]
 
     def work(self, seconds: float, keep: Keep) -> Reached | None:
-        """Compute for about that long, at most until the next end of an interval was hashed and kept; that is returned.
+        """Compute for about `seconds`, or until the next checkpoint is hashed and stored; returns it, else None.
 
-        `keep` is called in another thread. What it raises is raised here, and that checkpoint is not handed out.
+        `keep` stores it, in another thread. What `keep` raises is raised here, and that checkpoint is skipped.
         """
         until = time.monotonic() + seconds
         while self._closing is None or not self._closing.done():
@@ -63,7 +63,7 @@ class Course:
 
     @property
     def _wanted(self) -> bool:
-        """Whether the present interval is to be computed."""
+        """Whether the present interval should be computed at all."""
         return self.checkpoint <= (self._terms.intervals - 1 if self.ahead else self.target)
 
     def _close(self, keep: Keep) -> None:

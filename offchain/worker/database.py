@@ -1,4 +1,4 @@
-"""What a worker must not forget when it stops: SQLite, one file, every change durable before it is acted upon."""
+"""What a worker must still know after a restart: one SQLite file; a change is on disk before it is acted upon."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class BadDatabase(BadInput):
 class Database:
     """One worker's notes.
 
-    Rows hang on a task's terms and on the roots that were on chain, so that what belongs to a chain that was
-    reorganised or started anew is never taken for the present.
+    Every row belongs to a task's terms and to the roots that were on chain. So notes about a chain that was
+    reorganised, or started anew, are never mistaken for notes about the present one.
 
     Args:
-        path: of the file, made with its folder if it is not there.
+        path: of the file; it and its folder are made if missing.
         identity: account, chain and contracts that the notes belong to; must be the same in every run.
     """
 
@@ -82,7 +82,7 @@ class Database:
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
     def notes(self, task: TaskView, disputed: Collection[int] = ()) -> TaskNotes:
-        """What is known of a task as it stands on chain now; `disputed`: checkpoints that the chain says I disputed."""
+        """The notes about a task as it is on chain now. `disputed`: checkpoints that, by the chain, I disputed."""
         row = self._row("SELECT fit, failures FROM tasks WHERE id = ? AND terms = ?", task.id, digest(task.terms))
         if row is None:
             return TaskNotes(disputed=frozenset(disputed))
@@ -104,7 +104,7 @@ class Database:
             db.execute("UPDATE tasks SET fit = ? WHERE id = ?", (fit, task.id))
 
     def add_failure(self, task: TaskView) -> int:
-        """One more failed fetch; returns how many there were."""
+        """Count a failed fetch. Returns how many there have been."""
         with self._change() as db:
             self._task(db, task)
             query = "UPDATE tasks SET failures = failures + 1 WHERE id = ? RETURNING failures"
@@ -116,12 +116,12 @@ class Database:
             db.execute("INSERT OR REPLACE INTO trained VALUES (?, ?, ?, ?)", (task.id, checkpoint, root, blob))
 
     def trained_blobs(self, task: TaskView) -> dict[int, tuple[bytes, str]]:
-        """Checkpoint -> (root, name of the blob), by this worker."""
+        """Checkpoint -> (root, name of the blob), for those that this worker computed."""
         query = "SELECT checkpoint, root, blob FROM trained JOIN tasks ON task = id WHERE id = ? AND terms = ?"
         return {k: (root, blob) for k, root, blob in self._rows(query, task.id, digest(task.terms))}
 
     def add_audited(self, task: TaskView, checkpoint: int, right: bool) -> None:
-        """The verdict about the root that is on chain."""
+        """Note whether the root on chain is right."""
         with self._change() as db:
             self._task(db, task)
             row = (task.id, checkpoint, task.checkpoints[checkpoint].root, right)
@@ -134,7 +134,7 @@ class Database:
             db.execute("INSERT OR REPLACE INTO disputed VALUES (?, ?, ?, ?)", row)
 
     def _task(self, db: sqlite3.Connection, task: TaskView) -> None:
-        """A row for the task; other terms under the same number mean that everything about it is void."""
+        """Make sure that the task has a row. If the number was another task's (other terms), its notes are deleted."""
         db.execute("DELETE FROM tasks WHERE id = ? AND terms <> ?", (task.id, digest(task.terms)))
         db.execute("INSERT OR IGNORE INTO tasks (id, terms) VALUES (?, ?)", (task.id, digest(task.terms)))
 
@@ -160,7 +160,7 @@ class Database:
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """All of the block's changes, or none."""
+        """A transaction: all changes of the block, or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
@@ -179,5 +179,5 @@ class Database:
 
 
 def digest(terms: Terms) -> bytes:
-    """Tells a task from another one that got the same number on another chain."""
+    """Differs between tasks that have the same number on different chains."""
     return sha256(repr(terms).encode()).digest()

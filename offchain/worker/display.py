@@ -18,7 +18,7 @@ LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggin
 
 
 def configure_logging(json_lines: bool = False, level: str = "info") -> None:
-    """Log to standard error: a line for people, or a JSON object a line."""
+    """Log to standard error, in lines for people or, with `json_lines`, as one JSON object a line."""
     colours = sys.stderr.isatty() and not json_lines
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
@@ -41,7 +41,7 @@ def configure_logging(json_lines: bool = False, level: str = "info") -> None:
 
 
 class _Lines:
-    """Writes to what standard error is at that moment: bars of progress put themselves in its place."""
+    """Writes to the present sys.stderr, which bars of progress replace by their own."""
 
     def msg(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)

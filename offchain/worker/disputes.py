@@ -1,4 +1,4 @@
-"""A worker's part in disputes: opens them, moves in them, ends them."""
+"""A worker's part in disputes: it opens them, moves, and ends them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from offchain.worker.events import (
 from offchain.worker.materials import Materials
 from offchain.worker.work import Work
 
-DOUBTS: Final = 3  # looks at the chain that must agree that there is nothing to name, before the bond is given up
+DOUBTS: Final = 3  # readings of the chain that must all show nothing wrong before the bond is given up
 
 
 class Disputes:
-    """All disputes of one account. Each has a replay while it runs."""
+    """All disputes of one account. Each keeps its replay while it runs."""
 
     def __init__(
         self, chain: Chain, reader: Reader, materials: Materials, work: Work, db: Database, tell: Tell
@@ -43,7 +43,7 @@ class Disputes:
         self._doubts: dict[int, int] = {}
 
     def notice(self, view: ChainView) -> None:
-        """Tell of disputes that began or ended, and let go of what they needed."""
+        """Tell of disputes that began or ended; drop the replays of the latter."""
         running = {d.id: d for d in view.disputes if view.me in (d.solver, d.challenger)}
         for new in running.keys() - self._running:
             d = running[new]
@@ -71,7 +71,7 @@ class Disputes:
             self._move(dispute, defender.move(dispute, replay))
 
     def challenge(self, view: ChainView, dispute: DisputeView) -> None:
-        """The challenger's next move. Concedes only what it found again and again to be right."""
+        """The challenger's next move. Concedes after DOUBTS readings of the chain that show nothing wrong."""
         replay = self._replay(view, dispute)
         if replay is None:
             return
@@ -93,7 +93,7 @@ class Disputes:
         self._tell(Moved(dispute.id, phase, move.function, *span, receipt.gas_used))
 
     def _doubt(self, dispute: DisputeView) -> None:
-        """A node that hides events could make a right challenge look wrong: read everything again first."""
+        """Read the chain again before conceding: a node that hides events makes a right challenge look wrong."""
         doubts = self._doubts[dispute.id] = self._doubts.get(dispute.id, 0) + 1
         self._tell(NothingToName(dispute.id, dispute.phase.name, doubts))
         self._reader.forget()
@@ -101,7 +101,7 @@ class Disputes:
             self.end(Conceded, dispute.id, self._chain.concede)
 
     def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
-        """From the state before the disputed interval, or the nearest before; None while files are under way."""
+        """From the nearest state before the disputed interval; None while files are being fetched."""
         if dispute.id not in self._replays:
             task = view.task(dispute.task_id)
             opened = self._materials.open(task)

@@ -1,4 +1,4 @@
-"""A worker's material: task files, executors, states of its own and of others, replays for disputes."""
+"""What a worker computes with: task files, executors, states, and replays for disputes."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
 
 @dataclass(frozen=True)
 class Opened:
-    """A task that was checked, ready to compute."""
+    """A task that was checked and can be computed."""
 
     task: Task
     ledger: Ledger
     executor: Executor[Any]
-    step_seconds: float  # of the first step, here
+    step_seconds: float  # that the first step took on this machine
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A state to compute from: the one before interval `checkpoint`, with its tree."""
+    """The state before interval `checkpoint`, to compute from, with its tree."""
 
     checkpoint: int
     arrays: list[Array]
@@ -51,12 +51,12 @@ class Start:
 
 
 class Unfit(BadInput):
-    """A task that is what it claims to be, and that this worker does not take."""
+    """A task that is valid, but that this worker does not take."""
 
 
 class Materials:
-    """Opens tasks and finds states. Downloads, and what an executor compiles, run in the background: a method returns
-    None while they do."""
+    """Opens tasks and finds states. Downloading and compiling run in the background; until they are done, a method
+    returns None."""
 
     def __init__(
         self,
@@ -71,15 +71,16 @@ class Materials:
         self._background = Background()
         self._opened: dict[int, Opened] = {}
         self._refused: dict[int, BadInput] = {}
-        self._starved: set[int] = set()  # refused for want of memory that this machine may have later
-        self._failures: dict[tuple[int, int], int] = {}  # tries to get a state from its solver
+        self._starved: set[int] = set()  # of those, the ones that found too little memory, and may find more later
+        self._failures: dict[tuple[int, int], int] = {}  # of fetching a state from its solver, by task and checkpoint
 
     def open(self, view: TaskView) -> Opened | None:
-        """The task, fetched if need be, and checked against its terms.
+        """The task, fetched if necessary, and checked against its terms.
 
         Raises:
-            BadInput: it is not what its terms say, or not for this worker, or does not fit in its memory now.
-            Unreachable: its file cannot be had (now).
+            BadInput: its file is not what the terms say.
+            Unfit: it is above this worker's limits, or does not fit into the memory that is free now.
+            Unreachable: its file cannot be fetched now.
         """
         if view.id in self._refused:
             raise self._refused[view.id]
@@ -94,19 +95,19 @@ class Materials:
                 self._starved.add(view.id)
                 raise self._refused[view.id] from error
             except BadInput as error:
-                self._refused[view.id] = error  # it will not get better: never download it again
+                self._refused[view.id] = error  # for good: it is never downloaded again
                 raise
         return self._opened[view.id]
 
     def check_fit(self, view: TaskView, opened: Opened) -> None:
-        """Raise Unfit for a task whose interval this machine cannot compute in time."""
+        """Raises Unfit for a task whose interval this machine cannot compute in time."""
         needed = opened.step_seconds * view.terms.interval * self._options.headroom
         allowed = min(view.terms.interval_time, view.terms.clock)
         if needed > allowed:
             raise Unfit(f"an interval needs {needed:.1f} s here, with headroom; its terms allow {allowed} s")
 
     def close_task(self, task_id: int) -> None:
-        """Free what a task holds in memory: others that found too little may try again."""
+        """Free the memory of a task. Tasks that were refused because they found too little can be opened again."""
         if self._opened.pop(task_id, None) is not None:
             for other in self._starved:
                 del self._refused[other]
@@ -126,14 +127,14 @@ class Materials:
 
         path = self.blobs.fetch(terms.uri, name, check)
         if not loaded:
-            check(path)  # it was here already
+            check(path)  # the file was here already, and was not checked
         task = loaded[0]
         if (task.steps, task.interval) != (terms.steps, terms.interval):
             raise BadBlob(f"{task.steps} steps, {task.interval} per interval; terms: {terms.steps}, {terms.interval}")
         return task
 
     def _set_up(self, task: Task) -> tuple[Task, Ledger, Executor[Any]]:
-        """Raises Unfit or BadInput for a task above this worker's limits, OutOfMemory for one above the machine's."""
+        """Raises BadInput or Unfit for a task above this worker's limits, OutOfMemory for one above the machine's."""
         needed, given = step_bytes(task), self._options.max_memory
         if needed > given:
             raise Unfit(f"a step touches {needed:,} bytes; this worker gives {given:,}")
@@ -143,15 +144,15 @@ class Materials:
     # states
 
     def store(self, graph: Graph, state: Sequence[Array], tree: Tree) -> None:
-        """Keep and publish a state that has this tree."""
+        """Store and publish a state, whose tree this is."""
         name = state_name(state_root_of(len(state), tree.root))
         self.blobs.publish(name, lambda path: save_state(path, graph, state, tree=tree))
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
-        """The nearest state from which interval `checkpoint` can be reached; None while one is being fetched.
+        """The best state to compute interval `checkpoint` from; None while one is being fetched.
 
-        Best is the very state before it: kept here, or else served by the solver. Where it cannot be had, an
-        earlier one from here, at worst the initial state. `own`: roots that this worker computed.
+        That is the state just before it, from here or else from the solver. If neither has it, it is the latest
+        earlier state that is here, at worst the initial one. `own`: checkpoint -> root, computed by this worker.
         """
         exact = self._kept(view, opened, checkpoint, own)
         if exact is not None:
@@ -164,17 +165,17 @@ class Materials:
         return next(start for start in earlier if start is not None)
 
     def replay(self, opened: Opened, start: Start) -> Replay:
-        """For a dispute: the steps from a state on."""
+        """The steps from a state on, for a dispute."""
         first = start.checkpoint * opened.task.interval
         return self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
 
     def forget_states(self, roots: Sequence[bytes]) -> None:
-        """Remove states that nobody will ask for any more."""
+        """Remove the states that have these roots."""
         for root in roots:
             self.blobs.remove(state_name(root))
 
     def _kept(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
-        """The state before an interval, from what is here."""
+        """The state just before an interval, if it is here."""
         if checkpoint == 0:
             return Start(0, list(opened.task.state), state_tree(opened.task.state))
         committed = checkpoint <= len(view.checkpoints)
@@ -185,15 +186,15 @@ class Materials:
         try:
             return Start(checkpoint, *read_state(path, opened.task.graph, root))
         except BadBlob:
-            path.unlink(missing_ok=True)  # it was right when it got its name: the disk is to blame
+            path.unlink(missing_ok=True)  # it was checked before it got its name, so the disk has damaged it
             return None
 
     def _served(self, view: TaskView, opened: Opened, checkpoint: int, uri: str) -> Start | None:
         root, graph = view.checkpoints[checkpoint - 1].root, opened.task.graph
         limit = 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)
 
-        # A cheat that trickles its state must not hold up an audit until the window is closed: all tries together
-        # may take a quarter of it, then the replay starts from what is here.
+        # A cheat that serves its state slowly must not hold up an audit until the challenge window ends. All tries
+        # together may take a quarter of the window; then the replay starts from an earlier state.
         patience = view.terms.challenge_window / 4 / self._options.max_failures
 
         def fetch() -> Start:
@@ -204,13 +205,13 @@ class Materials:
 
             path = self.blobs.fetch(uri, state_name(root), check, limit, patience)
             if not read:
-                check(path)  # it was here already
+                check(path)  # the file was here already, and was not checked
             return read[0]
 
         try:
             return self._background.poll(("state", view.id, checkpoint), fetch)
         except BadInput:
-            self._failures[view.id, checkpoint] = self._options.max_failures  # it will not get better
+            self._failures[view.id, checkpoint] = self._options.max_failures  # it was the wrong file: do not try again
             raise
         except OffchainError:
             self._failures[view.id, checkpoint] = self._failures.get((view.id, checkpoint), 0) + 1
@@ -240,9 +241,9 @@ def state_name(root: bytes) -> str:
 
 
 def step_bytes(task: Task) -> int:
-    """Bytes of everything that a step touches: what the reference holds in the end.
+    """Bytes of all tensors of a step: those that the reference executor holds at its end.
 
-    It does not depend on the executor: what that has beside these tensors is limited where it is made.
+    The same for every executor; what an executor needs beside them is limited when it is made.
     """
     tensors = [*task.constants, *task.datasets, *task.state, *task.state]
     return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)

@@ -1,4 +1,4 @@
-"""How a worker process runs: pace, limits, patience."""
+"""How a worker process runs: its pace, its limits, how long it waits."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ class WorkerOptions:
     Attributes:
         folder: of its database and its blobs.
         policy: prices, audits, minimal terms.
-        listen: host and port to serve blobs at (port 0: a free one); None serves none, and URIs are file://.
-        public_url: where others reach that server, if that is not where it listens.
-        poll: seconds between two looks at the chain while there is nothing to compute.
-        slice: seconds of computing between two looks.
+        listen: host and port at which blobs are served (port 0: a free one). None: not served, and URIs are file://.
+        public_url: where others reach that server, if not at `listen`.
+        poll: seconds between two readings of the chain while there is nothing to compute.
+        slice: seconds of computing between two readings.
         max_backoff: most seconds between two tries of what fails.
-        max_failures: fetches of a task file until the task is left alone.
-        max_memory: bytes that one step of a task may take: state, constants, datasets and every node's output, and what
-            the executor has beside them.
+        max_failures: failed fetches after which a task, or a served state, is given up.
+        max_memory: bytes that a step of a task may take: state, constants, datasets, outputs of all nodes, and what
+            the executor needs beside them.
         max_kernels: kernels that an executor may compile for a task.
-        headroom: a task is taken only if its interval, replayed here, fits its interval time and its dispute clock
-            this many times.
-        fetch, send: see there.
+        headroom: how many times the computing of an interval, on this machine, must fit into the interval time and
+            into the dispute clock of a task that is taken.
+        fetch: of blobs.
+        send: of transactions.
     """
 
     folder: Path

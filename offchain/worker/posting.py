@@ -1,4 +1,4 @@
-"""What a requester does: post a task, see it through to its end, fetch and check the trained state."""
+"""What a requester does: post a task, follow it to its end, fetch and check the trained state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
-from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
+from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
 from offchain.ir.arrays import Array
 from offchain.market.actions import Action, Award, Stall
 from offchain.market.view import Status, TaskView, Terms
@@ -26,7 +26,7 @@ FINISHED = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.C
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a requester offers for a task; money in the smallest unit, durations in seconds. None: the least allowed."""
+    """What a requester offers for a task. Money in the smallest unit, durations in seconds; None: the least allowed."""
 
     max_price: int
     stake: int | None = None
@@ -37,12 +37,8 @@ class Offer:
     clock: int = 600
 
 
-class NoResult(OffchainError):
-    """The task did not end in a trained model."""
-
-
 def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
-    """The terms to post. Raises BadTerms naming the field that the contracts would refuse."""
+    """The terms to post. Raises BadTerms, which names the field that the contracts would refuse."""
     limits = chain.call("market", "limits")
     terms = Terms(
         graph_root=task.graph_root,
@@ -74,17 +70,20 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
 
 
 def post(chain: Chain, terms: Terms) -> int:
-    """Lock the highest price (depositing what is missing from the wallet) and post; returns the task's id."""
+    """Deposit what is missing of the highest price from the wallet, and post. Returns the task's id.
+
+    Raises BadTerms if the wallet has too little.
+    """
     missing = terms.max_price - chain.free()
     if missing > 0:
         if chain.balance() < missing:
-            raise BadTerms(f"terms: max_price is {terms.max_price}, but the account has {missing} too little")
+            raise BadTerms(f"terms: max_price is {terms.max_price}, but the account is {missing} short")
         chain.deposit(missing)
     return chain.post(terms)
 
 
 def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[TaskView]:
-    """The task at every look, until it has ended; with `act`, award or stall it when that is due."""
+    """Yield the task every `poll` seconds until it has ended. With `act`, award or stall it when that is due."""
     reader = Reader(chain)
     while True:
         try:
@@ -97,7 +96,7 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
             if act:
                 _act(chain, task_id, requester.decide(view))
         except ChainUnavailable:
-            pass  # it comes back, or the user stops us
+            pass  # until it answers again, or the user stops the process
         time.sleep(poll)
 
 
@@ -105,12 +104,12 @@ def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
     verbs: dict[type, Callable[[int], object]] = {Award: chain.award, Stall: chain.stall}
     for action in actions:
         if isinstance(action, Award | Stall) and action.task_id == task_id:
-            with suppress(ChainError):  # somebody else was faster; the next look shows it
+            with suppress(ChainError):  # somebody else was faster; the next reading shows it
                 verbs[type(action)](task_id)
 
 
 def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Array]:
-    """The final state of a completed task, fetched from its solver and checked.
+    """The final state of a completed task, fetched from its solver and checked: one flat array a slot.
 
     Raises NoResult, Unreachable, BadBlob.
     """

@@ -1,4 +1,4 @@
-"""The runner acts: it looks at the chain, asks the roles what to do, does it, and looks again."""
+"""The loop of a worker: it reads the chain, asks its roles what to do, does it, and reads again."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Worker:
             self.tell(Stopped())
 
     def cycle(self) -> bool:
-        """Look and act once; True if there is more to compute at once. Waits a while if the chain is silent."""
+        """Read the chain and act once. True if there is more to compute; waits a while if the chain does not answer."""
         try:
             view = self._look()
             self._disputes.notice(view)
@@ -132,7 +132,7 @@ class Worker:
         except ChainUnavailable as error:
             wait = self._backoff.failed("chain")
             self.tell(ChainSilent(str(error), wait))
-            if not self._compute():  # what was decided before the silence stays worth computing
+            if not self._compute():  # work that was decided before stays worth computing
                 self._stop.wait(wait)
             return False
         self._backoff.succeeded("chain")
@@ -142,11 +142,11 @@ class Worker:
         try:
             self.chain.settle()
             return self.reader.read()
-        except ChainError as error:  # reading asks for nothing that a node could rightly refuse
+        except ChainError as error:  # no node may refuse to be read
             raise ChainUnavailable(str(error)) from error
 
     def _actions(self, view: ChainView) -> list[Action]:
-        """What all roles want, each thing once, disputes first: there a clock runs."""
+        """What all roles want, each action once. Moves in disputes come first: a clock runs there."""
         notes = self._work.notes(view, self.reader.opened_by(view.me))
         wanted: dict[Action, None] = {}
         for name, role in ROLES.items():
@@ -156,7 +156,10 @@ class Worker:
         return sorted(wanted, key=lambda action: not isinstance(action, Defend | Challenge | Timeout))
 
     def _attempt(self, key: Hashable, act: Callable[[], Any]) -> Any:
-        """Do one thing. Its failure is logged, delays its next try, and stops nothing else; a silent chain does."""
+        """Call `act`. A failure is told, delays the next try of this key, and stops nothing else.
+
+        Raises ChainUnavailable, which concerns everything.
+        """
         if not self._backoff.ready(key):
             return None
         try:
@@ -166,7 +169,7 @@ class Worker:
         except OffchainError as error:
             self._failed(key, str(error), traceback=False)
             return None
-        except Exception as error:  # one task must not take down a worker that has a stake in others
+        except Exception as error:  # one task must not end a worker that has stakes in others
             self._failed(key, f"{type(error).__name__}: {error}", traceback=True)
             return None
         self._backoff.succeeded(key)
@@ -175,12 +178,12 @@ class Worker:
 
     def _failed(self, key: Hashable, why: str, traceback: bool) -> None:
         wait = self._backoff.failed(key)
-        if self._told.get(key) != why:  # once, not at every try
+        if self._told.get(key) != why:  # not again at every try
             self._told[key] = why
             self.tell(Failed(str(key), why, wait), traceback)
 
     def _compute(self) -> bool:
-        """A slice for everything there is to compute; True if there was something."""
+        """Share a slice of time among everything that is due; True if anything was computed."""
         seconds = self.options.slice / max(1, len(self._due))
         computed = False
         for task, action in self._due:
@@ -190,7 +193,7 @@ class Worker:
         return computed
 
     def _enforce(self, view: ChainView) -> None:
-        """Slash again where the market refused to after a conviction that this worker won."""
+        """Ask for the slash again where the market refused it after a conviction that this worker won."""
         for dispute, challenger in self.reader.convicted.items():
             if challenger == view.me:
                 again = partial(self._disputes.end, Enforced, dispute, self.chain.enforce)

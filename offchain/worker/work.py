@@ -1,12 +1,11 @@
-"""What a worker computes: it checks tasks, trains, audits, and remembers what came out."""
+"""What a worker computes: it checks tasks, trains and audits, and notes the results."""
 
 from __future__ import annotations
 
 from offchain.commit.closing import Reached
-from offchain.errors import BadInput
+from offchain.errors import BadInput, Unreachable
 from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
-from offchain.store.blobs import Unreachable
 from offchain.worker.course import Course
 from offchain.worker.database import Database
 from offchain.worker.events import Audited, Computing, Fit, NotJudged, Progress, Purpose, Tell, Trained, Unfit
@@ -15,19 +14,19 @@ from offchain.worker.options import WorkerOptions
 
 
 class Work:
-    """Everything between a task file and a root. Results go into the database, from which roles decide."""
+    """Turns task files into roots and verdicts, and writes those into the database, from which roles decide."""
 
     def __init__(self, materials: Materials, db: Database, options: WorkerOptions, tell: Tell) -> None:
         self._materials, self._db, self._options, self._tell = materials, db, options, tell
         self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
-        self._pruned: dict[int, int] = {}  # task -> checkpoints whose states were removed
+        self._pruned: dict[int, int] = {}  # task -> how many of its first states were removed
 
     def notes(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Notes:
         """What this worker has noted of every task. `opened`: (task, checkpoint) of its disputes, by the chain."""
         return {task.id: self._db.notes(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
 
     def fetch(self, task: TaskView) -> None:
-        """Have the task's file, check it, and remember the verdict. Raises Unreachable while it may still come."""
+        """Fetch the task's file, check it, and note the verdict. Raises Unreachable if another try may succeed."""
         try:
             opened = self._materials.open(task)
             if opened is None:
@@ -42,14 +41,14 @@ class Work:
         else:
             self._judge(task, True, f"{opened.step_seconds:.3g} s a step")
         if task.status is Status.BIDDING:
-            self._materials.close_task(task.id)  # many are bid on, few are won
+            self._materials.close_task(task.id)  # most tasks that are bid on are not won
 
     def _judge(self, task: TaskView, fit: bool, why: str) -> None:
         self._db.set_fit(task, fit)
         self._tell((Fit if fit else Unfit)(task.id, why))
 
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
-        """Work towards a checkpoint; False where there is nothing to compute yet."""
+        """Compute towards a checkpoint for a while. False while files for it are being fetched."""
         course = self._course("train", task, checkpoint)
         if course is None:
             return False
@@ -61,7 +60,7 @@ class Work:
         return True
 
     def audit(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
-        """Replay towards a checkpoint, and judge it and those on the way; False as `train`."""
+        """Replay towards a checkpoint for a while; judge it and those on the way. False as in `train`."""
         course = self._course("audit", task, checkpoint)
         if course is None:
             return False
@@ -85,13 +84,13 @@ class Work:
             return
         self._courses.pop(("audit", task.id), None)
         if k < course.target:
-            # From here on the solver's states are known to nobody but the solver, who does not show them. What it
-            # committed next cannot be judged, only the first wrong one can be challenged.
+            # The solver's own states after a wrong checkpoint are known only to the solver, who withholds them. So
+            # later checkpoints cannot be judged; only the first wrong one is challenged.
             self._db.add_audited(task, course.target, True)
             self._tell(NotJudged(task.id, course.target, "the state before it is withheld"))
 
     def _course(self, purpose: Purpose, task: TaskView, checkpoint: int) -> Course | None:
-        """The course that leads to a checkpoint, begun if need be; None while files for it are under way."""
+        """The course towards a checkpoint, begun if necessary; None while files for it are being fetched."""
         course = self._courses.get((purpose, task.id))
         if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
             course.target = checkpoint
@@ -111,13 +110,13 @@ class Work:
         return {k: root for k, (root, _) in self._db.trained_blobs(task).items()}
 
     def tidy(self, view: ChainView) -> None:
-        """Let go of what no task needs any more: memory of those that are over, states that are final and paid for."""
+        """Free the memory of tasks that are over; remove states that are paid for, but for each task's last one."""
         for task in view.tasks:
             if task.status not in (Status.BIDDING, Status.TRAINING):
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)
                 self._materials.close_task(task.id)
-            first = max(task.paid - 1, 0)  # the last final state: the next interval, or the requester, starts from it
+            first = max(task.paid - 1, 0)  # the last paid state is kept: the next interval, or the requester, needs it
             pruned = self._pruned.get(task.id, 0)
             if first > pruned:
                 self._materials.forget_states([point.root for point in task.checkpoints[pruned:first]])

@@ -15,8 +15,8 @@ from typing import ClassVar
 import pytest
 import requests
 
-from offchain.errors import BadBlob, BadInput
-from offchain.store.blobs import BlobStore, FetchOptions, Unreachable, blob_name
+from offchain.errors import BadBlob, BadInput, Unreachable
+from offchain.store.blobs import BlobStore, FetchOptions, blob_name
 from offchain.store.serve import BlobServer
 
 ROOT = bytes(range(32))

@@ -110,7 +110,7 @@ def test_what_no_node_is_to_blame_for_is_one_line_too(
     monkeypatch.setattr(offchain.commands.task, "load_task", lambda path: np.empty(1 << 50))
     told = run(capsys, monkeypatch, "task", "inspect", "line.task")
     assert told[0] == OutOfMemory.exit_code
-    assert told[2].startswith("error: there is not enough memory (Unable to allocate 8.00 PiB")
+    assert told[2].startswith("error: not enough memory (Unable to allocate 8.00 PiB")
     assert told[2].count("\n") == 1
 
 
