@@ -100,7 +100,7 @@ class Market:
         return int(self.chain.call("market", "taskCount"))
 
     def _training(self, number: int, checkpoints: int) -> Iterator[tuple[str, Pair]]:
-        """The next task: posted, awarded, and with so many commitments."""
+        """The next task: posted, awarded, and with that many `checkpoints`."""
         requester, solver = self.requester, self.solver
         yield "post", self._pair(requester, lambda: requester.post(self.terms))
         yield "bid", self._pair(solver, lambda: solver.bid(number, PRICE))

@@ -25,7 +25,7 @@ def leaf_hash(data: bytes | memoryview) -> bytes:
 
 
 def depth(leaves: int) -> int:
-    """Levels above the leaves of a tree over so many leaves."""
+    """Levels above the leaves of a tree with that number of leaves."""
     levels = 0
     while leaves > 1:
         leaves = -(-leaves // ARITY)
@@ -34,17 +34,17 @@ def depth(leaves: int) -> int:
 
 
 def parents(hashes: bytes) -> bytes:
-    """One level up: the parents of consecutive groups of 16, each hash after the other."""
+    """One level up: the parents of consecutive groups of 16, in one string as the hashes are."""
     return b"".join([sha256(INNER + hashes[i : i + GROUP]).digest() for i in range(0, len(hashes), GROUP)])
 
 
 def separate(hashes: bytes) -> list[bytes]:
-    """Hashes that are one after the other."""
+    """The single hashes of a string of hashes."""
     return [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
 
 
 def fold(hashes: Sequence[bytes]) -> list[bytes]:
-    """`parents`, of separate hashes."""
+    """`parents` of single hashes."""
     return separate(parents(b"".join(hashes)))
 
 
@@ -54,7 +54,7 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 
 def root_of(leaves: bytes) -> bytes:
-    """`root`, of leaves that are one after the other. Raises ValueError where there is none."""
+    """`root` of leaves that follow each other in one string. Raises ValueError where there is none."""
     if not leaves:
         raise ValueError("a tree has at least one leaf")
     while len(leaves) > HASH_BYTES:

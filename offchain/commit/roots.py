@@ -56,7 +56,7 @@ def tensor_root(array: Array) -> bytes:
 
 
 def tensor_roots(arrays: Iterable[Array]) -> Iterator[bytes]:
-    """Roots of tensors in their order, hashed as soon as there are BATCH bytes of them, and then let go."""
+    """Roots of tensors in their order. Tensors are hashed, and released, as soon as there are BATCH bytes of them."""
     batch, size = list[Array](), 0
     for array in arrays:
         batch.append(_flat(array))

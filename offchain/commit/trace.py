@@ -33,7 +33,7 @@ class ChunkOpening:
 
 
 class TensorTree:
-    """The chunk tree of one tensor, with the tensor at hand to open it."""
+    """The chunk tree of one tensor, with the tensor, so that chunks can be opened."""
 
     def __init__(self, array: Array) -> None:
         self.array = np.ascontiguousarray(array).reshape(-1)

@@ -74,7 +74,7 @@ class Executor(Protocol[S]):
         """Flat arrays in slot order, NaN canonical; the caller owns them."""
 
     def step(self, state: S, t: int) -> S:
-        """`state[t+1] = F(state[t], t)`. Leaves its argument as it was."""
+        """`state[t+1] = F(state[t], t)`. Does not change its argument."""
 
     def outputs(self, state: S, t: int) -> Iterator[Array]:
         """Outputs of all nodes in execution order, flat, NaN canonical, one at a time; the caller owns them."""

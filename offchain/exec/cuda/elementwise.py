@@ -91,7 +91,7 @@ def whole_kernel(
 
 
 def _whole(f: Elements, total: Input, shape: tuple[int, ...], weights: Sequence[int]) -> str:
-    """Parts with their weights: in int64, whose wrapping does no harm, as the whole fits."""
+    """The sum of parts with their weights, in int64: it may wrap on the way, as the whole fits."""
     address, _ = f.address(total.view, f.coords, shape, f.index)
     parts = [f.load("total", f"{address} + {n * total.length}", f.live) for n in range(len(weights))]
     terms = [f"{part}.to(tl.int64) * {weight}" for part, weight in zip(parts, weights, strict=True)]

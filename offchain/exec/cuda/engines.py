@@ -251,7 +251,7 @@ class Int8(Engine):
 
 
 def digits_of(bits: int) -> int:
-    """How many digits from -128 to 127 integers of so many bits, both ends included, take."""
+    """The number of digits from -128 to 127 that hold integers of `bits` bits, both ends included."""
     digits = 1
     while 127 * (256**digits - 1) // 255 < (1 << (bits - 1)) - 1:
         digits += 1

@@ -33,7 +33,9 @@ class _Multiplying:
         self.size = _TILE * digits.columns
         self.vector, self.paired = f"<{digits.lanes} x i32>", f"<{2 * digits.lanes} x i16>"
         self.sums = f.local("i32", digits.planes * self.size)
-        self.parts = -(-self.first.blocks // self.digits.blocks)  # sums of so many blocks are added as doubles
+        self.parts = -(
+            -self.first.blocks // self.digits.blocks
+        )  # each part's sums fit 32 bits; parts are added as doubles
         self.totals = f.local("double", self.size) if self.parts > 1 else ""
 
     def make(self, batch: str | int, tile: str | int, column: str | int) -> None:

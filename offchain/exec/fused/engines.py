@@ -38,7 +38,7 @@ class Engines:
     several: int
 
     def digits(self, bits: int) -> Digits | None:
-        """How operands of so many bits are held; None where the BLAS multiplies them."""
+        """How operands of `bits` bits are held; None where the BLAS multiplies them."""
         lanes = self.single if bits <= SINGLE else self.several
         return Digits(bits, lanes) if lanes and bits <= MAX_BITS else None
 

@@ -32,7 +32,7 @@ _WIDE: Final = 192  # rows that are packed at once: whole panels of either opera
 
 @dataclass(frozen=True)
 class Digits:
-    """How operands of so many bits are held, for vectors of so many 32-bit sums."""
+    """How operands of `bits` bits are held, for vectors of `lanes` 32-bit sums."""
 
     bits: int
     lanes: int

@@ -65,6 +65,6 @@ class FusedBucket(Bucket):
 
 
 def _rounding(node: Node) -> NativeKernel:
-    """Elements from their totals and as many backs."""
+    """Elements from their totals, with a back for each."""
     whole = Input(Source.NODE, 0, DType.F32, node.length, View.contiguous(node.shape))
     return product_kernel(node.shape, whole, [whole], "double", 1)

@@ -8,7 +8,7 @@ from offchain.ir.graph import Node
 
 
 def batches(nodes: Sequence[Node], words: int) -> Iterator[range]:
-    """Numbers of consecutive nodes whose outputs take at most so many words, or of a single node."""
+    """Numbers of consecutive nodes: as many as their outputs fit `words` words, at least one."""
     first, taken = 0, 0
     for n, node in enumerate(nodes):
         if n > first and taken + node.length > words:

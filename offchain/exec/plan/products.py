@@ -11,7 +11,7 @@ from offchain.ir.graph import Axis, Input, Node, Source, View, row_major
 from offchain.ir.primitives import DType
 
 SINGLE_BITS: Final = 8  # up to here a float32 product over slices of K is exact and faster
-_SLICES: Final = 16  # totals of so many slices are kept; a longer k takes doubles
+_SLICES: Final = 16  # the most slices whose totals are kept; a longer k takes doubles
 
 
 @dataclass(frozen=True)
