@@ -70,7 +70,7 @@ class ChainSilent(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Fit(WorkerEvent):
+class TaskFit(WorkerEvent):
     """A task's file was checked, and this worker would take the task. `why` names the seconds of a step."""
 
     name = "fit"
@@ -79,7 +79,7 @@ class Fit(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit(WorkerEvent):
+class TaskUnfit(WorkerEvent):
     name = "unfit"
     task: int
     why: str

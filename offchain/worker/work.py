@@ -8,7 +8,7 @@ from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
 from offchain.worker.course import Course
 from offchain.worker.database import Database
-from offchain.worker.events import Audited, Computing, Fit, NotJudged, Progress, Purpose, Tell, Trained, Unfit
+from offchain.worker.events import Audited, Computing, NotJudged, Progress, Purpose, TaskFit, TaskUnfit, Tell, Trained
 from offchain.worker.materials import Materials, state_name
 from offchain.worker.options import WorkerOptions
 
@@ -45,7 +45,7 @@ class Work:
 
     def _judge(self, task: TaskView, fit: bool, why: str) -> None:
         self._db.set_fit(task, fit)
-        self._tell((Fit if fit else Unfit)(task.id, why))
+        self._tell((TaskFit if fit else TaskUnfit)(task.id, why))
 
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Compute towards a checkpoint for a while. False while files for it are being fetched."""

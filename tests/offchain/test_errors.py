@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from importlib import import_module
 from pathlib import Path
@@ -31,17 +32,19 @@ def written() -> dict[str, tuple[str, int, str]]:
 
 def defined() -> dict[str, str]:
     """Name -> module of every exception that a source defines, but for private ones, which never leave their module."""
-    classes = {}
+    classes = list[tuple[str, str, set[str]]]()
     for file in PACKAGE.rglob("*.py"):
         module = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
         for item in ast.walk(ast.parse(file.read_text())):
             if isinstance(item, ast.ClassDef):
                 bases = {base.id for base in item.bases if isinstance(base, ast.Name)}
-                classes[item.name] = module, bases
-    known = {"Exception", "BaseException", "RuntimeError", "ValueError"}
-    while more := {name for name, (_, bases) in classes.items() if bases & known} - known:
+                classes.append((item.name, module, bases))
+    known = {
+        name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+    }
+    while more := {name for name, _, bases in classes if bases & known} - known:
         known |= more
-    return {name: classes[name][0] for name in known & classes.keys() if not name.startswith("_")}
+    return {name: module for name, module, bases in classes if bases & known and not name.startswith("_")}
 
 
 def test_the_docstring_names_every_exception_where_it_is_defined() -> None:

@@ -27,12 +27,12 @@ from offchain.worker.events import (
     DisputeOver,
     DisputeSeen,
     Failed,
-    Fit,
     Moved,
     Stopped,
+    TaskFit,
+    TaskUnfit,
     TimedOut,
     Trained,
-    Unfit,
 )
 from tests.support.deployment import FREE, Funded
 from tests.support.town import POLICY, PRICE, Town, lying
@@ -62,7 +62,7 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     before = solver.chain.free()
     town.until(lambda: len(town.told(Audited, "verifier")) == 2)
     assert all(event.right for event in town.told(Audited))
-    assert town.told(Fit, "solver") and town.told(Fit, "verifier")
+    assert town.told(TaskFit, "solver") and town.told(TaskFit, "verifier")
     town.until(lambda: town.told(CommitSent, "solver")[1:])
     town.clock.travel(1_001)
     town.until(lambda: town.status(task) is Status.COMPLETED)
@@ -153,7 +153,7 @@ def test_altered_task_file_is_left_alone(town: Town) -> None:
     altered[len(altered) // 2] ^= 1
     path.write_bytes(altered)
     town.worker("solver", "solver", "solver")
-    town.until(lambda: town.told(Unfit))
+    town.until(lambda: town.told(TaskUnfit))
     town.until(lambda: town.workers["solver"].cycle() or True)
     assert not town.told(BidSent)
     assert list((town.folder / "solver" / "blobs").iterdir()) == []
@@ -163,24 +163,24 @@ def test_altered_task_file_is_left_alone(town: Town) -> None:
 def test_other_terms_than_the_file_are_left_alone(town: Town) -> None:
     town.post(TASK, steps=60)
     town.worker("solver", "solver", "solver")
-    town.until(lambda: town.told(Unfit))
-    assert "terms: 60" in town.told(Unfit)[0].why
+    town.until(lambda: town.told(TaskUnfit))
+    assert "terms: 60" in town.told(TaskUnfit)[0].why
 
 
 def test_missing_task_file_is_tried_again_then_left_alone(town: Town) -> None:
     town.post(TASK, uri="http://127.0.0.1:9/task", bidding_time=1000)
     town.worker("solver", "solver", "solver", max_failures=3)
-    town.until(lambda: town.told(Unfit))
-    assert "cannot be fetched" in town.told(Unfit)[0].why
+    town.until(lambda: town.told(TaskUnfit))
+    assert "cannot be fetched" in town.told(TaskUnfit)[0].why
 
 
 def test_task_too_slow_or_too_large_for_this_machine_is_left_alone(town: Town) -> None:
     town.post(TASK, bidding_time=1000)
     town.worker("slow", "solver", "solver", headroom=1e9)
     town.worker("small", "rival", "solver", max_memory=1000)
-    town.until(lambda: len(town.told(Unfit)) == 2)
-    assert "needs" in town.told(Unfit, "slow")[0].why
-    assert "touches" in town.told(Unfit, "small")[0].why
+    town.until(lambda: len(town.told(TaskUnfit)) == 2)
+    assert "needs" in town.told(TaskUnfit, "slow")[0].why
+    assert "touches" in town.told(TaskUnfit, "small")[0].why
 
 
 def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> None:
