@@ -5,7 +5,7 @@ import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 
 /// @title CheckpointLog
-/// @notice Holds the roots and when they become final. Moves no money: the market asks it before it pays.
+/// @notice Stores the roots and when they become final. Moves no money: the market asks it before paying.
 contract CheckpointLog is ICheckpointLog {
     uint256 public constant MAX_URI = 512;
 
@@ -50,7 +50,7 @@ contract CheckpointLog is ICheckpointLog {
         if (bytes(uri).length > MAX_URI) revert UriTooLong(MAX_URI, bytes(uri).length);
 
         uint64 committedAt = uint64(block.timestamp);
-        // The window is stored, so that judging finality needs no call back to the market.
+        // The end of the window is stored, so that isFinal needs no call to the market.
         _checkpoints[taskId].push(Checkpoint(root, committedAt, 0, committedAt + schedule.challengeWindow));
         emit Committed(taskId, index, root, uri);
     }
@@ -58,7 +58,7 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function hold(uint256 taskId, uint32 index) external onlyGame {
         Checkpoint storage held = _get(taskId, index);
-        // Also the game's rule; kept here as well, because what is final may have been paid for.
+        // Checked here, because a final checkpoint may have been paid for already.
         if (block.timestamp > held.challengeableUntil) {
             revert WindowClosed(held.challengeableUntil, uint64(block.timestamp));
         }

@@ -35,13 +35,13 @@ interface ICheckpointLog {
     /// @param uri where the state can be fetched (content is verified against the root), at most 512 bytes
     function commit(uint256 taskId, uint32 index, bytes32 root, string calldata uri) external;
 
-    /// @notice Only the dispute game: one more open dispute about a checkpoint, while it can be challenged.
+    /// @notice Only the dispute game, while the checkpoint can be challenged: count one more open dispute about it.
     function hold(uint256 taskId, uint32 index) external;
 
-    /// @notice Only the dispute game: one fewer open dispute. After a conviction, only once the market has slashed.
+    /// @notice Only the dispute game: count one open dispute less. After a conviction not before the market slashed.
     function unhold(uint256 taskId, uint32 index) external;
 
-    /// @notice Only the deployer, once: the dispute game, for ever.
+    /// @notice Only the deployer, once and for ever: name the dispute game.
     function connect(address game) external;
 
     function count(uint256 taskId) external view returns (uint32);
@@ -50,6 +50,6 @@ interface ICheckpointLog {
     /// @notice Last timestamp at which checkpoint `index` may be disputed.
     function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice Window closed and no open dispute. Says nothing of earlier checkpoints.
+    /// @notice Whether the window is closed and no dispute is open. Earlier checkpoints may still be open.
     function isFinal(uint256 taskId, uint32 index) external view returns (bool);
 }

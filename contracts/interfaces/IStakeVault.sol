@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
-/// @title The till: the only contract that moves tokens
+/// @title The only contract that moves tokens
 /// @dev balance of the token = Σ free + Σ pending withdrawals + Σ pots. A pot belongs to the module that made it.
 interface IStakeVault {
     event Connected(address[] modules);
@@ -21,28 +21,29 @@ interface IStakeVault {
     error InsufficientPot(address module, bytes32 pot, uint256 required, uint256 held);
     error NothingToWithdraw(address account);
     error WithdrawalNotReady(uint64 readyAt, uint64 current);
-    /// The token took more or less from the vault than it was told to send.
+    /// The token took another amount from the vault than the one to be sent.
     error UnexpectedTransfer(uint256 expected, uint256 actual);
 
-    /// @notice Move tokens in; what arrives becomes the sender's free balance.
+    /// @notice Move tokens into the vault. The amount that arrives is added to the sender's free balance.
     function deposit(uint256 amount) external;
 
-    /// @notice Free balance leaves after a delay. A second request joins the first and starts the delay again.
+    /// @notice Take `amount` of free balance out after a delay. A second request is added to the first and restarts the
+    /// delay.
     function requestWithdrawal(uint256 amount) external;
 
     /// @notice Send the whole pending withdrawal of the sender, once its delay is over.
     function withdraw() external;
 
-    /// @notice Only a module: free balance of `account` -> pot of the calling module.
+    /// @notice Only a module: move free balance of `account` to a pot of the module.
     function lock(bytes32 pot, address account, uint256 amount) external;
 
-    /// @notice Only a module: its pot -> free balance of `account` (release, pay, reward, refund).
+    /// @notice Only a module: move money from its pot to the free balance of `account` (release, pay, reward, refund).
     function pay(bytes32 pot, address account, uint256 amount) external;
 
-    /// @notice Only a module: its pot -> nobody.
+    /// @notice Only a module: burn money of its pot.
     function burn(bytes32 pot, uint256 amount) external;
 
-    /// @notice Only the deployer, once: the contracts that may lock, pay and burn, for ever.
+    /// @notice Only the deployer, once and for ever: name the contracts that may lock, pay and burn.
     function connect(address[] calldata modules) external;
 
     function freeOf(address account) external view returns (uint256);

@@ -3,7 +3,7 @@ pragma solidity ^0.8.37;
 
 import {ICheckpointLog} from "./ICheckpointLog.sol";
 
-/// @title Tasks: posting, bidding, award, pay per interval, the end
+/// @title Tasks: posting, bidding, award, pay per interval, and how they end
 /// @dev Task ids count from 0. Each task has two pots in the vault: escrow (the requester's money) and stake.
 interface ITaskMarket {
     enum Status {
@@ -42,7 +42,7 @@ interface ITaskMarket {
         uint32 paid; // intervals paid for
     }
 
-    /// What the checkpoint log must know of a task.
+    /// What the checkpoint log needs to know about a task.
     struct Schedule {
         address solver;
         Status status;
@@ -52,7 +52,7 @@ interface ITaskMarket {
         uint32 challengeWindow;
     }
 
-    /// The least that terms may ask for, and the odds that the stake rule reckons with.
+    /// Minimums for terms, and the probability that the stake rule assumes.
     struct Limits {
         uint16 detectionBps; // probability that a cheat is detected, in 1/10,000
         uint32 biddingTime;
@@ -104,30 +104,30 @@ interface ITaskMarket {
     /// @notice Offer a task; locks `maxPrice` of the sender's free balance.
     function post(Terms calldata terms) external returns (uint256 taskId);
 
-    /// @notice Lock the stake and become the best bidder; the one outbid gets its stake back at once.
+    /// @notice Lock the stake and become the best bidder. The bidder who was best before gets its stake back at once.
     /// @dev For registered solvers, before bidding ends, strictly below the best price so far (the first: up to
     /// `maxPrice`). The requester's own account is refused, so that nobody wins its own task by accident.
     function bid(uint256 taskId, uint128 price) external;
 
-    /// @notice Anyone, after bidding: the best bidder wins; the requester gets back what the price left over.
-    /// No bid: cancelled, refunded.
+    /// @notice Anyone, after bidding: the best bidder wins, and the requester gets back maxPrice less the price.
+    /// Without a bid the task is cancelled and refunded.
     function award(uint256 taskId) external;
 
-    /// @notice Anyone: pay what has become final, in order, up to 64 intervals; after the last, release the stake.
+    /// @notice Anyone: pay for up to 64 intervals that are final, in order. After the last one, release the stake.
     function collect(uint256 taskId) external;
 
     /// @notice Anyone, after a missed deadline: pay what is final, refund the rest, burn a part of the stake.
-    /// @dev Not while a committed checkpoint could still be disputed, or is. Where more than 64 intervals are unpaid,
-    /// `collect` comes first.
+    /// @dev Refused while a committed checkpoint is disputed or could be. If more than 64 intervals are unpaid, call
+    /// `collect` first.
     function stall(uint256 taskId) external;
 
     /// @notice Only the dispute game: the solver is convicted of a false checkpoint.
-    /// @dev Called while the convicted checkpoint is still held, for that is what ends the pay before it. Pays up to
-    /// 64 intervals that are final; what else was final and not collected is forfeited with the rest of the escrow.
-    /// Does nothing when the task has ended, so that of several convictions none reverts.
+    /// @dev Called while the convicted checkpoint is still held: the hold is what excludes it from pay. Pays up to 64
+    /// final intervals; any further ones that were not collected are forfeited with the rest of the escrow. Does
+    /// nothing if the task has ended, so that a second conviction does not revert.
     function slash(uint256 taskId, address challenger) external;
 
-    /// @notice Only the deployer, once: the checkpoint log and the dispute game, for ever.
+    /// @notice Only the deployer, once and for ever: name the checkpoint log and the dispute game.
     function connect(ICheckpointLog log, address game) external;
 
     function terms(uint256 taskId) external view returns (Terms memory);
@@ -141,7 +141,7 @@ interface ITaskMarket {
     /// @notice Last timestamp at which checkpoint `index` may be committed.
     function deadline(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice The least stake that makes cheating lose money in expectation, for a task of this price.
+    /// @notice The smallest stake with which cheating loses money in expectation, for a task of this price.
     function requiredStake(uint128 maxPrice) external view returns (uint256);
 
     function limits() external view returns (Limits memory);

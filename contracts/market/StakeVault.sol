@@ -8,9 +8,9 @@ import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 
 /// @title StakeVault
-/// @notice The till: holds every token, and knows only accounts, modules and pots.
-/// @dev What a pot means is the module's business. A token that refuses transfers to the burn address, or that can be
-/// paused, could stop a conviction: whoever deploys chooses a token that does neither.
+/// @notice Holds every token. It knows accounts, modules and pots, and leaves to the module what a pot means.
+/// @dev The deployer must choose a token that cannot be paused and that can be sent to the burn address. Otherwise the
+/// token could stop a conviction.
 contract StakeVault is IStakeVault, ReentrancyGuard {
     using SafeERC20 for IERC20;
 
@@ -19,7 +19,7 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
         uint64 readyAt;
     }
 
-    /// @notice Where burned tokens go: many tokens refuse the zero address, and nobody has the key of this one.
+    /// @notice Receives burned tokens. Nobody has its key; many tokens refuse transfers to the zero address.
     address public constant BURN_ADDRESS = 0x000000000000000000000000000000000000dEaD;
 
     IERC20 public immutable token;
@@ -63,7 +63,7 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     function deposit(uint256 amount) external nonReentrant {
         uint256 before = token.balanceOf(address(this));
         token.safeTransferFrom(msg.sender, address(this), amount);
-        // A token with a fee delivers less than it was asked for; only what has come may be spent.
+        // A token may keep a fee: only what arrived may be spent.
         uint256 arrived = token.balanceOf(address(this)) - before;
         if (arrived == 0) revert ZeroAmount();
         _free[msg.sender] += arrived;
@@ -140,7 +140,7 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
         _pots[msg.sender][pot] = held - amount;
     }
 
-    /// A token that took a fee from the sender on top would eat other people's money.
+    /// A token that takes a fee from the sender on top would take it from the money of other accounts.
     function _send(address to, uint256 amount) private {
         uint256 before = token.balanceOf(address(this));
         token.safeTransfer(to, amount);

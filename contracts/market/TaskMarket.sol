@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
+import {Money} from "../lib/Money.sol";
 
 /// @title TaskMarket
-/// @notice Whose money waits for what. Tokens stay in the vault; this decides when they change owner.
+/// @notice Decides when the money of a task changes owner. The tokens stay in the vault.
 contract TaskMarket is ITaskMarket {
-    uint256 public constant BPS = 10_000;
+    uint256 public constant BPS = Money.BPS;
 
-    /// @notice Part of a convicted solver's stake that nobody gets. Only this part deters: the rest may go to a
-    /// challenger who is the solver under another name.
+    /// @notice Part of a convicted solver's stake that is burned. Only this part deters: the challenger who gets the
+    /// rest may be the solver under another name.
     uint256 public constant BURN_BPS = 5_000;
 
-    /// @notice Part of a stalled solver's stake that nobody gets.
+    /// @notice Part of a stalled solver's stake that is burned.
     uint256 public constant STALL_BURN_BPS = 1_000;
 
-    /// @notice By how much the expected loss must exceed the expected gain.
+    /// @notice Ratio by which a cheat's expected loss must exceed its expected gain.
     uint256 public constant MARGIN_BPS = 12_000;
 
-    /// @notice Intervals that one call pays at most: an unbounded loop could outgrow the block and stop a conviction.
+    /// @notice Most intervals that one call pays. An unbounded loop could exceed the block's gas and stop a conviction.
     uint32 public constant MAX_PAID_PER_CALL = 64;
 
     uint256 public constant MAX_URI = 512;
@@ -48,7 +47,7 @@ contract TaskMarket is ITaskMarket {
 
     constructor(IStakeVault vault_, IWorkerRegistry registry_, Limits memory limits_) {
         if (address(vault_) == address(0) || address(registry_) == address(0)) revert ZeroAddress();
-        // Certainty would make stakes unnecessary, and nobody can promise it.
+        // If detection were certain no stake would be needed; nobody can promise that.
         if (limits_.detectionBps == 0 || limits_.detectionBps >= BPS) revert InvalidDetection(limits_.detectionBps);
         vault = vault_;
         registry = registry_;
@@ -97,7 +96,7 @@ contract TaskMarket is ITaskMarket {
         t.price = price;
         emit Bid(taskId, msg.sender, price);
         uint128 stake = _terms[taskId].stake;
-        // First out, then in: a bidder who lowers its own bid needs only one stake.
+        // Release first, then lock: a bidder who lowers its own bid needs only one stake.
         if (outbid != address(0)) vault.pay(stakePot(taskId), outbid, stake);
         vault.lock(stakePot(taskId), msg.sender, stake);
     }
@@ -139,12 +138,12 @@ contract TaskMarket is ITaskMarket {
         uint64 due = deadline(taskId, next);
         if (block.timestamp <= due) revert NotStalled(due, uint64(block.timestamp));
         _payFinal(taskId, t, total);
-        // While a commitment can still be disputed, the whole stake must stay at risk for it.
+        // While a checkpoint can still be disputed, the whole stake must stay at risk for it.
         if (t.paid != next) revert CheckpointPending(taskId, t.paid);
 
         t.status = Status.Stalled;
         uint256 stake = _terms[taskId].stake;
-        uint256 burned = _shareUp(stake, STALL_BURN_BPS);
+        uint256 burned = Money.partUp(stake, STALL_BURN_BPS, BPS);
         uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
         emit Stalled(taskId, refunded, burned);
         vault.pay(escrowPot(taskId), t.requester, refunded);
@@ -163,7 +162,7 @@ contract TaskMarket is ITaskMarket {
 
         t.status = Status.Slashed;
         uint256 stake = _terms[taskId].stake;
-        uint256 burned = _shareUp(stake, BURN_BPS);
+        uint256 burned = Money.partUp(stake, BURN_BPS, BPS);
         uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
         emit Slashed(taskId, t.solver, challenger, stake, stake - burned, burned, refunded);
         vault.pay(escrowPot(taskId), t.requester, refunded);
@@ -211,7 +210,7 @@ contract TaskMarket is ITaskMarket {
     /// @dev burned part · q ≥ (1−q) · gain · margin, with gain = 2·maxPrice: what is paid, plus as much in work saved.
     function requiredStake(uint128 maxPrice) public view returns (uint256) {
         uint256 q = _limits.detectionBps;
-        return Math.ceilDiv((BPS - q) * 2 * maxPrice * MARGIN_BPS, q * BURN_BPS);
+        return Money.partUp(2 * uint256(maxPrice), (BPS - q) * MARGIN_BPS, q * BURN_BPS);
     }
 
     /// @inheritdoc ITaskMarket
@@ -224,7 +223,7 @@ contract TaskMarket is ITaskMarket {
         return bytes32(taskId << 1 | 1);
     }
 
-    /// Pays the final intervals that come next, one transfer for all; returns how many.
+    /// Pays the next final intervals in one transfer. Returns how many.
     function _payFinal(uint256 taskId, Task storage t, uint32 total) private returns (uint32 number) {
         (uint32 first, uint128 price, address solver) = (t.paid, t.price, t.solver);
         uint32 index = first;
@@ -272,12 +271,8 @@ contract TaskMarket is ITaskMarket {
         if (sent < required) revert TermTooSmall(term, required, sent);
     }
 
-    /// What the first `paid` of `total` intervals earn; the last one takes the remainder.
+    /// What the first `paid` of `total` intervals earn. The last interval also earns the remainder of the division.
     function _earnedDown(uint128 price, uint32 paid, uint32 total) private pure returns (uint256) {
-        return paid == total ? price : uint256(price / total) * paid;
-    }
-
-    function _shareUp(uint256 amount, uint256 bps) private pure returns (uint256) {
-        return Math.ceilDiv(amount * bps, BPS);
+        return paid == total ? price : Money.partDown(price, 1, total) * paid;
     }
 }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.37;
 
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {Merkle} from "../lib/Merkle.sol";
+import {Words} from "../lib/Words.sol";
 import {Float32} from "./Float32.sol";
 import {Sources} from "./Kinds.sol";
 import {Node} from "./Node.sol";
@@ -80,7 +81,7 @@ library Openings {
         );
         hash = Merkle.tensorRoot(uint8(input.dtype), uint64(input.length), hash);
         _requireCommitted(evidence, input, number, hash, opening.refProof);
-        return _wordAt(chunk, position % Merkle.CHUNK_ELEMENTS);
+        return Words.wordAt(chunk, position % Merkle.CHUNK_ELEMENTS);
     }
 
     /// The tensor root stands where the input's record says.
@@ -117,13 +118,5 @@ library Openings {
         }
         if (index >= roots.datasets) revert Merkle.IndexOutOfRange(index, roots.datasets);
         return (roots.graphTree, count - roots.datasets + index, count);
-    }
-
-    /// The little-endian word at `position` of a chunk.
-    function _wordAt(bytes calldata chunk, uint256 position) private pure returns (uint32 word) {
-        assembly ("memory-safe") {
-            let raw := calldataload(add(chunk.offset, shl(2, position)))
-            word := or(or(byte(0, raw), shl(8, byte(1, raw))), or(shl(16, byte(2, raw)), shl(24, byte(3, raw))))
-        }
     }
 }
