@@ -90,14 +90,16 @@ def find_node() -> str:
     return node
 
 
-def solc_input(sources: dict[str, dict[str, str]]) -> dict[str, Any]:
-    return {"language": "Solidity", "sources": sources, "settings": SETTINGS}
+def solc_input(sources: dict[str, dict[str, str]], outputs: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The compiler's standard input; `outputs` replaces what is asked of it."""
+    settings = SETTINGS | ({"outputSelection": outputs} if outputs else {})
+    return {"language": "Solidity", "sources": sources, "settings": settings}
 
 
-def run_solc(sources: dict[str, dict[str, str]]) -> dict[str, Any]:
+def run_solc(sources: dict[str, dict[str, str]], outputs: dict[str, Any] | None = None) -> dict[str, Any]:
     done = subprocess.run(
         [find_node(), str(SHIM), "--standard-json"],
-        input=json.dumps(solc_input(sources)),
+        input=json.dumps(solc_input(sources, outputs)),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -226,8 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.input:
         whole = {"*": {"*": ["abi", "devdoc", "evm.bytecode", "evm.deployedBytecode", "userdoc"], "": ["ast"]}}
-        request = solc_input(read_sources(options.only))
-        print(json.dumps(request | {"settings": SETTINGS | {"outputSelection": whole}}))
+        print(json.dumps(solc_input(read_sources(options.only), whole)))
         return 0
     try:
         if options.check:

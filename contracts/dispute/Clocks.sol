@@ -17,42 +17,34 @@ library Clocks {
     error ClockExpired(Duration left, Duration elapsed);
     error ClockRunning(Duration left, Duration elapsed);
 
-    function start(Duration each) internal view returns (State memory) {
-        return State({solver: each, challenger: each, since: _now()});
+    function current() internal view returns (Instant) {
+        return Instant.wrap(uint64(block.timestamp));
     }
 
-    /// @notice End a move in time: what it took is taken from the mover's clock, and the other's begins to run.
-    function charge(State storage clocks, bool solverMoves) internal {
-        (Duration left, Duration elapsed) = _reading(clocks, solverMoves);
+    /// @notice What is left to a mover that had `left` and has been on the move since `since`. Reverts if that is
+    /// less than nothing.
+    function charge(Duration left, Instant since) internal view returns (Duration) {
+        Duration elapsed = _elapsed(since);
         if (_exceeds(elapsed, left)) revert ClockExpired(left, elapsed);
-        Duration rest = Duration.wrap(Duration.unwrap(left) - Duration.unwrap(elapsed));
-        if (solverMoves) clocks.solver = rest;
-        else clocks.challenger = rest;
-        clocks.since = _now();
+        return Duration.wrap(Duration.unwrap(left) - Duration.unwrap(elapsed));
     }
 
     /// @notice Reverts while the mover may still move.
-    function requireExpired(State storage clocks, bool solverMoves) internal view {
-        (Duration left, Duration elapsed) = _reading(clocks, solverMoves);
+    function requireExpired(Duration left, Instant since) internal view {
+        Duration elapsed = _elapsed(since);
         if (!_exceeds(elapsed, left)) revert ClockRunning(left, elapsed);
     }
 
     /// @notice Last instant at which the mover may move.
-    function deadline(State storage clocks, bool solverMoves) internal view returns (Instant) {
-        Duration left = solverMoves ? clocks.solver : clocks.challenger;
-        return Instant.wrap(Instant.unwrap(clocks.since) + Duration.unwrap(left));
+    function deadline(Duration left, Instant since) internal pure returns (Instant) {
+        return Instant.wrap(Instant.unwrap(since) + Duration.unwrap(left));
     }
 
-    function _reading(State storage clocks, bool solverMoves) private view returns (Duration left, Duration elapsed) {
-        left = solverMoves ? clocks.solver : clocks.challenger;
-        elapsed = Duration.wrap(Instant.unwrap(_now()) - Instant.unwrap(clocks.since));
+    function _elapsed(Instant since) private view returns (Duration) {
+        return Duration.wrap(Instant.unwrap(current()) - Instant.unwrap(since));
     }
 
     function _exceeds(Duration elapsed, Duration left) private pure returns (bool) {
         return Duration.unwrap(elapsed) > Duration.unwrap(left);
-    }
-
-    function _now() private view returns (Instant) {
-        return Instant.wrap(uint64(block.timestamp));
     }
 }

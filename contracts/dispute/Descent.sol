@@ -4,8 +4,9 @@ pragma solidity ^0.8.37;
 import {Merkle} from "../lib/Merkle.sol";
 
 /// @title The walk from a hash to the first wrong thing below it
-/// @notice One descent serves every tree: reveal the children two levels down, name one of them, again.
-/// @dev Spans without a parent hash (steps, terms of a sum) are walked by `stride`: equal pieces, a shorter last one.
+/// @notice One descent serves every tree: the children two levels down are revealed, and one of them is named.
+/// @dev Spans without a parent hash (steps, terms of a sum) are cut into pieces of equal length. The last may be
+/// shorter.
 library Descent {
     /// One hash of a tree.
     struct Position {
@@ -19,9 +20,9 @@ library Descent {
 
     error HashMismatch(bytes32 expected, bytes32 actual);
     error ChildrenCount(uint256 expected, uint256 actual);
-    /// The named hash does not stand below the position that was revealed.
+    /// The named hash is not below the revealed position.
     error OutsidePosition(uint256 index, uint256 level, uint256 positionIndex, uint256 positionLevel);
-    /// The leaves themselves are revealed: name one of them.
+    /// Leaves are revealed, so a leaf must be named.
     error LeavesRevealed(uint256 level);
 
     function requireEqual(bytes32 expected, bytes32 actual) internal pure {
@@ -38,7 +39,7 @@ library Descent {
         return position.level < LEVELS ? 0 : position.level - LEVELS;
     }
 
-    /// @notice The revealed children are all there are, and fold to the position.
+    /// @notice Reverts unless `children` are all children of the position and fold to it.
     function requireChildren(Position memory position, bytes32[] calldata children) internal view {
         uint256 level = childLevel(position);
         uint256 drop = position.level - level;
@@ -48,7 +49,7 @@ library Descent {
         requireEqual(position.hash, Merkle.foldUp(children, drop));
     }
 
-    /// @notice The revealed child `index` (counted over its whole level), which is no leaf.
+    /// @notice The revealed child `index`, counted over its whole level. Reverts if it is a leaf.
     function subtree(Position memory position, uint64 index, bytes32 hash, bytes32[] calldata proof)
         internal
         view
@@ -59,8 +60,8 @@ library Descent {
         return _below(position, level, index, hash, proof);
     }
 
-    /// @notice Leaf `index` of the tree, below the position. Its siblings need not have been revealed: who can prove
-    /// a leaf from further up may save moves.
+    /// @notice Leaf `index` of the tree, below the position. Its siblings need not have been revealed: a challenger who
+    /// can prove a leaf from further up saves moves.
     function leafAt(Position memory position, uint64 index, bytes32 hash, bytes32[] calldata proof)
         internal
         view
@@ -71,16 +72,20 @@ library Descent {
 
     /// @notice Length of a piece when a span is cut into at most `fan` pieces.
     function stride(uint256 span, uint256 fan) internal pure returns (uint256) {
-        return ceilDiv(span, fan);
+        return _ceilDiv(span, fan);
     }
 
-    /// @notice How many pieces that makes.
+    /// @notice Number of these pieces.
     function pieces(uint256 span, uint256 fan) internal pure returns (uint256) {
-        return ceilDiv(span, stride(span, fan));
+        return _ceilDiv(span, stride(span, fan));
     }
 
-    function ceilDiv(uint256 a, uint256 b) internal pure returns (uint256) {
-        return (a + b - 1) / b;
+    /// @notice Piece `i` of [a, b) cut into at most `fan`. The caller has checked that there are so many.
+    function piece(uint32 a, uint32 b, uint32 i, uint256 fan) internal pure returns (uint32, uint32) {
+        uint256 width = stride(b - a, fan);
+        uint256 first = a + i * width;
+        uint256 last = first + width;
+        return (uint32(first), uint32(last < b ? last : b));
     }
 
     function _below(Position memory position, uint256 level, uint64 index, bytes32 hash, bytes32[] calldata proof)
@@ -95,5 +100,9 @@ library Descent {
         uint256 count = Merkle.width(position.leaves, level);
         requireEqual(position.hash, Merkle.climb(hash, index, count, levels, proof));
         return Position({hash: hash, leaves: position.leaves, index: index, level: uint8(level)});
+    }
+
+    function _ceilDiv(uint256 a, uint256 b) private pure returns (uint256) {
+        return (a + b - 1) / b;
     }
 }

@@ -7,36 +7,37 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {Merkle} from "../lib/Merkle.sol";
+import {Sources} from "../step/Kinds.sol";
 import {Descent} from "./Descent.sol";
+import {Endings} from "./Endings.sol";
 import {Verdicts} from "./Verdicts.sol";
 
 /// @title The moves, in the order in which a dispute meets them
-/// @dev The game walks hashes and spans; words are judged by the step verifier. Whatever the solver reveals is emitted
-/// and not stored: the next move proves itself against the hash it folded to.
+/// @dev The walk from a checkpoint to a chunk, over hashes and spans. Endings makes the moves after it and asks the
+/// step verifier about words. What the solver reveals is emitted and not stored: the next move proves what it names
+/// against the hash to which the revealed children fold.
 contract DisputeGame is Verdicts {
     using Descent for Descent.Position;
 
-    /// @notice In place of a counter-example k: the solver must show where what it claims is reached.
-    uint32 public constant DEMAND = type(uint32).max;
-    /// @notice Most pieces of a revealed span of steps, and of a revealed sum.
+    /// @notice Most pieces of a revealed span of steps.
     uint256 public constant STEP_FAN = 256;
-    uint256 public constant SUM_FAN = 64;
-
-    uint8 private constant FROM_NODE = 1;
-    uint8 private constant FROM_STATE = 2;
     uint256 private constant SLOT_HEAD = 14; // source, index, dtype, length; the name follows
 
     IStepVerifier public immutable verifier;
+
+    /// @notice The code of the moves from nameElement on.
+    Endings public immutable endings;
 
     constructor(ITaskMarket market_, IStakeVault vault_, ICheckpointLog log_, IStepVerifier verifier_)
         Verdicts(market_, vault_, log_)
     {
         verifier = verifier_;
+        endings = new Endings(verifier_); // made here, so that it can be no other code
     }
 
     /// @inheritdoc IDisputeGame
     function revealSteps(uint256 id, bytes32[] calldata roots) external {
-        Dispute storage d = _turn(id, Phase.RevealSteps);
+        Record storage d = _turn(id, Phase.RevealSteps);
         uint256 count = Descent.pieces(d.hi - d.lo, STEP_FAN);
         if (roots.length != count) revert RootCount(count, roots.length);
         Descent.requireEqual(d.claimed, roots[count - 1]);
@@ -54,7 +55,7 @@ contract DisputeGame is Verdicts {
         bytes32 rootAfter,
         bytes32[] calldata proofAfter
     ) external {
-        Dispute storage d = _turn(id, Phase.NameStep);
+        Record storage d = _turn(id, Phase.NameStep);
         (uint32 lo, uint32 hi) = (d.lo, d.hi);
         Descent.Position memory list = Descent.whole(Descent.pieces(hi - lo, STEP_FAN), d.list);
         list.leafAt(i, rootAfter, proofAfter);
@@ -62,7 +63,7 @@ contract DisputeGame is Verdicts {
             list.leafAt(i - 1, rootBefore, proofBefore);
             d.conceded = rootBefore;
         }
-        (lo, hi) = _piece(lo, hi, i, STEP_FAN);
+        (lo, hi) = Descent.piece(lo, hi, i, STEP_FAN);
         (d.lo, d.hi, d.claimed, d.phase) = (lo, hi, rootAfter, _nextStepPhase(lo, hi));
         emit StepNamed(id, lo, hi, d.conceded, rootAfter);
     }
@@ -76,7 +77,7 @@ contract DisputeGame is Verdicts {
         bytes32 stateTree,
         bytes32[] calldata slotChildren
     ) external {
-        Dispute storage d = _turn(id, Phase.RevealTrace);
+        Record storage d = _turn(id, Phase.RevealTrace);
         (uint32 nodes, uint32 slots) = (d.graph.nodes, d.graph.slots);
         Descent.requireEqual(d.conceded, Merkle.stateRoot(slots, stateTreeBefore));
         Descent.requireEqual(d.claimed, Merkle.stateRoot(slots, stateTree));
@@ -89,7 +90,7 @@ contract DisputeGame is Verdicts {
 
     /// @inheritdoc IDisputeGame
     function nameSubtree(uint256 id, Tree tree, uint64 index, bytes32 hash, bytes32[] calldata proof) external {
-        Dispute storage d = _turnToName(id);
+        Record storage d = _turnToName(id);
         _enter(d, tree);
         Descent.Position memory position = _revealed(d).subtree(index, hash, proof);
         (d.position, d.phase) = (position, Phase.RevealChildren);
@@ -98,7 +99,7 @@ contract DisputeGame is Verdicts {
 
     /// @inheritdoc IDisputeGame
     function revealChildren(uint256 id, bytes32[] calldata children) external {
-        Dispute storage d = _turn(id, Phase.RevealChildren);
+        Record storage d = _turn(id, Phase.RevealChildren);
         Descent.Position memory position = d.position;
         position.requireChildren(children);
         d.phase = Phase.NameChild;
@@ -114,7 +115,7 @@ contract DisputeGame is Verdicts {
         bytes calldata encoding,
         bytes32[] calldata encodingProof
     ) external {
-        Dispute storage d = _turnToName(id);
+        Record storage d = _turnToName(id);
         _enter(d, Tree.Nodes);
         _revealed(d).leafAt(node, root, proof);
         Node memory named;
@@ -123,7 +124,7 @@ contract DisputeGame is Verdicts {
         (named.ending, named.dtype, named.length, named.extent, named.scaled) = verifier.describe(encoding);
         d.node = named;
         bool oneChunk = Merkle.chunks(named.length) == 1;
-        if (oneChunk) d.position = Descent.whole(1, bytes32(0)); // its hash is known once the chunk is
+        if (oneChunk) d.position = Descent.whole(1, bytes32(0)); // its hash is set by revealChunk
         d.phase = oneChunk ? Phase.RevealChunk : Phase.RevealChunks;
         emit NodeNamed(id, node, root);
     }
@@ -139,7 +140,7 @@ contract DisputeGame is Verdicts {
         bytes32 source,
         bytes32[] calldata sourceProof
     ) external {
-        Dispute storage d = _turnToName(id);
+        Record storage d = _turnToName(id);
         _enter(d, Tree.Slots);
         _revealed(d).leafAt(slot, root, proof);
         GraphHeader memory graph = d.graph;
@@ -155,7 +156,7 @@ contract DisputeGame is Verdicts {
 
     /// @inheritdoc IDisputeGame
     function revealChunks(uint256 id, bytes32 chunksTree, bytes32[] calldata children) external {
-        Dispute storage d = _turn(id, Phase.RevealChunks);
+        Record storage d = _turn(id, Phase.RevealChunks);
         (uint8 dtype, uint64 length) = (d.node.dtype, d.node.length);
         Descent.requireEqual(d.node.root, Merkle.tensorRoot(dtype, length, chunksTree));
         Descent.Position memory position = Descent.whole(Merkle.chunks(length), chunksTree);
@@ -166,7 +167,7 @@ contract DisputeGame is Verdicts {
 
     /// @inheritdoc IDisputeGame
     function nameChunk(uint256 id, uint64 index, bytes32 hash, bytes32[] calldata proof) external {
-        Dispute storage d = _turn(id, Phase.NameChild);
+        Record storage d = _turn(id, Phase.NameChild);
         _enter(d, Tree.Chunks);
         d.position = _revealed(d).leafAt(index, hash, proof);
         d.phase = Phase.RevealChunk;
@@ -175,8 +176,8 @@ contract DisputeGame is Verdicts {
 
     /// @inheritdoc IDisputeGame
     function revealChunk(uint256 id, bytes calldata chunk) external {
-        Dispute storage d = _turn(id, Phase.RevealChunk);
-        // A committed leaf may be the hash of anything; only a whole chunk has an element everywhere.
+        Record storage d = _turn(id, Phase.RevealChunk);
+        // A committed leaf may be the hash of anything. Only a whole chunk has all its elements.
         if (chunk.length != Merkle.CHUNK_BYTES) revert ChunkSize(Merkle.CHUNK_BYTES, chunk.length);
         bytes32 leaf = Merkle.leaf(chunk);
         if (d.position.leaves == 1) {
@@ -189,6 +190,8 @@ contract DisputeGame is Verdicts {
         emit ChunkRevealed(id, chunk);
     }
 
+    // What ends a dispute about a node. The parameters are named for the ABI; Endings reads them.
+
     /// @inheritdoc IDisputeGame
     function nameElement(
         uint256 id,
@@ -198,73 +201,30 @@ contract DisputeGame is Verdicts {
         uint32 k,
         IStepVerifier.Opening[] calldata openings
     ) external {
-        Dispute storage d = _turn(id, Phase.NameElement);
-        Descent.requireEqual(d.position.hash, Merkle.leaf(chunk));
-        uint32 word = _wordAt(chunk, element, d.position.index);
-        (d.claim.element, d.claim.word) = (element, word);
-        IStepVerifier.Ending ending = d.node.ending;
-        if (element >= d.node.length) {
-            _judgeElement(id, d, 0); // padding
-        } else if (ending == IStepVerifier.Ending.Compute) {
-            _judgeElement(id, d, verifier.compute(_evidence(d, encoding, k, openings)));
-        } else if (ending == IStepVerifier.Ending.Sum) {
-            (d.claim.a, d.claim.b, d.phase) = (0, d.node.extent, Phase.RevealSums);
-            emit ElementNamed(id, element, word, ending);
-        } else if (k == DEMAND) {
-            d.phase = Phase.RevealWitness;
-            emit ElementNamed(id, element, word, ending);
-        } else {
-            int8 order = verifier.compare(_evidence(d, encoding, k, openings), word);
-            _judgeExtremum(id, d, k, order);
-        }
+        (element, chunk, encoding, k, openings);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
-    function revealWitness(
-        uint256 id,
-        uint32 k,
-        bytes calldata encoding,
-        IStepVerifier.Opening[] calldata openings
-    ) external {
-        Dispute storage d = _turn(id, Phase.RevealWitness);
-        int8 order = verifier.compare(_evidence(d, encoding, k, openings), d.claim.word);
-        if (order != 0) revert WitnessDiffers(k, order);
-        _judgeExtremum(id, d, k, order);
+    function revealWitness(uint256 id, uint32 k, bytes calldata encoding, IStepVerifier.Opening[] calldata openings)
+        external
+    {
+        (k, encoding, openings);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
-    function revealSums(
-        uint256 id,
-        int64[] calldata sums,
-        int16[2] calldata exponents,
-        bytes calldata encoding
-    ) external {
-        Dispute storage d = _turn(id, Phase.RevealSums);
-        Claim memory claim = d.claim;
-        uint256 count = Descent.pieces(claim.b - claim.a, SUM_FAN);
-        if (sums.length != count) revert SumCount(count, sums.length);
-        int256 total;
-        for (uint256 i; i < count; ++i) total += sums[i];
-        if (claim.b - claim.a == d.node.extent) {
-            Descent.requireEqual(d.node.leaf, Merkle.leaf(encoding));
-            uint32 word = verifier.rounded(encoding, exponents, total);
-            if (word != claim.word) revert RoundedDiffers(claim.word, word);
-            d.claim.exponents = claim.exponents = exponents;
-        } else if (total != claim.sum) {
-            revert SumDiffers(claim.sum, total);
-        }
-        d.list = keccak256(abi.encode(sums));
-        d.phase = Phase.NameSum;
-        emit SumsRevealed(id, claim.a, claim.b, claim.exponents, sums);
+    function revealSums(uint256 id, int64[] calldata sums, int16[2] calldata exponents, bytes calldata encoding)
+        external
+    {
+        (sums, exponents, encoding);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
     function nameSum(uint256 id, uint32 i, int64[] calldata sums) external {
-        Dispute storage d = _turn(id, Phase.NameSum);
-        (uint32 a, uint32 b) = _pieceOfSum(d, i, sums);
-        if (b - a == 1) revert TermCount(i, 1);
-        (d.claim.a, d.claim.b, d.claim.sum, d.phase) = (a, b, sums[i], Phase.RevealSums);
-        emit SumNamed(id, a, b, sums[i]);
+        (i, sums);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
@@ -275,12 +235,8 @@ contract DisputeGame is Verdicts {
         bytes calldata encoding,
         IStepVerifier.Opening[] calldata openings
     ) external {
-        Dispute storage d = _turn(id, Phase.NameSum);
-        (uint32 a, uint32 b) = _pieceOfSum(d, i, sums);
-        if (b - a != 1) revert TermCount(i, b - a);
-        int256 computed = verifier.term(_evidence(d, encoding, a, openings), d.claim.exponents);
-        emit TermJudged(id, d.lo, d.node.index, d.claim.element, a, sums[i], computed);
-        _conclude(id, computed == sums[i]);
+        (i, sums, encoding, openings);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
@@ -291,67 +247,42 @@ contract DisputeGame is Verdicts {
         bytes calldata encoding,
         IStepVerifier.Opening[] calldata openings
     ) external {
-        Dispute storage d = _turn(id, Phase.NameSum);
-        if (operand >= d.node.scaled) revert IStepVerifier.OperandOutOfRange(operand, d.node.scaled);
-        d.claim.operand = operand;
-        if (k == DEMAND) {
-            d.phase = Phase.RevealExponent;
-            emit ExponentNamed(id, operand, d.claim.exponents[operand]);
-        } else {
-            _judgeExponent(id, d, k, _compareExponent(d, k, encoding, openings));
-        }
+        (operand, k, encoding, openings);
+        _playEnding(id);
     }
 
     /// @inheritdoc IDisputeGame
-    function revealExponent(
-        uint256 id,
-        uint32 k,
-        bytes calldata encoding,
-        IStepVerifier.Opening[] calldata openings
-    ) external {
-        Dispute storage d = _turn(id, Phase.RevealExponent);
-        int8 order = _compareExponent(d, k, encoding, openings);
-        if (order != 0) revert WitnessDiffers(k, order);
-        _judgeExponent(id, d, k, order);
+    function revealExponent(uint256 id, uint32 k, bytes calldata encoding, IStepVerifier.Opening[] calldata openings)
+        external
+    {
+        (k, encoding, openings);
+        _playEnding(id);
     }
 
-    function _judgeElement(uint256 id, Dispute storage d, uint32 computed) private {
-        uint32 claimed = d.claim.word;
-        emit ElementJudged(id, d.lo, d.node.index, d.claim.element, claimed, computed);
-        _conclude(id, claimed == computed);
+    /// Makes the move that was called with the code of Endings, on this contract's storage.
+    function _playEnding(uint256 id) private {
+        address code = address(endings);
+        Endings.Winner winner;
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            calldatacopy(at, 0, calldatasize())
+            if iszero(delegatecall(gas(), code, at, calldatasize(), 0, 32)) {
+                returndatacopy(at, 0, returndatasize())
+                revert(at, returndatasize())
+            }
+            winner := mload(0)
+        }
+        if (winner != Endings.Winner.Undecided) _conclude(id, winner == Endings.Winner.Solver);
     }
 
-    function _judgeExtremum(uint256 id, Dispute storage d, uint32 k, int8 order) private {
-        emit ExtremumJudged(id, d.lo, d.node.index, d.claim.element, k, d.claim.word, order);
-        _conclude(id, order <= 0);
-    }
-
-    function _judgeExponent(uint256 id, Dispute storage d, uint32 k, int8 order) private {
-        uint8 operand = d.claim.operand;
-        int16 claimed = d.claim.exponents[operand];
-        emit ExponentJudged(id, d.lo, d.node.index, d.claim.element, operand, k, claimed, order);
-        _conclude(id, order <= 0);
-    }
-
-    /// Order of what the contested operand reads at k.
-    function _compareExponent(
-        Dispute storage d,
-        uint32 k,
-        bytes calldata encoding,
-        IStepVerifier.Opening[] calldata openings
-    ) private view returns (int8) {
-        uint8 operand = d.claim.operand;
-        return verifier.compareExponent(_evidence(d, encoding, k, openings), operand, d.claim.exponents[operand]);
-    }
-
-    /// Step into `tree`: after a trace, nodes and slots both stand revealed; later there is just the one.
-    function _enter(Dispute storage d, Tree tree) private {
+    /// Enters `tree`. A revealed trace shows the trees of nodes and slots; later only one tree is shown.
+    function _enter(Record storage d, Tree tree) private {
         if (d.phase == Phase.NameTrace && tree != Tree.Chunks) d.tree = tree;
         if (d.tree != tree) revert WrongTree(d.tree, tree);
     }
 
-    /// The position whose children stand revealed, in the tree that was stepped into.
-    function _revealed(Dispute storage d) private view returns (Descent.Position memory) {
+    /// The position whose children are revealed, in the tree that was entered.
+    function _revealed(Record storage d) private view returns (Descent.Position memory) {
         if (d.phase != Phase.NameTrace) return d.position;
         return d.tree == Tree.Nodes
             ? Descent.whole(d.graph.nodes, d.nodesTree)
@@ -366,56 +297,10 @@ contract DisputeGame is Verdicts {
         Descent.whole(leaves, graph.tree).leafAt(uint64(place), leaf, proof);
     }
 
-    /// The named node as evidence, with the trees its inputs are opened against.
-    function _evidence(
-        Dispute storage d,
-        bytes calldata encoding,
-        uint32 k,
-        IStepVerifier.Opening[] calldata openings
-    ) private view returns (IStepVerifier.Evidence memory evidence) {
-        Descent.requireEqual(d.node.leaf, Merkle.leaf(encoding));
-        GraphHeader memory graph = d.graph;
-        evidence.roots = IStepVerifier.Roots({
-            nodesTree: d.nodesTree,
-            stateTree: d.stateTreeBefore,
-            graphTree: graph.tree,
-            nodes: graph.nodes,
-            constants: graph.constants,
-            slots: graph.slots,
-            datasets: graph.datasets
-        });
-        (evidence.node, evidence.step, evidence.element, evidence.k) = (d.node.index, d.lo, d.claim.element, k);
-        (evidence.encoding, evidence.openings) = (encoding, openings);
-    }
-
-    function _pieceOfSum(Dispute storage d, uint32 i, int64[] calldata sums)
-        private
-        view
-        returns (uint32 a, uint32 b)
-    {
-        Descent.requireEqual(d.list, keccak256(abi.encode(sums)));
-        if (i >= sums.length) revert SumOutOfRange(i, sums.length);
-        return _piece(d.claim.a, d.claim.b, i, SUM_FAN);
-    }
-
-    /// Piece `i` of [a, b) cut into at most `fan`; the caller has checked that there are so many.
-    function _piece(uint32 a, uint32 b, uint32 i, uint256 fan) private pure returns (uint32, uint32) {
-        uint256 width = Descent.stride(b - a, fan);
-        uint256 first = a + i * width;
-        uint256 last = first + width;
-        return (uint32(first), uint32(last < b ? last : b));
-    }
-
     function _parseSlot(uint32 slot, bytes calldata encoding) private pure returns (bool fromNode, uint32 index) {
         uint8 source = encoding.length < SLOT_HEAD ? 0 : uint8(encoding[0]);
-        if (source != FROM_NODE && source != FROM_STATE) revert MalformedSlot(slot, encoding.length, source);
-        return (source == FROM_NODE, uint32(bytes4(encoding[1:5])));
-    }
-
-    /// Element (counted over the whole tensor) in its chunk; words are little-endian.
-    function _wordAt(bytes calldata chunk, uint64 element, uint64 place) private pure returns (uint32 word) {
-        if (element / Merkle.CHUNK_ELEMENTS != place) revert ElementOutsideChunk(element, place);
-        uint256 offset = (element % Merkle.CHUNK_ELEMENTS) * 4;
-        for (uint256 i = 4; i != 0; --i) word = (word << 8) | uint8(chunk[offset + i - 1]);
+        fromNode = source == Sources.NODE;
+        if (!fromNode && source != Sources.STATE) revert MalformedSlot(slot, encoding.length, source);
+        index = uint32(bytes4(encoding[1:5]));
     }
 }

@@ -6,25 +6,18 @@ import {IDisputeGame} from "../interfaces/IDisputeGame.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {Merkle} from "../lib/Merkle.sol";
+import {Money} from "../lib/Money.sol";
 import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
+import {Turns} from "./Turns.sol";
 
 /// @title How a dispute begins and ends
-/// @dev Knows whose turn it is, and what a verdict costs. Money moves only between this contract's pots and accounts
-/// of the vault; one pot per dispute holds the challenger's bond. A dispute is marked as resolved before anything
-/// outside is called.
-abstract contract Verdicts is IDisputeGame {
-    using Clocks for Clocks.State;
-
-    /// @notice Part of a losing challenger's bond that burns, in 1/10,000: nobody wins it back by losing to
-    /// itself.
+/// @dev Knows what a verdict costs. Money moves only between this contract's pots and accounts of the vault; one pot
+/// per dispute holds the challenger's bond. A dispute is marked as resolved before any other contract is called.
+abstract contract Verdicts is Turns, IDisputeGame {
+    /// @notice Part of a losing challenger's bond that is burned, in 1/10,000, so that nobody can lose to itself for
+    /// free.
     uint256 public constant BURN_BPS = 2_000;
-    uint256 private constant BPS = 10_000;
-
-    /// One bit per phase in which the solver is on the move.
-    uint256 private constant SOLVER_PHASES = (1 << uint8(Phase.RevealSteps)) | (1 << uint8(Phase.RevealTrace))
-        | (1 << uint8(Phase.RevealChildren)) | (1 << uint8(Phase.RevealChunks)) | (1 << uint8(Phase.RevealChunk))
-        | (1 << uint8(Phase.RevealWitness)) | (1 << uint8(Phase.RevealSums)) | (1 << uint8(Phase.RevealExponent));
 
     ITaskMarket public immutable market;
     IStakeVault public immutable vault;
@@ -32,7 +25,6 @@ abstract contract Verdicts is IDisputeGame {
 
     /// @inheritdoc IDisputeGame
     uint256 public disputeCount;
-    mapping(uint256 id => Dispute) private _disputes;
 
     constructor(ITaskMarket market_, IStakeVault vault_, ICheckpointLog log_) {
         market = market_;
@@ -50,13 +42,14 @@ abstract contract Verdicts is IDisputeGame {
         );
 
         id = ++disputeCount;
-        Dispute storage d = _disputes[id];
+        Record storage d = _disputes[id];
         d.taskId = taskId;
         d.challenger = msg.sender;
         d.checkpoint = checkpoint;
         d.solver = solver;
         d.graph = header;
-        d.clocks = Clocks.start(Clocks.Duration.wrap(terms.clock));
+        d.solverLeft = d.challengerLeft = Clocks.Duration.wrap(terms.clock);
+        d.since = Clocks.current();
         (d.lo, d.hi) = _span(terms, checkpoint);
         d.conceded = checkpoint == 0 ? terms.stateRoot : log.checkpoint(taskId, checkpoint - 1).root;
         d.claimed = log.checkpoint(taskId, checkpoint).root;
@@ -69,29 +62,28 @@ abstract contract Verdicts is IDisputeGame {
 
     /// @inheritdoc IDisputeGame
     function timeout(uint256 id) external {
-        Dispute storage d = _running(id);
-        bool solverMoves = _solverMoves(d.phase);
-        d.clocks.requireExpired(solverMoves);
-        _conclude(id, !solverMoves);
+        Record storage d = _running(id);
+        Clocks.requireExpired(_left(d), d.since);
+        _conclude(id, !_solverMoves(d.phase));
     }
 
     /// @inheritdoc IDisputeGame
     function concede(uint256 id) external {
-        Dispute storage d = _running(id);
+        Record storage d = _running(id);
         if (msg.sender != d.solver && msg.sender != d.challenger) revert NotAParty(id, msg.sender);
         _conclude(id, msg.sender == d.challenger);
     }
 
     /// @inheritdoc IDisputeGame
     function dismiss(uint256 id) external {
-        Dispute storage d = _running(id);
+        Record storage d = _running(id);
         if (_trains(d.taskId)) revert StillTraining(d.taskId);
         _dismiss(id, d);
     }
 
     /// @inheritdoc IDisputeGame
     function enforce(uint256 id) external {
-        Dispute storage d = _disputes[id];
+        Record storage d = _disputes[id];
         if (d.phase != Phase.Convicted) revert WrongPhase(Phase.Convicted, d.phase);
         d.phase = Phase.Resolved;
         if (_trains(d.taskId)) market.slash(d.taskId, d.challenger);
@@ -100,35 +92,30 @@ abstract contract Verdicts is IDisputeGame {
 
     /// @inheritdoc IDisputeGame
     function dispute(uint256 id) external view returns (Dispute memory) {
-        return _disputes[id];
+        Record storage d = _disputes[id];
+        Dispute memory shown;
+        (shown.taskId, shown.challenger, shown.checkpoint) = (d.taskId, d.challenger, d.checkpoint);
+        (shown.phase, shown.tree, shown.solver, shown.lo, shown.hi) = (d.phase, d.tree, d.solver, d.lo, d.hi);
+        shown.clocks = Clocks.State(d.solverLeft, d.challengerLeft, d.since);
+        shown.graph = d.graph;
+        (shown.conceded, shown.claimed, shown.list) = (d.conceded, d.claimed, d.list);
+        (shown.stateTreeBefore, shown.nodesTree, shown.stateTree) = (d.stateTreeBefore, d.nodesTree, d.stateTree);
+        (shown.position, shown.node) = (d.position, d.node);
+        shown.claim = Claim(d.element, d.word, d.a, d.b, d.sum, d.operand, [d.first, d.second]);
+        return shown;
     }
 
     /// @inheritdoc IDisputeGame
     function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
-        Dispute storage d = _disputes[id];
+        Record storage d = _disputes[id];
         if (!_isRunning(d.phase)) return (address(0), 0);
-        bool solverMoves = _solverMoves(d.phase);
-        return (_mover(d), Clocks.Instant.unwrap(d.clocks.deadline(solverMoves)));
+        return (_mover(d), Clocks.Instant.unwrap(Clocks.deadline(_left(d), d.since)));
     }
 
-    /// A move begins: right phase, right sender, in time. Its time is charged.
-    function _turn(uint256 id, Phase expected) internal returns (Dispute storage d) {
-        d = _disputes[id];
-        if (d.phase != expected) revert WrongPhase(expected, d.phase);
-        _charge(d);
-    }
-
-    /// A naming in one tree, where a trace (which shows two) or a single tree stands revealed.
-    function _turnToName(uint256 id) internal returns (Dispute storage d) {
-        d = _disputes[id];
-        if (d.phase != Phase.NameTrace && d.phase != Phase.NameChild) revert WrongPhase(Phase.NameChild, d.phase);
-        _charge(d);
-    }
-
-    /// The verdict. A dispute about a task that is over ends without one: its stake is gone, nothing is to win, and
-    /// a challenger who was right must not pay for having been second.
+    /// The verdict. If the task has ended there is none: its stake is gone, and a challenger who was right but second
+    /// must not lose its bond.
     function _conclude(uint256 id, bool solverWins) internal {
-        Dispute storage d = _disputes[id];
+        Record storage d = _disputes[id];
         if (!_trains(d.taskId)) return _dismiss(id, d);
         if (solverWins) _acquit(id, d);
         else _convict(id, d);
@@ -138,25 +125,19 @@ abstract contract Verdicts is IDisputeGame {
         return hi - lo == 1 ? Phase.RevealTrace : Phase.RevealSteps;
     }
 
-    function _charge(Dispute storage d) private {
-        address mover = _mover(d);
-        if (msg.sender != mover) revert WrongTurn(mover, msg.sender);
-        d.clocks.charge(_solverMoves(d.phase));
-    }
-
-    function _acquit(uint256 id, Dispute storage d) private {
+    function _acquit(uint256 id, Record storage d) private {
         d.phase = Phase.Resolved;
         emit Resolved(id, d.solver, d.challenger, _reason());
         uint256 bond = vault.potOf(address(this), _pot(id));
-        uint256 burnUp = Descent.ceilDiv(bond * BURN_BPS, BPS);
+        uint256 burnUp = Money.partUp(bond, BURN_BPS, Money.BPS);
         vault.burn(_pot(id), burnUp);
         vault.pay(_pot(id), d.solver, bond - burnUp);
         log.unhold(d.taskId, d.checkpoint);
     }
 
-    /// The market may refuse, or whoever sends this may starve it of gas: the verdict stands either way, the checkpoint
-    /// stays on hold, so that nothing is paid for it, and `enforce` tries again.
-    function _convict(uint256 id, Dispute storage d) private {
+    /// The market may refuse, or the sender may give the call too little gas. Then the verdict stands, the checkpoint
+    /// stays on hold so that nothing is paid for it, and `enforce` can try again.
+    function _convict(uint256 id, Record storage d) private {
         d.phase = Phase.Resolved;
         emit Resolved(id, d.challenger, d.solver, _reason());
         _returnBond(id, d);
@@ -168,14 +149,14 @@ abstract contract Verdicts is IDisputeGame {
         }
     }
 
-    function _dismiss(uint256 id, Dispute storage d) private {
+    function _dismiss(uint256 id, Record storage d) private {
         d.phase = Phase.Resolved;
         emit Dismissed(id);
         _returnBond(id, d);
         log.unhold(d.taskId, d.checkpoint);
     }
 
-    function _returnBond(uint256 id, Dispute storage d) private {
+    function _returnBond(uint256 id, Record storage d) private {
         vault.pay(_pot(id), d.challenger, vault.potOf(address(this), _pot(id)));
     }
 
@@ -190,23 +171,19 @@ abstract contract Verdicts is IDisputeGame {
         return market.task(taskId).status == ITaskMarket.Status.Training;
     }
 
-    function _running(uint256 id) private view returns (Dispute storage d) {
+    function _running(uint256 id) private view returns (Record storage d) {
         d = _disputes[id];
         if (!_isRunning(d.phase)) revert NotRunning(d.phase);
     }
 
-    function _mover(Dispute storage d) private view returns (address) {
-        return _solverMoves(d.phase) ? d.solver : d.challenger;
-    }
-
-    /// Steps done before and after interval `checkpoint`, of which the last may be shorter.
+    /// Number of steps before and after interval `checkpoint`. The last interval may be shorter.
     function _span(ITaskMarket.Terms memory terms, uint32 checkpoint) private pure returns (uint32 lo, uint32 hi) {
         uint256 first = uint256(checkpoint) * terms.interval;
         uint256 last = first + terms.interval;
         return (uint32(first), uint32(last < terms.steps ? last : terms.steps));
     }
 
-    /// Taken from the verb that was called; as an argument it would make the compiler copy the verdict per reason.
+    /// Read from the verb that was called: with an argument the compiler would copy the verdict for every reason.
     function _reason() private pure returns (Reason) {
         if (msg.sig == IDisputeGame.timeout.selector) return Reason.TimedOut;
         return msg.sig == IDisputeGame.concede.selector ? Reason.Conceded : Reason.Computed;
@@ -214,10 +191,6 @@ abstract contract Verdicts is IDisputeGame {
 
     function _isRunning(Phase phase) private pure returns (bool) {
         return phase != Phase.None && phase < Phase.Convicted;
-    }
-
-    function _solverMoves(Phase phase) private pure returns (bool) {
-        return (SOLVER_PHASES >> uint8(phase)) & 1 == 1;
     }
 
     function _pot(uint256 id) private pure returns (bytes32) {

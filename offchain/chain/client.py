@@ -55,7 +55,7 @@ class BlockHead:
 
 @dataclass(frozen=True, slots=True)
 class GraphHeader:
-    """IDisputeGame.GraphHeader: the preimage of a graph root."""
+    """IDispute.GraphHeader: the preimage of a graph root."""
 
     nodes: int
     constants: int

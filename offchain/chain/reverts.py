@@ -12,8 +12,8 @@ from offchain.market.view import Phase, Status, TreeName
 
 ENUMS: Final = {
     "enum ITaskMarket.Status": Status,
-    "enum IDisputeGame.Phase": Phase,
-    "enum IDisputeGame.Tree": TreeName,
+    "enum IDispute.Phase": Phase,
+    "enum IDispute.Tree": TreeName,
 }
 
 MAX_SHOWN = 200  # characters of one argument; a hostile node may send any number

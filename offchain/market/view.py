@@ -87,7 +87,7 @@ class TaskView:
 
 
 class Phase(IntEnum):
-    """IDisputeGame.Phase."""
+    """IDispute.Phase."""
 
     NONE = 0
     REVEAL_STEPS = 1
@@ -112,7 +112,7 @@ class Phase(IntEnum):
 
 
 class TreeName(IntEnum):
-    """IDisputeGame.Tree."""
+    """IDispute.Tree."""
 
     NODES = 0
     SLOTS = 1
@@ -130,7 +130,7 @@ class Reveal:
 
 @dataclass(frozen=True, slots=True)
 class DisputeView:
-    """IDisputeGame.Dispute, and what its events have revealed so far. What concerns a step is of the latest one."""
+    """IDispute.Dispute, and what its events have revealed so far. What concerns a step is of the latest one."""
 
     id: int
     task_id: int

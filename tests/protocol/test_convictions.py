@@ -16,7 +16,7 @@ from tests.support.tasks import BOND, PRICE
 STEP = 2 * INTERVAL - 1  # in the disputed interval
 NAMES = everything().names
 SIGN, LOW = 0x80000000, 1
-COMPUTED, TIMED_OUT = 0, 1  # IDisputeGame.Reason
+COMPUTED, TIMED_OUT = 0, 1  # IDispute.Reason
 Bent = int | tuple[int, int]  # bits that are flipped, or what a sum's exponents are raised by
 # Node, element, how it is bent, and how it ends: what the contract judged, or refused to take from the solver.
 CASES: dict[str, tuple[str, int, Bent, str]] = {

@@ -260,7 +260,7 @@ def trained(world: World, told: Run, checkpoints: int | None = None) -> int:
 
 
 def header(work: Work) -> tuple[Any, ...]:
-    """IDisputeGame.GraphHeader of a task, as the ABI wants it."""
+    """IDispute.GraphHeader of a task, as the ABI wants it."""
     return astuple(GraphHeader.of(work.graph))
 
 
