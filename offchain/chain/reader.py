@@ -15,7 +15,6 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms
 
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
-FINISHED: Final = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})
 MAX_NEW: Final = 100_000  # tasks or disputes; a node that claims more is not believed
 
 
@@ -149,7 +148,7 @@ class Reader:
         task = self._chain.task(task_id, known.terms[task_id], block=at)
         if task.status is not Status.BIDDING:
             task = replace(task, checkpoints=self._checkpoints(task, at))
-        if task.status in FINISHED:
+        if task.status.ended:
             known.finished[task_id] = task
         return task
 

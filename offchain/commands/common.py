@@ -48,6 +48,22 @@ class Tokens(click.ParamType[int]):
 TOKENS: Final = Tokens()
 
 
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9000", param, ctx)
+        return host.strip("[]"), int(port)
+
+
 def tokens(amount: int) -> str:
     """An amount as people read it: whole tokens, without trailing zeros."""
     text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"

@@ -17,6 +17,7 @@ from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.distributed import Processes, joined, own_device
 from offchain.exec.make import EXECUTORS
 from offchain.progress import bars
+from offchain.store.checkpoint import save_model
 from offchain.store.taskfile import load_task
 from offchain.store.tensorfile import check_writable
 from offchain.task import Task
@@ -65,8 +66,6 @@ def run(
     if not speaks:
         return
     if output:
-        from offchain.worker.posting import save_model
-
         save_model(output, training.task, training.arrays())
     _report(training, roots, seconds, output, as_json)
 

@@ -15,19 +15,28 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of, tokens
-from offchain.commands.worker import Address
+from offchain.commands.common import (
+    TOKENS,
+    Address,
+    Connection,
+    connection_options,
+    json_option,
+    show,
+    table_of,
+    tokens,
+)
 from offchain.errors import BadInput, NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore, blob_name
+from offchain.store.checkpoint import save_model
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import check_writable
 from offchain.task import Task
-from offchain.worker.posting import Offer, follow, post, result, save_model, terms_of
+from offchain.worker.posting import Offer, follow, post, result, terms_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PATIENCE = 2.0  # seconds until a clock is shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from offchain.commands.common import Connection, connection_options
+from offchain.commands.common import Address, Connection, connection_options
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
@@ -17,22 +17,6 @@ from offchain.worker.display import LEVELS, configure_logging
 from offchain.worker.materials import executor_factory
 from offchain.worker.operate import operate
 from offchain.worker.options import WorkerOptions
-
-
-class Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            self.fail(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9000", param, ctx)
-        return host.strip("[]"), int(port)
 
 
 @click.command()

@@ -25,7 +25,6 @@ from offchain.progress import bars
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.events import Audited, BidSent
-from offchain.worker.posting import FINISHED
 
 PRICE: Final = 100  # tokens
 OFFER: Final = [
@@ -126,7 +125,7 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
             steps = view.terms.steps
             progress.update(trained, total=steps, completed=min(len(view.checkpoints) * view.terms.interval, steps))
             progress.update(final, total=view.terms.intervals, completed=view.paid)
-            if view.status in FINISHED:
+            if view.status.ended:
                 return view
             now = (view.status, view.price, len(view.checkpoints), view.paid, len(audience.moves))
             if now != last:

@@ -26,6 +26,10 @@ class Status(IntEnum):
     STALLED = 5
     CANCELLED = 6
 
+    @property
+    def ended(self) -> bool:
+        return self >= Status.COMPLETED
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:

@@ -18,6 +18,7 @@ from offchain.commit.roots import state_root_of, state_tree, tensor_roots
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import LOG_SLOT, Graph
 from offchain.store.tensorfile import TensorFile, opened, write
+from offchain.task import Task
 
 FORMAT: Final = "offchain-state-1"
 
@@ -72,3 +73,13 @@ def _root(file: TensorFile, field: str) -> bytes:
     if len(root) != 32:
         raise file.fault(field, "not a hash of 32 bytes")
     return root
+
+
+def save_model(path: Path, task: Task, state: Sequence[Array]) -> None:
+    """Write the trained parameters (for `load_state_dict`) and the metrics of the last interval (`log`).
+
+    `state` has one array a slot. Raises BadInput if the file cannot be written.
+    """
+    tensors = task.parameter_arrays(state)
+    log = state[-1].reshape(task.graph.slots[-1].spec.shape)
+    write(path, {**tensors, "log": log}, {"metrics": ",".join(task.graph.metrics)})

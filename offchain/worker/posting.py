@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
@@ -17,11 +16,8 @@ from offchain.market.view import Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
-from offchain.store.tensorfile import write
 from offchain.task import Task
 from offchain.worker.materials import state_name
-
-FINISHED = frozenset({Status.COMPLETED, Status.SLASHED, Status.STALLED, Status.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
             view = reader.read()
             task = view.task(task_id)
             yield task
-            if task.status in FINISHED:
+            if task.status.ended:
                 return
             if act:
                 _act(chain, task_id, requester.decide(view))
@@ -119,10 +115,3 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Arr
     final = view.checkpoints[-1]
     path = blobs.fetch(final.uri, state_name(final.root), lambda file: load_state(file, task.graph, final.root))
     return load_state(path, task.graph, final.root)
-
-
-def save_model(path: Path, task: Task, state: list[Array]) -> None:
-    """The trained parameters (for `load_state_dict`) and the metrics of the last interval (`log`)."""
-    tensors = task.parameter_arrays(state)
-    log = state[-1].reshape(task.graph.slots[-1].spec.shape)
-    write(path, {**tensors, "log": log}, {"metrics": ",".join(task.graph.metrics)})
