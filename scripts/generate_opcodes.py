@@ -26,9 +26,9 @@ pragma solidity ^0.8.37;
 """
 KINDS_TITLE = """\
 Codes of node kinds, and what holds for each
-/// @dev INPUTS, SCALED, MAX_BITS, MIN_RANK and ENDINGS have one byte for each kind, at bit 8 * kind: the number of
+/// @dev INPUTS, SCALED, MAX_BITS, NAMED_AXES and ENDINGS have one byte for each kind, at bit 8 * kind: the number of
 /// inputs (of a kind with a program the most), how many of them are scaled by exponents, the most bits of a scaled
-/// operand (0: none is scaled), the fewest dimensions of the output, and the IStepVerifier.Ending. Bit
+/// operand (0: none is scaled), the axes of the output that an input names, and the IStepVerifier.Ending. Bit
 /// 16 * kind + input of WITH_K: the view of that input has the axis k."""
 
 
@@ -66,13 +66,13 @@ def kinds() -> str:
     """Text of Kinds.sol."""
     lines = [
         *members(Kind),
-        f"LAST = {max(Kind)}",
+        f"LAST = {max(KINDS)}",
         f"MAX_RANK = {MAX_RANK}",
         f"MAX_INPUTS = {MAX_INPUTS}",
         f"INPUTS = {per_kind(lambda row: len(row.inputs))}",
         f"SCALED = {per_kind(lambda row: len(row.scaled))}",
         f"MAX_BITS = {per_kind(lambda row: row.max_bits)}",
-        f"MIN_RANK = {per_kind(lambda row: row.min_rank)}",
+        f"NAMED_AXES = {per_kind(lambda row: row.named_axes)}",
         f"ENDINGS = {per_kind(lambda row: row.ending)}",
         f"WITH_K = {with_k()}",
     ]

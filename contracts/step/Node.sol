@@ -116,8 +116,8 @@ library Node {
 
     function _decodeShape(bytes calldata encoding, Decoded memory node) private pure returns (uint256 where) {
         uint256 rank = _read(encoding, 3, 1);
-        uint256 fewest = (Kinds.MIN_RANK >> (8 * node.kind)) & 0xFF;
-        if (rank > Kinds.MAX_RANK || rank < fewest) revert IStepVerifier.MalformedNode(3);
+        uint256 named = (Kinds.NAMED_AXES >> (8 * node.kind)) & 0xFF;
+        if (rank > Kinds.MAX_RANK || rank < named) revert IStepVerifier.MalformedNode(3);
         node.shape = new uint256[](rank);
         uint256 length = 1;
         where = 4;

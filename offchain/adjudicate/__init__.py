@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any, Final
 
-from offchain.adjudicate.case import Bench, Case, falsify
+from offchain.adjudicate.case import Case, Judge, falsify
 from offchain.adjudicate.report import Fault, Tally
 from offchain.adjudicate.report import Report as Report
 from offchain.chain.client import Chain
@@ -70,15 +70,15 @@ def adjudicate(
     require_step(task, step)
     started, rng = time.monotonic(), Random(seed)
     ledger = Ledger(task.graph, task.constants, task.datasets)
-    bench = trace(
+    judge = trace(
         task, ledger, step, executor or make_executor("torch", task.graph, task.constants, task.datasets), watch
     )
     report, done = Report(step, samples, seed), 0
     drawn = draw(task.graph, samples, rng)
     heavy = heaviest(task.graph, [node for node, _ in drawn])
     for node, elements in drawn:
-        bench.forget()  # trees of one node's inputs at a time: a step may have hundreds of large tensors
-        cases = [Case(chain, bench, node, element, rng) for element in elements]
+        judge.forget()  # trees of one node's inputs at a time: a step may have hundreds of large tensors
+        cases = [Case(chain, judge, node, element, rng) for element in elements]
         for case in cases:
             watch("judged", done, samples)
             _judge(case, report)
@@ -97,7 +97,7 @@ def require_step(task: Task, step: int) -> None:
         raise BadInput(f"there is no step {step}: task {task.name!r} has steps 0 to {task.steps - 1}")
 
 
-def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Bench:
+def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Judge:
     """Everything inside a step of a task."""
     held = executor.load(task.state)
     for t in range(step):
@@ -105,7 +105,7 @@ def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch:
         held = executor.step(held, t)
     watch("traced", 0, 1)
     state, outputs = executor.dump(held), list(executor.outputs(held, step))
-    return Bench(ledger, step, state, state_tree(state), Trace(outputs, state_after(task.graph, state, outputs)))
+    return Judge(ledger, step, state, state_tree(state), Trace(outputs, state_after(task.graph, state, outputs)))
 
 
 def draw(graph: Graph, samples: int, rng: Random) -> list[tuple[int, list[int]]]:

@@ -26,7 +26,7 @@ from offchain.exec import reference
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import CHUNK, Node, Source
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Ending, traits, unknown
 from offchain.ir.primitives import CANONICAL_NAN
 
 WORD: Final = 0xFFFFFFFF
@@ -39,13 +39,10 @@ FALSEHOODS: Final[dict[str, Callable[[int, Random], int]]] = {
     "NaN": lambda word, rng: CANONICAL_NAN,
     "sign": lambda word, rng: word ^ SIGN,
 }
-FUNCTIONS: Final = {  # what judges a kind's last step
-    Kind.MAP: "compute",
-    Kind.GATHER: "compute",
-    Kind.MAX: "compare",
-    Kind.DOT: "term",
-    Kind.SUM: "term",
-    Kind.SCATTER_ADD: "term",
+FUNCTIONS: Final = {  # of StepVerifier: what judges the last step of a dispute that ends so
+    Ending.COMPUTE: "compute",
+    Ending.EXTREMUM: "compare",
+    Ending.SUM: "term",
 }
 
 
@@ -56,7 +53,7 @@ def falsify(word: int, rng: Random) -> tuple[str, int]:
 
 
 @dataclass
-class Bench(Record):
+class Judge(Record):
     """A record that keeps the chunk trees that it opens until told to forget them."""
 
     _kept: dict[tuple[Source, int], tuple[TensorTree, list[bytes]]] = field(default_factory=dict)
@@ -107,7 +104,7 @@ class Case:
     """
 
     chain: Chain
-    bench: Bench
+    judge: Judge
     index: int
     element: int
     rng: Random
@@ -115,22 +112,28 @@ class Case:
 
     @cached_property
     def node(self) -> Node:
-        return self.bench.ledger.graph.nodes[self.index]
+        return self.judge.ledger.graph.nodes[self.index]
 
     @property
     def word(self) -> int:
         """The true word, as the executor computed it."""
-        return int(self.bench.trace.outputs[self.index][self.element : self.element + 1].view(np.uint32)[0])
+        return int(self.judge.trace.outputs[self.index][self.element : self.element + 1].view(np.uint32)[0])
 
     def contradiction(self, word: int) -> str | None:
         """What the contract says against the claim that the element is `word`; None where the claim stands."""
-        return {"compute": self._computed, "compare": self._compared, "term": self._summed}[self._function](word)
+        if self._ending is Ending.COMPUTE:
+            return self._computed(word)
+        if self._ending is Ending.EXTREMUM:
+            return self._compared(word)
+        if self._ending is Ending.SUM:
+            return self._summed(word)
+        raise unknown(self.node.kind)
 
     def conviction(self, word: int) -> str | None:
         """The same for a claim of a cheat's, who of a sum also stands by a false exponent, and with the true ones by a
         total that rounds to the claim where there is one."""
         against = self.contradiction(word)
-        if against is None or self._function != "term":
+        if against is None or self._ending is not Ending.SUM:
             return against
         if self.contested(self._false_exponents()) is None:
             return None
@@ -156,7 +159,7 @@ class Case:
         if not openings:
             return ""
         which = self.rng.randrange(len(openings))
-        at = self.bench.addresses(self.index, self.element, k)[which]
+        at = self.judge.addresses(self.index, self.element, k)[which]
         openings[which] = _forged(openings[which], 32 * (at % CHUNK) + self.rng.randrange(32))
         try:
             self.chain.call("verifier", self._function, [*fixed, openings], *self._claim)
@@ -247,34 +250,38 @@ class Case:
     # --- evidence ------------------------------------------------------------------------------------------------
 
     @property
+    def _ending(self) -> Ending:
+        return traits(self.node.kind).ending
+
+    @property
     def _function(self) -> str:
-        return FUNCTIONS[self.node.kind]
+        return FUNCTIONS[self._ending]
 
     @property
     def _claim(self) -> tuple[Any, ...]:
-        """What the contract is told besides the evidence."""
-        if self._function == "term":
+        """What the contract takes besides the evidence."""
+        if self._ending is Ending.SUM:
             return (pair(self._exponents),)
-        return (self.word,) if self._function == "compare" else ()
+        return (self.word,) if self._ending is Ending.EXTREMUM else ()
 
     @cached_property
     def _sources(self) -> list[Array]:
-        return self.bench.sources(self.node)
+        return self.judge.sources(self.node)
 
     @cached_property
     def _exponents(self) -> tuple[int, ...]:
-        return self.bench.exponents(self.index, self.element)
+        return self.judge.exponents(self.index, self.element)
 
     @cached_property
     def _terms(self) -> npt.NDArray[np.int64]:
-        return self.bench.terms(self.index, self.element)
+        return self.judge.terms(self.index, self.element)
 
     def _some_k(self) -> int:
         """0 where the contract takes no k."""
-        return 0 if self._function == "compute" else self.rng.randrange(self.node.extent)
+        return 0 if self._ending is Ending.COMPUTE else self.rng.randrange(self.node.extent)
 
     def _evidence(self, k: int = 0, positions: tuple[int, ...] | None = None) -> list[Any]:
-        return self.bench.evidence(self.index, self.element, k, positions)
+        return self.judge.evidence(self.index, self.element, k, positions)
 
     def _ask(self, function: str, *rest: Any, k: int = 0, positions: tuple[int, ...] | None = None) -> int:
         """StepVerifier's answer, asked for once: what it says does not depend on who claims what."""

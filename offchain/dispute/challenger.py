@@ -14,7 +14,7 @@ from offchain.errors import OffchainError
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Node, Source
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Ending, traits, unknown
 from offchain.ir.primitives import DType
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, Reveal, TreeName
@@ -114,10 +114,18 @@ def _name_element(view: DisputeView, record: Record) -> Move:
 
 def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
     """k and the openings that prove a claimed word wrong; no openings where the solver must answer first."""
-    if node.kind in reference.SCALED:
+    ending = traits(node.kind).ending
+    if ending is Ending.SUM:
         return 0, []
-    if node.kind in (Kind.MAP, Kind.GATHER):
+    if ending is Ending.COMPUTE:
         return 0, _open(view, record, element, 0)
+    if ending is Ending.EXTREMUM:
+        return _refute(view, record, node, element, claimed)
+    raise unknown(node.kind)
+
+
+def _refute(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
+    """A k whose value is above the claimed maximum, or the demand for a k whose value reaches it."""
     keys = reference.extremum_keys(node, record.sources(node), element)
     word = np.array([claimed], np.uint32)
     claimed_key = int(reference.key(word.view(np.float32 if node.dtype is DType.F32 else np.int32))[0])

@@ -20,7 +20,7 @@ from offchain.exec import reference
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Node, Source, address, coordinates
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, traits, unknown
 
 Opening = tuple[list[bytes], list[bytes], bytes]  # IStepVerifier.Opening: refProof, chunkProof, chunk
 
@@ -112,6 +112,8 @@ class Record:
             k = self._gather_index(node, element)
             if not 0 <= k < node.extent:
                 return None
+        elif not traits(node.kind).reduces:
+            raise unknown(node.kind)
         return address(node.inputs[position].view, (*coords, k))
 
     def _gather_index(self, node: Node, element: int) -> int:

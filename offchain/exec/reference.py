@@ -18,7 +18,7 @@ from offchain.exec.base import DEFAULT, Setting, Tensors, state_after
 from offchain.exec.plan.memory import memory_for, memory_of, require_memory
 from offchain.ir.arrays import Array, canonical, numpy_dtype
 from offchain.ir.graph import Graph, Node, Source, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, chosen, traits, unknown
 from offchain.ir.primitives import DType, Op
 
 Ints = npt.NDArray[np.int64]
@@ -174,19 +174,12 @@ def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: i
     return words.astype(np.int32).view(numpy_dtype(node.dtype))
 
 
-SCALED: Final[dict[Kind, tuple[int, ...]]] = {  # operands that are scaled by exponents of their own
-    Kind.DOT: (0, 1),
-    Kind.SUM: (0,),
-    Kind.SCATTER_ADD: (0,),
-}
-
-
 def _operands(
     node: Node, sources: Sequence[Array], coords: Sequence[Ints], claimed: Sequence[int] | None = None
 ) -> tuple[list[Ints], list[Ints]]:
     """The scaled operands as integers along k, and the exponent of each: its own, or a claimed one."""
     along = _along_k(node, coords)
-    values = [read(sources[i], node.inputs[i].view, along) for i in SCALED[node.kind]]
+    values = [read(sources[i], node.inputs[i].view, along) for i in traits(node.kind).scaled]
     exponents = [exponent_of(x).max(axis=1).astype(np.int64) for x in values]
     if claimed is not None:
         exponents = [np.full_like(own, e) for own, e in zip(exponents, claimed, strict=True)]
@@ -196,10 +189,12 @@ def _operands(
 def _terms(node: Node, sources: Sequence[Array], coords: Sequence[Ints], operands: Sequence[Ints]) -> Ints:
     if node.kind is Kind.DOT:
         return operands[0] * operands[1]
+    if node.kind is Kind.SUM:
+        return operands[0]
     if node.kind is Kind.SCATTER_ADD:
         along = _along_k(node, coords)
         return np.where(read(sources[1], node.inputs[1].view, along) == along[0], operands[0], 0)
-    return operands[0]
+    raise unknown(node.kind)
 
 
 def rounded(node: Node, exponents: Sequence[Array], total: Ints) -> Array:
@@ -219,7 +214,7 @@ def _gather(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int
     return read(sources[0], node.inputs[0].view, [*coords, k], (k >= 0) & (k < node.extent))
 
 
-KINDS: Final[dict[Kind, Callable[[Node, Sequence[Array], Sequence[Ints], int], Array]]] = {
+_KINDS: Final[dict[Kind, Callable[[Node, Sequence[Array], Sequence[Ints], int], Array]]] = {
     Kind.MAP: _map,
     Kind.DOT: _sum,
     Kind.SUM: _sum,
@@ -230,13 +225,16 @@ KINDS: Final[dict[Kind, Callable[[Node, Sequence[Array], Sequence[Ints], int], A
 
 
 def evaluate(node: Node, sources: Sequence[Array], t: int, elements: Ints | None = None) -> Array:
-    """The named elements of a node's output (all of them by default), flat, NaN canonical."""
+    """The named elements of a node's output (all of them by default), flat, NaN canonical.
+
+    Raises IllegalGraph for a kind that is not known.
+    """
     wanted = np.arange(node.length, dtype=np.int64) if elements is None else elements
     out = np.empty(len(wanted), numpy_dtype(node.dtype))
     block = max(1, _BLOCK // max(node.extent, 1))
     for start in range(0, len(wanted), block):
         coords = coordinates_of(wanted[start : start + block], node.shape)
-        out[start : start + block] = KINDS[node.kind](node, sources, coords, t)
+        out[start : start + block] = chosen(_KINDS, node.kind)(node, sources, coords, t)
     return canonical(out)
 
 

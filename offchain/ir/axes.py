@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Node, View, row_major
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import traits
 from offchain.ir.primitives import Op
 from offchain.ir.program import ProgramBuilder, Value
 
@@ -48,7 +48,7 @@ def _axes(node: Node) -> list[tuple[Axis, ...]]:
 
 def _split(node: Node, d: int, inner: int) -> Node | None:
     """Axis d of size n as two, of sizes n/inner and inner."""
-    if len(node.shape) == MAX_RANK or (node.kind is Kind.SCATTER_ADD and d == 0):
+    if len(node.shape) == MAX_RANK or d < traits(node.kind).named_axes:
         return None
     if any(axes[d].lo % inner or axes[d].hi % inner for axes in _axes(node)):
         return None

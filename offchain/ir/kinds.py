@@ -54,7 +54,7 @@ class Traits:
     result: DType | None  # None: the dtype of the program's last instruction, or else of the first input
     cost: Cost  # work units of a node of that shape, extent and program
     program: bool = False  # whether the node has one; then it may have fewer inputs
-    min_rank: int = 0  # fewest dimensions of the output
+    named_axes: int = 0  # leading axes of the output whose coordinate an input names; they must exist and stay whole
 
     @property
     def has_extent(self) -> bool:
@@ -90,7 +90,7 @@ KINDS: Final[dict[Kind, Traits]] = {
         Traits(Kind.MAP, (None,) * MAX_INPUTS, (), (), 0, Ending.COMPUTE, None, _per_instruction, program=True),
         Traits(Kind.DOT, (_F, _F), (0, 1), (0, 1), 27, Ending.SUM, _F, _per_term),
         Traits(Kind.SUM, (_F,), (0,), (0,), 31, Ending.SUM, _F, _per_term),
-        Traits(Kind.SCATTER_ADD, (_F, _I), (0, 1), (0,), 31, Ending.SUM, _F, _per_column, min_rank=1),
+        Traits(Kind.SCATTER_ADD, (_F, _I), (0, 1), (0,), 31, Ending.SUM, _F, _per_column, named_axes=1),
         Traits(Kind.MAX, (None,), (0,), (), 0, Ending.EXTREMUM, None, _per_term),
         Traits(Kind.GATHER, (None, _I), (0,), (), 0, Ending.COMPUTE, None, _per_element),
     ]

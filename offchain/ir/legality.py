@@ -12,7 +12,7 @@ from typing import Final
 
 from offchain.errors import IllegalGraph
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Source
-from offchain.ir.kinds import Kind, traits
+from offchain.ir.kinds import KINDS, Kind, traits, unknown
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 
 MAX_LENGTH: Final = 1 << 34
@@ -26,6 +26,8 @@ def check(graph: Graph) -> None:
     """Raise IllegalGraph naming the first node, slot or field that breaks a rule."""
     _check_tensors(graph)
     for index, node in enumerate(graph.nodes):
+        if node.kind not in KINDS:
+            raise IllegalGraph(f"node {index}: {unknown(node.kind)}")
         for rule in NODE_RULES:
             for reason in rule(graph, index, node):
                 raise IllegalGraph(f"node {index} ({node.kind.name.lower()}): {reason}")

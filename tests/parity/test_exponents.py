@@ -12,7 +12,7 @@ from web3.contract import Contract
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Axis, Node, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import KINDS, Kind
 from offchain.ir.primitives import CANONICAL_NAN, DType
 from tests.support.evidence import Prover, call, flat, one_sum, state_input
 from tests.support.reverts import reverts
@@ -26,7 +26,7 @@ def verifier(deploy: Any) -> Contract:
     return deploy("StepVerifier")
 
 
-@pytest.mark.parametrize("kind", list(reference.SCALED))
+@pytest.mark.parametrize("kind", [kind for kind, row in KINDS.items() if row.scaled])
 def test_operand_out_of_range_reverts(verifier: Contract, kind: Kind) -> None:
     """The index of a scatter_add is an input, and not scaled."""
 
@@ -34,7 +34,7 @@ def test_operand_out_of_range_reverts(verifier: Contract, kind: Kind) -> None:
     @given(nodes(kind))
     def run(case: Case) -> None:
         prover, number = Prover(case), len(case.graph.nodes) - 1
-        scaled = len(reference.SCALED[kind])
+        scaled = len(KINDS[kind].scaled)
         for operand in (scaled, 255):
             opened = prover.evidence(number, 0, only=[operand] if operand < len(prover.node(number).inputs) else [])
             with reverts(verifier, "OperandOutOfRange", operand, scaled):

@@ -15,13 +15,12 @@ from offchain.dispute.replay import pair
 from offchain.exec import make_executor, reference
 from offchain.ir.encoding import encode_node
 from offchain.ir.graph import Node
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Ending, Kind, traits, unknown
 from offchain.ir.legality import check
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 from tests.support.evidence import Evidence, Prover, call
 from tests.support.strategies import SPECIAL_FLOATS, SPECIAL_INTS, Case, graphs, nodes, over_state
 
-ENDINGS = {Kind.MAP: 0, Kind.GATHER: 0, Kind.MAX: 1, Kind.DOT: 2, Kind.SUM: 2, Kind.SCATTER_ADD: 2}
 SPECIAL_WORDS = {DType.F32: SPECIAL_FLOATS, DType.I32: SPECIAL_INTS}
 
 
@@ -35,14 +34,16 @@ def judge(verifier: Contract, prover: Prover, number: int, data: st.DataObject) 
     node = prover.node(number)
     element = data.draw(st.integers(0, node.length - 1), label="element")
     described = call(verifier.functions.describe, encode_node(node))
-    scaled = len(reference.SCALED.get(node.kind, ()))
-    assert tuple(described) == (ENDINGS[node.kind], node.dtype, node.length, node.extent, scaled)
-    if node.kind in (Kind.MAP, Kind.GATHER):
+    row = traits(node.kind)
+    assert tuple(described) == (row.ending, node.dtype, node.length, node.extent, len(row.scaled))
+    if row.ending is Ending.COMPUTE:
         assert call(verifier.functions.compute, prover.evidence(number, element)) == prover.word(number, element)
-    elif node.kind in reference.SCALED:
+    elif row.ending is Ending.SUM:
         judge_sum(verifier, prover, number, element, data)
-    else:
+    elif row.ending is Ending.EXTREMUM:
         judge_extremum(verifier, prover, number, element, data)
+    else:
+        raise unknown(node.kind)
 
 
 def judge_sum(verifier: Contract, prover: Prover, number: int, element: int, data: st.DataObject) -> None:

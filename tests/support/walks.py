@@ -16,10 +16,10 @@ from offchain.chain.client import GraphHeader
 from offchain.chain.transactions import MAX_GAS
 from offchain.commit.merkle import Position, Tree, depth
 from offchain.dispute.replay import pair
-from offchain.exec.reference import SCALED, exponent_keys, exponents, extremum_keys, terms
+from offchain.exec.reference import exponent_keys, exponents, extremum_keys, terms
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, traits
 from offchain.market.view import Phase, TreeName
 from tests.support import tasks
 from tests.support.reverts import reverts
@@ -201,7 +201,7 @@ class Walk:
     def _name_element(self, d: Any) -> list[Any]:
         node = self.told.work.graph.nodes[d.node.index]
         k = self.aim.k
-        silent = self.aim.element >= node.length or node.kind in SCALED or (node.extent and k == DEMAND)
+        silent = self.aim.element >= node.length or traits(node.kind).scaled or (node.extent and k == DEMAND)
         if node.kind is Kind.GATHER:
             silent, k = False, 0
         shown = [encode_node(node), []] if silent else self.evidence(d, k)

@@ -33,7 +33,7 @@ from offchain.exec.plan.precision import single_is_exact
 from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Node, Source, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, chosen, traits, unknown
 from offchain.ir.primitives import DType
 
 Tensor = torch.Tensor
@@ -139,7 +139,7 @@ class TorchExecutor:
             out = run_map(node, sources, t, self.device)
             out = out if cut.processes is None else cut.total(out.view(torch.int32)).view(out.dtype)
         else:
-            out = _KINDS[node.kind](node, sources, cut)
+            out = chosen(_KINDS, node.kind)(node, sources, cut)
         flat = out.expand(node.shape).reshape(-1).contiguous()
         # a view would keep all of its source alive, and a state may outlive many steps
         return flat.clone() if flat.untyped_storage().nbytes() > 4 * flat.numel() else flat
@@ -170,8 +170,12 @@ def _scratch(node: Node) -> int:
     """About so many bytes are alive, beside its sources and its output, while a node is made; seldom more."""
     if node.kind is Kind.MAP:
         return 4 * node.length * alive(node.program)
-    table = 4 * _terms(node) if node.kind is Kind.GATHER else 0
-    return table + _SCRATCH * min(node.length * node.extent, max(node.length, _SLICE))
+    terms = _SCRATCH * min(node.length * node.extent, max(node.length, _SLICE))
+    if node.kind is Kind.GATHER:
+        return terms + 4 * _terms(node)
+    if traits(node.kind).reduces:
+        return terms
+    raise unknown(node.kind)
 
 
 def _within(view: View, lo: int, hi: int) -> View:

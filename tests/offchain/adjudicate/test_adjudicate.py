@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from offchain.adjudicate import Report, adjudicate, court, draw, trace
-from offchain.adjudicate.case import FALSEHOODS, Bench, Case, falsify
+from offchain.adjudicate.case import FALSEHOODS, Case, Judge, falsify
 from offchain.adjudicate.trial import Arena, Interval
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
@@ -56,7 +56,7 @@ def task(work: Work) -> Task:
 
 
 @pytest.fixture(scope="module")
-def bench(work: Work, task: Task) -> Bench:
+def judge(work: Work, task: Task) -> Judge:
     return trace(task, work.ledger, STEP, work.executor)
 
 
@@ -148,12 +148,12 @@ def test_an_altered_word_is_reported(chain: Chain, work: Work, task: Task, name:
 
 @pytest.mark.parametrize("name", ["new_w", "one", "y", "top"])
 def test_what_the_contract_computes_itself_is_no_conviction(
-    chain: Chain, work: Work, task: Task, bench: Bench, name: str
+    chain: Chain, work: Work, task: Task, judge: Judge, name: str
 ) -> None:
     """Where the executor is wrong, the right word passes for a falsified one: it stands."""
     node = work.names[name]
     altered = trace(task, work.ledger, STEP, cheat(work, node, 2))
-    right = Case(chain, bench, node, 2, Random(0)).word
+    right = Case(chain, judge, node, 2, Random(0)).word
     case = Case(chain, altered, node, 2, Random(0))
     assert case.word == right ^ 1
     assert case.conviction(right) is None
@@ -164,8 +164,8 @@ def test_what_the_contract_computes_itself_is_no_conviction(
 
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
-def test_each_falsehood_falls(chain: Chain, work: Work, bench: Bench, name: str) -> None:
-    case = Case(chain, bench, work.names[name], 0, Random(4))
+def test_each_falsehood_falls(chain: Chain, work: Work, judge: Judge, name: str) -> None:
+    case = Case(chain, judge, work.names[name], 0, Random(4))
     assert case.contradiction(case.word) is None
     made = {make(case.word, case.rng) for make in FALSEHOODS.values()} - {case.word}
     assert len(made) >= 4
@@ -173,16 +173,16 @@ def test_each_falsehood_falls(chain: Chain, work: Work, bench: Bench, name: str)
 
 
 @pytest.mark.parametrize("name", ["y", "long", "sum65", "one", "back"])
-def test_a_false_total_falls_at_one_term(chain: Chain, work: Work, bench: Bench, name: str) -> None:
-    case = Case(chain, bench, work.names[name], 1 if name != "long" else 0, Random(5))
+def test_a_false_total_falls_at_one_term(chain: Chain, work: Work, judge: Judge, name: str) -> None:
+    case = Case(chain, judge, work.names[name], 1 if name != "long" else 0, Random(5))
     against = case.conviction(case.word ^ 0x00800000)  # twice or half the sum
     assert against is not None
     assert against.startswith("term ")
 
 
 @pytest.mark.parametrize("xor", [1, 1 << 22])
-def test_an_extremum_falls_on_its_own_side(chain: Chain, work: Work, bench: Bench, xor: int) -> None:
-    case = Case(chain, bench, work.names["top"], 1, Random(6))
+def test_an_extremum_falls_on_its_own_side(chain: Chain, work: Work, judge: Judge, xor: int) -> None:
+    case = Case(chain, judge, work.names["top"], 1, Random(6))
     claimed, true = (np.uint32(word).view(np.float32) for word in (case.word ^ xor, case.word))
     against = case.conviction(case.word ^ xor)
     assert against is not None
@@ -190,10 +190,10 @@ def test_an_extremum_falls_on_its_own_side(chain: Chain, work: Work, bench: Benc
 
 
 @pytest.mark.parametrize("name", ["y", "long", "one", "back"])
-def test_exponents_stand_alone(chain: Chain, work: Work, bench: Bench, name: str) -> None:
+def test_exponents_stand_alone(chain: Chain, work: Work, judge: Judge, name: str) -> None:
     """The true ones do, and no others."""
-    case = Case(chain, bench, work.names[name], 0, Random(6))
-    true = bench.exponents(case.index, 0)
+    case = Case(chain, judge, work.names[name], 0, Random(6))
+    true = judge.exponents(case.index, 0)
     assert case.contested(true) is None
     for operand in range(len(true)):
         for by, what in ((-1, "is above"), (1, "no witness"), (-400, "is above"), (400, "no witness")):
@@ -205,12 +205,12 @@ def test_exponents_stand_alone(chain: Chain, work: Work, bench: Bench, name: str
 
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
-def test_a_forged_input_is_refused(chain: Chain, work: Work, bench: Bench, name: str) -> None:
-    assert Case(chain, bench, work.names[name], 0, Random(7)).forgery() == "OpeningMismatch"
+def test_a_forged_input_is_refused(chain: Chain, work: Work, judge: Judge, name: str) -> None:
+    assert Case(chain, judge, work.names[name], 0, Random(7)).forgery() == "OpeningMismatch"
 
 
-def test_nothing_to_forge_where_nothing_is_read(chain: Chain, work: Work, bench: Bench) -> None:
-    assert Case(chain, bench, work.names["rows"], 0, Random(8)).forgery() == ""
+def test_nothing_to_forge_where_nothing_is_read(chain: Chain, work: Work, judge: Judge) -> None:
+    assert Case(chain, judge, work.names["rows"], 0, Random(8)).forgery() == ""
 
 
 # --- samples -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from offchain.exec.reference import ReferenceExecutor, evaluate, sources_of
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.axes import coalesced
 from offchain.ir.graph import Input, Node, Slot, Source, TensorSpec, View, row_major
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import Kind, traits
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
 from tests.support.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
@@ -25,7 +25,7 @@ from tests.support.strategies import F32, I32, Builder, Case, Tensor, float_word
 
 def joined(nodes: Sequence[Node], sources: Sequence[list[Array]], t: int) -> Array:
     """One output of all processes, from each one's node and what that reads."""
-    if nodes[0].kind in reference.SCALED:
+    if traits(nodes[0].kind).scaled:
         return summed(nodes, sources)
     parts = [evaluate(node, given, t) for node, given in zip(nodes, sources, strict=True)]
     if nodes[0].kind is Kind.MAX:
@@ -161,7 +161,7 @@ class Layers:
             ]
         if kind is Kind.GATHER:
             inputs.append(Input(*self.held(Source.STATE, I32, prod(shape)), View.contiguous(shape)))
-        self.add(Node(kind, F32, shape, tuple(inputs), extent, bits if kind in reference.SCALED else 0))
+        self.add(Node(kind, F32, shape, tuple(inputs), extent, bits if traits(kind).scaled else 0))
 
 
 def still(shape: tuple[int, ...], moves: int) -> View:
