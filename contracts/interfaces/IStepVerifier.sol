@@ -43,7 +43,7 @@ interface IStepVerifier {
 
     /// `expected` is the tree of the input's source, `actual` what the opening folds to.
     error OpeningMismatch(uint256 input, bytes32 expected, bytes32 actual);
-    /// `expected` counts what is read up to here: with too few openings, at least so many are needed.
+    /// With too few openings, `expected` counts those that are needed up to this input.
     error OpeningCount(uint256 expected, uint256 actual);
     error ChunkLength(uint256 input, uint256 actual);
     error ElementOutOfRange(uint64 element, uint64 length);
@@ -51,15 +51,15 @@ interface IStepVerifier {
     error InputNotEarlier(uint32 node, uint32 input);
     error MalformedNode(uint256 position);
     error OperandOutOfRange(uint256 operand, uint256 scaled);
-    /// No operand has it: −149 to 129, and 0 in place of a second operand that is not scaled.
+    /// A scaled operand has one of −149 to 129; where there is no second one, 0 is claimed.
     error ExponentOutOfRange(uint256 operand, int16 exponent);
-    /// Nothing here judges nodes of that kind.
+    /// The verifier has no judge for nodes of that kind.
     error UnknownKind(uint256 kind);
     error WrongEnding(Ending expected, Ending actual);
-    /// No sum of a node that decodes comes near 2^127.
+    /// Every sum of a node that decodes is far below 2^127.
     error TotalOutOfRange(int256 total);
 
-    /// @notice What the game must know of a node.
+    /// @notice What the game needs to know about a node.
     /// @return ending how a dispute about an element ends
     /// @return dtype 1 for f32, 2 for i32
     /// @return length number of output elements
@@ -77,7 +77,7 @@ interface IStepVerifier {
     /// A claimed f32 that is a NaN but not the canonical one counts as smaller than everything.
     function compare(Evidence calldata evidence, uint32 claimed) external view returns (int8 order);
 
-    /// @notice What a total S rounds to with claimed exponents (EA and EB, or EX and 0).
+    /// @notice The word that a total S rounds to with claimed exponents (EA and EB, or EX and 0).
     function rounded(bytes calldata encoding, int16[2] calldata exponents, int256 total)
         external
         pure

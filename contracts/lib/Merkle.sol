@@ -4,8 +4,8 @@ pragma solidity ^0.8.37;
 /// @title Domain-tagged SHA-256 and 16-ary trees
 /// @notice The hashes of docs/protocol.md, section 3.
 /// @dev A tree groups 16 consecutive hashes, level by level, until one is left; the last group of a level may be
-/// smaller, and a tree of one leaf is that leaf. Lengths and counts are bound by the root that holds the tree, so
-/// whoever calls passes the count that this root commits to, never one that the prover chose.
+/// smaller, and a tree of one leaf is that leaf. The root that holds a tree commits to its length or count, so a
+/// caller passes that count, never one that the prover chose.
 library Merkle {
     uint256 internal constant CHUNK_ELEMENTS = 1024;
     uint256 internal constant CHUNK_BYTES = 4096;
@@ -15,7 +15,7 @@ library Merkle {
     error ProofLength(uint256 expected, uint256 actual);
     /// `count` hashes folded `levels` times leave more than one.
     error UnevenFold(uint256 count, uint256 levels);
-    /// The precompile fails only for want of gas.
+    /// The precompile fails only when it runs out of gas.
     error HashFailed();
 
     /// @notice Number of chunks of a tensor of `length` elements.
@@ -59,7 +59,7 @@ library Merkle {
         }
     }
 
-    /// @notice The hash that stands `levels` levels above `children`, which are all that stand below it there.
+    /// @notice The hash `levels` levels above `children`, which are all hashes below it on their level.
     function foldUp(bytes32[] calldata children, uint256 levels) internal view returns (bytes32 hash) {
         uint256 count = children.length;
         if (count == 0) revert EmptyTree();
@@ -72,7 +72,7 @@ library Merkle {
     }
 
     /// @notice The hash `levels` levels above `hash`, which stands at `index` of the `count` hashes of its level.
-    /// @param proof level by level from below, the other children of its group in order
+    /// @param proof for each level from below, the other children of the group in order
     function climb(bytes32 hash, uint256 index, uint256 count, uint256 levels, bytes32[] calldata proof)
         internal
         view

@@ -9,8 +9,8 @@ import {Openings} from "./Openings.sol";
 
 /// @title The exponents that the operands of a dot, sum or scatter_add are scaled by
 /// @notice Each is the largest frexp exponent along k of what its operand reads. The scaled operands of a kind are
-/// its first inputs, and the exponents are claimed, not opened: whoever doubts one shows an element above it, or
-/// demands one that reaches it.
+/// its first inputs. The solver claims the exponents without opening anything; a challenger refutes one with an
+/// element above it, or demands an element that reaches it.
 library Exponents {
     int16 private constant LEAST = -149; // of a zero
     int16 private constant NOT_FINITE = 129; // of infinities and NaN
@@ -20,7 +20,7 @@ library Exponents {
         return uint8(Kinds.SCALED >> (8 * kind));
     }
 
-    /// @notice What a total of terms rounds to. Reverts for what no operand has as its exponent.
+    /// @notice The word that a total of terms rounds to. Reverts for an exponent that no operand can have.
     function rounded(Node.Decoded memory node, int16[2] calldata exponents, int256 total)
         internal
         pure

@@ -7,8 +7,8 @@ pragma solidity ^0.8.37;
 /// comes out is `NAN`, whichever NaN went in.
 /// @dev Values are plain `uint32`, because a program's registers are words that float, integer and
 /// logical operations share. A finite value is `mantissa * 2^exponent` with integer parts
-/// (`_unpack`); operations compute on these exactly, or with a note that something positive was cut
-/// off below the last bit, and `round` packs the result. It is the only place that rounds to a float.
+/// (`_unpack`). Operations compute on these exactly, or note (`sticky`) that a positive rest was cut
+/// off below the last bit. `round` packs the result; nothing else rounds to a float.
 library Float32 {
     /// @notice The canonical NaN.
     uint32 internal constant NAN = 0x7FC00000;

@@ -7,7 +7,7 @@ import {Program} from "./Program.sol";
 
 /// @title map: a program over the words that its inputs read here
 library MapNode {
-    /// @notice The element. Every input is opened that is read inside its range.
+    /// @notice The element. The inputs that are read inside their range are opened.
     function compute(IStepVerifier.Evidence calldata evidence, Openings.Context memory context)
         internal
         view

@@ -11,8 +11,8 @@ library MaxNode {
     uint256 private constant X = 0;
 
     /// @notice Order of X at k against the claimed maximum: floats by their total order, integers signed.
-    /// @dev A claimed NaN that is not the canonical one is no word that a maximum can have: everything is above it,
-    /// so that no witness holds for it and every k refutes it.
+    /// @dev No maximum is a NaN other than the canonical one. Every value counts as above such a claim: every k
+    /// refutes it, and no k is a witness for it.
     function compare(IStepVerifier.Evidence calldata evidence, Openings.Context memory context, uint32 claimed)
         internal
         view

@@ -6,9 +6,9 @@ import {Kinds, Sources} from "./Kinds.sol";
 import {DTypes, Opcodes} from "./Opcodes.sol";
 
 /// @title A node's encoding, and what its views read
-/// @notice docs/protocol.md, section 2. Checked is what keeps every later read in bounds and every function total;
-/// whether a graph makes sense (types of operands, ranges of views, lengths of sources) is for workers to check
-/// before they bid, and an illegal node is still judged by one fixed rule.
+/// @notice docs/protocol.md, section 2. Decoding checks what keeps every later read in bounds and every function
+/// total. Workers check before they bid whether a graph makes sense (types of operands, ranges of views, lengths of
+/// sources); an illegal node is still judged by one fixed rule.
 library Node {
     /// A checked encoding. Positions are byte offsets in it.
     struct Decoded {
@@ -37,7 +37,7 @@ library Node {
     uint256 private constant AXIS_BYTES = 16;
     uint256 private constant INSTRUCTION_BYTES = 8;
 
-    /// @notice Checks the whole layout.
+    /// @notice Checks the whole layout. Reverts with MalformedNode, naming the first wrong byte.
     function decode(bytes calldata encoding) internal pure returns (Decoded memory node) {
         node.kind = _read(encoding, 0, 1);
         if (node.kind == 0 || node.kind > Kinds.LAST) revert IStepVerifier.MalformedNode(0);
@@ -89,8 +89,9 @@ library Node {
         }
     }
 
-    /// @notice Where an input's view reads at `x`; not `inside` where it reads 0 and nothing is opened.
-    /// @dev An address outside the source reads 0 too. No legal node has one; an illegal one must not be undecidable.
+    /// @notice The position that an input's view reads at `x`. Where it is not `inside`, the view reads 0 and nothing
+    /// is opened.
+    /// @dev An address outside the source reads 0, too. Only an illegal node has one, and it must be decidable.
     function locate(bytes calldata encoding, Input memory record, uint256[] memory x, uint256 count)
         internal
         pure

@@ -9,7 +9,7 @@ import {Sources} from "./Kinds.sol";
 import {Node} from "./Node.sol";
 import {DTypes} from "./Opcodes.sol";
 
-/// @title What a node's inputs hold at one point, proven against the committed trees
+/// @title The words that a node's inputs hold at one point, proven against the committed trees
 library Openings {
     /// A node at one point, and how many openings have been used up.
     struct Context {
@@ -18,7 +18,7 @@ library Openings {
         uint256 used;
     }
 
-    /// @notice Checks the element; k only where the caller says that the node has it here.
+    /// @notice Checks the element, and k if the judgement runs along k.
     function begin(IStepVerifier.Evidence calldata evidence, Node.Decoded memory node, bool alongK)
         internal
         pure
@@ -60,7 +60,7 @@ library Openings {
         if (input.dtype == DTypes.F32) word = Float32.canonical(word);
     }
 
-    /// @notice No opening may be left over.
+    /// @notice Reverts if an opening is left over.
     function finish(IStepVerifier.Evidence calldata evidence, uint256 used) internal pure {
         if (used != evidence.openings.length) revert IStepVerifier.OpeningCount(used, evidence.openings.length);
     }
@@ -84,7 +84,7 @@ library Openings {
         return Words.wordAt(chunk, position % Merkle.CHUNK_ELEMENTS);
     }
 
-    /// The tensor root stands where the input's record says.
+    /// Reverts unless the tensor root stands where the input's record says.
     function _requireCommitted(
         IStepVerifier.Evidence calldata evidence,
         Node.Input memory input,

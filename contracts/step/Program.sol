@@ -7,8 +7,8 @@ import {Node} from "./Node.sol";
 import {Opcodes} from "./Opcodes.sol";
 
 /// @title Interpreter of a map's straight-line program, for one element
-/// @notice docs/protocol.md, section 1. Values are words without a type: a program whose types do not fit is no
-/// legal one, but even that computes something definite.
+/// @notice docs/protocol.md, section 1. Values are words without a type. A program whose types do not fit is illegal
+/// and has one definite result all the same.
 library Program {
     /// What an instruction may read besides earlier values.
     struct Frame {
@@ -18,7 +18,7 @@ library Program {
         uint256 step;
     }
 
-    /// What the functions below return for a code that they do not know: no word has that many bits.
+    /// What the functions below return for an unknown opcode. No word has that many bits.
     uint256 private constant UNKNOWN = 1 << 32;
     uint256 private constant WORD = 0xFFFFFFFF;
     uint256 private constant FIRST_OPERATION = 0x10 << 48;
@@ -76,7 +76,7 @@ library Program {
             let a := and(shr(27, code), OFFSETS)
             let b := and(shr(11, code), OFFSETS)
             earlier := and(lt(a, next), lt(b, next))
-            // What is read too far is not used; the mask only keeps it near.
+            // A value that is read out of bounds is not used; the mask keeps the read near.
             x := mload(add(add(values, 32), and(a, NEAR)))
             y := mload(add(add(values, 32), and(b, NEAR)))
         }
