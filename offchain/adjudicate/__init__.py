@@ -1,7 +1,7 @@
-"""Do the deployed contracts judge a task as its executors compute it? Every node of one step, put to the test.
+"""Checks that the deployed contracts judge the nodes of a step as the executors compute them.
 
-Disputes end in StepVerifier. Here it is asked directly, with the evidence that a dispute would have brought it: true
-claims must stand, falsified ones must fall.
+A dispute ends in StepVerifier. Here StepVerifier is called directly, with the evidence that a dispute would bring:
+true claims must stand, and falsified ones must fall.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFUSAL: Final = "OpeningMismatch"  # how a forged opening is refused
 
 @contextmanager
 def court(url: str | None = None) -> Iterator[Chain]:
-    """The contracts on a chain of their own, or deployed to the node at `url` from the first account it holds."""
+    """Deploys the contracts to a new local chain, or to the node at `url` from the first account that it holds."""
     if url is None:
         with Ganache() as ganache, court(ganache.url) as chain:
             yield chain
@@ -58,7 +58,7 @@ def adjudicate(
     executor: Executor[Any] | None = None,
     watch: Watch = unwatched,
 ) -> Report:
-    """Have the contracts on `chain` judge `samples` elements of step `step`, each as it is and falsified.
+    """Have the contracts on `chain` judge `samples` elements of step `step`, each once as it is and once falsified.
 
     Args:
         step: 0 to `task.steps` - 1; the steps before it are computed.
@@ -98,7 +98,7 @@ def require_step(task: Task, step: int) -> None:
 
 
 def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Judge:
-    """Everything inside a step of a task."""
+    """Computes the task up to that step, and everything inside the step."""
     held = executor.load(task.state)
     for t in range(step):
         watch("trained", t, step)
@@ -109,7 +109,7 @@ def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch:
 
 
 def draw(graph: Graph, samples: int, rng: Random) -> list[tuple[int, list[int]]]:
-    """Nodes in turn, in random order, each time with a random element: no node twice before all have been chosen."""
+    """Random elements, by node. No node is drawn twice before each has been drawn once."""
     order = list(range(len(graph.nodes)))
     rng.shuffle(order)
     chosen: dict[int, list[int]] = {}
@@ -120,7 +120,7 @@ def draw(graph: Graph, samples: int, rng: Random) -> list[tuple[int, list[int]]]
 
 
 def heaviest(graph: Graph, nodes: list[int]) -> set[int]:
-    """Of each kind the node that takes most gas to judge, roughly: an opening costs as much as 40 instructions."""
+    """The node of each kind that takes about the most gas to judge; an opening costs as much as 40 instructions."""
     of_kind: dict[Kind, int] = {}
     for n in sorted(nodes, key=lambda n: 40 * len(graph.nodes[n].inputs) + len(graph.nodes[n].program)):
         of_kind[graph.nodes[n].kind] = n
@@ -128,7 +128,7 @@ def heaviest(graph: Graph, nodes: list[int]) -> set[int]:
 
 
 def _judge(case: Case, report: Report) -> None:
-    """The true claim, and a falsified one. Evidence that the contract refuses proves neither."""
+    """Judges the true claim and a falsified one. A claim whose evidence the contract refuses counts as misjudged."""
     tally = report.by_kind.setdefault(case.node.kind, Tally())
     tally.claims += 1
     tally.falsified += 1
@@ -152,7 +152,7 @@ def _judge(case: Case, report: Report) -> None:
 
 
 def _forge(cases: list[Case], report: Report) -> None:
-    """One false input word for the node, at the first of its elements that reads any."""
+    """Shows the contract one false input word of the node, at the first element that reads an input."""
     for case in cases:
         refusal = case.forgery()
         if refusal == "":
@@ -167,7 +167,7 @@ def _forge(cases: list[Case], report: Report) -> None:
 
 
 def _weigh(case: Case, report: Report) -> None:
-    """What a judgement of the node takes. Evidence that is refused was reported as a fault already."""
+    """Estimates the gas of judging the node. Refused evidence was already reported as a fault."""
     with suppress(ChainError):
         report.gas[case.node.kind] = case.gas()
 

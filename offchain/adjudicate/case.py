@@ -1,4 +1,4 @@
-"""One element of one node before the deployed StepVerifier, with the evidence that a dispute would bring."""
+"""Claims about one element of one node, judged by the deployed StepVerifier as at the end of a dispute."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ FUNCTIONS: Final = {  # of StepVerifier: what judges the last step of a dispute 
 
 
 def falsify(word: int, rng: Random) -> tuple[str, int]:
-    """A falsehood at random, of those that change the word."""
+    """Name and word of a random falsehood, chosen among those that change the word."""
     made = [(name, make(word, rng)) for name, make in FALSEHOODS.items()]
     return rng.choice([(name, false) for name, false in made if false != word])
 
 
 @dataclass
 class Judge(Record):
-    """A record that keeps the chunk trees that it opens until told to forget them."""
+    """A record that keeps the chunk trees it opens until `forget` is called."""
 
     _kept: dict[tuple[Source, int], tuple[TensorTree, list[bytes]]] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class Judge(Record):
         return [self.roots, node, self.t, element, k, encoding, openings]
 
     def addresses(self, index: int, element: int, k: int) -> list[int]:
-        """Flat indices that the openings of `evidence` show."""
+        """Flat index of each element that the openings of `evidence` show."""
         node = self.ledger.graph.nodes[index]
         found = (self._address(node, position, element, k) for position in range(len(node.inputs)))
         return [at for at in found if at is not None]
@@ -88,7 +88,7 @@ class Judge(Record):
         return self._kept[key]
 
     def _leaf(self, nodes: Tree, source: Source, index: int) -> tuple[Tree, int]:
-        """The tree that a tensor's root is in, and where."""
+        """The tree that holds a tensor's root, and the leaf."""
         if source is Source.NODE:
             return nodes, index
         if source is Source.STATE:
@@ -130,8 +130,11 @@ class Case:
         raise unknown(self.node.kind)
 
     def conviction(self, word: int) -> str | None:
-        """The same for a claim of a cheat's, who of a sum also stands by a false exponent, and with the true ones by a
-        total that rounds to the claim where there is one."""
+        """What the contract says against a cheat's claim; None where the claim stands.
+
+        For a sum, the cheat's further claims must fall, too: a false exponent, and true exponents with a false total
+        that rounds to `word`.
+        """
         against = self.contradiction(word)
         if against is None or self._ending is not Ending.SUM:
             return against
@@ -150,9 +153,9 @@ class Case:
         return None
 
     def forgery(self) -> str | None:
-        """Shows the contract an input word that was never committed: the typed error of its refusal.
+        """Shows the contract an input word that was never committed. Returns the typed error of the refusal.
 
-        None where it judges nevertheless, "" where the element reads no input at this k.
+        None if the contract judges nevertheless, "" if the element reads no input at this k.
         """
         k = self._some_k()
         *fixed, openings = self._evidence(k)
@@ -168,7 +171,7 @@ class Case:
         return None
 
     def gas(self) -> int:
-        """What one judgement takes, as the node estimates it for a transaction."""
+        """Gas of one judgement, as the node estimates it for a transaction."""
         data = interface("verifier").call_data(self._function, (self._evidence(self._some_k()), *self._claim))
         with asking("estimating gas"):
             to = self.chain.deployment.verifier
@@ -185,8 +188,7 @@ class Case:
         return self._extremum(f"{word:#010x}", keys, "compare", word)
 
     def _summed(self, word: int) -> str | None:
-        """The true total must round to the claim, and stand up to a challenger who contests the exponents or names
-        some term."""
+        """The true total must round to the claim. The exponents and a term must withstand a challenger."""
         return (
             self._rounds_to(word, int(self._terms.sum()))
             or self.contested(self._exponents)
@@ -201,7 +203,7 @@ class Case:
         *rest: Any,
         positions: tuple[int, ...] | None = None,
     ) -> str | None:
-        """It needs a witness, and nothing above it: asked at the greatest value and at some other k."""
+        """Asks at the greatest value and at another k: a right maximum has a witness and no value above it."""
         top, witness = int(keys.argmax()), False
         for k in (top, self._some_k()):
             order = self._ask(function, *rest, k=k, positions=positions)
@@ -211,7 +213,7 @@ class Case:
         return None if witness else f"no witness for {claim}: the value at k = {top} is below it"
 
     def _walk(self, word: int, bent: npt.NDArray[np.int64]) -> str | None:
-        """Partial sums of a cheat against ours, down to the one term that the contract computes."""
+        """Descends through partial sums, false and true ones, to the one term that the contract computes."""
         if refused := self._rounds_to(word, int(bent.sum())):
             return refused
         a, b = 0, self.node.extent
@@ -233,7 +235,7 @@ class Case:
         return None if term == claimed[k] else f"term {k} is {term}, not {int(claimed[k])}"
 
     def _bent(self, word: int) -> npt.NDArray[np.int64] | None:
-        """Terms of which one is false, so that their total rounds to `word`; None where no total does."""
+        """The terms with one of them changed so that their total rounds to `word`; None if no total does."""
         total = total_of(self.node, self._exponents, word)
         if total is None:
             return None
@@ -242,7 +244,7 @@ class Case:
         return bent
 
     def _false_exponents(self) -> tuple[int, ...]:
-        """One of them too high or too low by one."""
+        """The exponents with one of them too high or too low by one."""
         false = list(self._exponents)
         false[self.rng.randrange(len(false))] += self.rng.choice((-1, 1))
         return tuple(false)
@@ -277,14 +279,14 @@ class Case:
         return self.judge.terms(self.index, self.element)
 
     def _some_k(self) -> int:
-        """0 where the contract takes no k."""
+        """A random k; 0 where the contract takes none."""
         return 0 if self._ending is Ending.COMPUTE else self.rng.randrange(self.node.extent)
 
     def _evidence(self, k: int = 0, positions: tuple[int, ...] | None = None) -> list[Any]:
         return self.judge.evidence(self.index, self.element, k, positions)
 
     def _ask(self, function: str, *rest: Any, k: int = 0, positions: tuple[int, ...] | None = None) -> int:
-        """StepVerifier's answer, asked for once: what it says does not depend on who claims what."""
+        """StepVerifier's answer. It is asked once, because the answer does not depend on the claim."""
         question = (function, rest, k, positions)
         if question not in self._answers:
             evidence = self._evidence(k, positions)

@@ -1,4 +1,4 @@
-"""What came out of an adjudication: counts by node kind, and every judgement that was wrong."""
+"""The result of an adjudication: counts by node kind, and every wrong judgement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offchain.ir.kinds import Kind
 
 @dataclass(slots=True)
 class Tally:
-    """How many claims were brought, and how many of them were judged rightly.
+    """How many claims were judged, and how many of them rightly.
 
     `claims` are true ones, `forged` are openings whose input word was changed.
     """
@@ -48,9 +48,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A whole dispute on the chain about one falsified element; without moves where the lie changed no checkpoint.
+    """A whole dispute on the chain about one falsified element. It has no moves if the falsehood changed no checkpoint.
 
-    `ending` is the event that judged it, or the typed error with which the contract refused a move of the cheat's.
+    `ending` is the event that judged it, or the typed error with which the contract refused a move of the cheat.
     """
 
     node: int
@@ -73,7 +73,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Report:
-    """`gas`: estimate for one judgement of that kind, at the node that has most to open and execute."""
+    """`gas` is an estimate for one judgement of a kind, at its node that has the most to open and execute."""
 
     step: int
     samples: int
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def wrong(self) -> list[str]:
-        """What was judged wrongly, a line each."""
+        """One line for each wrong judgement."""
         return [*map(str, self.faults), *(str(trial) for trial in self.trials if not trial.right)]
 
     @property
@@ -99,7 +99,7 @@ class Report:
         return not self.wrong and self.total.right and self.total.claims > 0
 
     def facts(self) -> dict[str, Any]:
-        """For machines."""
+        """The report as JSON values."""
         kinds = sorted(self.by_kind)
         return {
             "step": self.step,

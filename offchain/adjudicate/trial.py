@@ -1,4 +1,4 @@
-"""Whole disputes on a chain of one's own: a solver falsifies one element, an honest challenger convicts it."""
+"""Whole disputes on a local chain: a solver falsifies one element, and an honest challenger convicts it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJud
 
 @dataclass(frozen=True)
 class Interval:
-    """The interval around the disputed step: its number, the right states before it, and who computes."""
+    """The interval that holds the disputed step: the right states before it, and the executor."""
 
     task: Task
     ledger: Ledger
@@ -70,7 +70,7 @@ class Interval:
         return min((self.checkpoint + 1) * self.task.interval, self.task.steps)
 
     def replay(self, falsehood: Falsehood | None = None) -> Replay:
-        """Of somebody honest, or of a cheat."""
+        """The replay of an honest player, or of a cheat with that falsehood."""
         first, tree = self.checkpoint * self.task.interval, state_tree(self.state)
         if falsehood is None:
             return Replay(self.executor, self.ledger, first, self.state, tree)
@@ -80,7 +80,7 @@ class Interval:
 
 @dataclass
 class Arena:
-    """A funded solver and challenger, and a task in training up to the disputed interval. Needs a Ganache of ours."""
+    """A funded solver and challenger, and a task trained up to the disputed interval. Needs a local Ganache."""
 
     chain: Chain
     interval: Interval
@@ -132,7 +132,7 @@ class Arena:
         return ended
 
     def _play(self, trial: Trial, dispute: int, players: tuple[Chain, Chain], minds: tuple[Replay, Replay]) -> Trial:
-        """To the end. What the contract refuses to take from the cheat costs it the game by its clock."""
+        """Plays to the end. If the contract refuses a move of the cheat, the cheat loses by its clock."""
         first, last, gas, ending = self.chain.head().number, None, list[int](), ""
         while view := self._look(dispute, first):
             cheats = view.mover == view.solver
@@ -166,7 +166,7 @@ class Arena:
 
 
 def hand(chain: Chain, account: int) -> Chain:
-    """An account of a Ganache of ours, whose memory does not outlive a snapshot."""
+    """A client for one of the local Ganache's accounts. What it remembers is lost with a snapshot."""
     url = str(cast(Wire, chain.w3.provider).endpoint_uri)
     key = Ganache(accounts_count=account + 1).accounts[account]
     return Chain(url, chain.deployment, Account.from_key(key), SendOptions(poll=0.02))

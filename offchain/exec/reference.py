@@ -1,7 +1,7 @@
-"""The living definition of every node kind and primitive, in plain NumPy: slow, short, and right.
+"""The definition of every node kind and primitive, in plain NumPy: slow and short. Everything fast must equal it.
 
 Everything is defined for single elements (docs/protocol.md, sections 1 and 2) and evaluated for any set of them:
-`evaluate` gives whole tensors, `element_value` and `terms` what the players of a dispute need.
+`evaluate` gives whole tensors; `element_value`, `terms` and `exponents` give what the players of a dispute need.
 `sources` are always the flat arrays that a node's inputs name, in input order.
 """
 
@@ -26,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 
 NO_NUMBER: Final = 129  # exponent of infinities and NaN
 _BLOCK: Final = 1 << 20  # terms evaluated at once
-_TERM_BYTES: Final = 32  # of an input of a term: its address, its value, its exponent, both as 64-bit integers
+_TERM_BYTES: Final = 32  # for each input of a term: address, value, and value and exponent as 64-bit integers
 _LOW, _HIGH = -(1 << 31), (1 << 31) - 1
 
 
@@ -177,7 +177,7 @@ def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: i
 def _operands(
     node: Node, sources: Sequence[Array], coords: Sequence[Ints], claimed: Sequence[int] | None = None
 ) -> tuple[list[Ints], list[Ints]]:
-    """The scaled operands as integers along k, and the exponent of each: its own, or a claimed one."""
+    """The scaled operands as integers along k, and the exponent of each: its own or the claimed one."""
     along = _along_k(node, coords)
     values = [read(sources[i], node.inputs[i].view, along) for i in traits(node.kind).scaled]
     exponents = [exponent_of(x).max(axis=1).astype(np.int64) for x in values]
@@ -251,9 +251,9 @@ def element_value(node: Node, sources: Sequence[Array], element: int, t: int = 0
 
 
 def terms(node: Node, sources: Sequence[Array], element: int, claimed: Sequence[int] | None = None) -> Ints:
-    """The exact integer terms, in order of k, whose sum makes an element of a dot, sum or scatter_add.
+    """The exact integer terms of an element of a dot, sum or scatter_add, int64 of shape (K,).
 
-    Scaled by the operands' own exponents, or by those that somebody claims.
+    Scaled by the claimed exponents, by default by the operands' own. Raises IllegalGraph for another kind.
     """
     at = _at(node, element)
     return _terms(node, sources, at, _operands(node, sources, at, claimed)[0]).reshape(node.extent)
@@ -265,7 +265,7 @@ def exponents(node: Node, sources: Sequence[Array], element: int) -> tuple[int, 
 
 
 def exponent_keys(node: Node, sources: Sequence[Array], element: int, operand: int) -> Ints:
-    """What one operand's exponent is the greatest of, in order of k (its argmax is a witness)."""
+    """The exponents of what one operand reads, in order of k. Their argmax is a witness of the operand's exponent."""
     values = read(sources[operand], node.inputs[operand].view, _along_k(node, _at(node, element)))
     return exponent_of(values).reshape(node.extent).astype(np.int64)
 
@@ -277,7 +277,7 @@ def rounded_word(node: Node, exponents: Sequence[int], total: int) -> int:
 
 
 def extremum_keys(node: Node, sources: Sequence[Array], element: int) -> Ints:
-    """What an element of a `max` is the greatest of, in order of k (its argmax is a witness)."""
+    """The keys of what a `max` reads for one element, in order of k. Their argmax is a witness of the maximum."""
     return _extremum_keys(node, sources, _at(node, element)).reshape(node.extent)
 
 

@@ -1,7 +1,6 @@
-"""Other spellings of one node: axes split, merged or dropped. The flat output and its bits stay the same.
+"""Rewrites a node over other axes: splits, merges or drops axes. The flat output and its bits stay the same.
 
-Fusion needs two maps to name their axes alike; a copy can only disappear into a reader whose axes are no longer than
-its own.
+Fusion needs two maps with the same axes; a copy can only disappear into a reader whose axes are no longer than its own.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Spell = Callable[[ProgramBuilder, int], Value]
 
 
 def cut(node: Node, at: int) -> Node | None:
-    """The node with an axis of stride `at` in its flat output; itself where one is, None where none can be."""
+    """The node with an axis of stride `at` in its flat output: itself if it has one, None if none can be made."""
     if at in (1, node.length):
         return node
     for d, (stride, size) in enumerate(zip(row_major(node.shape), node.shape, strict=True)):
@@ -47,7 +46,7 @@ def _axes(node: Node) -> list[tuple[Axis, ...]]:
 
 
 def _split(node: Node, d: int, inner: int) -> Node | None:
-    """Axis d of size n as two, of sizes n/inner and inner."""
+    """The node with axis d, of size n, split into two of sizes n/inner and inner; None if a range does not allow it."""
     if len(node.shape) == MAX_RANK or d < traits(node.kind).named_axes:
         return None
     if any(axes[d].lo % inner or axes[d].hi % inner for axes in _axes(node)):
@@ -64,7 +63,7 @@ def _split(node: Node, d: int, inner: int) -> Node | None:
 
 
 def _without(node: Node, d: int) -> Node:
-    """Without axis d, of size 1."""
+    """The node without axis d, of size 1."""
 
     def index(p: ProgramBuilder, axis: int) -> Value:
         return p.whole(0) if axis == d else p.index(axis - (axis > d))
@@ -73,7 +72,7 @@ def _without(node: Node, d: int) -> Node:
 
 
 def _merged(node: Node, d: int) -> Node:
-    """Axes d and d+1, of which programs read no coordinate, as one."""
+    """The node with axes d and d+1 merged, whose coordinates the program does not read."""
     inner = node.shape[d + 1]
 
     def joined(outer: Axis, last: Axis) -> list[Axis]:

@@ -1,4 +1,4 @@
-"""Canonical serialisation of nodes, slots and graphs (docs/protocol.md, section 2 and 3).
+"""Canonical serialisation of nodes, slots and graphs (docs/protocol.md, sections 2 and 3).
 
 `decode_*` accept exactly what `encode_*` produce: bytes that decode and re-encode differently are refused,
 so that a graph has one encoding and one root.
@@ -42,7 +42,7 @@ def encode_slot(slot: Slot) -> bytes:
 
 
 class Reader:
-    """Cursor over hostile bytes; every error says where."""
+    """Cursor over hostile bytes. Every error names the place."""
 
     def __init__(self, data: bytes, what: str) -> None:
         self.data, self.at, self.what = data, 0, what
@@ -106,7 +106,7 @@ def encode_graph(graph: Graph) -> bytes:
 
 
 def decode_graph(data: bytes) -> Graph:
-    """Inverse of `encode_graph`; says nothing of legality. Raises MalformedGraph, naming the node or the field."""
+    """Inverse of `encode_graph`; does not check legality. Raises MalformedGraph, naming the node or the field."""
     r = Reader(data, "graph")
     if data[: len(MAGIC)] != MAGIC:
         raise MalformedGraph("graph: not a step graph (wrong magic)")

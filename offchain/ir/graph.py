@@ -116,7 +116,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A named tensor of the state, and what it holds after a step: a node's output, or a slot from before."""
+    """A named tensor of the state, and what it holds after a step: a node's output, or what a slot held before."""
 
     spec: TensorSpec
     source: Source

@@ -1,4 +1,4 @@
-"""Which graphs are legal: a table of rules, one line of refusal each.
+"""Which graphs are legal: a table of rules, each with a one-line refusal.
 
 A worker checks every graph before it bids. What passes here has a defined value for every element (views stay
 inside their source, programs are well typed, sums are exact) and can be judged by the contract within its gas.
@@ -189,7 +189,7 @@ def _scatter(graph: Graph, index: int, node: Node) -> Iterator[str]:
     if not node.shape:
         yield "needs at least one dimension"
     elif node.inputs[0].view.axes[0].stride or any(a.stride for a in node.inputs[1].view.axes[:-1]):
-        yield "the values may not depend on the row, the index only on k"
+        yield "the values may not depend on the row, and the index may depend on k only"
 
 
 NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (

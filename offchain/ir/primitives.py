@@ -63,7 +63,7 @@ class Op(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """A row of the table. `result` is None where it is that of an operand or an input (INPUT, SELECT)."""
+    """A row of the table. `result` is None where it is an operand's or an input's (INPUT, SELECT)."""
 
     op: Op
     operands: tuple[DType | None, ...]

@@ -1,7 +1,7 @@
-"""Writing `map` programs: values with operators, duplicate elimination, constant folding, integer bounds.
+"""Builds `map` programs: values with operators, duplicate elimination, constant folding, integer bounds.
 
-Bounds serve two ends: comparisons that can only come out one way disappear (`label != -100`), and int64
-arithmetic of torch is lowered to int32 only where it provably cannot overflow.
+The bounds remove comparisons with only one possible result (`label != -100`), and allow torch's int64 arithmetic to be
+lowered to int32 where it provably cannot overflow.
 """
 
 from __future__ import annotations
@@ -108,11 +108,11 @@ class Value:
         return self ^ 1
 
     def truth(self) -> Value:
-        """1 where not zero (NaN counts as not zero)."""
+        """1 where the value is not zero, else 0. NaN is not zero."""
         return self if self.dtype is I32 and self.bounds == BOOL else self.ne(0)
 
     def where(self, yes: Value | Number, no: Value | Number) -> Value:
-        """`self != 0 ? yes : no`; one of the two is a Value and gives the type."""
+        """`self != 0 ? yes : no`. At least one of the two is a Value; it gives the type."""
         model = yes if isinstance(yes, Value) else no
         if not isinstance(model, Value):
             raise TypeError("where needs at least one value")

@@ -1,1 +1,1 @@
-"""The executor on torch's own operations, one after the other."""
+"""The torch executor: runs torch's own operations, one after the other."""

@@ -46,7 +46,7 @@ _SCRATCH: Final = 32  # bytes for each: what was read, its magnitudes, both oper
 
 @dataclass(frozen=True)
 class Cut:
-    """How a reduction is cut: into slices of K here, and among the processes."""
+    """How a reduction is divided: into slices of K in this process, and among the processes."""
 
     parts: int = 1
     processes: Processes | None = None
@@ -103,7 +103,7 @@ class TorchExecutor:
         return [tensor for tensor in state_after(self._share.graph, state, outputs) if tensor is not None]
 
     def outputs(self, state: State, t: int) -> Iterator[Array]:
-        if self.processes is not None:  # no process has all of them: each makes them for itself
+        if self.processes is not None:  # no process has all outputs, so each computes them alone
             constants, datasets = self._tensors.constants, self._tensors.datasets
             alone = TorchExecutor(self.graph, constants, datasets, Setting(str(self.device)), self.parts)
             yield from alone.outputs(state, t)
@@ -112,7 +112,7 @@ class TorchExecutor:
             yield _download(tensor)
 
     def _run(self, state: State, t: int, outputs: list[Tensor | None]) -> Iterator[Tensor]:
-        """Runs the nodes in order into `outputs`, each forgotten after its last reader."""
+        """Runs the nodes in order into `outputs`. An output is dropped after its last reader."""
         tensors: dict[Source, Sequence[Tensor | None]] = {
             Source.NODE: outputs,
             Source.STATE: state,
@@ -167,7 +167,7 @@ def _slices(node: Node, parts: int, terms: int) -> Iterator[tuple[int, int]]:
 
 
 def _scratch(node: Node) -> int:
-    """About so many bytes are alive, beside its sources and its output, while a node is made; seldom more."""
+    """Bytes that are alive while a node is computed, beside its sources and its output: an estimate, seldom too low."""
     if node.kind is Kind.MAP:
         return 4 * node.length * alive(node.program)
     terms = _SCRATCH * min(node.length * node.extent, max(node.length, _SLICE))
@@ -179,7 +179,7 @@ def _scratch(node: Node) -> int:
 
 
 def _within(view: View, lo: int, hi: int) -> View:
-    """The view whose k runs over [lo, hi) only, from 0."""
+    """The view with k restricted to [lo, hi), counted from 0."""
     *axes, k = view.axes
     ends = (min(max(end - lo, 0), hi - lo) for end in (k.lo, k.hi))
     return View(view.offset + k.stride * lo, (*axes, Axis(k.stride, *ends)))
@@ -194,7 +194,7 @@ def _terms(node: Node, position: int = 0) -> int:
 
 
 def _read_k(node: Node, position: int, sources: list[Tensor], lo: int, hi: int) -> Tensor:
-    """Input `position` at k in [lo, hi): one dimension per axis, of size 1 where the view stands still."""
+    """Input `position` at k in [lo, hi): one dimension per axis, of size 1 where the view has stride 0."""
     view = _within(node.inputs[position].view, lo, hi)
     return read(sources[position], view, (*node.shape, hi - lo), keep_last=True)
 
@@ -209,7 +209,7 @@ def _maximum(node: Node, position: int, sources: list[Tensor], cut: Cut, order: 
 
 
 def _exponents(node: Node, position: int, sources: list[Tensor], cut: Cut) -> Tensor:
-    """max_k e(x) of an operand, of size 1 along axes on which its view stands still."""
+    """max_k e(x) of an operand, of size 1 along axes where its view has stride 0."""
     return exponent_of_magnitude(_maximum(node, position, sources, cut, magnitude))
 
 
@@ -220,7 +220,7 @@ def _max(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
 
 
 def _rounded(node: Node, total: Tensor, *exponents: Tensor) -> Tensor:
-    """The element that an exact sum makes. Adding +0 makes a zero sum +0, as an integer zero is."""
+    """Rounds exact sums to float32. Adding +0.0 turns a sum of -0.0 into +0.0, as an integer zero has no sign."""
     total = total + 0.0
     for e in exponents:
         total = total * scale(e, node.bits)
@@ -256,7 +256,7 @@ def _dot(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
 
 
 def _scatter_add(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
-    """Rows of x go to row I of the result; I outside the result goes to one more row, which is dropped."""
+    """Adds rows of x to row I of the result. An I outside the result names an extra row, which is dropped."""
     e = _exponents(node, 0, sources, cut)
     values, index = node.inputs[0].view.axes, node.inputs[1].view.axes[:-1]
     sizes = node.shape
@@ -275,7 +275,7 @@ def _scatter_add(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
 
 
 def _scatter_by_mask(node: Node, sources: list[Tensor], cut: Cut, e: Tensor) -> Tensor:
-    """For views that cut rows off, where a row's terms are not the same for all rows."""
+    """For views with cut-off rows, where not every row sees the same terms."""
     row = torch.arange(node.shape[0], device=e.device).reshape(-1, *[1] * len(node.shape))
     total: Tensor | None = None
     for lo, hi in _slices(node, cut.parts, node.length * node.extent):

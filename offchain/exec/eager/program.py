@@ -1,4 +1,4 @@
-"""Programs of `map` nodes, instruction by instruction on whole tensors."""
+"""Runs the programs of `map` nodes on whole tensors, one instruction after the other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PRIMITIVES: Final[dict[Op, Callable[..., Tensor]]] = {
 
 
 def run_map(node: Node, sources: Sequence[Tensor], t: int, device: torch.device) -> Tensor:
-    """The output of a `map`, broadcastable to its shape: piece by piece where it chooses by a coordinate."""
+    """The output of a `map`, broadcastable to its shape. A map that selects by a coordinate is computed in pieces."""
     parts = _pieces(node)
     if len(parts) == 1:
         return run_program(node, sources, t, device)
@@ -61,7 +61,7 @@ def run_map(node: Node, sources: Sequence[Tensor], t: int, device: torch.device)
 
 @lru_cache(maxsize=4096)
 def _pieces(node: Node) -> tuple[tuple[Node, View, tuple[int, ...]], ...]:
-    """Pieces of a map, where each lies in it, and the numbers of the sources that its inputs read."""
+    """The pieces of a map, the place of each in the map, and the numbers of the sources that its inputs read."""
     numbers = {(item.source, item.index): number for number, item in enumerate(node.inputs)}
     return tuple(
         (part, view, tuple(numbers[item.source, item.index] for item in part.inputs))
@@ -116,14 +116,14 @@ def _word(value: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _constant(dtype: DType, word: int, device: torch.device) -> Tensor:
-    """A tensor on the device, not a Python number: CUDA divides by a number by multiplying with its inverse."""
+    """A constant as a tensor on the device: CUDA divides by a Python number by multiplying with its inverse."""
     signed = word - (1 << 32) if word >> 31 else word
     value = torch.tensor(signed, dtype=torch.int32, device=device)
     return value.view(torch.float32) if dtype is DType.F32 else value
 
 
 def alive(program: Program) -> int:
-    """At most so many values of the size of the output are there at the same time."""
+    """The most values of the size of the output that exist at the same time."""
     small = (Op.INDEX, Op.STEP, Op.CONST_F32, Op.CONST_I32)
     large = [instr.op not in small for instr in program]
     count = most = 0
@@ -136,7 +136,7 @@ def alive(program: Program) -> int:
 
 @lru_cache(maxsize=4096)
 def _dead_after(program: Program) -> tuple[tuple[int, ...], ...]:
-    """For each instruction, the values that nothing reads after it."""
+    """For each instruction, the values that no later one reads."""
     last = list(range(len(program)))
     for n, instr in enumerate(program):
         for arg in instr.args:

@@ -16,7 +16,7 @@ Tensor = torch.Tensor
 
 
 def read(source: Tensor, view: View, shape: Sequence[int], keep_last: bool = False) -> Tensor:
-    """What a view reads, broadcastable to `shape`: of size 1 along axes on which it stands still.
+    """What a view reads, broadcastable to `shape`: of size 1 along axes of stride 0.
 
     With `keep_last` the last axis has its full size in any case. No copy where all that is read is valid and no
     stride is negative.
@@ -27,7 +27,7 @@ def read(source: Tensor, view: View, shape: Sequence[int], keep_last: bool = Fal
         kept = keep_last and d == len(shape) - 1
         still = full > 1 and not steps(axis, full) and not kept
         size, lo, hi = (1, 0, 1) if still else (full, axis.lo, axis.hi)
-        # torch has no negative strides: start from the other end, and flip
+        # torch has no negative strides, so start from the other end and flip
         offset += axis.stride * (hi - 1 if axis.stride < 0 else lo)
         if axis.stride < 0:
             flipped.append(d)
@@ -51,7 +51,7 @@ def read_rows(table: Tensor, node: Node, index: Tensor) -> Tensor:
     moves = [steps(axis, size) for axis, size in zip(view.axes, node.shape, strict=False)]
     if any(move and size > 1 for move, size in zip(moves, index.shape, strict=True)):
         return _read_elements(table, node, index)
-    # on each dimension either the index moves or the table does: pick rows, copy them whole
+    # along each dimension only the index or only the table moves: pick rows and copy them whole
     whole = read(table, view, (*node.shape, node.extent), keep_last=True).movedim(-1, 0)
     picked = whole.index_select(0, index.reshape(-1)).reshape((*index.shape, *whole.shape[1:]))
     rank = len(node.shape)

@@ -14,7 +14,7 @@ _FURTHEST: Final = 400  # powers of two beyond which a scaled float32, or sum, i
 
 
 def canonical(x: Tensor) -> Tensor:
-    """Every NaN as 0x7FC00000. Operations between words let any NaN stand for that one."""
+    """Every NaN as 0x7FC00000. Inside a program any NaN may stand for that one."""
     return torch.where(torch.isnan(x), torch.nan, x) if x.dtype is torch.float32 else x
 
 
@@ -29,7 +29,7 @@ def ldexp(x: Tensor, n: Tensor) -> Tensor:
 
 
 def scale(e: Tensor, bits: int) -> Tensor:
-    """2^(e-(p-1)) in float64, NaN for e >= 129. A sum times one or two of these is exact: far from float64's ends."""
+    """2^(e-(p-1)) in float64, NaN for e >= 129. A sum times one or two of these is exact in float64."""
     return torch.where(e >= NO_NUMBER, torch.nan, power_of_two(e - (bits - 1)))
 
 
@@ -49,7 +49,7 @@ def to_int(x: Tensor) -> Tensor:
 
 
 def shift_right_logical(a: Tensor, n: Tensor) -> Tensor:
-    """a >> (n mod 32) of unsigned words: the arithmetic shift, less the sign bits that it brought in."""
+    """a >> (n mod 32) of unsigned words: the arithmetic shift with the sign bits cleared that it brought in."""
     n = n & 31
     kept = ((torch.full_like(n, -1) << (31 - n)) << 1).bitwise_not()
     return (a >> n) & kept
@@ -61,7 +61,7 @@ def magnitude(x: Tensor) -> Tensor:
 
 
 def exponent_of_magnitude(words: Tensor) -> Tensor:
-    """e(x), int32, from `magnitude(x)`; as e grows with |x|, a maximum may be taken before."""
+    """e(x), int32, from `magnitude(x)`; e grows with |x|, so a maximum may be taken before."""
     biased = words >> 23
     # a subnormal is m·2^-149; float32 holds m, so that its own exponent is the bit length of m
     length = ((words.float().view(torch.int32) >> 23) - 126).clamp(min=0)
@@ -83,7 +83,7 @@ def _swap(words: Tensor) -> Tensor:
 
 
 def quantise(x: Tensor, e: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
-    """quant(x, e, p) as integers in `dtype`, for |x| < 2^e; where e is 129 the values mean nothing.
+    """quant(x, e, p) as integers in `dtype`, for |x| < 2^e; where e is 129 the values are meaningless.
 
     In float32 (p up to 24) the scaling is two steps, as 2^(p-1-e) may be none: each is exact, or its result is so
     small that it rounds to 0 with or without the bits it lost.

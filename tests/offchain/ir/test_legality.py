@@ -169,7 +169,7 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
                 ),
             )
         ),
-        "the index only on k",
+        "the index may depend on k only",
     ),
     # tensors and slots
     "no node": (lambda: graph(), "at least one node"),
