@@ -20,17 +20,9 @@ from typing import Final
 from offchain.errors import BadInput
 from offchain.exec.plan.pieces import restricted, shifted
 from offchain.ir.graph import Axis, Graph, Input, Node, Source, View, readers_of, row_major
-from offchain.ir.kinds import Kind, chosen, traits
+from offchain.ir.kinds import Kind, traits
 from offchain.ir.primitives import Instr, Op
 
-_FIRST_AXES: Final = {  # the first axis of an output that may be cut
-    Kind.MAP: 0,
-    Kind.DOT: 0,
-    Kind.SUM: 0,
-    Kind.SCATTER_ADD: 1,  # its index names coordinates of axis 0
-    Kind.MAX: 0,
-    Kind.GATHER: 0,
-}
 BUCKET: Final = 1 << 25  # bytes of totals and their operands that may wait to be joined with others
 
 
@@ -149,7 +141,7 @@ class Dealing:
 
     def _candidates(self, node: Node) -> list[int]:
         """Axes that may be cut."""
-        first = chosen(_FIRST_AXES, node.kind)
+        first = traits(node.kind).named_axes
         axes = [d for d in range(first, len(node.shape)) if node.shape[d] % self.rows == 0]
         return [*axes, len(node.shape)] if traits(node.kind).reduces and node.extent % self.rows == 0 else axes
 
@@ -167,7 +159,7 @@ class Dealing:
         nodes, readers = self.graph.nodes, readers_of(self.graph.nodes)
         kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
         for n in range(len(nodes) - 1, -1, -1):
-            free = self.axes[n] is None and n not in kept and readers[n] and nodes[n].kind is not Kind.SCATTER_ADD
+            free = self.axes[n] is None and n not in kept and readers[n] and not traits(nodes[n].kind).named_axes
             if not free or any(i.source is Source.NODE and self.inner[i.index] is not None for i in nodes[n].inputs):
                 continue
             for axis in (d for d in self._candidates(nodes[n]) if d < len(nodes[n].shape)):

@@ -17,7 +17,7 @@ from offchain.exec.fused.engines import engines
 from offchain.exec.plan import shards, together
 from offchain.exec.plan.shards import Joined, Share, whole
 from offchain.ir.graph import Graph, Input, Node, Source, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import KINDS, Kind
 from offchain.ir.primitives import DType
 from tests.support.strategies import over_state
 
@@ -41,7 +41,7 @@ def joined(graph: Graph) -> Share:
         (cuda._KINDS, lambda graph: cuda.CudaPlanner(whole(graph), tuning.Tuner(CPU)).make()),
         (together._KINDS, lambda graph: fused.FusedPlanner(joined(graph), engines()).make()),
         (together._KINDS, lambda graph: cuda.CudaPlanner(joined(graph), tuning.Tuner(CPU)).make()),
-        (shards._FIRST_AXES, lambda graph: shards.Dealing(graph, 4, {0: 0})._candidates(graph.nodes[0])),
+        (KINDS, lambda graph: shards.Dealing(graph, 4, {0: 0})._candidates(graph.nodes[0])),
     ],
     ids=["fused", "cuda", "fused-joined", "cuda-joined", "shards"],
 )
