@@ -53,7 +53,7 @@ class Traits:
     ending: Ending
     result: DType | None  # None: the dtype of the program's last instruction, or else of the first input
     cost: Cost  # work units of a node of that shape, extent and program
-    program: bool = False  # whether the node has one; then it may have fewer inputs
+    program: bool = False  # whether the node has one (map alone); then it may have fewer inputs
     named_axes: int = 0  # leading axes of the output whose coordinate an input names; they must exist and stay whole
 
     @property

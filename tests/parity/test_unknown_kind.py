@@ -160,6 +160,10 @@ def test_the_contract_refuses_it(widened: Contract, kind: Kind) -> None:
     def run(case: Case) -> None:
         evidence = Prover(case).evidence(len(case.graph.nodes) - 1, 0)
         hidden = evidence._replace(encoding=bytes([TWINS[kind], *evidence.encoding[1:]]))
+        if kind is Kind.MAP:  # decoding knows one kind that has a program
+            with reverts(widened, "MalformedNode"):
+                call(widened.functions.describe, hidden.encoding)
+            return
         assert call(widened.functions.describe, hidden.encoding)[0] == traits(kind).ending
         judges = {
             Ending.COMPUTE: lambda shown: call(widened.functions.compute, shown),
