@@ -166,7 +166,7 @@ class Deployment:
         return deployment
 
     def fund(self, w3: Web3, owner: ChecksumAddress, accounts: Mapping[ChecksumAddress, Funds]) -> None:
-        """Mint, deposit and register for each account. The node of `w3` signs for all; `owner` may mint.
+        """Mint, deposit and register (or update) for each account. The node of `w3` signs; `owner` may mint.
 
         Raises:
             DeploymentError: a transaction failed.
@@ -178,7 +178,9 @@ class Deployment:
                 _send(w3, account, "approve", token.approve(self.vault, funds.vault))
                 _send(w3, account, "deposit", vault.deposit(funds.vault))
             if funds.roles:
-                _send(w3, account, "register", registry.register(funds.roles, funds.endpoint))
+                known = registry.worker(account).call()[0]
+                enter = registry.update if known else registry.register
+                _send(w3, account, "register", enter(funds.roles, funds.endpoint))
 
     @property
     def addresses(self) -> dict[str, ChecksumAddress]:
