@@ -1,4 +1,4 @@
-"""Bars for people: on a terminal, and nowhere else; what was told is what they show."""
+"""Bars appear on a terminal and nowhere else, and show what was reported."""
 
 from __future__ import annotations
 

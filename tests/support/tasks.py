@@ -19,6 +19,13 @@ WINDOW: Final = 1_000  # seconds
 CLOCK: Final = 600
 
 
+def unposted(**changes: Any) -> Terms:
+    """Terms for tests without a chain: of BARE roots, with a minute for everything. `changes` are fields of Terms."""
+    minute = dict.fromkeys(("bidding_time", "interval_time", "challenge_window", "clock"), 60)
+    money = {"max_price": PRICE, "stake": 5 * PRICE, "bond": 100}
+    return Terms(**(BARE | minute | money | {"uri": "http://requester/task"} | changes))
+
+
 def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     """Terms for a task, by default for BARE roots, with the least stake and with deadlines that nobody misses.
 

@@ -1,4 +1,4 @@
-"""Nodes that do not tell the truth, or nothing at all; errors that no contract has."""
+"""Nodes that lie or do not answer, and errors that no contract defines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def built(ganache: Ganache) -> Funded:
 
 @dataclass
 class Liar:
-    """A node of which the test decides what it answers to a method; the rest is 0x0."""
+    """A node that answers each method as the test says, and 0x0 to all others."""
 
     url: str
     answers: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def test_answer_of_the_wrong_shape(built: Funded, liar: Liar, result: Any, look:
         seen = look(chain)
     except (ChainUnavailable, ChainError):
         return
-    # What has the right shape must be believed: an empty list of events, a number.
+    # An answer of the right shape is believed: an empty list of events, a number.
     assert seen in ([], None) or (look.__code__.co_names[0] == "free" and isinstance(seen, int))
 
 

@@ -1,4 +1,4 @@
-"""The local chain keeps what it promises: its fork, its accounts, its database, a clean end."""
+"""The local chain has the fork and the accounts that it should have, keeps its database, and ends cleanly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An account's key, from a file or the environment: what is taken, and that none is quoted."""
+"""Keys from a file or the environment: which are accepted, and that no message quotes one."""
 
 from __future__ import annotations
 

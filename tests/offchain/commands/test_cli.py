@@ -1,4 +1,4 @@
-"""The command line: what is wrong is one line on stderr and an exit code, and nothing is written."""
+"""The command line: an error is one line on stderr and an exit code, and no file is written."""
 
 from __future__ import annotations
 

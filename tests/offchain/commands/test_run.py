@@ -1,4 +1,4 @@
-"""`offchain run`, `offchain task build|inspect`: what they print, and what they refuse in one line, writing nothing."""
+"""`offchain run`, `offchain task build` and `inspect`: what they print, and what they refuse."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_truncated_files_are_refused(file: Path, tmp_path: Path, capsys: Capture
 
 
 def test_altered_bytes_are_refused(file: Path, training: Training, tmp_path: Path) -> None:
-    """All but those that change nothing, such as the spelling of a space in the header."""
+    """Except bytes whose change has no effect, such as a space in the header."""
     whole, path, draw = file.read_bytes(), tmp_path / "altered.task", random.Random(5)
     refused = []
     for _ in range(400):

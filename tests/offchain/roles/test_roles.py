@@ -1,4 +1,4 @@
-"""Roles decide from views alone: who does what, when, and who leaves it."""
+"""Roles decide from views and notes alone: which role does what, and when it does nothing."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ from offchain.market.actions import (
     Train,
 )
 from offchain.market.notes import TaskNotes
-from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms, TreeName
+from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, TreeName
 from offchain.roles import requester, solver, verifier
 from offchain.roles.policy import Policy
 from offchain.roles.table import ROLES
+from tests.support.tasks import unposted
 
 ME, OTHER, ASKER = "0xMe", "0xOther", "0xAsker"
-TERMS = Terms(
-    graph_root=bytes(32), state_root=bytes(32), steps=30, interval=10, max_price=1_000, stake=5_000, bond=100,
-    bidding_time=60, interval_time=60, challenge_window=60, clock=60, uri="http://task.example",
-)  # fmt: skip
+TERMS = unposted(steps=30)
 BIDDING = TaskView(7, TERMS, ASKER, solver.NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
 FIT = {7: TaskNotes(fit=True)}
 

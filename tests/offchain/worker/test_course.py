@@ -1,4 +1,4 @@
-"""Intervals computed a slice at a time: roots in order, hashed and kept while the next steps run, nothing lost."""
+"""Intervals are computed in slices; a state is hashed and stored while the next steps run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
 from offchain.exec.make import make_executor
-from offchain.market.view import Terms
 from offchain.worker.course import Course
 from offchain.worker.materials import Start
 from tests.support.everything import Work, everything
+from tests.support.tasks import unposted
 
 LONG, SHORT = 30.0, 0.05  # seconds
 INTERVAL, INTERVALS = 3, 4
@@ -40,17 +40,15 @@ def right(work: Work) -> list[bytes]:
 
 
 def course(work: Work, target: int, *, ahead: bool) -> Course:
-    terms = Terms(
-        graph_root=work.graph_root, state_root=work.state_root, steps=INTERVAL * INTERVALS, interval=INTERVAL,
-        max_price=1, stake=1, bond=1, bidding_time=1, interval_time=1, challenge_window=1, clock=1, uri="",
-    )  # fmt: skip
+    roots = {"graph_root": work.graph_root, "state_root": work.state_root}
+    terms = unposted(**roots, steps=INTERVAL * INTERVALS, interval=INTERVAL)
     start = Start(0, list(work.state), state_tree(work.state))
     executor = make_executor("torch", work.graph, work.constants, work.datasets)
     return Course(executor, start, target, terms, ahead=ahead)
 
 
 def every(of: Course, keep: Any) -> Iterator[Reached]:
-    """What is reached, until there is nothing left."""
+    """All checkpoints up to the target."""
     while of.due <= of.target:
         reached = of.work(LONG, keep)
         assert reached is not None
@@ -59,7 +57,7 @@ def every(of: Course, keep: Any) -> Iterator[Reached]:
 
 @dataclass
 class Slow:
-    """A disk that takes its time."""
+    """A disk that stores nothing until it is told to."""
 
     go: Event = field(default_factory=Event)
     kept: list[int] = field(default_factory=list)

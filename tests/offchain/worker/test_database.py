@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from offchain.market.notes import TaskNotes
-from offchain.market.view import CheckpointView, Status, TaskView, Terms
+from offchain.market.view import CheckpointView, Status, TaskView
 from offchain.worker.database import BadDatabase, Database
+from tests.support.tasks import unposted
 
-TERMS = Terms(b"g" * 32, b"s" * 32, 30, 10, 100, 500, 50, 60, 60, 60, 60, "http://requester/task")
+TERMS = unposted(steps=30)
 POINTS = tuple(CheckpointView(bytes([k]) * 32, k, 0, "") for k in range(3))
 TASK = TaskView(4, TERMS, "0xRequester", "0xSolver", Status.TRAINING, 0, 0, 90, 0, POINTS)
 ROOT = b"r" * 32

@@ -1,4 +1,4 @@
-"""Events have names of their own, and lines that say what they hold; every action has somebody who acts."""
+"""Every event has its own name and a readable line in the log; every action is acted upon."""
 
 from __future__ import annotations
 

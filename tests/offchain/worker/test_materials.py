@@ -1,4 +1,4 @@
-"""What a worker opens: within its limits, never twice what was refused, and without holding up its loop."""
+"""A worker opens tasks within its limits, no refused task again, and without holding up its loop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
-from offchain.market.view import Status, TaskView, Terms
+from offchain.market.view import Status, TaskView
 from offchain.store.blobs import BlobStore, FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit, executor_factory
 from offchain.worker.options import WorkerOptions
 from tests.support.strategies import over_state
+from tests.support.tasks import BARE, unposted
 from tests.support.works import every_kind
 
 F32 = DType.F32
@@ -52,8 +53,8 @@ class Post:
         self.count += 1
         path = self.folder / f"{self.count}.task"
         save_task(task, path)
-        roots = (task.graph_root, task.state_root)
-        terms = Terms(*roots, task.steps, task.interval, 1, 1, 1, 60, 60, 60, 60, f"file://{path}")
+        own = {name: getattr(task, name) for name in BARE}
+        terms = unposted(**own, uri=f"file://{path}")
         return TaskView(self.count, terms, "0xRequester", "0xSolver", Status.BIDDING, 0, 0, 1, 0, ())
 
 
@@ -93,7 +94,7 @@ def test_a_task_is_opened_within_its_limits(post: Post, tmp_path: Path) -> None:
 
 
 def test_what_the_executor_has_beside_the_tensors_counts(post: Post, tmp_path: Path) -> None:
-    """Its tensors are 8 kB, an operand on the way hundreds of megabytes."""
+    """The task's tensors have 8 kB; an operand has hundreds of megabytes while it is computed."""
     factory = Counting()
     materials, view = build(tmp_path, factory, max_memory=100_000_000), post(spreading())
     for _ in range(2):
