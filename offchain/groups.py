@@ -1,4 +1,4 @@
-"""What a job says of its optimizer, in one form: its class, and groups of named parameters with all their options."""
+"""A job's optimizer in one form: its class, and groups of named parameters with all their options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from offchain.errors import BadInput
 
 Chosen = Optimizer | tuple[type[Optimizer], Mapping[str, Any]]
-_ONCE: Final = {"initial_accumulator_value"}  # torch takes it from the constructor, whatever a group says
+_ONCE: Final = {"initial_accumulator_value"}  # torch reads it from the constructor only, not from groups
 _HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -26,9 +26,9 @@ class ParameterGroup:
 
 
 def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tuple[ParameterGroup, ...]]:
-    """The class and its groups. Torch's own constructor judges the options. Raises BadInput.
+    """The optimizer's class and its groups. Torch's constructor checks the options. Raises BadInput.
 
-    Parameters that need no gradient belong to no group, and neither does a group's name twice: tied weights are one.
+    Parameters that need no gradient belong to no group. Tied weights appear once.
     """
     built = optimizer if isinstance(optimizer, Optimizer) else _built(model, optimizer)
     _check_fresh(built)
@@ -47,13 +47,13 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
         groups.append(ParameterGroup(tuple(names[p] for p in group["params"] if p.requires_grad), options))
     if not any(group.names for group in groups):
         raise BadInput(
-            "the optimizer holds no parameter that requires a gradient, so nothing to train; see .requires_grad"
+            "the optimizer holds no parameter that requires a gradient: nothing to train; see .requires_grad"
         )
     return type(built), tuple(groups)
 
 
 def optimizer_over(kind: type[Optimizer], groups: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]) -> Optimizer:
-    """A fresh optimizer of those groups over tensors of the same names."""
+    """A fresh optimizer of class `kind` with these groups, over tensors of the same names."""
     make: Callable[..., Optimizer] = kind
     once = {name: groups[0].options[name] for name in _ONCE & groups[0].options.keys()}
     return make([{"params": [tensors[name] for name in group.names], **group.options} for group in groups], **once)
@@ -71,7 +71,7 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
         raise BadInput("lr is a function; give a number, and the function as Job(schedule=...), a factor on it")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
-        raise BadInput("the model has no parameter that requires a gradient, so nothing to train")
+        raise BadInput("the model has no parameter that requires a gradient, so there is nothing to train")
     try:
         return kind(trained, **options)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -79,9 +79,9 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
 
 
 def _check_fresh(optimizer: Optimizer) -> None:
-    """A task starts at move 0 with the state that the class itself starts from."""
+    """Raise BadInput unless the optimizer is as its constructor left it: a task starts from that state."""
     if any(float(state.get("step", 1)) != 0 for state in optimizer.state.values()):
-        raise BadInput("the optimizer has moved already; give a fresh one")
+        raise BadInput("the optimizer was used already; give a fresh one")
     if any(getattr(optimizer, hooks) for hooks in _HOOKS):
         raise BadInput("the optimizer has hooks, which workers could not run; remove them")
     if any("initial_lr" in group for group in optimizer.param_groups):

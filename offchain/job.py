@@ -1,4 +1,4 @@
-"""What a requester writes: one Python file with a `job = Job(...)`, or a function `job()` that returns one.
+"""What a requester writes: a Python file with `job = Job(...)`, or with a function `job()` that returns a Job.
 
     import torch
     from offchain.job import Job
@@ -50,21 +50,21 @@ class Job:
     model       module whose parameters that require a gradient are trained; its present values are the initial state
     loss        `loss(model, batch)`: scalar; `batch` maps each dataset name to its rows of this step
     optimizer   (torch.optim.X, its options), or a fresh optimizer over the model's parameters with groups of its own;
-                a parameter in none of its groups stays as it is
+                a parameter in none of its groups is not trained
     dataset     float32, or integers that fit int32; all with the same first dimension
     batch_size  rows a step
     steps       steps in all, a multiple of `interval`
     interval    steps between two checkpoints
-    seed        of the default order, and of dropout and other random operations
+    seed        for the default order, dropout and other random operations
     metrics     further scalars for the log, `metric(model, batch)`, after the loss
     bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
     schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
-                t counts the optimizer's moves
+                t counts the optimizer's updates
     clip_norm   as torch.nn.utils.clip_grad_norm_, over all trained parameters together
     clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
-    accumulate  steps between two moves of the optimizer, which sees the mean of their gradients; divides `steps`
-    name        for people
+    accumulate  steps between two updates by the optimizer, which gets the mean of their gradients; divides `steps`
+    name        shown to people
     """
 
     model: torch.nn.Module
@@ -92,12 +92,12 @@ class Job:
             self._check_dataset()
             self._check_numbers()
             self._check_model()
-            _ = self.groups  # raises what is wrong with the optimizer
+            _ = self.groups  # raises BadInput if the optimizer cannot be used
         except BadInput as error:
             raise BadInput(f"job{at(self._line)}: {error}") from error
 
     def line_of(self, name: str) -> str:
-        """`FILE:LINE` where a field was given, or else the whole job; "" where that is not known."""
+        """`FILE:LINE` where a field was given, or where the job was; "" if unknown."""
         return line_of_argument(self._line, name) if self._line else ""
 
     @cached_property
@@ -147,11 +147,11 @@ class Job:
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
                 raise BadInput(f"{what} is {value!r}, must be a positive number")
         if self.steps >= 1 << 31 or not -(1 << 63) <= self.seed < 1 << 64:
-            raise BadInput("steps must be below 2^31, and seed fit 64 bits")
+            raise BadInput("steps must be below 2^31, and seed must fit 64 bits")
         if not 2 <= self.bits <= 27:
             raise BadInput(f"bits is {self.bits}, must be 2 to 27")
         if "loss" in self.metrics:
-            raise BadInput("the metric 'loss' is there already; give yours another name")
+            raise BadInput("a metric may not be named 'loss', which is always logged; rename it")
 
     def _check_model(self) -> None:
         for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):
@@ -164,7 +164,7 @@ class Job:
 def _check_values(what: str, data: Tensor) -> None:
     if data.dtype is torch.float32:
         if not bool(torch.isfinite(data).all()):
-            raise BadInput(f"{what} holds values that are not finite; replace them")
+            raise BadInput(f"{what} holds values that are not finite; replace or remove them")
     elif data.dtype in _INTEGERS:
         if data.numel() and (int(data.min()) < -(1 << 31) or int(data.max()) >= 1 << 31):
             raise BadInput(f"{what} holds integers that do not fit int32; use smaller ones, or float32")
@@ -182,7 +182,7 @@ def load(path: str | Path) -> Job:
             job = job()
     except OffchainError:
         raise
-    except (Exception, SystemExit) as error:  # the requester's own code may raise anything; it gets its own line back
+    except (Exception, SystemExit) as error:  # the requester's code may raise anything; the message names its line
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1]}" if frames else ""
         raise BadInput(f"{path}{line}: {type(error).__name__}: {error}") from error

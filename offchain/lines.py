@@ -1,4 +1,4 @@
-"""Lines of a requester's code: which frames are theirs, and where a function or a field of their job was written."""
+"""Lines of a requester's code, for error messages: which frames are theirs, where a function or a field was written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
 
 @cache
 def foreign(filename: str) -> bool:
-    """Whether a file is neither Python's, torch's nor ours; a notebook's cell counts, text without lines does not."""
+    """Whether a file is the requester's: not Python's, torch's or ours. A notebook's cell counts, `<string>` not."""
     path = Path(filename)
     if not linecache.getlines(filename) or any(path.is_relative_to(own) for own in (*_OURS, _torch())):
         return False
@@ -35,7 +35,7 @@ def _torch() -> Path:
 
 
 def line_of_caller(end: CodeType | None = None) -> str:
-    """`FILE:LINE` of the innermost frame of the requester's that runs now, within `end`; else ""."""
+    """`FILE:LINE` of the requester's innermost running frame, searched up to the frame of `end`; else ""."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not end:
         if foreign(frame.f_code.co_filename):
@@ -50,13 +50,13 @@ def raised_at(error: BaseException) -> FrameSummary | None:
 
 
 def line_of(function: Callable[..., Any]) -> str:
-    """`FILE:LINE` where a function, or the class of what is called, begins; else ""."""
+    """`FILE:LINE` where a function, or the class of a callable object, begins; else ""."""
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code and foreign(code.co_filename) else ""
 
 
 def at(line: str) -> str:
-    """` at FILE:LINE`, or nothing where the line is not known."""
+    """` at FILE:LINE`, or "" if the line is unknown."""
     return f" at {line}" if line else ""
 
 

@@ -1,4 +1,4 @@
-"""Lion, which torch.optim lacks."""
+"""The optimizer Lion, which torch.optim lacks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One move; returns what `closure` (which computes the gradients anew) returns."""
+        """One update. `closure` computes the gradients anew; its result is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Run a task on this machine: from Python with `offchain.compile`, or a task file with `offchain run`."""
+"""Runs a task on this machine; behind `offchain.compile` in Python and `offchain run` on the command line."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from offchain.progress import Count, unwatched
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 
-MAX_INTERVAL: Final = 100  # of a job that names none
+MAX_INTERVAL: Final = 100  # steps, of a job that names no interval
 
 
 class Run:
-    """A task from its initial state on, by one executor after another; the processes share every step.
+    """A run of a task from its initial state. The executor can be changed on the way; `processes` share every step.
 
-    While the state at an interval's end is hashed the steps of the next one run.
+    The state at the end of an interval is hashed while the next interval's steps run.
 
-    Raises BadInput for an executor or a device that there is not.
+    Raises BadInput for an unknown executor or a missing device.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Run:
         processes: Processes | None = None,
     ) -> None:
         self.task, self.t, self._watch, self._processes = task, 0, watch, processes
-        self._roots: list[bytes] = []  # of the intervals whose states were hashed
-        self._closing: Future[Reached] | None = None  # of the one after these
-        self._rows: list[Array] = []  # of the log, one array for each of these intervals
+        self._roots: list[bytes] = []  # of the states at interval ends, as far as they are hashed
+        self._closing: Future[Reached] | None = None  # the hashing of the next one
+        self._rows: list[Array] = []  # the log, one array for each interval
         self._place(list(task.state), executor, device, threads)
 
     def use(self, executor: str = "fused", device: str = "cpu", threads: int | None = None) -> None:
-        """Go on with another executor. `threads` are torch's, on the CPU; all executors give the same bits."""
+        """Continue with another executor; all give the same bits. `threads` are torch's threads on the CPU."""
         self._place(self.arrays(), executor, device, threads)
 
     def _place(self, state: list[Array], executor: str, device: str, threads: int | None) -> None:
@@ -70,15 +70,15 @@ class Run:
         self._threads = threads
 
     def step(self) -> None:
-        """One step. Raises BadInput after the last one."""
+        """Run one step. Raises BadInput after the last one."""
         self.run(1)
 
     def run(self, steps: int | None = None) -> None:
-        """So many steps; by default all that are left."""
+        """Run `steps` steps; by default all that are left."""
         left = self.task.steps - self.t
         count = left if steps is None else steps
         if not 0 <= count <= left:
-            raise BadInput(f"{count} steps: {left} of {self.task.steps} are left")
+            raise BadInput(f"cannot run {count} steps: {left} of {self.task.steps} are left")
         with torch_threads(self._threads):
             for _ in range(count):
                 self._state = self._executor.step(self._state, self.t)
@@ -89,12 +89,12 @@ class Run:
     def _close_interval(self) -> None:
         state = self.arrays()
         self._rows.append(self._log(state))
-        done = self.state_roots  # one at a time: each holds a state
+        done = self.state_roots  # hashes one state at a time, since each takes memory
         self._closing = close(len(done), state)
 
     @property
     def state_roots(self) -> list[bytes]:
-        """Roots of the states at the interval ends so far: what a solver would commit. Waits until they are hashed."""
+        """Roots of the states at the ends of intervals so far, as a solver commits them. Waits for the hashing."""
         if self._closing is not None:
             closed, self._closing = self._closing, None
             self._roots.append(closed.result().root)
@@ -102,24 +102,24 @@ class Run:
 
     @property
     def last_rows(self) -> Array:
-        """Log of the last whole interval: one row a step, one column a metric. There must be one."""
+        """The log of the last whole interval: one row a step, one column a metric. Raises IndexError before its end."""
         return self._rows[-1]
 
     def _log(self, arrays: list[Array]) -> Array:
         return arrays[-1].reshape(self.task.interval, -1)
 
     def arrays(self) -> list[Array]:
-        """The present state: flat arrays in slot order."""
+        """The current state: flat arrays in slot order."""
         return self._executor.dump(self._state)
 
     @property
     def state_root(self) -> bytes:
-        """Root of the present state."""
+        """Root of the current state."""
         return state_root(self.arrays())
 
     @property
     def metrics(self) -> dict[str, list[float]]:
-        """Each metric of all steps so far, the loss first, as the state's log has them."""
+        """Each metric at all steps so far, the loss first, from the state's log."""
         rows, rest = list(self._rows), self.t % self.task.interval
         if rest:
             rows.append(self._log(self.arrays())[:rest])
@@ -138,7 +138,7 @@ class Run:
 
 
 class Training(Run):
-    """A job compiled to a task, and its run. The job's model keeps the values that it has."""
+    """A job compiled to a task, and its run. The job's model is not changed."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Training(Run):
         super().__init__(lower(job), executor, device, threads, processes=processes)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Present parameters and buffers, for `load_state_dict` of the model or of a copy of it."""
+        """Current parameters and buffers, for `load_state_dict` of the model or of a copy of it."""
         arrays = self.task.tensors(self.arrays())
         values = {
             name: torch.from_numpy(arrays[name]).reshape(tensor.shape).to(tensor.dtype) if name in arrays else tensor
@@ -165,19 +165,19 @@ class Training(Run):
 
     @cached_property
     def _keys(self) -> dict[str, str]:
-        """Names in the model's state_dict, where tied weights stand several times, and the one name of each tensor."""
+        """Key in the model's state_dict (tied weights have several) -> name of its tensor."""
         model = self.job.model
         names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
         state = model.state_dict(keep_vars=True)
         return {key: names[id(tensor)] for key, tensor in state.items() if id(tensor) in names}
 
     def plain(self) -> PlainTraining:
-        """The same job from the same start in ordinary torch."""
+        """The same job in ordinary torch, from the same initial values."""
         return PlainTraining(self.job, self._initial)
 
 
 class PlainTraining:
-    """A job in eager torch: its own float32 kernels, autograd and optimizer; the task's initial state and batches."""
+    """A job in eager torch: torch's kernels, autograd and optimizer, from the task's initial state, on its batches."""
 
     def __init__(self, job: Job, initial: dict[str, Tensor]) -> None:
         kind, groups = job.groups
@@ -190,26 +190,26 @@ class PlainTraining:
         self._rows: list[list[float]] = []
 
     def step(self) -> None:
-        """One step. Raises BadInput after the last one."""
+        """Run one step. Raises BadInput after the last one."""
         from offchain.lower.capture import Losses, batch_of
         from offchain.lower.random import replayed
 
         job, t = self.job, torch.tensor(self.t, dtype=torch.int32)
         if self.t >= job.steps:
-            raise BadInput(f"1 step: none of {job.steps} is left")
+            raise BadInput(f"cannot run 1 step: 0 of {job.steps} are left")
         batch = batch_of(job, job.dataset, t)
         named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
         with replayed(job.seed, self.t):
             loss, metrics = torch.func.functional_call(Losses(job), named, (batch,))
             (loss / job.accumulate).backward()
-        self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may bind new buffers
+        self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may replace its buffers
         self._rows.append([metric.item() for metric in metrics])
         self.t += 1
         if self.t % job.accumulate == 0:
-            self._move(self.t // job.accumulate - 1)
+            self._update(self.t // job.accumulate - 1)
 
-    def _move(self, count: int) -> None:
-        """The optimizer's move after `count` others."""
+    def _update(self, count: int) -> None:
+        """The optimizer's update after `count` others."""
         job, utils = self.job, torch.nn.utils
         if job.clip_norm is not None:
             utils.clip_grad_norm_(self._trained, job.clip_norm)
@@ -223,7 +223,7 @@ class PlainTraining:
         self._optimizer.zero_grad()
 
     def run(self, steps: int | None = None) -> None:
-        """So many steps; by default all that are left."""
+        """Run `steps` steps; by default all that are left."""
         for _ in range(self.job.steps - self.t if steps is None else steps):
             self.step()
 
@@ -239,7 +239,7 @@ class PlainTraining:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Present parameters and buffers by name, tied ones once."""
+        """Current parameters and buffers by name, tied ones once."""
         return {name: tensor.detach() for name, tensor in self._tensors.items()}
 
 
@@ -255,7 +255,7 @@ def compile(
     """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
 
     The `processes` of `offchain.exec.distributed.joined`, which must compile the same job, share every step.
-    Without `interval` there is a checkpoint every 100 steps, or at the next smaller divisor of `steps`.
+    Without `interval` there is a checkpoint every 100 steps, or as many as the next smaller divisor of `steps`.
     Raises BadInput or Unsupported in one line.
     """
     if job is not None and fields:
@@ -278,16 +278,16 @@ def _tensors(job: Job) -> dict[str, Tensor]:
 
 
 def require_device(device: str) -> None:
-    """Raises BadInput where torch has no such device, or what lies there cannot be read."""
+    """Raise BadInput where torch has no such device, or where its memory cannot be read."""
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:  # torch has either for it
+    except (RuntimeError, AssertionError) as error:  # torch raises either
         raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """So many threads of torch's on the CPU; None leaves what there is."""
+    """While open, torch uses `count` threads on the CPU; None leaves the number as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

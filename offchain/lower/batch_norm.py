@@ -1,6 +1,6 @@
-"""Batch and instance normalisation, written so that a trace sees what they do to the running statistics.
+"""Batch and instance normalisation, written so that their changes of the running statistics are captured.
 
-torch's `native_batch_norm` changes them without saying so in its schema; `_native_batch_norm_legit` says so.
+torch's `native_batch_norm` changes them without declaring it in its schema; `_native_batch_norm_legit` declares it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As torch.nn.functional.batch_norm. x: (n, c, …). Raises BadInput where a variance would be over one value."""
+    """As torch.nn.functional.batch_norm. x: (n, c, …). Raises BadInput where a variance would be of one value."""
     if training and x.numel() == x.shape[1]:
         raise BadInput(
-            f"batch normalisation in training of one value a channel, shape {tuple(x.shape)}; use larger rows"
+            f"batch normalisation in training of one value a channel, shape {tuple(x.shape)}; use larger batches"
         )
     out: Tensor
     if running_mean is None or running_var is None:
         out = _legit.no_stats(x, weight, bias, training, momentum, eps)[0]
     elif training:
         out = _legit.default(x, weight, bias, running_mean, running_var, training, momentum, eps)[0]
-    else:  # torch's own also gives empty tensors, which no graph can hold
+    else:  # torch's own also returns empty tensors, which no graph can hold
         shape = (-1, *(1,) * (x.ndim - 2))
         out = (x - running_mean.reshape(shape)) * (running_var + eps).rsqrt().reshape(shape)
         out = out if weight is None else out * weight.reshape(shape)

@@ -1,4 +1,4 @@
-"""Makes nodes from lazy tensors. Equal nodes are made once; what can be a view or a constant is no node."""
+"""Makes the nodes of a step graph from lazy tensors. Equal nodes are made once; views and constants need no node."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class GraphBuilder:
         instr = builder.instr(result)
         if instr.op in (Op.CONST_F32, Op.CONST_I32, Op.STEP):
             return Ref(result.dtype, shape, instr, bounds=result.bounds)
-        if instr.op is Op.INPUT:  # the operation does nothing to one of its operands
+        if instr.op is Op.INPUT:  # the result is one of the operands
             wanted = next(item for item, number in inputs.items() if number == instr.a)
             return next(ref for ref in (r.expand(shape) for r in refs) if _is(ref, wanted))
         body, used = compact(builder.finish(result), tuple(inputs))
@@ -132,13 +132,13 @@ class GraphBuilder:
         return self._add(Node(Kind.SCATTER_ADD, F32, shape, (wide.input, at.input), extent, bits))
 
     def solid(self, ref: Ref) -> Ref:
-        """A tensor that nodes other than map can read: numbers in programs get a node."""
+        """The tensor as nodes other than map can read it: a repeated number becomes a node."""
         if ref.uniform is None:
             return ref
         return self.copy(replace(ref, shape=())).expand(ref.shape)
 
     def _along(self, x: Ref, dims: Sequence[int]) -> Ref:
-        """The named axes as one, which comes last. Their order is free: sums and maxima do not depend on it."""
+        """The named axes merged into one, which comes last, in any order: sums and maxima do not depend on it."""
         keep = [i for i in range(len(x.shape)) if i not in dims]
         size = prod(x.shape[i] for i in dims)
         if x.uniform is not None:
@@ -174,9 +174,9 @@ def _is(ref: Ref, item: Input) -> bool:
 def _check_limits(instructions: int, inputs: int) -> None:
     if instructions > MAX_PROGRAM:
         raise Unsupported(
-            f"one operation of {instructions} instructions; at most {MAX_PROGRAM} fit a node, so write it as several"
+            f"one operation of {instructions} instructions; a node holds at most {MAX_PROGRAM}, so write it as several"
         )
     if inputs > MAX_INPUTS:
         raise Unsupported(
-            f"one operation reads {inputs} tensors; at most {MAX_INPUTS} fit a node, so write it as several"
+            f"one operation reads {inputs} tensors; a node reads at most {MAX_INPUTS}, so write it as several"
         )

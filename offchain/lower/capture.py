@@ -81,7 +81,7 @@ _DIRECT: Final = [
     aten.upsample_bilinear2d,
     aten.upsample_trilinear3d,
     aten.upsample_bicubic2d,
-]  # whose lowerings are shorter than torch's decompositions
+]  # our lowerings of these are shorter than torch's decompositions
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def uncopied(node: Node) -> Node:
 
 
 def as_int32(data: Tensor) -> Tensor:
-    """Datasets hold int32 where torch wants int64."""
+    """The tensor on the CPU, contiguous, in the dtype that a graph holds: float32, or int32 for all other dtypes."""
     data = data.detach().cpu()
     return data.contiguous() if data.dtype is torch.float32 else data.to(torch.int32).contiguous()
 
@@ -179,7 +179,7 @@ def _step(
             loss, metrics = torch.func.functional_call(losses, named, (batch,))
             share = loss / job.accumulate if job.accumulate > 1 else loss
             origins.follow(share)
-            moved = {name: named[f"model.{name}"].detach() for name in moving}  # functional_call notes new tensors too
+            moved = {name: named[f"model.{name}"].detach() for name in moving}  # new ones included
             return share, (metrics, moved)
 
         weights = {name: tensor for pack in packs for name, tensor in pack.split(trained[pack.slot]).items()}
@@ -211,7 +211,7 @@ def _ordered(job: Job, order: Order, t: Tensor) -> Tensor:
 
 @cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """How torch takes operations apart before they are lowered."""
+    """Torch's decompositions, by operation, that run before operations are lowered."""
     table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
     return {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
 
@@ -230,25 +230,27 @@ def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> Gr
 
 
 def _refuse_writes(module: GraphModule) -> None:
-    """Writing in place that is left after functionalization goes to trained parameters or to tensors from outside."""
+    """Refuse writes that functionalization left: they go to trained parameters or to tensors from outside the model."""
     for node in module.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.is_mutable and not _fills_its_own(node):
             raise Unsupported(
                 f"{described(node)}{_written_by(node)}: a parameter, or a tensor from outside the model, is written in "
-                "place: in-place tricks on inputs cannot be replayed; write only buffers of the model"
+                "place: in-place tricks on inputs cannot be replayed; write only to buffers of the model"
             )
 
 
 def _written_by(node: Node) -> str:
-    """Where what is written was computed: the writing itself is put off to the end of the step."""
+    """Where the written value was computed; the write itself is moved to the end of the step and has no place."""
     values = [value for value in node.args[1:] if isinstance(value, Node)]
     return "" if where(node) or not values else where(values[-1])
 
 
 def _fills_its_own(node: Node) -> bool:
-    """Whether this is a copy into a tensor that the step made itself, of which there are no views: later reads are of
-    this node. Functionalization leaves that where a mask is made of tensors from outside alone."""
+    """Whether this copies into a tensor that the step made itself and that has no views: later reads are of this node.
+
+    Functionalization leaves such copies where a mask is made of tensors from outside alone.
+    """
     target: Any = node.args[0]
     if node.target is not aten.copy_.default or target.op != "call_function":
         return False
@@ -262,7 +264,7 @@ def _is_view(node: Node) -> bool:
 
 @contextmanager
 def _plain_torch() -> Iterator[None]:
-    """While open, attention and recurrent layers are the operations they consist of, and torch does not warn.
+    """While open, attention and recurrent layers consist of plain operations, and torch does not warn.
 
     Libraries that ask `torch.compiler.is_compiling()` leave out shortcuts that depend on a tensor's values.
     """

@@ -19,7 +19,7 @@ from offchain.ir.primitives import Instr, Op
 from offchain.ir.program import FULL, I32, Bounds
 from offchain.job import Job
 from offchain.lines import at
-from offchain.lower import (  # noqa: F401  they fill the registry
+from offchain.lower import (  # noqa: F401  importing them fills the registry
     elementwise,
     indexing,
     normalisation,
@@ -103,12 +103,12 @@ class _Compiler:
         )
 
     def _moving_buffers(self) -> list[str]:
-        """Buffers of the model that steps change: a trained model is not whole without them."""
+        """Buffers of the model that steps change; they belong to the trained model."""
         buffers = {name for name, _ in self.job.model.named_buffers()}
         return [self.captured.names[i] for i in self.moving if self.captured.names[i] in buffers]
 
     def _bind(self) -> None:
-        """Placeholders: slots that move, constants that do not, datasets, the step number."""
+        """Bind placeholders to slots (state that steps change), constants (other state), datasets and the step."""
         values, count = self.context.values, len(self.captured.names)
         for i in range(count):
             array = _array(self.captured.state[i])
@@ -141,7 +141,7 @@ class _Compiler:
         return ref.bounds
 
     def _attribute(self, node: fx.Node) -> Ref:
-        """A tensor that the job's code holds outside of the model."""
+        """A tensor that the job's code holds outside the model."""
         value = getattr(self.captured.module, str(node.target))
         if not isinstance(value, Tensor) or (value.is_floating_point() and value.dtype is not torch.float32):
             reader = next(iter(node.users), node)
@@ -154,7 +154,7 @@ class _Compiler:
         return value
 
     def _slot(self, name: str, array: Array, ref: Ref) -> Slot:
-        """A slot that repeats a whole tensor: a node, or a slot from before."""
+        """A slot whose next value is a whole tensor: a node's output, or the old value of a slot."""
         spec = TensorSpec(name, dtype_of(array), array.shape)
         if not (ref.is_whole and ref.source in (Source.NODE, Source.STATE)):
             ref = self.builder.copy(ref)

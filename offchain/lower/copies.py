@@ -1,7 +1,7 @@
-"""Copies that a reshape forced disappear: their readers walk the source themselves, over finer axes.
+"""Removes copies that a reshape forced: their readers read the source directly, over finer axes.
 
-torch merges axes (batch and heads, say) to call a matrix product, which a strided view of a permuted tensor cannot
-say; a node with one axis more can. A copy goes only if every reader can do without it.
+torch merges axes (such as batch and heads) to call a matrix product. A strided view of a permuted tensor cannot express
+that, but a node with one more axis can. A copy is removed only if every reader can do without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Impossible(Exception):
 
 
 def without_copies(nodes: Sequence[Node], slots: Sequence[Slot]) -> list[Node]:
-    """The nodes, of which those that nobody reads any more are left in place."""
+    """The nodes without reads of copies; copies that nobody reads any more stay in the list."""
     out = list(nodes)
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
     readers = readers_of(out)

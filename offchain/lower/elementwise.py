@@ -181,12 +181,12 @@ def _fmod(c: Context, a: Operand, b: Operand) -> Ref:
 def _divisor(b: Operand) -> int:
     if isinstance(b, Ref):
         if b.uniform is None or b.uniform.op is not Op.CONST_I32:
-            raise Unsupported("integer division by a tensor; divide by a constant, or in float32")
+            raise Unsupported("integer division by a tensor; divide by a constant, or use float32")
         return b.uniform.word
     return int(b)
 
 
-_POWERS: Final[dict[float, Callable[[Value], Value]]] = {  # shorter than the general power, and closer
+_POWERS: Final[dict[float, Callable[[Value], Value]]] = {  # shorter and more accurate than the general power
     0: lambda v: v.program.like(v, 1),
     0.5: lambda v: v.sqrt(),
     1.5: lambda v: v * v.sqrt(),
@@ -209,7 +209,7 @@ def _pow(c: Context, x: Ref, exponent: Number) -> Ref:
 @lowers(aten.pow.Tensor_Tensor, aten.pow.Scalar)
 def _pow_tensor(c: Context, x: Operand, y: Operand) -> Ref:
     if c.dtype is I32:
-        raise Unsupported("an integer power with a tensor for exponent; use float32, or a constant exponent")
+        raise Unsupported("an integer power with a tensor as exponent; use float32, or a constant exponent")
     return c.elementwise(library.power, x, y)
 
 
@@ -339,7 +339,7 @@ def _scalar_tensor(c: Context, value: Number, **_: Any) -> Ref:
     aten._efficientzerotensor.default,
 )
 def _zeros(c: Context, *_: Any, **__: Any) -> Ref:
-    """What torch leaves undefined (`empty`) is zero too."""
+    """Tensors whose content torch leaves undefined (`empty`) are zero too."""
     return Ref.constant(c.dtype, 0, c.shape)
 
 

@@ -2,9 +2,9 @@
 
 A map joins the cluster of its readers when all of them are in that cluster and read it element for element (axes
 may be permuted, or split), so that nothing is computed twice. Short maps that only maps read, or that read no tensor
-at all (coordinates, masks), are copied into every reader instead, which is cheaper than to store them. Programs do
-what the separate nodes did, so that fused and unfused graphs give the same bits. Deterministic: clusters grow from
-the last node backwards.
+at all (coordinates, masks), are copied into every reader instead, which is cheaper than storing them. A fused program
+computes the same operations as the separate nodes, so fused and unfused graphs give the same bits. Fusion is
+deterministic: clusters grow from the last node backwards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
     nodes = _aligned(nodes)
     readers = readers_of(nodes)
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
-    for n, node in enumerate(nodes):  # forwards, so that what reads only free maps becomes free itself
+    for n, node in enumerate(nodes):  # forwards, so that a map that reads only free maps becomes free itself
         if node.kind is Kind.MAP:
             cluster = _Cluster(nodes, n)
             cluster.grow(readers, pinned)
@@ -67,7 +67,7 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
 
 
 def _aligned(nodes: Sequence[Node]) -> list[Node]:
-    """Maps that read each other element for element, with the same axes: those of either."""
+    """Give maps that read each other element for element the same axes, by cutting those of either."""
     out = list(nodes)
     for _ in range(MAX_RANK):
         before = list(out)
@@ -126,7 +126,7 @@ class _Cluster:
         self.copied: set[int] = set()
 
     def grow(self, readers: Sequence[set[int]], pinned: set[int], light: set[int] | None = None) -> None:
-        """Swallow what fits; without `light`, free maps only."""
+        """Swallow the maps that fit; without `light`, only free ones."""
         queue = self._producers(self.root)
         heapq.heapify(queue)
         seen = set(queue)

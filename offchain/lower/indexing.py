@@ -139,7 +139,7 @@ def _index_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, a
 
 
 def _masked_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, accumulate: bool) -> Ref:
-    """One value, or one row of values, wherever a mask over the first axes says so."""
+    """One value, or one row of values, wherever a mask over the first axes is true."""
     mask = indices[0]
     rest = len(x.shape) - len(mask.shape) if mask is not None else 0
     while len(values.shape) > rest and values.shape[0] == 1:
@@ -194,7 +194,7 @@ def _hits(c: Context, rows: int, index: Ref) -> Ref:
 
 
 def _last(c: Context, rows: int, index: Ref) -> Ref:
-    """For each row the last k with index[k] = row, or −1: rows·K comparisons, since sums cannot tell who was last."""
+    """For each row the last k with index[k] = row, or −1: rows·K comparisons, as a sum cannot tell the last write."""
     (count,) = index.shape
 
     def program(at: Value) -> Value:
@@ -234,7 +234,7 @@ def _scatter_reduce(
     c: Context, x: Ref, dim: int, index: Ref, source: Ref, reduce: str, include_self: bool = True
 ) -> Ref:
     if reduce != "sum" or not include_self:
-        raise Unsupported(f"scatter_reduce by {reduce}; use 'sum', or comparisons with amax")
+        raise Unsupported(f"scatter_reduce by {reduce!r}; use 'sum' with include_self, or comparisons with amax")
     return _scattered(c, x, dim, index, source, True)
 
 

@@ -1,7 +1,7 @@
-"""The order in which nodes run: one that keeps little in memory at once.
+"""Chooses the order in which nodes run so that little memory is in use at once.
 
-torch's backward pass takes the gradient of a layer's input before that of its weight, so that what the weight's needs
-stays alive meanwhile. Any order in which inputs come first gives the same bits.
+torch's backward pass computes the gradient of a layer's input before that of its weight, so the tensors that the
+weight's gradient needs stay alive meanwhile. Every order in which inputs come first gives the same bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from offchain.ir.graph import Node, Slot, Source, readers_of
 
 
 def reordered(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
-    """The nodes in the order of the lower peak: as they are, or always the one that frees most next."""
+    """The nodes in the order with the lower peak: the given one, or the greedy one that always frees most next."""
     kept = {slot.index for slot in slots if slot.source is Source.NODE}
     before = list(range(len(nodes)))
     order = min((before, _thrifty(nodes, kept)), key=lambda order: peak(nodes, kept, order))
@@ -28,7 +28,7 @@ def reordered(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node],
 
 
 def peak(nodes: Sequence[Node], kept: set[int], order: Sequence[int]) -> int:
-    """Most elements of node outputs that are alive at once, in an order. Nodes in `kept` stay alive."""
+    """The most elements of node outputs that are alive at once in an order. Nodes in `kept` stay alive."""
     memory, most = _Memory(nodes, kept), 0
     for n in order:
         most = max(most, memory.alive + nodes[n].length)
@@ -37,7 +37,7 @@ def peak(nodes: Sequence[Node], kept: set[int], order: Sequence[int]) -> int:
 
 
 def _thrifty(nodes: Sequence[Node], kept: set[int]) -> list[int]:
-    """Of the nodes whose inputs are there, always the one after which least is alive; of equals, the first."""
+    """The greedy order: of all nodes whose inputs exist, the one that leaves least alive; of equals, the first."""
     memory = _Memory(nodes, kept)
     missing = [len(producers) for producers in memory.producers]
     ready = {n for n in range(len(nodes)) if not missing[n]}
@@ -55,7 +55,7 @@ def _thrifty(nodes: Sequence[Node], kept: set[int]) -> list[int]:
 
 
 class _Memory:
-    """What is alive while nodes run."""
+    """The outputs that are alive while nodes run."""
 
     def __init__(self, nodes: Sequence[Node], kept: set[int]) -> None:
         self.nodes, self.kept, self.alive = nodes, kept, 0
@@ -64,7 +64,7 @@ class _Memory:
         self.waiting = [len(readers) for readers in self.readers]
 
     def growth(self, n: int) -> int:
-        """Elements that come to life with a node, less those whose last reader it is."""
+        """Elements of the node's output, less those of inputs that it is the last to read."""
         last = (p for p in self.producers[n] if self.waiting[p] == 1 and p not in self.kept)
         return self.nodes[n].length - sum(self.nodes[p].length for p in last)
 

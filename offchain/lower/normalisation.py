@@ -52,7 +52,7 @@ def _layer_norm_backward(
 
 @lowers(aten._safe_softmax.default)
 def _safe_softmax(c: Context, x: Ref, dim: int, dtype: torch.dtype | None = None) -> Ref:
-    """Softmax with zeros where a whole row is −inf, which its maximum tells."""
+    """Softmax with zeros where a whole row is −inf, that is, where its maximum is."""
     axis = c.dim(dim, len(x.shape))
     top = c.builder.max(x, [axis]).unsqueeze(axis)
     powers = c.builder.map(lambda v, m: exp(v - m), x, top)

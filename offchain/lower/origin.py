@@ -1,5 +1,5 @@
-"""Where traced operations come from: the module or the part of the job, the requester's line, and, of an operation of
-the backward pass, the operation whose gradient it takes."""
+"""Where captured operations come from: the module or part of the job, the requester's line and, for an operation of the
+backward pass, the operation whose gradient it takes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Step = Callable[..., tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Place:
-    """A module, or another part of the job, with the line where it was given; "" where that is not known."""
+    """A module, or another part of the job, and the line where it was given ("" if unknown)."""
 
     name: str = ""
     line: str = ""
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Origin:
-    """An operation as torch called it before it was taken apart, and the part of the job that called it.
+    """An operation as torch called it before decomposition, and the part of the job that called it.
 
     `forward` is the operation whose gradient it takes, if it does.
     """
@@ -51,7 +51,7 @@ class Origin:
 
 @contextmanager
 def within(name: str, line: str = "") -> Iterator[None]:
-    """While open, traced nodes, and errors, are of this part of the job, unless a part within it has them."""
+    """While open, captured nodes and errors belong to this part of the job, unless an inner part claims them."""
     place = Place(name, line)
     with notes.annotate({_PLACE: place}):
         try:
@@ -63,7 +63,7 @@ def within(name: str, line: str = "") -> Iterator[None]:
 
 @contextmanager
 def within_modules(model: nn.Module) -> Iterator[None]:
-    """While open, every traced node is of the module that made it."""
+    """While open, every captured node is marked with the module that made it."""
     with ExitStack() as hooks:
         open_notes: list[ExitStack] = []
 
@@ -86,14 +86,14 @@ def within_modules(model: nn.Module) -> Iterator[None]:
                 hooks.callback(handle.remove)
         try:
             yield
-        finally:  # what a module that raised left open: while compiling, torch does not call its hook then
+        finally:  # close what a module that raised left open: torch does not call its hook then while compiling
             while open_notes:
                 leave()
 
 
 @dataclass
 class Origins:
-    """What is known of the operations of a step while it is traced.
+    """The origins of a step's operations, collected while the step is captured.
 
     Autograd numbers its nodes in the order in which they are made. So the number of a node that runs in the backward
     pass leads to the call of a torch function during which it was made.
@@ -104,7 +104,7 @@ class Origins:
     running: list[int] = field(default_factory=list)  # the node that runs in the backward pass, if any
 
     def noted(self, step: Step) -> Step:
-        """`step`, of which every traced node, and every error, notes its origin."""
+        """`step` as a function that marks every captured node and every error with its origin."""
 
         def noted_step(*flat: Tensor) -> tuple[Tensor, ...]:
             with _Calls(self, noted_step.__code__), _Operations(self, noted_step.__code__):
@@ -113,7 +113,7 @@ class Origins:
         return noted_step
 
     def follow(self, loss: Tensor) -> None:
-        """Know, from now on, which of the autograd nodes behind the loss runs."""
+        """From now on, record which of the autograd nodes behind the loss is running."""
         seen: set[Any] = {None}
         waiting: list[Any] = [loss.grad_fn]
         while waiting:
@@ -143,7 +143,7 @@ class Origins:
 
 
 class _Calls(TorchFunctionMode):
-    """Knows which torch function the requester's code, or a module, is calling."""
+    """Records which torch function the requester's code, or a module, is calling."""
 
     def __init__(self, origins: Origins, end: CodeType) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the origin of every operation on the nodes that are traced for it."""
+    """Marks the nodes captured for every operation with its origin."""
 
     def __init__(self, origins: Origins, end: CodeType) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -179,13 +179,13 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _name(function: Any) -> str:
     """A torch function by the name under which it is called."""
     name = resolve_name(function)
-    if name is None:  # not one that torch lets others override
+    if name is None:  # torch lets nobody override it
         name = f"{getattr(function, '__module__', 'torch')}.{getattr(function, '__qualname__', function)}"
     return "" if name.startswith("torch.ops.higher_order.") else name
 
 
 def described(node: Node) -> str:
-    """A traced operation, what it is a part of, the module or part of the job, and the requester's line."""
+    """A captured operation: its name, what it is part of, the module or part of the job, and the requester's line."""
     name, origin = str(node.target), _origin(node)
     if origin is not None and origin.forward:
         name += f" (backward of {origin.forward})"
@@ -195,7 +195,7 @@ def described(node: Node) -> str:
 
 
 def where(node: Node) -> str:
-    """` in PLACE at FILE:LINE` of a traced operation, as far as known."""
+    """` in PLACE at FILE:LINE` of a captured operation, as far as known."""
     origin = _origin(node)
     return str(origin.place) if origin else ""
 
@@ -206,7 +206,7 @@ def _origin(node: Node) -> Origin | None:
 
 
 def operation_of(error: BaseException) -> str:
-    """The torch function that raised an error; "" where it was no torch function."""
+    """The torch function that raised an error; "" if no torch function did."""
     origin: Origin | None = vars(error).get(_ORIGIN)
     return origin.operation if origin else ""
 

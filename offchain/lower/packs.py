@@ -1,7 +1,7 @@
-"""Parameters of one optimizer group laid end to end in one slot, as data-parallel training lays them in buckets.
+"""Packs: parameters of one optimizer group end to end in one slot, like the buckets of data-parallel training.
 
-An optimizer then moves a whole pack by one node for each of its tensors, where it would take three for each parameter;
-the model reads its parameters through views.
+The optimizer then updates a whole pack with one node for each of its tensors, instead of three for each parameter.
+The model reads its parameters through views.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from offchain.groups import ParameterGroup
 from offchain.task import PackedTensor
 
-MEMBERS: Final = 14  # so that the node which joins the gradients reads no more tensors than a node may
+MEMBERS: Final = 14  # parameters of a pack: the node that joins their gradients may not read more tensors
 PREFIX: Final = "pack."
 
 Shape = tuple[int, ...]
@@ -32,7 +32,7 @@ class Pack:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Where each member begins."""
+        """The element at which each member begins."""
         sizes = [prod(shape) for _, shape in self.members]
         return tuple(sum(sizes[:i]) for i in range(len(sizes)))
 

@@ -23,7 +23,7 @@ _LOWEST: Final = float("-inf")
 
 
 def _regions(size: Sizes, count: Sizes) -> Windows | Taps:
-    """Adaptive pooling: windows where sizes divide."""
+    """Adaptive pooling; regions are windows where the output size divides the input size."""
     if not any(n % k for n, k in zip(size, count, strict=True)):
         kernel = tuple(n // k for n, k in zip(size, count, strict=True))
         return Windows.of(size, count, kernel, kernel, 0, 1)
@@ -156,4 +156,4 @@ for _name, (_forward, _backward) in _POOLING.items():
 
 @lowers(aten.fractional_max_pool2d.default, aten.fractional_max_pool3d.default)
 def _fractional_max_pool(c: Context, *_: Any) -> Ref:
-    raise Unsupported("pooling over windows drawn at random; use MaxPool2d, or AdaptiveMaxPool2d for other ratios")
+    raise Unsupported("pooling over random windows; use MaxPool2d, or AdaptiveMaxPool2d for other ratios")

@@ -1,6 +1,6 @@
 """Random operations of a step as pure functions of seed, step and place, in plain torch operations.
 
-While a step is traced, every random operation of torch is replaced by words of Philox4x32-10 whose counter is
+While a step is captured, every random operation of torch is replaced by words of Philox4x32-10 whose counter is
 (step, block of four elements, number of the operation within the step, domain). The data order has domain 0.
 Backward passes read the tensors that the forward pass drew. `replayed` does the same to eager torch.
 """
@@ -51,7 +51,7 @@ def drawn(step: Step, seed: int) -> Step:
 
 
 class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Replaces random operations while it is on; counts them."""
+    """While on, replaces random operations, and counts them."""
 
     def __init__(self, seed: int, t: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -65,9 +65,9 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _DRAWN[func](self, *args, **kwargs)
         if func in _IN_PLACE:
             return args[0].copy_(_DRAWN[_IN_PLACE[func]](self, *args, **kwargs))
-        # in a trace the lowering refuses it, and can say where it comes from
+        # during capture the lowering refuses it, since it knows where the operation comes from
         if torch.Tag.nondeterministic_seeded in func.tags and get_proxy_mode() is None:
-            raise Unsupported(f"{func}: has no counter-based form")
+            raise Unsupported(f"{func} is not supported; use torch.rand, randn, randint or bernoulli")
         return func(*args, **kwargs)
 
     def draw(self, size: Sequence[int], f: Callable[[Tensor], Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         span = high - low
         if span > 1 << 31 or not -(1 << 31) <= low < high <= 1 << 31:
             raise Unsupported(f"random integers from {low} to {high - 1}; they must fit int32")
-        mask = (1 << (span - 1).bit_length()) - 1  # changes nothing, but lets the lowering know the bounds
+        mask = (1 << (span - 1).bit_length()) - 1  # changes no bit, but tells the lowering the bounds
         return self.draw(size, lambda words: (high_product(words, span) & mask) + low)
 
 

@@ -41,7 +41,7 @@ def _mv(c: Context, a: Ref, b: Ref) -> Ref:
 
 @lowers(aten.addbmm.default)
 def _addbmm(c: Context, x: Ref, a: Ref, b: Ref, beta: float = 1, alpha: float = 1) -> Ref:
-    """Sum over the batch: one product whose inner axis is batch and k."""
+    """The sum over the batch of products: one product whose inner axis is batch and k."""
     left = c.builder.reshape(a.permute([1, 0, 2]), (a.shape[1], a.shape[0] * a.shape[2]))
     right = c.builder.reshape(b.permute([2, 0, 1]), (b.shape[2], b.shape[0] * b.shape[1]))
     product = _dot(c, left.unsqueeze(1), right.unsqueeze(0))
@@ -95,7 +95,7 @@ def _integer_sum(c: Context, x: Ref, axes: Sequence[int], keepdim: bool) -> Ref:
 
 
 def integer_sums(c: Context, x: Ref, count: int, sums: Callable[[Ref], Ref]) -> Ref:
-    """What `sums` makes of at most `count` integers each: exact float sums of limbs so short that none passes 2^24.
+    """`sums` of at most `count` integers each, as exact float sums of limbs that are short enough to stay below 2^24.
 
     Raises Unsupported where int64 could leave int32; int32 wraps, as torch's does.
     """

@@ -36,7 +36,7 @@ class Ref:
         """All of a source, row-major."""
         axes = tuple(
             Axis(0, 0, 1) if axis.hi == 1 else axis for axis in View.contiguous(shape).axes
-        )  # as with_axes spells them
+        )  # in the form of with_axes
         return cls(dtype, shape, None, source, index, prod(shape), 0, axes, bounds)
 
     @classmethod
@@ -57,14 +57,14 @@ class Ref:
         return self.uniform is None and (flat.length, flat.axes, 0) == (self.length, self.axes, self.offset)
 
     def with_axes(self, shape: tuple[int, ...], axes: Sequence[Axis], offset: int | None = None) -> Ref:
-        """The same source through other axes. Where an axis has no valid coordinate everything reads 0."""
+        """The same source through other axes. If an axis has no valid coordinate, everything reads 0."""
         if len(shape) > MAX_RANK:
             raise Unsupported(f"a tensor of {len(shape)} dimensions; at most {MAX_RANK} are supported")
         if any(axis.lo >= axis.hi for axis in axes):
             return Ref.constant(self.dtype, 0, shape)
         padded = any((axis.lo, axis.hi) != (0, size) for axis, size in zip(axes, shape, strict=True))
         bounds = (min(self.bounds[0], 0), max(self.bounds[1], 0)) if padded else self.bounds
-        # A stride over a single coordinate means nothing; one spelling keeps equal views equal.
+        # The stride of a single coordinate means nothing; setting it to 0 keeps equal views equal.
         plain = [Axis(0, 0, 1) if size == 1 else axis for axis, size in zip(axes, shape, strict=True)]
         at = self.offset if offset is None else offset
         return replace(self, shape=shape, axes=tuple(plain), offset=at, bounds=bounds)
@@ -184,7 +184,7 @@ class _Run:
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """Common shape by torch's rules (which torch has checked)."""
+    """The common shape by torch's rules; torch has checked that there is one."""
     rank = max(map(len, shapes), default=0)
     wide = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     return tuple(max(sizes) for sizes in zip(*wide, strict=True))

@@ -1,4 +1,4 @@
-"""What torch raises while a step is traced, in one line: the operation, the part of the job, the line, what to use."""
+"""Turns an error during capture into one line: the operation, the part of the job, the requester's line, the remedy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _VALUE: Final = "the step depends on a tensor's value"
 
 @dataclass(frozen=True)
 class Cause:
-    """A known cause of an error, and what to use instead.
+    """A known cause of an error, and the remedy.
 
-    words    a pattern in the operation's name and the error's type and words
-    file     the end of a file of torch's that was running, if that matters
-    meaning  said in place of torch's words, where the step itself is Unsupported
+    words    a regular expression over the operation's name, the error's type and its text
+    file     suffix of a file of torch that was running, if that matters
+    meaning  replaces torch's text; makes the error Unsupported instead of BadInput
     """
 
     words: str
@@ -36,7 +36,7 @@ class Cause:
         return bool(re.search(self.words, words)) and any(file.endswith(self.file) for file in files)
 
 
-_CAUSES: Final = (  # the first that fits
+_CAUSES: Final = (  # the first that fits is taken
     Cause(
         "would mutate a captured Tensor",
         "in-place tricks on inputs (the batch, or tensors from outside the model) cannot be replayed; "
@@ -66,13 +66,13 @@ _CAUSES: Final = (  # the first that fits
     ),
     Cause(
         "setup_context|saved tensor hooks",
-        "leave torch.utils.checkpoint out: it saves memory in plain torch only",
+        "leave torch.utils.checkpoint out: it only saves memory in plain torch",
         file="/checkpoint.py",
     ),
-    Cause("saved tensor hooks", "leave them out: they save memory in plain torch only"),
+    Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(
         "setup_context|custom_function_call",
-        "write it with torch's operations; where the gradient must be another's, as that of g for f: "
+        "write it with torch's operations; for the value of f with the gradient of g write "
         "g(x) + (f(x) - g(x)).detach()",
         meaning="a torch.autograd.Function has a backward of its own, which cannot be traced",
     ),
@@ -81,7 +81,7 @@ _CAUSES: Final = (  # the first that fits
         "leave backward() and torch.autograd.grad out: a job's step takes the gradient of the loss by itself; "
         "for a gradient inside the loss use torch.func.grad",
     ),
-    Cause(r"requires_grad_\(\)", "leave it out: the parameters that require a gradient are known from the model"),
+    Cause(r"requires_grad_\(\)", "leave it out: the job takes the parameters that require a gradient from the model"),
     Cause(
         "modified by an inplace operation|leaf Variable .* in-place|view .* is being modified inplace",
         "write it out of place (x = x * 2, not x.mul_(2)), or work on a copy (.clone())",
@@ -90,24 +90,24 @@ _CAUSES: Final = (  # the first that fits
     Cause("has changed the type of value", "return a gradient of the type that the hook was given"),
     Cause("same dtype|expected scalar type|dtype", "convert one of them, as with .float() or .to(other.dtype)"),
     Cause("CUDA|device", "leave .cuda() and .to(device) out: workers choose their device"),
-    Cause("derivative for .* not implemented|not differentiable", "use an operation that has one, or .detach()"),
+    Cause("derivative for .* not implemented|not differentiable", "use one that has a derivative, or .detach()"),
     Cause("out of bounds|out of range|IndexError", "index within the tensor's shape"),
     Cause(
         r"shapes cannot be multiplied|size of tensor|[Ss]izes of tensors|size mismatch|shape '.*' is invalid"
         r"|[Ee]xpected .*(size|shape|dim|channel|elements)|must match|broadcast|Given (groups|normalized_shape)",
-        "make the shapes fit: the layer's sizes, or those of the dataset's rows",
+        "make the shapes fit: change the sizes of the layer or of the dataset's rows",
     ),
     Cause("TypeError: .*argument", "give the function the arguments that torch documents"),
     Cause(
         "",
-        "see that this runs in plain torch, outside of a job; if it does, write it with operations of "
-        "docs/operations.md",
+        "check that this runs in plain torch, outside a job; if it does, write it with operations that "
+        "docs/operations.md lists",
     ),
 )
 
 
 def refusal(error: Exception, origins: Origins, model: nn.Module) -> OffchainError:
-    """The one line for an error that was raised while a step was traced."""
+    """The error to raise, in one line, for an error that was raised while a step was captured."""
     operation = operation_of(error)
     if isinstance(error, OffchainError) and not operation:
         return type(error)(*error.args)
@@ -129,7 +129,7 @@ def refusal(error: Exception, origins: Origins, model: nn.Module) -> OffchainErr
 
 
 def _expression(frame: FrameSummary | None) -> str:
-    """The source of what a frame was computing."""
+    """The source text of the expression that a frame was computing."""
     if frame is None or frame.colno is None or frame.end_lineno != frame.lineno:
         return ""
     line = getline(frame.filename, frame.lineno or 0).encode()

@@ -1,4 +1,4 @@
-"""Which ATen operation lowers how: a table filled by `@lowers`, and what the lowerings share."""
+"""The table of lowerings of ATen operations, filled by `@lowers`, and what lowerings share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DTYPES: Final = {
     torch.int64: I32,
     torch.bool: I32,
 }
-_INSTEAD: Final = {  # what to use instead, by a part of the operation's name
+_INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "randperm": "draw rows with torch.randint, or shuffle in Job.order",
     "multinomial": "take argmax of log-probabilities plus Gumbel noise, -(-torch.rand_like(p).log()).log()",
     "rand": "leave the generator out, or use torch.rand, randn, randint",
@@ -75,14 +75,14 @@ def lowers(*operations: Any) -> Callable[[L], L]:
 
 @dataclass
 class Context:
-    """The node being lowered, and the builder that takes the result."""
+    """The captured node that is being lowered, and the builder that takes the result."""
 
     builder: GraphBuilder
     values: dict[Node, Any] = field(default_factory=dict)
     node: Node = field(init=False)
 
     def run(self, node: Node) -> Any:
-        """Lower one traced operation. Raises Unsupported in one line: operation, place, what to use instead."""
+        """Lower one captured operation. Raises Unsupported in one line: operation, place, what to use instead."""
         self.node = node
         if node.target is operator.getitem:
             source, index = node.args
@@ -105,18 +105,18 @@ class Context:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Type of the result, as torch has it."""
+        """The result's dtype in torch."""
         dtype: torch.dtype = self.node.meta["val"].dtype
         return dtype
 
     @property
     def dtype(self) -> DType:
-        """Type of the result."""
+        """The result's dtype in the graph."""
         return _DTYPES[self.torch_dtype]
 
     @property
     def checked(self) -> bool:
-        """Whether arithmetic must not wrap, because torch has 64 bits here."""
+        """Whether arithmetic must not wrap, because torch computes in 64 bits here."""
         return self.torch_dtype is torch.int64
 
     def elementwise(self, f: Callable[..., Value], *args: Ref | float | bool, dtype: DType | None = None) -> Ref:
@@ -130,7 +130,7 @@ class Context:
         return self.builder.map(program, *refs, checked=self.checked)
 
     def common(self, *args: Ref | float | bool) -> DType:
-        """Type in which torch compares these."""
+        """The dtype in which torch compares these."""
         floats = any(arg.dtype is F32 if isinstance(arg, Ref) else isinstance(arg, float) for arg in args)
         return F32 if floats else I32
 

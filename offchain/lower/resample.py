@@ -1,6 +1,6 @@
 """Linear operations in which each output reads a few elements with constant weights: resizing, adaptive means.
 
-All of them treat their axes separately, so that what torch makes of an identity matrix, axis by axis, tells the
+All of them treat their axes separately, so applying torch's operation to an identity matrix, axis by axis, gives the
 weights.
 """
 
@@ -28,7 +28,7 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Taps:
-    """What each output reads of the last axes of a tensor (of `size`), laid out as Windows are: (y, ky, x, kx).
+    """The elements of a tensor's last axes (of `size`) that each output reads, laid out like Windows: (y, ky, x, kx).
 
     at       flat places, int32; −1: nothing
     weights  float32
@@ -59,7 +59,7 @@ class Taps:
 
     @property
     def padded(self) -> bool:
-        """Whether some outputs read less than others."""
+        """Whether some outputs read fewer elements than others."""
         return bool((self.at < 0).any())
 
     def places(self, builder: GraphBuilder) -> Ref:
@@ -92,7 +92,7 @@ class Taps:
         return self.fold(builder, self._weighted(builder, paired(grad, self.shape)))
 
     def _tiles(self) -> Windows | None:
-        """Windows over the outputs, if each element is merely repeated over a window of its own."""
+        """Windows over the outputs, if each element is only repeated over a window of its own; else None."""
         out = self.shape[::2]
         repeats = tuple(n // size for n, size in zip(out, self.size, strict=True))
         if self.at.size != prod(out) or not all(repeats) or not (self.weights == 1).all():
@@ -152,4 +152,4 @@ for _name in _RESIZING:
 
 @lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def _grid_sampler(c: Context, *_: Any) -> Ref:
-    raise Unsupported("sampling at computed places; use F.interpolate, whose places are known beforehand")
+    raise Unsupported("sampling at computed places; use F.interpolate, whose places do not depend on values")

@@ -176,7 +176,7 @@ def _pad(c: Context, x: Ref, pad: Sequence[int], value: float = 0.0) -> Ref:
 
 @lowers(aten.as_strided.default)
 def _as_strided(c: Context, x: Ref, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> Ref:
-    """Strides count elements of torch's storage, which is what we have only where that is row-major."""
+    """Strides count elements of torch's storage, whose layout is known only where it is row-major."""
     _require_own_storage(c)
     if x.uniform is not None:
         return x.expand(c.shape)
@@ -189,15 +189,14 @@ def _as_strided(c: Context, x: Ref, size: Sequence[int], stride: Sequence[int], 
 def _require_own_storage(c: Context) -> None:
     source = c.node.args[0].meta["val"]  # type: ignore[union-attr]
     if not source.is_contiguous() or source.storage_offset() or source.untyped_storage().nbytes() != source.nbytes:
-        raise Unsupported("as_strided of a view; call .contiguous() before it")
+        raise Unsupported("as_strided of a view; call .contiguous() first")
 
 
 @lowers(aten.as_strided_scatter.default)
 def _as_strided_scatter(
     c: Context, x: Ref, source: Ref, size: Sequence[int], stride: Sequence[int], offset: int | None = None
 ) -> Ref:
-    """Each place of x takes its coordinates in the window apart, the longest stride first (backward of slices that
-    are assigned to)."""
+    """Each place of x computes its coordinates in the window, longest stride first (backward of assigned slices)."""
     _require_own_storage(c)
     axes = sorted(zip(stride, size, row_major(tuple(size)), strict=True), reverse=True)
     axes = [axis for axis in axes if axis[1] > 1]
@@ -251,7 +250,7 @@ def _assigned(c: Context, x: Ref, source: Ref, starts: Sequence[int], steps: Seq
 
 
 def _spread(c: Context, x: Ref, dim: int, first: int, step: int, size: int) -> Ref:
-    """Along one axis, coordinate i moves to first + i·step. What reads between them is not defined."""
+    """Along one axis, coordinate i moves to first + i·step. Coordinates in between are not defined."""
     if step == 1:
         return x.pad(dim, first, size - first - x.shape[dim])
     shape = (*x.shape[:dim], size, *x.shape[dim + 1 :])
@@ -280,13 +279,13 @@ def _diagonal_scatter(c: Context, x: Ref, source: Ref, offset: int = 0, dim1: in
 
 @lowers(aten.copy_.default)
 def _filled(c: Context, x: Ref, source: Ref, *_: Any) -> Ref:
-    """What the tracer lets through: later reads of x are reads of this."""
+    """A copy that `capture` permits: later reads of x are reads of this."""
     return c.elementwise(lambda v: v, source).expand(c.shape)
 
 
 @lowers(aten.cat.default)
 def _cat(c: Context, tensors: Sequence[Ref], dim: int = 0) -> Ref:
-    """Each part read outside of its range gives 0; the coordinate chooses the part."""
+    """A part reads 0 outside its range; the coordinate chooses the part."""
     dim = c.dim(dim, len(c.shape))
     while len(tensors) > MAX_INPUTS:
         tensors = [_join(c, tensors[i : i + MAX_INPUTS], dim) for i in range(0, len(tensors), MAX_INPUTS)]

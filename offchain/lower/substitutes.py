@@ -1,4 +1,4 @@
-"""Functions of torch that look at values, or fall apart in a trace, written so that they can be traced."""
+"""Substitutes for functions of torch that look at values or cannot be captured as they are."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from offchain.lower.batch_norm import batch_norm, instance_norm
 
 
 class Substituted(TorchFunctionMode):
-    """While it is on, calls of these functions take their substitutes."""
+    """While on, calls of these functions go to their substitutes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
 
 
 def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Reflected, repeated and circular borders as slices, whose backward are slices too."""
+    """Reflected, repeated and circular borders as slices, whose gradients are slices too."""
     if mode == "constant":
         return F.pad(x, list(pad), mode, value)
     for i in range(len(pad) // 2):
@@ -39,7 +39,7 @@ def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | N
 
 
 def _border(x: Tensor, mode: str, d: int, count: int, first: bool) -> Tensor:
-    """What comes before (`first`) or after x along axis d."""
+    """The border before (`first`) or after x along axis d."""
     size = x.shape[d]
     if mode == "circular":
         return x.narrow(d, size - count if first else 0, count)
@@ -49,16 +49,16 @@ def _border(x: Tensor, mode: str, d: int, count: int, first: bool) -> Tensor:
 
 
 def _one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
-    """Labels outside of the range give zeros; torch looks at them to refuse that."""
+    """Labels outside the range give zeros, where torch looks at values to refuse them."""
     if num_classes < 1:
-        raise Unsupported("one_hot without num_classes; give it, since values are not known beforehand")
+        raise Unsupported("one_hot without num_classes; give num_classes, since it cannot depend on values")
     return (labels.unsqueeze(-1) == torch.arange(num_classes, dtype=labels.dtype)).to(torch.int64)
 
 
 def _gaussian_nll(
     x: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """As torch has it, but for its check that no variance is negative."""
+    """As torch's, without its check that no variance is negative."""
     var = var * torch.ones_like(x) if isinstance(var, float) else var
     if var.shape != x.shape and var.ndim == x.ndim - 1:
         var = var.unsqueeze(-1)
@@ -104,7 +104,7 @@ def _multi_margin(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """torch has no traceable backward of it."""
+    """torch's own has no backward that can be captured."""
     rows, labels = (x, target) if x.ndim == 2 else (x.unsqueeze(0), target.reshape(1))
     excess = (margin - rows.gather(1, labels.unsqueeze(1)) + rows).clamp(min=0.0) ** p
     if weight is not None:

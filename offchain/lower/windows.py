@@ -1,7 +1,7 @@
 """Windows that slide over a tensor: their geometry, and convolutions as products over them.
 
-A dot has one axis k, so that what a window reads (channels and kernel) is copied into one axis once, from an
-overlapping view; forward and weight gradient read the same copy. Kernels of size 1 are read in place.
+A dot has one axis k, so the elements of a window (channels and kernel) are copied once into one axis, from an
+overlapping view; the forward pass and the weight's gradient read the same copy. Kernels of size 1 are read in place.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class Windows:
 
     @property
     def padded(self) -> bool:
-        """Whether a window reads outside of the tensor."""
+        """Whether a window reads outside the tensor."""
         spans = zip(self.padding, self._spans(), self.size, strict=True)
         return any(before > 0 or span - before > size for before, span, size in spans)
 
     @property
     def tiled(self) -> bool:
-        """Whether each window lies in a tile of its own, of `stride` coordinates."""
+        """Whether windows do not overlap: each lies in a tile of its own of `stride` coordinates."""
         axes = zip(self.kernel, self.stride, self.dilation, strict=True)
         return all(k == 1 or (k <= stride and d == 1) for k, stride, d in axes)
 
     def view(self, builder: GraphBuilder, x: Ref) -> Ref:
-        """What all windows read of `x`, zeros outside of it: (…, y, ky, x, kx). Copies only to pad."""
+        """The elements of `x` in all windows, zeros outside `x`: (…, y, ky, x, kx). Copies only to pad."""
         lead = len(x.shape) - len(self.size)
         if x.uniform is not None:
             x = builder.copy(x)
@@ -88,7 +88,7 @@ class Windows:
         return builder.generate(self.shape, program)
 
     def fold(self, builder: GraphBuilder, terms: Ref) -> Ref:
-        """Adds (…, y, ky, x, kx) where the windows read: the adjoint of `view`. Exact, also where windows overlap."""
+        """The adjoint of `view`: adds (…, y, ky, x, kx) to the elements that windows read. Exact even with overlaps."""
         lead = terms.shape[: -2 * len(self.size)]
         if not self.tiled:
             return fold(builder, terms, self.places(builder), self.size)
@@ -163,7 +163,7 @@ class Convolution:
         return (self._correlated if max(self.windows.stride) == 1 else self._folded)(y, self._grouped(w))
 
     def _folded(self, y: Ref, w: Ref) -> Ref:
-        """One product makes what each window adds to each of its coordinates; where they overlap, it is added up."""
+        """One product gives what each window adds to its coordinates; where windows overlap, these are summed."""
         rows, own, n = y.shape[0], self.windows, len(self.windows.size)
         left = self.builder.reshape(y, (rows, *w.shape[:2], prod(own.count))).permute([0, 1, 3, 2])
         right = self.builder.reshape(w, (*w.shape[:3], prod(own.kernel))).permute([0, 2, 3, 1])
@@ -173,7 +173,7 @@ class Convolution:
         return fold(self.builder, self.builder.reshape(terms, shape), places, own.size)
 
     def _tiles(self, y: Ref, w: Ref) -> Ref:
-        """Where windows do not overlap, one product over the outputs makes all that they read."""
+        """Where windows do not overlap, one product over the outputs gives the gradient of all elements."""
         rows, inputs, n = y.shape[0], w.shape[2], len(self.windows.size)
         left = self.builder.reshape(y, (rows, *w.shape[:2], *y.shape[2:]))
         left = left.permute([0, 1, *range(3, 3 + n), 2]).unsqueeze(2)
@@ -184,7 +184,7 @@ class Convolution:
         return self.windows.fold(self.builder, self.builder.reshape(self.builder.dot(left, right), shape))
 
     def _correlated(self, y: Ref, w: Ref) -> Ref:
-        """With stride 1: the product of y with the flipped kernel, which needs no sum over what overlaps."""
+        """With stride 1: the product of y with the flipped kernel, which needs no sum over overlaps."""
         own = self.windows
         axes = zip(own.kernel, own.dilation, own.padding, strict=True)
         padding = tuple(d * (k - 1) - p for k, d, p in axes)
@@ -207,7 +207,7 @@ class Convolution:
         return self.builder.reshape(self.builder.dot(left, right), (x.shape[0], prod(w.shape[:2]), *windows.count))
 
     def _columns(self, windows: Windows, x: Ref) -> Ref:
-        """(groups, n, *count, k): what each window reads of the channels of its group, along one axis."""
+        """(groups, n, *count, k): the elements of each window in the channels of its group, along one axis."""
         rows, channels = x.shape[:2]
         split = 1 < self.groups < channels
         if split:

@@ -12,7 +12,7 @@ from offchain.lower.registry import Context, lowers
 
 @lowers(torch.ops.offchain.random_words.default)
 def _random_words(c: Context, t: Ref, seed: int, blocks: int, number: int, domain: int) -> Ref:
-    """Half-way the four words of a counter become the columns of one tensor, and again at the end."""
+    """After half of the rounds the four words of a counter become the columns of one tensor, and again at the end."""
     shape = (blocks, WORDS)
 
     def first(t: Value) -> Value:

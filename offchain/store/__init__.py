@@ -1,1 +1,1 @@
-"""Files that travel: tasks and checkpoints, as safetensors, checked against their roots when they are read."""
+"""Files that travel between machines: tasks and checkpoints, as safetensors, checked against their roots when read."""

@@ -1,7 +1,7 @@
-"""A directory of blobs named by the root of what they hold, and how they get there from URIs that strangers wrote.
+"""A directory of blobs, each named by the root of its content, and fetching blobs from URIs that strangers wrote.
 
-A name says which root the content has (`<64 hex digits>.<kind>`). Nothing stands under a name before it was
-checked: writing and fetching happen beside it, and one rename ends them.
+A name is the root of the content and a kind: `<64 hex digits>.<kind>`. A file gets its name only after its content was
+checked: it is written or fetched under another name, and renamed at the end.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,16}")
 PARTIAL: Final = ".partial"
 MAX_URI: Final = 2048
 READ: Final = 1 << 20
-STALE: Final = 24 * 3600  # seconds after which an unfinished file is nobody's
+STALE: Final = 24 * 3600  # seconds after which an unfinished file is removed
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """What fetching may cost, and where it may lead.
+    """Limits of a fetch: bytes, time, and schemes of URIs.
 
     Attributes:
-        max_bytes: of one blob; a caller that knows better passes less.
-        timeout: seconds for the whole of it.
+        max_bytes: of one blob; a caller that knows the size passes less.
+        timeout: seconds for the whole fetch.
         idle: seconds without a byte.
-        schemes: of fsspec; "file" lets strangers name files of this machine (their content stays here, though).
+        schemes: of fsspec; with "file" strangers can name files of this machine, though their content stays here.
     """
 
     max_bytes: int = 16 << 30
@@ -66,12 +66,12 @@ class BlobStore:
     def __init__(self, folder: Path, base: str | None = None, options: FetchOptions | None = None) -> None:
         self.folder, self.base, self.options = folder, base, options or FetchOptions()
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():  # what a run that was killed left half-written
+        for path in folder.iterdir():  # a run that was killed may have left unfinished files
             if not NAME.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < time.time() - STALE:
                 path.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
-        """Where a blob is, or would be. Raises ValueError for what is no name of a blob."""
+        """The path of a blob, whether it exists or not. Raises ValueError unless `name` is the name of a blob."""
         if not NAME.fullmatch(name):
             raise ValueError(f"not a blob name: {name!r}")
         return self.folder / name
@@ -80,7 +80,7 @@ class BlobStore:
         return self.path(name).is_file()
 
     def uri(self, name: str) -> str:
-        """Where others find a blob of this store."""
+        """The URI under which others find a blob of this store."""
         path = self.path(name)
         return f"{self.base.rstrip('/')}/{name}" if self.base else f"file://{quote(str(path.resolve()))}"
 
@@ -122,7 +122,7 @@ class BlobStore:
 
     @contextmanager
     def _partial(self, name: str) -> Iterator[Path]:
-        """A file to write to, which gets the name when the block ends well, and goes when it does not."""
+        """A file to write to. It gets the name if the block succeeds, and is removed otherwise."""
         target = self.path(name)
         partial = self.folder / f"{name}.{uuid4().hex}{PARTIAL}"
         try:
@@ -149,7 +149,7 @@ class BlobStore:
                     out.write(block)
         except OffchainError:
             raise
-        except Exception as error:  # every protocol of fsspec has exceptions of its own
+        except Exception as error:  # each protocol of fsspec has exceptions of its own
             raise Unreachable(
                 f"{place}: cannot be fetched ({type(error).__name__}: {printable(str(error))})"
             ) from error
@@ -159,7 +159,7 @@ class BlobStore:
             scheme = urlsplit(uri).scheme
         except ValueError:
             scheme = ""
-        chained = "::" in uri  # fsspec would pass the content through another file system first
+        chained = "::" in uri  # fsspec would pass the content through a second file system
         if len(uri) > MAX_URI or not uri.isprintable() or chained or scheme not in self.options.schemes:
             allowed = ", ".join(sorted(self.options.schemes))
             raise BadBlob(f"{printable(uri)}: not an address that this worker follows ({allowed})")
@@ -175,13 +175,13 @@ class BlobStore:
             return fsspec.open(uri, "rb").open()
         idle = self.options.idle
         patience = aiohttp.ClientTimeout(total=timeout, sock_connect=idle, sock_read=idle)
-        # Compressed answers are not unpacked: a few bytes could become many before anybody counts them.
+        # Compressed answers are not unpacked: a few bytes could become many before they are counted.
         client = {"timeout": patience, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
         system = fsspec.filesystem(scheme, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
         return system.open(uri, "rb", block_size=0)
 
 
 def printable(text: str) -> str:
-    """A stranger's text, fit for one line of a log."""
+    """A stranger's text, made fit for one line of a log."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown if len(shown) <= 200 else shown[:200] + "…"

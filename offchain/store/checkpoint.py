@@ -1,8 +1,8 @@
-"""Checkpoint files: a state between two intervals, served by solvers, checked by everybody who starts from it.
+"""Checkpoint files: a state between two intervals. Solvers serve them; whoever starts from one checks it.
 
 Tensors `state.NAME` of all slots; the log's is optional, since the next interval reads nothing of it, and a
 solver opens it only after the auditors have committed to theirs. The metadata holds every slot's tensor root,
-so that a bad file can be told by its first wrong field; the roots themselves must give the expected state root.
+so that the first wrong field of a bad file can be named; the roots must give the expected state root.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT: Final = "offchain-state-1"
 def save_state(
     path: str | Path, graph: Graph, state: Sequence[Array], *, tree: Tree | None = None, log: bool = True
 ) -> None:
-    """Write a state (arrays in slot order) with its tree, which is made where nobody has it at hand.
+    """Write a state (arrays in slot order). `tree` is its Merkle tree, computed here if not given.
 
     The log's content is left out where `log` is false.
     """
@@ -39,7 +39,7 @@ def save_state(
 
 
 def load_state(path: str | Path, graph: Graph, expected: bytes) -> list[Array]:
-    """Flat arrays in slot order of the state with root `expected`; a log that is not in the file reads as zeros.
+    """Flat arrays in slot order of the state with root `expected`; a log that the file leaves out reads as zeros.
 
     Raises BadBlob naming the first field that is wrong.
     """
@@ -47,7 +47,7 @@ def load_state(path: str | Path, graph: Graph, expected: bytes) -> list[Array]:
 
 
 def read_state(path: str | Path, graph: Graph, expected: bytes) -> tuple[list[Array], Tree]:
-    """`load_state`, with the state's tree, which binds the log even where its content is left out."""
+    """`load_state`, with the state's tree, which binds the log even if the file leaves its content out."""
     with opened(path, FORMAT) as file:
         names, held = [f"state.{slot.spec.name}" for slot in graph.slots], file.names()
         file.expect(names[:-1], names[-1:])

@@ -1,4 +1,4 @@
-"""Serves a worker's blobs over HTTP, read-only: exactly the names of blobs, nothing else of the directory."""
+"""Serves a worker's blobs over HTTP, read-only: files whose name is that of a blob, and no others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
             blob.close()
 
     def _start(self) -> BinaryIO | None:
-        """Send the head of the answer; the open blob, or None where there is none."""
+        """Send the head of the answer. Returns the open blob, or None if there is none."""
         blob = self._blob()
         if blob is None:
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _blob(self) -> BinaryIO | None:
         name = self.path.removeprefix("/")
-        if not NAME.fullmatch(name):  # no slash, no dot-dot, no escapes fit the pattern
+        if not NAME.fullmatch(name):  # the pattern admits no slash, no dot-dot and no escapes
             return None
         try:
             handle = os.open(self.server.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -62,12 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
         return os.fdopen(handle, "rb")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: what strangers ask for is not the operator's news."""
+        """Log nothing: the requests of strangers do not concern the operator."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a slow client must not hold up the end of the worker
+    block_on_close = False  # a slow client must not delay the end of the worker
 
     def __init__(self, address: tuple[str, int], folder: Path) -> None:
         self.folder = folder
@@ -89,14 +89,14 @@ class _Server(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is nothing to report."""
+        """Log nothing when a client goes away."""
 
 
 class BlobServer:
-    """Serves while the context lasts.
+    """Serves blobs while the context is open.
 
     Args:
-        folder: of a BlobStore.
+        folder: the folder of a BlobStore.
         host, port: where to listen; port 0 picks a free one.
     """
 
@@ -109,7 +109,7 @@ class BlobServer:
 
     @property
     def url(self) -> str:
-        """Where it listens; behind a proxy or an address translation, others need another one."""
+        """The address it listens at; behind a proxy or an address translation, others need another one."""
         host, port = self._server.server_address[:2]
         name = host.decode() if isinstance(host, bytes | bytearray) else str(host)
         return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

@@ -1,4 +1,4 @@
-"""safetensors files from strangers: one format tag, exactly the expected tensors, every refusal in one line."""
+"""Reads safetensors files of strangers: one format tag, exactly the expected tensors, every refusal in one line."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
 def check_writable(path: Path) -> None:
-    """Raise BadInput where `write` would fail, before hours of work that it would lose."""
+    """Raise BadInput where `write` would fail, before hours of work are lost to it."""
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise BadInput(f"{path}: cannot be written: its folder must exist, and let you write")
+        raise BadInput(f"{path}: cannot be written: its folder must exist and be writable")
 
 
 def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write a file whole or not at all: a reader never sees half of it. Raises BadInput where it cannot be written."""
+    """Write a file and rename it at the end: no reader sees half of it. Raises BadInput where it cannot be written."""
     target = Path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -44,7 +44,7 @@ def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str,
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open file. Reads are checked against what the caller expects before any content is loaded."""
+    """An open file. The dtype and shape that the caller expects are checked before any content is loaded."""
 
     path: str
     handle: Any
@@ -72,7 +72,7 @@ class TensorFile:
             raise self.fault(name, "tensor does not belong here")
 
     def raw(self, field: str, limit: int) -> bytes:
-        """Bytes that are kept as a uint8 tensor."""
+        """Bytes that are stored as a uint8 tensor."""
         if field not in self.names():
             raise self.fault(field, "tensor is missing")
         view = self.handle.get_slice(field)
@@ -86,7 +86,7 @@ class TensorFile:
     def _content(self, field: str) -> Array:
         try:
             array: Array = self.handle.get_tensor(field)
-        except BaseException as error:  # safetensors panics where there is no memory for a tensor
+        except BaseException as error:  # safetensors panics where memory does not suffice for a tensor
             if type(error).__name__ != "PanicException":
                 raise
             raise MemoryError(str(error)) from error
@@ -107,7 +107,7 @@ class TensorFile:
 
 @contextmanager
 def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
-    """Open a file of the given format tag. Raises BadBlob for anything that is not one, OutOfMemory."""
+    """Open a file with the format tag `form`. Raises BadBlob for any other file, OutOfMemory."""
     name = str(path)
     try:
         size = Path(path).stat().st_size

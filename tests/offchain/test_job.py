@@ -91,7 +91,7 @@ NAN = torch.tensor([[float("nan")] * 3] * 4)
         ({"metrics": {"m": 3}}, "metric 'm' is 3"),
         ({"bits": 28}, "bits is 28"),
         ({"seed": 1 << 64}, "seed"),
-        ({"metrics": {"loss": lambda m, b: b["x"].sum()}}, "'loss' is there already"),
+        ({"metrics": {"loss": lambda m, b: b["x"].sum()}}, "may not be named 'loss'"),
         ({"model": nn.ReLU()}, "nothing to train"),
         ({"model": nn.Linear(3, 2).double()}, "float64"),
     ],

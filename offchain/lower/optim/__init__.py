@@ -1,4 +1,4 @@
-"""The optimizer of a job as a pure function: which tensors it keeps, and what one step makes of them."""
+"""The optimizer of a job as a pure function of parameters, gradients and the tensors that it keeps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from offchain.lower.packs import Pack, packed
 
 Tensors = dict[str, Tensor]
 _SHOWN: Final = 4  # names of a group in a refusal
-_IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # how torch computes, not what
+_IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # they do not change the result
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Functional:
     groups: tuple[ParameterGroup, ...]
 
     def packed(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], Functional]:
-        """The same for packs of parameters in place of parameters: every update is elementwise, or of one number."""
+        """The same for packs in place of single parameters: every update is elementwise, or of one number."""
         packs, groups = packed(self.groups, weights)
         return packs, replace(self, groups=groups)
 
     def initial(self, weights: Mapping[str, Tensor]) -> Tensors:
-        """Zero, except where the optimizer starts from something else."""
+        """Initial slots: zeros, unless the optimizer starts from other values."""
         slots = {f"grad.{name}": torch.zeros_like(p) for name, p in weights.items()} if self.job.accumulate > 1 else {}
         for group in self.groups:
             for name in group.names:
@@ -49,7 +49,7 @@ class Functional:
         return slots
 
     def step(self, weights: Tensors, gradients: Tensors, slots: Tensors, t: Tensor) -> tuple[Tensors, Tensors]:
-        """With `accumulate`, weights and buffers move in the last of its steps only; t is an int32 scalar."""
+        """Next weights and slots; t is an int32 scalar. With `accumulate`, only every so many steps update them."""
         every = self.job.accumulate
         if every == 1:
             return self._moved(weights, gradients, slots, t)

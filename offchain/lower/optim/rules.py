@@ -1,4 +1,4 @@
-"""How each optimizer moves one parameter, in the order of operations of torch.optim's own single-tensor form."""
+"""How each optimizer updates one parameter, in the order of operations of torch.optim's single-tensor form."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Rate = float | Tensor
 class Rule:
     """One class of optimizers.
 
-    options  which it honours
+    options  the options that it honours
     buffers  `buffers(options, parameter)`: initial value of each buffer of a parameter, by the name that torch gives it
     update   `update(parameter, gradient, buffers, options, lr, count) -> (parameter, buffers)`; `count`, an int32
-             scalar, is the number of moves before this one
+             scalar, is the number of updates before this one
     """
 
     options: frozenset[str]
@@ -48,7 +48,7 @@ def _penalised(gradient: Tensor, parameter: Tensor, o: Options) -> Tensor:
 
 
 def _mixed(old: Tensor, new: Tensor, decay: float) -> Tensor:
-    """decay·old + (1 − decay)·new, as torch's lerp has it."""
+    """decay·old + (1 − decay)·new, in the form of torch's lerp."""
     return old + (new - old) * (1 - decay)
 
 

@@ -339,7 +339,7 @@ def hooked_optimizer(model: nn.Module) -> torch.optim.Optimizer:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (moved_optimizer, "moved already; give a fresh one"),
+        (moved_optimizer, "was used already; give a fresh one"),
         (scheduled_optimizer, "scheduler is attached"),
         (hooked_optimizer, "has hooks"),
         (lambda model: optim.SGD(Net().parameters(), lr=0.1), "not the model's"),

@@ -1,0 +1,167 @@
+"""What torch refuses during capture, and what a job's functions return, in one line: operation, place, line, remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from offchain.errors import BadInput
+from tests.offchain.lower.refused import (
+    WIDTH,
+    Forward,
+    Odd,
+    line,
+    network,
+    refused,
+    square,
+)
+
+aten = torch.ops.aten
+Patch = pytest.MonkeyPatch
+
+
+class Doubling(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient * 2
+
+
+class Tripling(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x * 3
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None: ...
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient * 3
+
+
+def _raises(x: Tensor) -> Tensor:
+    raise ValueError("of my own")
+
+
+VALUE = "the step depends on a tensor's value: "
+
+
+@pytest.mark.parametrize(
+    ("forward", "operation", "words", "remedy"),
+    [
+        (lambda x: x if x.sum() > 0 else -x, "torch.Tensor.__bool__", VALUE, "use torch.where"),
+        (lambda x: x * x.sum().item(), "torch.Tensor.item", VALUE, "keep the value a tensor"),
+        (lambda x: x[: int(x.sum())], "torch.Tensor.__int__", VALUE, "keep the value a tensor"),
+        (lambda x: x * x.sum().detach().numpy(), "torch.Tensor.numpy", VALUE, "torch's own functions"),
+        (lambda x: x * x.sum(0).tolist()[0], "torch.Tensor.tolist", VALUE, "torch's own functions"),
+        (lambda x: Doubling.apply(x), "Doubling.apply(x)", "a backward of its own", "with torch's operations"),
+        (lambda x: Tripling.apply(x), "Tripling.apply(x)", "a backward of its own", "with torch's operations"),
+    ],
+    ids=["if", "item", "int", "numpy", "tolist", "function", "function-with-context"],
+)
+def test_what_cannot_be_traced(forward: Forward, operation: str, words: str, remedy: str) -> None:
+    text = refused(model=network(nn.Sequential(Odd(forward))))
+    assert text.startswith(f"{operation} in module 1.0 at {line(forward)}: ")
+    assert words in text and remedy in text
+
+
+@pytest.mark.parametrize(
+    ("forward", "operation", "words", "remedy"),
+    [
+        (lambda x: x @ x, "torch.Tensor.matmul", "shapes cannot be multiplied", "make the shapes fit"),
+        (lambda x: F.linear(x, x.T), "torch.nn.functional.linear", "shapes", "make the shapes fit"),
+        (lambda x: x.T.view(-1), "torch.Tensor.view", "not compatible", "use .reshape"),
+        (lambda x: x[:, 9], "torch.Tensor.__getitem__", "out of bounds", "index within the tensor's shape"),
+        (lambda x: x @ x.T.long(), "torch.Tensor.matmul", "same dtype", "convert one of them"),
+        (lambda x: x.to("cuda"), "torch.Tensor.to", "CUDA", "leave .cuda() and .to(device) out"),
+        (lambda x: x.requires_grad_(), "torch.Tensor.requires_grad_", "functorch", "leave it out"),
+        (lambda x: x + x.sum().backward(), "torch.Tensor.backward", "backward()", "use torch.func.grad"),
+        (lambda x: F.relu(3) + x, "torch.nn.functional.relu", "TypeError", "arguments that torch documents"),
+        (lambda x: checkpoint(torch.exp, x, use_reentrant=False), "checkpoint(", "saved tensor", "checkpoint out"),
+        (lambda x: checkpoint(torch.exp, x, use_reentrant=True), "checkpoint(", "setup_context", "checkpoint out"),
+    ],
+    ids=["product", "linear", "view", "index", "dtype", "device", "grad", "backward", "argument", "saved", "reentrant"],
+)
+def test_what_torch_refuses(forward: Forward, operation: str, words: str, remedy: str) -> None:
+    text = refused(BadInput, model=network(nn.Sequential(Odd(forward))))
+    assert text.startswith(operation) and f" in module 1.0 at {line(forward)}: " in text
+    assert words in text and remedy in text
+
+
+def test_what_the_requester_raises() -> None:
+    text = refused(BadInput, model=network(Odd(_raises)))
+    assert text.startswith(f'raise ValueError("of my own") in module 1 at {line(_raises, 1)}: ValueError: of my own; ')
+    assert "runs in plain torch" in text
+
+
+def test_what_torch_refuses_in_the_backward_pass() -> None:
+    def forward(x: Tensor) -> Tensor:
+        y = x.exp()
+        y.mul_(2)
+        return y
+
+    text = refused(BadInput, model=network(Odd(forward)))
+    assert text.startswith(f"backward of torch.Tensor.exp in module 1 at {line(forward, 1)}: RuntimeError: ")
+    assert "modified by an inplace operation" in text and text.endswith("or work on a copy (.clone())")
+
+
+def test_what_a_gradient_hook_raises() -> None:
+    def hook(gradient: Tensor) -> Tensor:
+        return gradient @ gradient
+
+    def forward(x: Tensor) -> Tensor:
+        x = x.exp()
+        x.register_hook(hook)
+        return x
+
+    text = refused(BadInput, model=network(Odd(forward)))
+    assert text.startswith(f"gradient @ gradient in the backward pass at {line(hook, 1)}: RuntimeError: ")
+    assert text.endswith("make the shapes fit: change the sizes of the layer or of the dataset's rows")
+
+
+def test_a_cumulative_average_names_the_layer() -> None:
+    """The line is that of the call: what torch calls within is torch's."""
+    text = refused(model=network(nn.BatchNorm1d(WIDTH, momentum=None)))
+    assert text.startswith(f"torch.Tensor.__float__ in module 1 at {line(square, 1)}: {VALUE}")
+    assert text.endswith("give the layer a number, as momentum=0.1")
+
+
+def test_one_value_a_channel_names_the_layer() -> None:
+    text = refused(BadInput, model=network(nn.BatchNorm1d(WIDTH)), batch_size=1)
+    assert text.startswith(f"torch.nn.functional.batch_norm in module 1 at {line(square, 1)}: batch normalisation")
+    assert text.endswith("use larger batches")
+
+
+def test_values_in_a_schedule_and_an_order() -> None:
+    schedule = lambda t: 1.0 if t > 5 else 0.5  # noqa: E731
+    text = refused(schedule=schedule)
+    assert text.startswith(f"torch.Tensor.__bool__ in schedule at {line(schedule)}: {VALUE}")
+    order = lambda t: torch.arange(t.item(), t.item() + 2)  # noqa: E731
+    text = refused(order=order)
+    assert text.startswith(f"torch.Tensor.item in order at {line(order)}: {VALUE}")
+
+
+# --- what the job's functions return
+
+
+def test_a_function_that_gives_something_else() -> None:
+    rows = lambda m, b: m(b["x"])  # noqa: E731
+    said = "gave a tensor of shape (2, 4), must give one number as a tensor; use .mean()"
+    assert refused(BadInput, loss=rows) == f"job: loss at {line(rows)} {said}"
+    assert refused(BadInput, metrics={"m": rows}) == f"job: metric 'm' at {line(rows)} {said}"
+    number = lambda m, b: 3.0  # noqa: E731
+    assert refused(BadInput, metrics={"m": number}).startswith(f"job: metric 'm' at {line(number)} gave float, must")
+    order = lambda t: torch.arange(3, dtype=torch.int32) + t  # noqa: E731
+    text = refused(BadInput, order=order)
+    assert text == f"job: order(t) at {line(order)} gave torch.int32 of shape (3,); give 2 int32 rows"
+    schedule = lambda t: torch.ones(3) * t  # noqa: E731
+    assert refused(BadInput, schedule=schedule).startswith(f"job: schedule(t) at {line(schedule)} must return one")
