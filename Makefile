@@ -5,7 +5,7 @@ ARGS ?=
 # node is on PATH, or set-up put it beside Python
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 
-.PHONY: setup test demo compile lint brownie format clean
+.PHONY: setup test demo compile lint lint-python lint-solidity generated brownie format clean
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup
@@ -22,14 +22,23 @@ demo: setup
 compile: setup
 	$(BIN)/python scripts/compile.py $(ARGS)
 
-lint: setup
+lint: lint-python lint-solidity generated
+
+lint-python: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-solidity: setup
 	$(WITH_NODE) node node_modules/solhint/solhint.js --noPoster --disc 'contracts/**/*.sol'
-	$(BIN)/python scripts/compile.py --check
 	mkdir -p build && $(BIN)/python scripts/compile.py --input > build/solc-input.json
 	$(WITH_NODE) $(BIN)/slither build/solc-input.json
+
+# Fails when a committed file is not what its sources generate; changes nothing.
+generated: setup
+	$(BIN)/python scripts/generate_opcodes.py --check
+	$(BIN)/python scripts/compile.py --check
+	$(BIN)/python scripts/operations.py --check
 
 # Brownie's own tests; it starts and stops its Ganache itself.
 brownie: setup
