@@ -55,7 +55,12 @@ def imports(module: str, path: Path) -> Iterator[tuple[str, int]]:
         yield from ((name, node.lineno) for name in names if name in FILES and name != module)
 
 
-ARROWS: Final = {module: dict(imports(module, path)) for module, path in FILES.items()}
+# The package itself only hands on a few names, and its version: it takes part in no arrow.
+ARROWS: Final = {
+    module: {target: line for target, line in imports(module, path) if target != PACKAGE}
+    for module, path in FILES.items()
+    if module != PACKAGE
+}
 
 
 def is_allowed(source: str, target: str) -> bool:
@@ -64,7 +69,7 @@ def is_allowed(source: str, target: str) -> bool:
 
 
 def test_every_module_has_a_room() -> None:
-    assert [module for module in FILES if not room_of(module) and module != PACKAGE] == []
+    assert [module for module in ARROWS if not room_of(module)] == []
     assert [room for room in ROOMS if not any(room_of(module) == room for module in FILES)] == []
 
 
@@ -73,7 +78,7 @@ def test_arrows_point_down() -> None:
         f"{FILES[module].relative_to(ROOT)}:{line} imports {target}, which stands above it or beside it"
         for module, targets in ARROWS.items()
         for target, line in targets.items()
-        if module != PACKAGE and target != PACKAGE and not is_allowed(room_of(module), room_of(target))
+        if not is_allowed(room_of(module), room_of(target))
     ]
     assert wrong == []
 
