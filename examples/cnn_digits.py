@@ -59,7 +59,7 @@ def job(seed: int = 0, steps: int = 200, bits: int = 21, batch_size: int = 64) -
 
 
 def evaluate(state: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the test digits that are recognised, with running statistics and without dropout."""
+    """Share of the test digits that are classified correctly, with running statistics and without dropout."""
     network = model().eval()
     network.load_state_dict(state)
     _, _, images, labels = split()

@@ -1,4 +1,4 @@
-"""A byte-level GPT reads Moby Dick: causal attention, AdamW without decay of biases, clipping, warm-up and cosine."""
+"""A byte-level GPT learns Moby Dick: causal attention, AdamW without decay of biases, clipping, warm-up and cosine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARM_UP = 20
 
 
 def split() -> tuple[Tensor, Tensor]:
-    """Rows of CONTEXT + 1 bytes, each starting with the last of the row before; the book's last tenth is the test."""
+    """Rows of CONTEXT + 1 bytes that overlap by one; the last tenth of the book is the test."""
     if not TEXT.is_file():
         raise BadInput(f"{TEXT}: no such file; `make setup` fetches the text")
     rows = torch.frombuffer(bytearray(TEXT.read_bytes()), dtype=torch.uint8).long().unfold(0, CONTEXT + 1, CONTEXT)
@@ -28,7 +28,7 @@ def split() -> tuple[Tensor, Tensor]:
 
 
 class Layer(nn.Module):
-    """Causal attention, then two linear layers, each added to what it reads."""
+    """Causal attention, then two linear layers, each with a residual connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
 
 
 def optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """Matrices decay; biases and the norms' gains do not."""
+    """Two parameter groups: matrices with weight decay, biases and gains without."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.1},
@@ -86,7 +86,7 @@ def optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 def job(seed: int = 0, steps: int = 200, bits: int = 21, layers: int = LAYERS, batch_size: int = 16) -> Job:
     def schedule(t: Tensor) -> Tensor:
-        """Up in WARM_UP steps, then half a cosine down to a tenth."""
+        """Linear warm-up over WARM_UP steps, then half a cosine down to a tenth."""
         return torch.minimum((t + 1) / WARM_UP, 0.55 + 0.45 * torch.cos(t * (math.pi / steps)))
 
     network = model(seed, layers)

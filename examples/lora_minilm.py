@@ -1,7 +1,7 @@
 """Low-rank adapters (`peft`) turn the pretrained sentence encoder all-MiniLM-L6-v2 into a spam filter.
 
-The encoder's 22M weights stay as they are: constants of the step graph. Trained are the adapters of all queries and
-values, and a linear head on the mean of the encoded tokens.
+The encoder's 22M weights are not trained; they are constants of the step graph. The adapters of all queries and values
+are trained, and so is a linear head on the mean of the encoded tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from offchain.errors import BadInput
 from offchain.job import Batch, Job
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: the model is in its package, no hub is asked
+os.environ["HF_HUB_OFFLINE"] = "1"  # set before transformers is imported: the model is in a package, no hub is needed
 
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoTokenizer
@@ -107,7 +107,7 @@ def job(seed: int = 0, steps: int = 60, bits: int = 21, layers: int = LAYERS, ba
 
 
 def evaluate(state: dict[str, Tensor], layers: int = LAYERS) -> dict[str, float]:
-    """Share of the test mails that are sorted rightly."""
+    """Share of the test mails that are classified correctly."""
     network = model(layers=layers).eval()
     network.load_state_dict(state)
     _, mails = split()

@@ -47,7 +47,7 @@ def job(seed: int = 0, steps: int = 300, bits: int = 21) -> Job:
 
 
 def evaluate(state: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the test digits that are recognised."""
+    """Share of the test digits that are classified correctly."""
     network = model().eval()
     network.load_state_dict(state)
     _, _, images, labels = split()

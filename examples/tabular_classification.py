@@ -48,7 +48,7 @@ def job(seed: int = 0, steps: int = 200, bits: int = 21) -> Job:
 
 
 def evaluate(state: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the test rows that are classified rightly."""
+    """Share of the test rows that are classified correctly."""
     network = model().eval()
     network.load_state_dict(state)
     _, _, rows, labels = split()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Trains the examples in plain torch and as step graphs, from the same start with the same batches, and prints a table.
+"""Trains the examples in plain torch and as step graphs, with the same initial values and batches, and prints a table.
 
     python scripts/compare.py --example mlp_digits --example cnn_digits --seeds 3
 
-The loss is the mean of the last tenth of the steps, its difference the largest over the seeds. Time is processor time,
-memory the peak of a step beyond what is resident between steps, both with seed 0 and beside an ordinary training step
-(torch's own kernels, batch rows by index).
+The loss is the mean of the last tenth of the steps, its difference the largest over the seeds. Time is processor time
+and memory the peak of a step beyond what is held between steps; both are measured with seed 0 and compared with an
+ordinary training step (torch's own kernels, batch rows by index).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MEASURED_PEAKS = 7
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one step: median processor seconds; bytes at its peak beyond what is resident between steps."""
+    """The cost of a step: median processor seconds, and bytes at its peak beyond those held between steps."""
 
     seconds: float
     memory: int
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One training: final loss, test metrics; of a graph also its size and what it took to build."""
+    """The outcome of a training: final loss, test metrics and, of a graph, its size and the time to build it."""
 
     loss: float
     test: dict[str, float]
@@ -60,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """One example in one way, over all seeds. `differences` are relative, to plain torch with the same seed."""
+    """An example trained in one way with all seeds. `differences` of losses are relative to plain torch, by seed."""
 
     example: str
     way: str
@@ -73,21 +73,21 @@ class Row:
     build_seconds: float
     cost: Cost
     time_ratio: float
-    memory_ratio: float | None  # None where plain torch's is too little to measure
+    memory_ratio: float | None  # None where plain torch's is too small to measure
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
 def timed(step: Callable[[], None]) -> float:
-    """Processor seconds, which other load on the machine does not lengthen."""
+    """Processor seconds, which do not count other work of the machine."""
     start = time.process_time()
     step()
     return time.process_time() - start
 
 
 def cost_of(step: Callable[[], None], steps: int) -> Cost:
-    """Cost of a step, by taking `steps` of them. Memory is a median: pages that the allocator keeps come and go."""
+    """Cost of a step, by taking `steps` of them. Memory is a median, since the allocator keeps more or fewer pages."""
     warm = [timed(step) for _ in range(min(2, steps))]
     peaks = [peak_memory(step) for _ in range(min(MEASURED_PEAKS, steps - 2))]
     timings = [timed(step) for _ in range(steps - 2 - len(peaks))]
@@ -125,7 +125,7 @@ class Example:
         return self._outcome(training.losses, state, cost=cost)
 
     def compiled(self, seed: int, bits: int) -> Outcome:
-        """The step graph, run by the torch executor."""
+        """The step graph, run by the fused executor."""
         start = time.process_time()
         training = Training(self.job(seed, bits))
         seconds = time.process_time() - start

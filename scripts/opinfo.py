@@ -22,7 +22,7 @@ from offchain.exec.make import make_executor
 from offchain.job import Job
 from offchain.lower import compile
 
-TOLERANCE: Final = 1e-4  # of the largest element: the sums of 21 bits, and what the operation makes of them
+TOLERANCE: Final = 1e-4  # of the largest element: covers sums of 21 bits and the operation's own conditioning
 MAX_ELEMENTS: Final = 4096
 WEIGHTS: Final = torch.cos(torch.arange(1 << 18, dtype=torch.float64)).float()  # of the outputs' elements in the loss
 RANDOM: Final = (
@@ -41,7 +41,7 @@ RANDOM: Final = (
 
 @dataclass
 class Verdict:
-    """What became of an operator's samples."""
+    """The outcome of an operator's samples."""
 
     name: str
     passed: int = 0
@@ -72,7 +72,7 @@ class Sampled(nn.Module):
                 self.register_parameter(f"p{number}", nn.Parameter(leaf.detach().clone()))
 
     def forward(self) -> list[Tensor]:
-        # a copy of each: samples of operators that write in place may be written
+        # copies, since an operator may write to its sample in place
         leaves = [getattr(self, f"p{i}").clone() if leaf is None else leaf for i, leaf in enumerate(self.leaves)]
         args, kwargs = tree_unflatten(leaves, self.spec)
         outputs, _ = tree_flatten(self.call(*args, **kwargs))
@@ -91,7 +91,7 @@ def _loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
         weights = WEIGHTS[: output.numel()]
         value = output.to(total.dtype if not output.is_floating_point() else output.dtype).reshape(-1)
         total = total + (value * weights.to(value.dtype)).sum()
-    for parameter in model.parameters():  # an operation without a gradient still leaves one
+    for parameter in model.parameters():  # every parameter gets a gradient, even of an operation without one
         total = total + parameter.sum()
     return total
 

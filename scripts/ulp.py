@@ -3,7 +3,7 @@
 
 The error is real-valued and strict: |got − exact| divided by the distance of float32 numbers in the binade of the
 exact value. A NaN or a signed zero in the wrong place counts as an infinite error. `exact` is torch in float64, whose
-own error of about one unit in the last place is 2^-29 of the ulp measured here, and matters in no digit shown.
+own error, about one unit in its last place, is 2^-29 of the ulp measured here, too small for the digits shown.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from offchain.lines import at, line_of_caller
 
-_PLACE: Final = "offchain.place"  # keys of torch's notes on traced nodes
+_PLACE: Final = "offchain.place"  # keys of torch's notes on captured nodes
 _ORIGIN: Final = "offchain.origin"
 Step = Callable[..., tuple[Tensor, ...]]
 

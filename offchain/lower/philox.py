@@ -21,7 +21,7 @@ Word = TypeVar("Word", Tensor, Value)  # int32, wrapping
 def random_words(t: Tensor, seed: int, count: int, number: int = 0, domain: int = 0) -> Tensor:
     """At least `count` words, int32 of shape (blocks, 4): block i is that of counter (t, i, number, domain).
 
-    `t` is an int32 scalar; `seed` (64 bits) is the key. In a trace this is a single operation.
+    `t` is an int32 scalar; `seed` (64 bits) is the key. In a captured step this is a single operation.
     """
     key = (seed & 0xFFFFFFFFFFFFFFFF) - ((seed >> 63 & 1) << 64)
     words: Tensor = torch.ops.offchain.random_words(t, key, -(-count // WORDS), number, domain)

@@ -52,15 +52,15 @@ class Functional:
         """Next weights and slots; t is an int32 scalar. With `accumulate`, only every so many steps update them."""
         every = self.job.accumulate
         if every == 1:
-            return self._moved(weights, gradients, slots, t)
+            return self._updated(weights, gradients, slots, t)
         summed = {name: slots[f"grad.{name}"] + gradient for name, gradient in gradients.items()}
-        moves = t % every == every - 1
-        new_weights, new_slots = self._moved(weights, summed, slots, t // every)
+        due = t % every == every - 1
+        new_weights, new_slots = self._updated(weights, summed, slots, t // every)
         new_slots |= {f"grad.{name}": torch.zeros_like(gradient) for name, gradient in summed.items()}
         old_slots = slots | {f"grad.{name}": gradient for name, gradient in summed.items()}
-        return _either(moves, new_weights, weights), _either(moves, new_slots, old_slots)
+        return _either(due, new_weights, weights), _either(due, new_slots, old_slots)
 
-    def _moved(self, weights: Tensors, gradients: Tensors, slots: Tensors, count: Tensor) -> tuple[Tensors, Tensors]:
+    def _updated(self, weights: Tensors, gradients: Tensors, slots: Tensors, count: Tensor) -> tuple[Tensors, Tensors]:
         gradients, factor = self._clipped(gradients), self._factor(count)
         new_weights, new_slots = dict(weights), dict(slots)
         line = self.job.line_of("optimizer")
@@ -69,9 +69,9 @@ class Functional:
                 lr = group.options["lr"] * factor
                 for name in group.names:
                     kept = {b: slots[f"{b}.{name}"] for b in self.rule.buffers(group.options, weights[name])}
-                    moved = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
-                    new_weights[name] = moved[0]
-                    new_slots |= {f"{buffer}.{name}": value for buffer, value in moved[1].items()}
+                    updated = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
+                    new_weights[name] = updated[0]
+                    new_slots |= {f"{buffer}.{name}": value for buffer, value in updated[1].items()}
         return new_weights, new_slots
 
     def _clipped(self, gradients: Tensors) -> Tensors:

@@ -240,7 +240,7 @@ def test_clipping(clip: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
 def test_accumulated_gradients(kind: Any) -> None:
-    """Bias correction and schedule count moves, not steps."""
+    """Bias correction and schedule count updates, not steps."""
     changes = {"accumulate": 4, "schedule": lambda t: 1 / (1 + t), "clip_norm": 0.1}
     training = assert_moves_like_torch(a_job((kind, {"lr": 0.05}), **changes))
     again = Training(training.job, threads=1)
