@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from offchain.commit.roots import tensor_root
 from offchain.ir.arrays import Array, canonical
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View, row_major
-from offchain.ir.kinds import MAX_INPUTS, Kind, traits
+from offchain.ir.kinds import MAX_INPUTS, Kind, traits, unknown
 from offchain.ir.legality import check, most_bits
 from offchain.ir.primitives import MAX_PROGRAM, TABLE, DType, Instr, Op
 
@@ -214,14 +214,18 @@ class Builder:
         inputs = [self.input(dtype, wide)]
         if kind is Kind.GATHER:
             inputs.append(self.input(I32, shape))
+        elif kind is not Kind.MAX:
+            raise unknown(kind)
         return self.add(Node(kind, dtype, shape, tuple(inputs), extent))
 
     def _sum(self, kind: Kind, shape: tuple[int, ...], extent: int) -> Tensor:
         wide = (*shape, extent)
         if kind is Kind.SCATTER_ADD:
             inputs = (self.input(F32, wide, [0]), self.input(I32, wide, range(len(shape))))
-        else:
+        elif kind in (Kind.DOT, Kind.SUM):
             inputs = tuple(self.input(F32, wide, self._some(shape)) for _ in traits(kind).scaled)
+        else:
+            raise unknown(kind)
         most = most_bits(kind, extent)
         bits = self.draw(st.one_of(st.just(most), st.integers(2, most)))
         return self.add(Node(kind, F32, shape, inputs, extent, bits))
