@@ -14,7 +14,7 @@ from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
 from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.deployment import COIN, Funds
-from offchain.chain.disputes import EVENTS, dispute_view
+from offchain.chain.disputes import EVENTS, VERDICTS, dispute_view
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import Wire
@@ -36,7 +36,6 @@ PRICE: Final = 1_000
 LONG: Final = 1_000_000  # seconds: nothing here ends by its deadline
 OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=LONG)
 TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
-VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 
 
 @dataclass(frozen=True)

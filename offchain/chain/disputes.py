@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,16 +14,10 @@ from offchain.market.view import DisputeView, Phase, Reveal, TreeName
 
 MAX_CHILDREN: Final = 256
 MAX_SUMS: Final = 64
-EVENTS: Final = frozenset(
-    {
-        "StepsRevealed",
-        "TraceRevealed",
-        "ChildrenRevealed",
-        "ChunksRevealed",
-        "ChunkRevealed",
-        "SumsRevealed",
-    }
-)
+VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
+
+
+Args = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +69,23 @@ def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], eve
         deadline=on_move[1],
     )
     for event in events:
-        view = _after(view, counts, event.name, event.args)
+        view = EVENTS[event.name](view, counts, event.args)
     return view
 
 
-def _after(view: DisputeView, counts: Counts, name: str, args: Mapping[str, Any]) -> DisputeView:
-    """The view after one more event."""
-    if name == "StepsRevealed":
-        return replace(view, step_roots=_hashes(args["roots"]), reveals=())
-    if name == "TraceRevealed":
-        nodes = _top(TreeName.NODES, counts, args["nodeChildren"])
-        return replace(view, reveals=(nodes, _top(TreeName.SLOTS, counts, args["slotChildren"])))
-    if name == "ChildrenRevealed":
-        tree = TreeName(args["tree"])
-        position = Position(counts.of(tree), args["level"], args["index"])
-        return replace(view, reveals=(*view.reveals, _reveal(tree, position, args["children"])))
-    if name == "ChunksRevealed":
-        return replace(view, reveals=(*view.reveals, _top(TreeName.CHUNKS, counts, args["children"])))
-    if name == "ChunkRevealed":
-        return replace(view, chunk=_chunk(args["chunk"]))
-    return replace(view, sums=_sums(args["sums"]))
+def _trace(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
+    nodes = _top(TreeName.NODES, counts, args["nodeChildren"])
+    return replace(view, reveals=(nodes, _top(TreeName.SLOTS, counts, args["slotChildren"])))
+
+
+def _children(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
+    tree = TreeName(args["tree"])
+    position = Position(counts.of(tree), args["level"], args["index"])
+    return replace(view, reveals=(*view.reveals, _reveal(tree, position, args["children"])))
+
+
+def _chunks(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
+    return replace(view, reveals=(*view.reveals, _top(TreeName.CHUNKS, counts, args["children"])))
 
 
 def _top(tree: TreeName, counts: Counts, children: list[bytes]) -> Reveal:
@@ -123,3 +114,13 @@ def _sums(values: list[int]) -> tuple[int, ...]:
     if len(values) > MAX_SUMS:
         raise ValueError(f"{len(values)} sums in one reveal")
     return tuple(values)
+
+
+EVENTS: Final[Mapping[str, Callable[[DisputeView, Counts, Args], DisputeView]]] = {  # the view after one more event
+    "StepsRevealed": lambda view, counts, args: replace(view, step_roots=_hashes(args["roots"]), reveals=()),
+    "TraceRevealed": _trace,
+    "ChildrenRevealed": _children,
+    "ChunksRevealed": _chunks,
+    "ChunkRevealed": lambda view, counts, args: replace(view, chunk=_chunk(args["chunk"])),
+    "SumsRevealed": lambda view, counts, args: replace(view, sums=_sums(args["sums"])),
+}

@@ -33,7 +33,9 @@ from offchain.worker.options import WorkerOptions
 @click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, as such a share.")
 @click.option("--audit-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
               help="Share of checkpoints that a verifier replays, drawn in secret.")  # fmt: skip
-@click.option("--min-clock", type=int, default=60, show_default=True, help="Ignore tasks with a shorter dispute clock.")
+@click.option(
+    "--min-clock", type=int, default=60, show_default=True, help="Seconds; ignore tasks with a shorter clock."
+)
 @click.option("--min-window", type=int, default=60, show_default=True, help="… a shorter challenge window.")
 @click.option("--min-interval-time", type=int, default=30, show_default=True, help="… a shorter interval time.")
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")

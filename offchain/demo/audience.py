@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,8 +13,6 @@ from offchain.chain.abi import Event
 from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
 from offchain.market.view import TaskView
-
-VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 
 
 @dataclass

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import TimeElapsedColumn
 from safetensors.numpy import load_file
 
+from offchain.chain.disputes import VERDICTS
 from offchain.demo import digits
-from offchain.demo.audience import VERDICTS, Audience
+from offchain.demo.audience import Audience
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
 from offchain.ir.kinds import Kind
