@@ -1,4 +1,4 @@
-"""scripts/compare.py: its rows say what was trained, and its memory is a step's own."""
+"""scripts/compare.py: its rows name what was trained, and its memory is that of a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Job files: what a requester may write, and what is refused before anything is traced."""
+"""Job files: what a requester may write, and what is refused before a step is captured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""offchain.compile: a run beside plain torch; what it may not change; what would go wrong in silence is refused."""
+"""offchain.compile: a run beside plain torch, what it must not change, and refusals of silent errors."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_compile_takes_a_job_or_its_fields() -> None:
 
 
 def test_what_an_executor_cannot_do_is_not_a_bad_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a kernel that LLVM does not parse, which it says with a RuntimeError."""
+    """Like a kernel that LLVM cannot parse, for which it raises a RuntimeError."""
     monkeypatch.setattr(jit, "_PREAMBLE", "declare what")
     jit.compiler.cache_clear()
     try:

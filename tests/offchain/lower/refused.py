@@ -1,4 +1,4 @@
-"""Jobs that are refused, and the one line with which they are."""
+"""Builds jobs that are refused, and returns the line of the refusal."""
 
 from __future__ import annotations
 

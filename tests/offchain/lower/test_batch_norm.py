@@ -47,7 +47,7 @@ def test_running_statistics(name: str) -> None:
 
 
 def test_cumulative_average_is_refused() -> None:
-    """It divides by the counter in Python, which a trace cannot follow."""
+    """It divides by the counter in Python, which cannot be captured."""
     with pytest.raises(Unsupported, match="depends on a tensor's value"):
         compile(gradient_job(nn.BatchNorm1d(3, momentum=None), lambda m, b: m(b["x"]).sum(), {"x": torch.ones(2, 3)}))
 

@@ -35,7 +35,7 @@ def inner(v: Tensor) -> Tensor:
 
 
 class Each(nn.Module):
-    """Every function on a linear layer of its own, so that the name of a wrong gradient says which is wrong."""
+    """Every function on a linear layer of its own, so that the name of a wrong gradient tells the function."""
 
     def __init__(self, functions: dict[str, Function]) -> None:
         super().__init__()

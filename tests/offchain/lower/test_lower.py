@@ -166,7 +166,7 @@ def test_other_losses(loss: Callable[..., Tensor]) -> None:
 
 
 class Tokens(nn.Module):
-    """Embeddings, a batched product and a shared weight: what later models are made of."""
+    """Embeddings, a batched product and a shared weight."""
 
     def __init__(self) -> None:
         super().__init__()

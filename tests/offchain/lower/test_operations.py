@@ -24,7 +24,7 @@ def test_nothing_is_wrong() -> None:
 
 
 def test_the_page_is_what_the_sources_generate() -> None:
-    """Run `python scripts/operations.py` after a change of what lowers."""
+    """Run `python scripts/operations.py` after a change to the lowerings."""
     assert operations.fault_of(TEXT) == ""
     assert operations.fault_of(TEXT.replace("677 operators", "678 operators")).startswith("line ")
     assert operations.fault_of(TEXT.replace("\n| trunc_ |", "\n| trunk_ |")).endswith("is made functional |'")

@@ -60,7 +60,7 @@ def a_job(optimizer: Any, model: nn.Module | None = None, **changes: Any) -> Job
 
 
 def in_float64(job: Job) -> dict[str, Tensor]:
-    """Parameters after all steps of the real torch optimizer in float64: what both float32 forms approximate."""
+    """Parameters after all steps of torch's own optimizer in float64, which both float32 forms approximate."""
     kind, groups = job.groups
     model = Net().double()
     named = dict(model.named_parameters())
@@ -148,7 +148,7 @@ def test_slots_are_named_as_torch_names_its_state() -> None:
 
 
 def decay_groups(model: Net) -> list[dict[str, Any]]:
-    """As nanoGPT has them: matrices decay, biases do not."""
+    """nanoGPT's groups: matrices decay, biases do not."""
     return [
         {"params": [p for p in model.parameters() if p.ndim == 2], "weight_decay": 0.5},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0, "lr": 0.05},

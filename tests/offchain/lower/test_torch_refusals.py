@@ -1,4 +1,4 @@
-"""What torch refuses during capture, and what a job's functions return, in one line: operation, place, line, remedy."""
+"""Errors of torch during capture, and wrong results of a job's functions: one line with operation, place and remedy."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_what_a_gradient_hook_raises() -> None:
 
 
 def test_a_cumulative_average_names_the_layer() -> None:
-    """The line is that of the call: what torch calls within is torch's."""
+    """The line is that of the requester's call, not of torch's code within it."""
     text = refused(model=network(nn.BatchNorm1d(WIDTH, momentum=None)))
     assert text.startswith(f"torch.Tensor.__float__ in module 1 at {line(square, 1)}: {VALUE}")
     assert text.endswith("give the layer a number, as momentum=0.1")

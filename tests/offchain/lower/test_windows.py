@@ -158,7 +158,7 @@ def test_any_pool(case: Case) -> None:
 
 
 def nodes_of(layer: nn.Module, shape: Shape) -> tuple[Node, ...]:
-    """The nodes of a step in which a layer's input is the dataset, so that no gradient of it is wanted."""
+    """The nodes of a step in which a layer's input is the dataset, so that its gradient is not needed."""
     job = gradient_job(layer, lambda m, b: m(b["x"]).square().sum(), {"x": torch.randn(shape)})
     return compile(job).graph.nodes
 
@@ -185,13 +185,13 @@ def test_a_1x1_convolution_is_read_in_place() -> None:
 
 
 def test_gradients_that_are_one_number() -> None:
-    """A plain sum sends back ones, which no node holds."""
+    """The gradient of a plain sum is all ones, which needs no node."""
     for layer in (nn.Conv2d(2, 2, 2, padding=1), nn.Conv2d(2, 2, 2, 2), nn.MaxPool2d(2, 1), nn.AvgPool2d(3, 2, 1)):
         assert_gradients(Fed(layer, (1, 2, 4, 4)), lambda m, b: m().sum(), {"x": torch.ones(1)}, reference=False)
 
 
 class Noting(nn.Module):
-    """Keeps what a function makes of its rows in buffers, as floats."""
+    """Stores a function's results for its rows in buffers, as floats."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> None:
         super().__init__()

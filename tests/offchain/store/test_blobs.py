@@ -1,4 +1,4 @@
-"""Blobs: what is fetched is checked before it has a name, and nothing but blobs is served."""
+"""Blobs: a fetched file gets its name only after it was checked, and only blobs are served."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_stalling_server_is_given_up(theirs: BlobStore, stranger: tuple[type[Str
 
 
 def test_trickling_server_is_given_up(theirs: BlobStore, stranger: tuple[type[Stranger], str]) -> None:
-    """One byte now and then is never idle; the time for the whole of it still ends."""
+    """A server that sends a byte now and then is never idle, but the time limit for the whole fetch still ends it."""
     handler, uri = stranger
 
     def trickle(self: Stranger) -> None:
@@ -220,7 +220,7 @@ def test_other_names_are_refused(ours: BlobStore, name: str) -> None:
 
 
 def request(base: str, target: str) -> bytes:
-    """The answer to a GET whose target goes out exactly as it is."""
+    """The answer to a GET whose target is sent unchanged."""
     host, port = base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as wire:
         wire.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

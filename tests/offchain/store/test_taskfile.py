@@ -307,7 +307,7 @@ def test_checkpoint_cut_anywhere_is_refused_in_one_line(task: Task, tmp_path: Pa
 
 
 def test_checkpoint_with_any_bit_flipped_is_refused(task: Task, tmp_path: Path) -> None:
-    """Or says the same as before: JSON may have spaces elsewhere."""
+    """A changed byte is refused unless it changes nothing, such as a space within JSON."""
     state, path = after(task, 2), tmp_path / "c"
     save_state(path, task.graph, state)
     whole = path.read_bytes()
