@@ -330,5 +330,5 @@ def test_the_help_says_how_samples_are_taken(
 ) -> None:
     code, text, _ = run(capsys, monkeypatch, "--help")
     assert code == 0
-    assert "every node is judged at least once" in " ".join(text.split())
+    assert "with as many samples as nodes, every node is judged" in " ".join(text.split())
     assert "Example:" in text
