@@ -30,6 +30,7 @@ from offchain.exec.eager.words import (
 from offchain.exec.plan.geometry import steps
 from offchain.exec.plan.memory import memory_for, memory_of, require_memory
 from offchain.exec.plan.precision import single_is_exact
+from offchain.exec.plan.products import SINGLE_BITS
 from offchain.exec.plan.shards import share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Axis, Graph, Node, Source, View
@@ -39,7 +40,6 @@ from offchain.ir.primitives import DType
 Tensor = torch.Tensor
 State = list[Tensor]
 
-_SINGLE_BITS: Final = 8  # up to here a float32 GEMM over slices of K is exact and faster
 _SLICE: Final = 1 << 24  # elements that a reduction reads at once
 _SCRATCH: Final = 32  # bytes for each: what was read, its magnitudes, both operands as doubles
 
@@ -240,7 +240,7 @@ def _sum(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
 
 def _dot(node: Node, sources: list[Tensor], cut: Cut) -> Tensor:
     """A batch of matrix products of integers, in the narrowest type that sums them exactly."""
-    single = node.bits <= _SINGLE_BITS and single_is_exact()
+    single = node.bits <= SINGLE_BITS and single_is_exact()
     dtype = torch.float32 if single else torch.float64
     longest = 1 << (24 - 2 * (node.bits - 1)) if single else node.extent
     ea, eb = (_exponents(node, position, sources, cut) for position in (0, 1))
