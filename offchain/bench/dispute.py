@@ -168,7 +168,7 @@ def _lie(interval: Interval, record: Record, kind: Kind) -> Falsehood:
     """A falsehood about a large element of the largest map, or of the longest dot, that changes the checkpoint."""
     nodes = record.ledger.graph.nodes
     own = [n for n, node in enumerate(nodes) if node.kind is kind]
-    n = max(own, key=lambda n: (nodes[n].extent if kind is Kind.DOT else nodes[n].length, n))
+    n = max(own, key=lambda n: (nodes[n].extent or nodes[n].length, n))
     for element in np.argsort(record.trace.outputs[n])[::-1][:TRIES]:
         lie = Falsehood(record.t, n, int(element), FLIPPED)
         if _matters(interval, record, lie):
