@@ -2,7 +2,7 @@
 pragma solidity ^0.8.37;
 
 /// @title Who offers to work, and where it can be reached
-/// @dev Says nothing of trust: trust is the stake that a bid locks.
+/// @dev A registration implies no trust. What a worker puts at risk is the stake that a bid locks.
 interface IWorkerRegistry {
     struct Worker {
         uint8 roles; // 1 solver, 2 verifier, or both

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from offchain.chain.deployment import PRESETS, build
+from scripts.deploy import BrownieBuilder
+
 
 def test_network_is_the_local_one(chain: Any, accounts: Any, web3: Any) -> None:
     assert chain.id == 1337
@@ -14,3 +17,11 @@ def test_a_contract_deploys_and_works(accounts: Any, OffchainToken: Any) -> None
     token = owner.deploy(OffchainToken)
     token.mint(receiver, 7, {"from": owner})
     assert token.balanceOf(receiver) == 7
+
+
+def test_the_whole_plan_deploys(web3: Any, DisputeGame: Any) -> None:
+    """The game makes its endings itself: Brownie has nothing to link."""
+    addresses = build(BrownieBuilder(), PRESETS["local"])
+    game = DisputeGame.at(addresses["game"])
+    assert game.verifier() == addresses["verifier"]
+    assert web3.eth.get_code(game.endings())
