@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))  # Brownie may run from an environment of its own
 from offchain.chain.deployment import PRESETS, Abi, Deployment, build  # noqa: E402
 
 
-class BrownieBuilder:
+class BrownieDeployer:
     """Sends from Brownie's first account."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class BrownieBuilder:
 def main(preset: str = "local", file: str = "build/deployment.json") -> Deployment:
     """Deploy with the parameters of a preset, and write the deployment file."""
     block = chain.height
-    deployment = Deployment.of(chain.id, block, build(BrownieBuilder(), PRESETS[preset]))
+    deployment = Deployment.of(chain.id, block, build(BrownieDeployer(), PRESETS[preset]))
     deployment.write(ROOT / file)
     for part, address in deployment.addresses.items():
         print(f"{part:9} {address}")

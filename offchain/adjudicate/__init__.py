@@ -70,7 +70,7 @@ def adjudicate(
     require_step(task, step)
     started, rng = time.monotonic(), Random(seed)
     ledger = Ledger(task.graph, task.constants, task.datasets)
-    judge = trace(
+    judge = judge_of(
         task, ledger, step, executor or make_executor("torch", task.graph, task.constants, task.datasets), watch
     )
     report, done = Report(step, samples, seed), 0
@@ -97,8 +97,8 @@ def require_step(task: Task, step: int) -> None:
         raise BadInput(f"there is no step {step}: task {task.name!r} has steps 0 to {task.steps - 1}")
 
 
-def trace(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Judge:
-    """Computes the task up to that step, and everything inside the step."""
+def judge_of(task: Task, ledger: Ledger, step: int, executor: Executor[Any], watch: Watch = unwatched) -> Judge:
+    """Computes the task up to that step, and traces the step: what the contracts are asked about."""
     held = executor.load(task.state)
     for t in range(step):
         watch("trained", t, step)

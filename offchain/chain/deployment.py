@@ -226,7 +226,7 @@ class Deployment:
             raise BadDeploymentFile(f"{path} is not a deployment file: {error}") from error
 
 
-class Builder(Protocol):
+class Deployer(Protocol):
     """Creates and calls contracts; the seam between the plan and a tool that sends transactions."""
 
     def abi(self, contract: str) -> Abi: ...
@@ -234,7 +234,7 @@ class Builder(Protocol):
     def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None: ...
 
 
-def build(builder: Builder, parameters: Parameters, existing: Mapping[str, str] | None = None) -> dict[str, str]:
+def build(deployer: Deployer, parameters: Parameters, existing: Mapping[str, str] | None = None) -> dict[str, str]:
     """Create all parts and wire them; returns the address of each.
 
     Args:
@@ -249,12 +249,12 @@ def build(builder: Builder, parameters: Parameters, existing: Mapping[str, str] 
     values = parameters.by_name()
     for part, contract in CONTRACTS.items():
         if part not in addresses:
-            inputs = _inputs(builder.abi(contract), "constructor")
-            addresses[part] = builder.create(contract, _arguments(inputs, values | addresses))
+            inputs = _inputs(deployer.abi(contract), "constructor")
+            addresses[part] = deployer.create(contract, _arguments(inputs, values | addresses))
     values |= addresses | {"modules": [addresses[part] for part in MODULES]}
     for part in CONNECTED:
-        inputs = _inputs(builder.abi(CONTRACTS[part]), "function", "connect")
-        builder.connect(CONTRACTS[part], addresses[part], _arguments(inputs, values))
+        inputs = _inputs(deployer.abi(CONTRACTS[part]), "function", "connect")
+        deployer.connect(CONTRACTS[part], addresses[part], _arguments(inputs, values))
     return addresses
 
 
@@ -267,7 +267,7 @@ def deploy(
         DeploymentError: see build; or a transaction failed.
     """
     block = w3.eth.block_number
-    addresses = build(_Web3Builder(w3, sender), parameters, existing)
+    addresses = build(_Web3Deployer(w3, sender), parameters, existing)
     return Deployment.of(w3.eth.chain_id, block, addresses)
 
 
@@ -285,7 +285,7 @@ def load_artifact(contract: str) -> dict[str, Any]:
     return artifact
 
 
-class _Web3Builder:
+class _Web3Deployer:
     def __init__(self, w3: Web3, sender: ChecksumAddress) -> None:
         self._w3 = w3
         self._sender = sender

@@ -3,7 +3,7 @@
 from typing import Any
 
 from offchain.chain.deployment import PRESETS, build
-from scripts.deploy import BrownieBuilder
+from scripts.deploy import BrownieDeployer
 
 
 def test_network_is_the_local_one(chain: Any, accounts: Any, web3: Any) -> None:
@@ -21,7 +21,7 @@ def test_a_contract_deploys_and_works(accounts: Any, OffchainToken: Any) -> None
 
 def test_the_whole_plan_deploys(web3: Any, DisputeGame: Any) -> None:
     """The game makes its endings itself: Brownie has nothing to link."""
-    addresses = build(BrownieBuilder(), PRESETS["local"])
+    addresses = build(BrownieDeployer(), PRESETS["local"])
     game = DisputeGame.at(addresses["game"])
     assert game.verifier() == addresses["verifier"]
     assert web3.eth.get_code(game.endings())

@@ -130,7 +130,7 @@ def programs(draw: Draw, inputs: Sequence[DType], rank: int) -> tuple[tuple[Inst
 
 
 @dataclass
-class Builder:
+class Drawing:
     """A graph that is being drawn: its nodes so far, and the tensors that they read."""
 
     draw: Draw
@@ -267,7 +267,7 @@ def _spec(name: str, array: Array) -> TensorSpec:
 @st.composite
 def nodes(draw: Draw, kind: Kind) -> Case:
     """A graph whose last node is of that kind, with little before it."""
-    builder = Builder(draw)
+    builder = Drawing(draw)
     builder.node(kind)
     return builder.finish()
 
@@ -275,7 +275,7 @@ def nodes(draw: Draw, kind: Kind) -> Case:
 @st.composite
 def graphs(draw: Draw, most: int = 5) -> Case:
     """A graph of a few nodes of any kinds that read each other's outputs."""
-    builder = Builder(draw)
+    builder = Drawing(draw)
     for kind in draw(st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=most)):
         builder.node(kind)
     return builder.finish()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from offchain.adjudicate import Report, adjudicate, court, draw, trace
+from offchain.adjudicate import Report, adjudicate, court, draw, judge_of
 from offchain.adjudicate.case import FALSEHOODS, Case, Judge, falsify
 from offchain.adjudicate.trial import Arena, Interval
 from offchain.chain.client import Chain
@@ -57,7 +57,7 @@ def task(work: Work) -> Task:
 
 @pytest.fixture(scope="module")
 def judge(work: Work, task: Task) -> Judge:
-    return trace(task, work.ledger, STEP, work.executor)
+    return judge_of(task, work.ledger, STEP, work.executor)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_what_the_contract_computes_itself_is_no_conviction(
 ) -> None:
     """Where the executor is wrong, the right word passes for a falsified one: it stands."""
     node = work.names[name]
-    altered = trace(task, work.ledger, STEP, cheat(work, node, 2))
+    altered = judge_of(task, work.ledger, STEP, cheat(work, node, 2))
     right = Case(chain, judge, node, 2, Random(0)).word
     case = Case(chain, altered, node, 2, Random(0))
     assert case.word == right ^ 1

@@ -20,7 +20,7 @@ from offchain.ir.graph import Input, Node, Slot, Source, TensorSpec, View, row_m
 from offchain.ir.kinds import Kind, traits
 from offchain.ir.primitives import DType
 from offchain.ir.program import ProgramBuilder
-from tests.support.strategies import F32, I32, Builder, Case, Tensor, float_words, graphs, int_words
+from tests.support.strategies import F32, I32, Case, Drawing, Tensor, float_words, graphs, int_words
 
 
 def joined(nodes: Sequence[Node], sources: Sequence[list[Array]], t: int) -> Array:
@@ -108,7 +108,7 @@ class Layers:
     """Nodes that read each other along permuted axes, as layers do, from rows of a dataset on."""
 
     def __init__(self, draw: st.DrawFn) -> None:
-        self.draw, self.builder = draw, Builder(draw)
+        self.draw, self.builder = draw, Drawing(draw)
         rows = draw(st.integers(1, 5))
         self.tensors: list[tuple[int, tuple[int, ...]]] = []  # number and shape
         table, index = self.held(Source.DATA, F32, 42), self.held(Source.STATE, I32, rows)
