@@ -15,7 +15,6 @@ from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Node, Source
 from offchain.ir.kinds import Ending, traits, unknown
-from offchain.ir.primitives import DType
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, Reveal, TreeName
 
@@ -125,12 +124,11 @@ def _case(view: DisputeView, record: Record, node: Node, element: int, claimed: 
 
 
 def _refute(view: DisputeView, record: Record, node: Node, element: int, claimed: int) -> tuple[int, list[Opening]]:
-    """A k whose value is above the claimed maximum, or the demand for a k whose value reaches it."""
+    """A k whose value is beyond the claimed extremum, or the demand for a k whose value reaches it."""
     keys = reference.extremum_keys(node, record.sources(node), element)
-    word = np.array([claimed], np.uint32)
-    claimed_key = int(reference.key(word.view(np.float32 if node.dtype is DType.F32 else np.int32))[0])
     k = int(keys.argmax())
-    return (k, _open(view, record, element, k)) if int(keys[k]) > claimed_key else (DEMAND, [])
+    refuted = int(keys[k]) > reference.extremum_key(node, claimed)
+    return (k, _open(view, record, element, k)) if refuted else (DEMAND, [])
 
 
 def _name_sum(view: DisputeView, record: Record) -> Move:

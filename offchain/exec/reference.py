@@ -164,8 +164,11 @@ def _map(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -
     return program_value(node, inputs, coords, t)
 
 
+_ORDERS: Final[dict[Kind, Callable[[Array], Ints]]] = {Kind.MAX: key}  # the extremum has the greatest key
+
+
 def _extremum_keys(node: Node, sources: Sequence[Array], coords: Sequence[Ints]) -> Ints:
-    return key(read(sources[0], node.inputs[0].view, _along_k(node, coords)))
+    return chosen(_ORDERS, node.kind)(read(sources[0], node.inputs[0].view, _along_k(node, coords)))
 
 
 def _extremum(node: Node, sources: Sequence[Array], coords: Sequence[Ints], t: int) -> Array:
@@ -277,8 +280,14 @@ def rounded_word(node: Node, exponents: Sequence[int], total: int) -> int:
 
 
 def extremum_keys(node: Node, sources: Sequence[Array], element: int) -> Ints:
-    """The keys of what a `max` reads for one element, in order of k. Their argmax is a witness of the maximum."""
+    """The keys of what an extremum reads for one element, in order of k. Their argmax is a witness of it."""
     return _extremum_keys(node, sources, _at(node, element)).reshape(node.extent)
+
+
+def extremum_key(node: Node, word: int) -> int:
+    """The key of a claimed extremum, in the order of `extremum_keys`."""
+    value = np.array([word], np.uint32).view(numpy_dtype(node.dtype))
+    return int(chosen(_ORDERS, node.kind)(value)[0])
 
 
 def _scratch(node: Node) -> int:

@@ -87,8 +87,7 @@ def compare(verifier: Contract, evidence: Evidence, claim: int) -> int:
 
 
 def key_of(node: Node, word: int) -> int:
-    array = np.array([word], np.uint32).view(np.float32 if node.dtype is DType.F32 else np.int32)
-    return int(reference.key(array)[0])
+    return reference.extremum_key(node, word)
 
 
 def sign(x: int) -> int:

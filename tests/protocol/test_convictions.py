@@ -6,6 +6,7 @@ import pytest
 
 from offchain.dispute.falsified import Falsehood
 from offchain.exec import reference
+from offchain.ir.kinds import Kind
 from offchain.market.view import Status
 from tests.protocol.conftest import GasBook
 from tests.support.arena import Arena
@@ -52,6 +53,10 @@ CASES: dict[str, tuple[str, int, Bent, str]] = {
     "carried log": ("old_log", 0, LOW, "ElementJudged"),
     "log": ("new_log", 1, LOW, "ElementJudged"),
 }
+
+
+def test_every_kind_of_node_is_lied_about() -> None:
+    assert {everything().graph.nodes[NAMES[row[0]]].kind for row in CASES.values()} == set(Kind)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -15,6 +15,7 @@ from offchain.dispute.falsified import Falsehood
 from offchain.exec import reference
 from offchain.ir.encoding import encode_node, encode_slot
 from offchain.ir.graph import CHUNK, Source
+from offchain.ir.kinds import Kind
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase, Status, TreeName
 from tests.protocol.conftest import GasBook
@@ -59,6 +60,10 @@ LIES: dict[str, tuple[str, int, int | tuple[int, int], str]] = {  # what a chall
     "sum of one term, exponent said to be too high": ("one", 3, (-1, 0), "ExponentJudged"),
     "scatter_add, exponent said to be too high": ("back", 5, (-1, 0), "ExponentJudged"),
 }
+
+
+def test_every_kind_of_node_is_lied_about() -> None:
+    assert {everything().graph.nodes[NAMES[row[0]]].kind for row in LIES.values()} == set(Kind)
 
 
 @pytest.mark.parametrize("lie", LIES)
