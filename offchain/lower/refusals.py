@@ -89,7 +89,7 @@ _CAUSES: Final = (  # the first that fits is taken
     Cause("view size is not compatible", "use .reshape(...)"),
     Cause("has changed the type of value", "return a gradient of the type that the hook was given"),
     Cause("same dtype|expected scalar type|dtype", "convert one of them, as with .float() or .to(other.dtype)"),
-    Cause("CUDA|device", "leave .cuda() and .to(device) out: workers choose their device"),
+    Cause("CUDA|NVIDIA|device", "leave .cuda() and .to(device) out: workers choose their device"),
     Cause("derivative for .* not implemented|not differentiable", "use one that has a derivative, or .detach()"),
     Cause("out of bounds|out of range|IndexError", "index within the tensor's shape"),
     Cause(
