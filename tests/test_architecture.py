@@ -22,9 +22,9 @@ MOST_LINES: Final = 400
 MOST_LINES_OF_A_FUNCTION: Final = 40
 
 
-def floors(page: str) -> list[list[str]]:
-    """The list of rooms in the page: one floor a line, from the top down, each a list of folders and modules."""
-    (block,) = re.findall(r"^```rooms\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+def floors(page: str, what: str = "rooms") -> list[list[str]]:
+    """A list of rooms in the page: one floor a line, from the top down, each a list of folders and files."""
+    (block,) = re.findall(rf"^```{what}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     return [line.split("  ")[0].split() for line in block.splitlines() if line.strip()]
 
 
@@ -89,6 +89,25 @@ def test_no_circles() -> None:
         TopologicalSorter(ARROWS).prepare()
     except CycleError as error:
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_arrows_of_contracts_point_down() -> None:
+    folder = ROOT / "contracts"
+    rooms = {room: floor for floor, line in enumerate(floors(PAGE.read_text(), "contracts")) for room in line}
+
+    def room(path: Path) -> str:
+        name = path.relative_to(folder).as_posix()
+        return name if name in rooms else f"{name.partition('/')[0]}/"
+
+    sources = [path for path in folder.rglob("*.sol") if "test" not in path.relative_to(folder).parts]
+    arrows = {
+        (path, (path.parent / target).resolve())
+        for path in sources
+        for target in re.findall(r'^import .*"(\..*)";', path.read_text(), re.MULTILINE)
+    }
+    assert {room(path) for path in sources} == set(rooms) and len(arrows) > len(sources)
+    places = [(a, b, room(a), room(b)) for a, b in arrows]
+    assert [(a.name, b.name) for a, b, above, below in places if above != below and rooms[above] >= rooms[below]] == []
 
 
 def test_an_import_from_above_is_found() -> None:

@@ -48,7 +48,7 @@ class Tokens(click.ParamType[int]):
 TOKENS: Final = Tokens()
 
 
-class Address(click.ParamType[tuple[str, int]]):
+class HostPort(click.ParamType[tuple[str, int]]):
     """HOST:PORT."""
 
     name = "host:port"

@@ -17,8 +17,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offchain.commands.common import (
     TOKENS,
-    Address,
     Connection,
+    HostPort,
     connection_options,
     json_option,
     show,
@@ -143,7 +143,9 @@ def _listed(numbers: Mapping[str, int]) -> str:
 @click.option("--challenge-window", default=600, show_default=True, help="Seconds to dispute a checkpoint.")
 @click.option("--clock", default=600, show_default=True, help="Seconds that each side has in a dispute.")
 @click.option("--uri", help="URL of the file, if you serve it yourself (http, https).")
-@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here.")
+@click.option(
+    "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here."
+)
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
 @click.option("-o", "--output", type=FILE, help="File for the trained model.")
 @json_option

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from offchain.commands.common import Address, Connection, connection_options
+from offchain.commands.common import Connection, HostPort, connection_options
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
@@ -27,7 +27,9 @@ from offchain.worker.options import WorkerOptions
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all cores.")
-@click.option("--listen", type=Address(), default="127.0.0.1:0", show_default=True, help="Checkpoints are served here.")
+@click.option(
+    "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Checkpoints are served here."
+)
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
 @click.option("--ask", type=float, default=0.9, show_default=True, help="First bid, as a share of the highest price.")
 @click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, as such a share.")

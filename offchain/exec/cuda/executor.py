@@ -16,7 +16,6 @@ from offchain.exec.cuda.planner import CudaPlanner
 from offchain.exec.cuda.tuning import Tuner
 from offchain.exec.plan.executor import PlannedExecutor, State
 from offchain.exec.plan.memory import Held, memory_for
-from offchain.exec.plan.outputs import batches
 from offchain.exec.plan.planning import DTYPES, STEP, Call, Given, Join, Plan
 from offchain.exec.plan.shards import Share
 from offchain.ir.arrays import Array
@@ -24,7 +23,6 @@ from offchain.ir.graph import Graph, Source, TensorSpec
 
 Bound = dict[Given, torch.Tensor]  # where everything is that lies outside the arena
 _CHECKED: Final = 2  # the step whose graphs are compared with its launches: all kernels have run before
-_BATCH: Final = 0  # words of outputs that are downloaded together, or one output
 
 
 class CudaExecutor(PlannedExecutor[Launch, Bound]):
@@ -135,7 +133,7 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
     # --- arrays in and out --------------------------------------------------------------------------------------------
 
     def _batched(self) -> Iterable[range]:
-        return batches(self.graph.nodes, _BATCH)
+        return (range(n, n + 1) for n in range(len(self.graph.nodes)))
 
     def _outputs_of(self, nodes: range, bound: Bound) -> list[Array]:
         self._launch(self._calls_of(nodes), bound)

@@ -18,7 +18,6 @@ from offchain.exec.fused.outputs import COPY, Copies, copying
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.executor import PlannedExecutor, State
 from offchain.exec.plan.memory import Held
-from offchain.exec.plan.outputs import batches
 from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Plan, Tensor, Within
 from offchain.exec.plan.shards import Share
 from offchain.ir.arrays import Array
@@ -98,7 +97,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
     # --- arrays in and out --------------------------------------------------------------------------------------------
 
     def _batched(self) -> Iterable[range]:
-        return batches(self.graph.nodes, outputs.BATCH)
+        return outputs.batches(self.graph.nodes, outputs.BATCH)
 
     def _outputs_of(self, nodes: range, bound: After) -> list[Array]:
         copies = self._copies[nodes]

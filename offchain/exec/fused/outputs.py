@@ -5,7 +5,7 @@ A call from Python and a page fault each take as long as a small node; a batch o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -22,6 +22,18 @@ from offchain.native.kernel import NativeKernel
 
 BATCH: Final = 1 << 22  # words
 _PART: Final = 1 << 16  # bytes of a copy that are one task
+
+
+def batches(nodes: Sequence[Node], words: int) -> Iterator[range]:
+    """Numbers of consecutive nodes: as many as their outputs fit `words` words, at least one."""
+    first, taken = 0, 0
+    for n, node in enumerate(nodes):
+        if n > first and taken + node.length > words:
+            yield range(first, n)
+            first, taken = n, 0
+        taken += node.length
+    if nodes:
+        yield range(first, len(nodes))
 
 
 @dataclass(frozen=True, eq=False)
