@@ -52,7 +52,8 @@ interface ITaskMarket {
         uint32 challengeWindow;
     }
 
-    /// Minimums for terms, and the probability that the stake rule assumes.
+    /// Minimums for terms, the probability that the stake rule assumes, and what a challenger who was right but not
+    /// first gets.
     struct Limits {
         uint16 detectionBps; // probability that a cheat is detected, in 1/10,000
         uint32 biddingTime;
@@ -60,6 +61,7 @@ interface ITaskMarket {
         uint32 challengeWindow;
         uint32 clock;
         uint128 bond;
+        uint128 bounty; // pays the gas of a dispute and one audit; see IDisputeGame.dismiss
     }
 
     event Connected(ICheckpointLog log, address game);

@@ -58,6 +58,7 @@ class Parameters:
         withdrawal_delay: between asking for free balance and getting it.
         detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
         bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name.
+        bounty: of a challenger who was right, but did not prove it first: the gas of a dispute and one audit.
     """
 
     withdrawal_delay: int
@@ -67,6 +68,7 @@ class Parameters:
     challenge_window: int
     clock: int
     bond: int
+    bounty: int
 
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
@@ -88,6 +90,7 @@ PRESETS: dict[str, Parameters] = {
         challenge_window=5,
         clock=10,
         bond=COIN,
+        bounty=COIN // 20,
     ),
     # long enough for people to notice, fetch and replay
     "public": Parameters(
@@ -98,6 +101,7 @@ PRESETS: dict[str, Parameters] = {
         challenge_window=6 * HOUR,
         clock=HOUR,
         bond=100 * COIN,
+        bounty=COIN // 2,
     ),
 }
 

@@ -66,7 +66,7 @@ def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: A
 @pytest.mark.parametrize("q", [1, 3_333, 5_000, 9_999])
 def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int) -> None:
     """Burned part · q ≥ (1−q) · gain · margin, and one unit less would not do."""
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0))
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0, 0))
     stake = market.functions.requiredStake(price).call()
     gain, burn, margin = 2 * price, 5_000, 12_000
 
@@ -81,7 +81,7 @@ def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int
 def test_detection_must_be_possible_and_uncertain(w3: Web3, artifacts: dict[str, Any], q: int) -> None:
     artifact = artifacts["TaskMarket"]
     factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0))
+    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0, 0))
     with reverts(factory, "InvalidDetection", q):
         w3.eth.call({"data": constructor.data_in_transaction})
 

@@ -36,6 +36,7 @@ PARAMETERS: Final = Parameters(
     challenge_window=100,
     clock=20,
     bond=COIN,
+    bounty=41,
 )
 _Kind = TypeVar("_Kind", bound="Funded")
 

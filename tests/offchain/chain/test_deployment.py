@@ -44,6 +44,7 @@ def test_everything_is_wired(w3: Web3, deployment: Deployment) -> None:
         LOCAL.challenge_window,
         LOCAL.clock,
         LOCAL.bond,
+        LOCAL.bounty,
     ]
 
 
