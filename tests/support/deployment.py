@@ -19,6 +19,7 @@ from offchain.chain.rpc import asking
 from offchain.chain.transactions import MAX_GAS, Mined, SendOptions
 from offchain.market.view import SOLVER, Status
 from tests.support.clock import Clock
+from tests.support.fortunes import Fortune, fortune, locked_by, pots, tokens_in
 
 OWNER: Final = "owner"  # deployed the contracts, and may mint
 PEOPLE: Final = ("requester", "solver", "rival", "challenger", "stranger")
@@ -139,6 +140,25 @@ class Funded:
     def gains(self, before: Mapping[str, int]) -> dict[str, int]:
         """How everybody's wealth differs from `before`, an answer of `wealth`. Leaves out who has as much as then."""
         return {name: now - before[name] for name, now in self.wealth().items() if now != before[name]}
+
+    def fortunes(self) -> dict[str, Fortune]:
+        """What everybody has, in tokens and in the coin that pays for gas, and what was burned."""
+        chain = self.quick(OWNER)
+        locked = locked_by(chain)
+        had = {name: fortune(chain, self.address(name), locked.get(self.address(name), 0)) for name in PEOPLE}
+        return had | {"burned": Fortune(self.burned(), 0, 0)}
+
+    def net(self, before: Mapping[str, Fortune], ended: bool = True) -> dict[str, int]:
+        """What a story gave to each person or took, gas included; `before` is an answer of `fortunes`.
+
+        For the end of a story, when nothing is locked any more. With `ended` false pots may hold money, which counts as
+        its owner's. No token may have appeared or disappeared.
+        """
+        if ended:
+            assert pots(self.quick(OWNER)) == {}, "the story is not over: this lies in pots"
+        now = self.fortunes()
+        assert tokens_in(now) == tokens_in(before), "tokens appeared or disappeared"
+        return {name: now[name].total - before[name].total for name in PEOPLE}
 
     # --- tasks --------------------------------------------------------------------------------------------------
 

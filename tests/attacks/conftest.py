@@ -1,0 +1,57 @@
+"""Where attacks are tried: real contracts, real workers, people with money. Each test ends by counting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from offchain.chain.ganache import Ganache
+from tests.support.arena import Arena
+from tests.support.deployment import Funded
+from tests.support.everything import everything
+from tests.support.town import Town
+
+
+@pytest.fixture(scope="session")
+def _one_thread() -> Iterator[None]:
+    """Tensors are small here: waking threads takes twenty times as long as the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def _people(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Funded:
+    """Everything deployed, and everybody funded; no task."""
+    return Funded.build(ganache)
+
+
+@pytest.fixture(scope="session")
+def _arena(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Arena:
+    """Contracts of its own: its task has money in pots before a story begins."""
+    return Funded.build(ganache).seen_as(Arena, work=everything())
+
+
+@pytest.fixture
+def place(_people: Funded, snapshot: None) -> Funded:
+    """Contracts and people, without workers or tasks."""
+    return _people
+
+
+@pytest.fixture
+def town(_people: Funded, snapshot: None, tmp_path: Path) -> Iterator[Town]:
+    """Workers on real contracts, moved by hand: `town.worker(…)`, `town.until(…)`."""
+    town = _people.seen_as(Town, folder=tmp_path)
+    yield town
+    town.close()
+
+
+@pytest.fixture
+def arena(_arena: Arena, snapshot: None) -> Arena:
+    """A dispute by hand: a task of every node kind, two intervals of four steps, checkpoint 0 committed and right."""
+    return _arena
