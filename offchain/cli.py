@@ -11,6 +11,7 @@ import click
 
 from offchain import __version__
 from offchain.errors import OffchainError, OutOfMemory
+from offchain.text import printable
 
 COMMANDS: Final = {  # name -> module and attribute, imported when called: torch and web3 take seconds to import
     "chain": ("offchain.commands.chain", "chain"),
@@ -71,7 +72,7 @@ def main() -> None:
     try:
         root.main(standalone_mode=False)
     except OffchainError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo("\n".join(printable(line, 4_000) for line in f"error: {error}".splitlines()), err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)

@@ -1,6 +1,8 @@
 """Encodes calls, and decodes answers, events and errors, by the contracts' ABIs, which are part of the package.
 
 Everything decoded here came over the network. Data that does not fit the ABI raises ValueError, and nothing else.
+Strings on chain are whatever bytes a stranger sent. Those that are not UTF-8 are read all the same, each wrong byte as
+`\\xff`: whoever reads every task must not stumble over one.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
+from eth_abi.codec import ABIDecoder
+from eth_abi.decoding import StringDecoder
 from eth_abi.exceptions import DecodingError, EncodingError, ParseError
+from eth_abi.registry import ABIRegistry, registry
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -21,6 +26,17 @@ Entry = Mapping[str, Any]
 
 ERROR_STRING: Final[Entry] = {"type": "error", "name": "Error", "inputs": [{"name": "message", "type": "string"}]}
 PANIC: Final[Entry] = {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]}
+
+
+def _lenient() -> ABIDecoder:
+    known: ABIRegistry = registry.copy()  # type: ignore[no-untyped-call]
+    known.unregister_decoder("string")
+    text = StringDecoder(handle_string_errors="backslashreplace")  # type: ignore[no-untyped-call]
+    known.register_decoder("string", text, label="string")
+    return ABIDecoder(known)
+
+
+_DECODER: Final = _lenient()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +129,8 @@ def selector(entry: Entry) -> bytes:
 def decode_values(items: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
     """The values in `data`; structs are dicts by field name. Raises ValueError."""
     try:
-        raw = decode([type_of(item) for item in items], data)
-    except (DecodingError, ParseError, OverflowError, UnicodeDecodeError) as error:
+        raw = _DECODER.decode([type_of(item) for item in items], data)
+    except (DecodingError, ParseError, OverflowError) as error:
         raise ValueError(f"not what the contract's interface says: {error}") from error
     return tuple(_named(item, value) for item, value in zip(items, raw, strict=True))
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from offchain.chain.abi import Entry, decode_values, known_errors, names
 from offchain.errors import ChainError
 from offchain.market.view import Phase, Status, TreeName
+from offchain.text import printable
 
 ENUMS: Final = {
     "enum ITaskMarket.Status": Status,
@@ -72,5 +73,4 @@ def show(value: object) -> str:
     """One argument for people: bytes in hex, at most MAX_SHOWN characters, all of them printable."""
     text = "0x" + value.hex() if isinstance(value, bytes) else str(value)
     text = value.name if isinstance(value, Enum) else text
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return printable(text, MAX_SHOWN)

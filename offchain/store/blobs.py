@@ -22,6 +22,7 @@ import aiohttp
 import fsspec
 
 from offchain.errors import BadBlob, OffchainError, Unreachable
+from offchain.text import printable
 
 NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,16}")
 PARTIAL: Final = ".partial"
@@ -179,9 +180,3 @@ class BlobStore:
         client = {"timeout": patience, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
         system = fsspec.filesystem(scheme, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
         return system.open(uri, "rb", block_size=0)
-
-
-def printable(text: str) -> str:
-    """A stranger's text, made fit for one line of a log."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= 200 else shown[:200] + "…"

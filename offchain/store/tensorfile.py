@@ -18,6 +18,7 @@ from offchain.exec.plan.memory import memory_for
 from offchain.ir.arrays import Array, is_canonical
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
+from offchain.text import printable
 
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
@@ -51,7 +52,7 @@ class TensorFile:
     metadata: Mapping[str, str]
 
     def fault(self, field: str, reason: str) -> BadBlob:
-        return BadBlob(f"{self.path}: {field}: {reason}")
+        return BadBlob(f"{self.path}: {printable(field)}: {printable(reason)}")
 
     def text(self, field: str) -> str:
         """A string of the metadata. Raises BadBlob where it is missing."""
@@ -122,4 +123,4 @@ def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
                 raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")
             yield file
     except (SafetensorError, OSError) as error:
-        raise BadBlob(f"{name}: not a whole safetensors file: {str(error).splitlines()[0]}") from error
+        raise BadBlob(f"{name}: not a whole safetensors file: {printable(str(error))}") from error

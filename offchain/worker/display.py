@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from io import StringIO
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 
 import structlog
 from rich.console import Console
 from rich.progress import TaskID
+from structlog.typing import ExcInfo
 
 from offchain.progress import bars
+from offchain.text import printable
 from offchain.worker.events import Progress, WorkerEvent
 
+MOST_OF_A_LINE: Final = 1_000  # characters of one value
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -23,7 +27,7 @@ def configure_logging(json_lines: bool = False, level: str = "info") -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
         if json_lines
-        else structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=16)
+        else structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=16, exception_formatter=_traceback)
     )
     exceptions = [structlog.processors.format_exc_info] if json_lines else []
     structlog.configure(
@@ -38,6 +42,13 @@ def configure_logging(json_lines: bool = False, level: str = "info") -> None:
         logger_factory=lambda *args: _Lines(),
         cache_logger_on_first_use=False,
     )
+
+
+def _traceback(out: TextIO, raised: ExcInfo) -> None:
+    """A traceback without the values of variables, some of which are secrets, and without a stranger's escapes."""
+    lines = StringIO()
+    structlog.dev.plain_traceback(lines, raised)
+    out.write("\n".join(printable(line, MOST_OF_A_LINE) for line in lines.getvalue().split("\n")))
 
 
 class _Lines:
@@ -59,6 +70,8 @@ def write_line(log: Any, event: WorkerEvent, traceback: bool = False) -> None:
 def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, str):
+        return printable(value, MOST_OF_A_LINE)
     return ", ".join(value) if isinstance(value, tuple) else value
 
 
