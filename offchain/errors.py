@@ -11,6 +11,7 @@ OffchainError                1   one clear line: what, where, and what to do
 │   ├── BadKey                   a private key is missing, malformed, or readable by others (chain.keys)
 │   ├── BadDeploymentFile        a deployment file is missing or malformed (chain.deployment)
 │   ├── BadDatabase              a worker's database is another account's, or damaged (worker.database)
+│   ├── HomeInUse                another worker runs in the folder (worker.home)
 │   └── Unfit                    a task is valid, but not for this worker (worker.materials)
 ├── OutOfMemory              1   a node, or a slot of a state, does not fit
 ├── ProcessGone              1   another of the processes that share a step does not answer

@@ -164,7 +164,8 @@ class Reader:
     def _checkpoint(self, task_id: int, k: int, at: int) -> CheckpointView:
         raw = self._chain.call("log", "checkpoint", task_id, k, block=at)
         root, uri = self._known.uris.get((task_id, k), (b"", ""))
-        return CheckpointView(raw["root"], raw["committedAt"], raw["holds"], uri if root == raw["root"] else "")
+        uri = uri if root == raw["root"] else ""
+        return CheckpointView(raw["root"], raw["committedAt"], raw["challengeableUntil"], raw["holds"], uri)
 
     def _disputes(self, at: int) -> tuple[DisputeView, ...]:
         count = self._chain.call("game", "disputeCount", block=at)

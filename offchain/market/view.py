@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 from offchain.commit.merkle import Position
+from offchain.errors import BadInput
 
 Address = str  # checksummed
 
 
 SOLVER: Final = 1  # IWorkerRegistry's mask of roles
 VERIFIER: Final = 2
+PAID_PER_CALL: Final = 64  # TaskMarket.MAX_PAID_PER_CALL: the most intervals that one `collect` or `stall` pays
 
 
 class Status(IntEnum):
@@ -59,8 +62,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointView:
+    """ICheckpointLog.Checkpoint, and the URI of its event. Times are timestamps."""
+
     root: bytes
     committed_at: int
+    challengeable_until: int
     holds: int
     uri: str
 
@@ -83,7 +89,7 @@ class TaskView:
         return self.awarded_at + (checkpoint + 1) * self.terms.interval_time
 
     def challengeable(self, checkpoint: int, now: int) -> bool:
-        return now <= self.checkpoints[checkpoint].committed_at + self.terms.challenge_window
+        return now <= self.checkpoints[checkpoint].challengeable_until
 
     def final(self, checkpoint: int, now: int) -> bool:
         point = self.checkpoints[checkpoint]
@@ -172,9 +178,23 @@ class ChainView:
     registered: bool
     tasks: tuple[TaskView, ...]
     disputes: tuple[DisputeView, ...]  # running ones
+    _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
+    _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tasks", {task.id: task for task in self.tasks})
+        object.__setattr__(self, "_disputes", {dispute.id: dispute for dispute in self.disputes})
 
     def task(self, task_id: int) -> TaskView:
-        return next(task for task in self.tasks if task.id == task_id)
+        """Raises BadInput if the task does not exist, or is none of those that this view follows."""
+        try:
+            return self._tasks[task_id]
+        except KeyError:
+            raise BadInput(f"there is no task {task_id} among the {len(self._tasks)} that are followed here") from None
 
     def dispute(self, dispute_id: int) -> DisputeView:
-        return next(dispute for dispute in self.disputes if dispute.id == dispute_id)
+        """Raises BadInput if no such dispute runs."""
+        try:
+            return self._disputes[dispute_id]
+        except KeyError:
+            raise BadInput(f"no dispute {dispute_id} runs") from None

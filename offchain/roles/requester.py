@@ -1,11 +1,14 @@
-"""The requester: gets its money back from a task that nobody took, or that its solver left."""
+"""The requester: it ends its tasks where nobody else does, to get its money back, or its result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from offchain.market.actions import Action, Award, Stall
-from offchain.market.view import ChainView, Status, TaskView
+from offchain.market.actions import Action, Award, Collect, Stall
+from offchain.market.view import PAID_PER_CALL, ChainView, Status, TaskView
+
+PATIENCE: Final = 60  # seconds that a solver has to collect what is final, before its requester does
 
 
 def decide(view: ChainView) -> list[Action]:
@@ -16,9 +19,18 @@ def decide(view: ChainView) -> list[Action]:
 def _about(view: ChainView, task: TaskView) -> Iterator[Action]:
     if task.status is Status.BIDDING and view.now > task.bidding_ends:
         yield Award(task.id)
-    following = len(task.checkpoints)
-    if task.status is not Status.TRAINING or following == task.terms.intervals:
+    elif task.status is Status.TRAINING:
+        yield from _ending(view, task)
+
+
+def _ending(view: ChainView, task: TaskView) -> Iterator[Action]:
+    """Stall what the solver left; complete what it finished and never collected, as only that makes it a result."""
+    committed = len(task.checkpoints)
+    if not all(task.final(k, view.now) for k in range(task.paid, committed)):
         return
-    pending = range(task.paid, following)
-    if view.now > task.deadline(following) and all(task.final(k, view.now) for k in pending):
-        yield Stall(task.id)
+    if committed == task.terms.intervals:
+        if view.now > task.checkpoints[-1].challengeable_until + PATIENCE:
+            yield Collect(task.id)
+    elif view.now > task.deadline(committed):
+        # `stall` pays what is final, but no more than this at once, and is refused if anything is left to pay.
+        yield Collect(task.id) if committed - task.paid > PAID_PER_CALL else Stall(task.id)

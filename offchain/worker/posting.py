@@ -11,7 +11,7 @@ from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
 from offchain.ir.arrays import Array
-from offchain.market.actions import Action, Award, Stall
+from offchain.market.actions import Action, Award, Collect, Stall
 from offchain.market.view import Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
@@ -79,7 +79,7 @@ def post(chain: Chain, terms: Terms) -> int:
 
 
 def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[TaskView]:
-    """Yield the task every `poll` seconds until it has ended. With `act`, award or stall it when that is due."""
+    """Yield the task every `poll` seconds until it has ended. With `act`, do what its requester may."""
     reader = Reader(chain)
     while True:
         try:
@@ -97,9 +97,13 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
 
 
 def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
-    verbs: dict[type, Callable[[int], object]] = {Award: chain.award, Stall: chain.stall}
+    verbs: dict[type, Callable[[int], object]] = {
+        Award: chain.award,
+        Collect: chain.collect,
+        Stall: chain.stall,
+    }
     for action in actions:
-        if isinstance(action, Award | Stall) and action.task_id == task_id:
+        if isinstance(action, Award | Collect | Stall) and action.task_id == task_id:
             with suppress(ChainError):  # somebody else was faster; the next reading shows it
                 verbs[type(action)](task_id)
 

@@ -27,6 +27,7 @@ from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import ChainSilent, Enforced, Failed, Started, Stopped, Tell, WorkerEvent
+from offchain.worker.home import locked
 from offchain.worker.materials import ExecutorFactory, Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.work import Work
@@ -71,6 +72,7 @@ class Worker:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = self.options.folder
+            stack.enter_context(locked(folder))
             self.db = stack.enter_context(Database(folder / "worker.db", self._identity()))
             blobs = BlobStore(folder / "blobs", None, self.options.fetch)
             if self.options.listen:

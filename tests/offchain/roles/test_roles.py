@@ -9,6 +9,7 @@ import pytest
 
 from offchain.commit.merkle import Position
 from offchain.dispute.spans import pieces
+from offchain.errors import BadInput
 from offchain.market.actions import (
     Audit,
     Award,
@@ -38,7 +39,7 @@ FIT = {7: TaskNotes(fit=True)}
 
 
 def training(*committed_at: int, paid: int = 0, by: str = ME, holds: int = 0) -> TaskView:
-    points = tuple(CheckpointView(bytes([k]) * 32, at, holds, "") for k, at in enumerate(committed_at))
+    points = tuple(CheckpointView(bytes([k]) * 32, at, at + 60, holds, "") for k, at in enumerate(committed_at))
     return replace(BIDDING, solver=by, status=Status.TRAINING, awarded_at=100, price=900, paid=paid, checkpoints=points)
 
 
@@ -153,6 +154,25 @@ class TestRequester:
         assert requester.decide(view(left, now=180)) == []
         held = replace(training(120, by=OTHER, holds=1), requester=ME)
         assert requester.decide(view(held, now=500)) == []
+
+    def test_collects_first_what_is_too_much_for_a_stall(self) -> None:
+        many = replace(training(*[120] * 65, by=OTHER), requester=ME, terms=replace(TERMS, steps=1_000))
+        assert requester.decide(view(many, now=10_000)) == [Collect(7)]
+        assert requester.decide(view(replace(many, paid=1), now=10_000)) == [Stall(7)]
+
+    def test_completes_what_its_solver_does_not_collect(self) -> None:
+        done = replace(training(120, 130, 140, by=OTHER), requester=ME)
+        assert requester.decide(view(done, now=260)) == []  # the solver's turn
+        assert requester.decide(view(done, now=261)) == [Collect(7)]
+        held = replace(training(120, 130, 140, by=OTHER, holds=1), requester=ME)
+        assert requester.decide(view(held, now=261)) == []
+
+
+def test_a_view_names_what_it_does_not_follow() -> None:
+    with pytest.raises(BadInput, match="no task 8 among the 1"):
+        view(BIDDING).task(8)
+    with pytest.raises(BadInput, match="no dispute 1 runs"):
+        view(BIDDING).dispute(1)
 
 
 def test_a_policy_never_bids_below_its_reserve_or_nothing() -> None:

@@ -17,7 +17,7 @@ from offchain.worker.database import BadDatabase, Database
 from tests.support.tasks import unposted
 
 TERMS = unposted(steps=30)
-POINTS = tuple(CheckpointView(bytes([k]) * 32, k, 0, "") for k in range(3))
+POINTS = tuple(CheckpointView(bytes([k]) * 32, k, k + 60, 0, "") for k in range(3))
 TASK = TaskView(4, TERMS, "0xRequester", "0xSolver", Status.TRAINING, 0, 0, 90, 0, POINTS)
 ROOT = b"r" * 32
 BLOB = ROOT.hex() + ".state"
