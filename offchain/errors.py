@@ -12,7 +12,8 @@ OffchainError                1   one clear line: what, where, and what to do
 │   ├── BadDeploymentFile        a deployment file is missing or malformed (chain.deployment)
 │   ├── BadDatabase              a worker's database is another account's, or damaged (worker.database)
 │   ├── HomeInUse                another worker runs in the folder (worker.home)
-│   └── Unfit                    a task is valid, but not for this worker (worker.materials)
+│   └── Unfit                    a task is valid, but not for this worker (worker.fit)
+├── NotNow                   1   a task does not fit this worker now, and is tried again (worker.fit)
 ├── OutOfMemory              1   a node, or a slot of a state, does not fit
 ├── ProcessGone              1   another of the processes that share a step does not answer
 ├── Unreachable              1   a blob cannot be fetched now

@@ -14,7 +14,7 @@ from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
 from offchain.roles.table import ROLES
 from offchain.worker.display import LEVELS, configure_logging
-from offchain.worker.materials import executor_factory
+from offchain.worker.making import executor_factory
 from offchain.worker.operate import operate
 from offchain.worker.options import WorkerOptions
 

@@ -21,7 +21,7 @@ from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedRe
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
 from offchain.worker.display import configure_logging
-from offchain.worker.materials import ExecutorFactory, executor_factory
+from offchain.worker.making import ExecutorFactory, executor_factory
 from offchain.worker.operate import operate
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker

@@ -7,22 +7,39 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a task asks of this worker's machine while it is held, measured there, with headroom.
+
+    Attributes:
+        memory: bytes of the two processes that compute and defend it.
+        interval_seconds: of computing an interval.
+        dispute_seconds: of a dispute: replaying an interval, tracing a step, moving.
+    """
+
+    memory: int
+    interval_seconds: float
+    dispute_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskNotes:
     """Notes about one task.
 
     Attributes:
-        fit: whether this worker would take the task; None until its file was fetched and checked.
+        fit: whether this worker would take the task; None until its file was fetched and tried.
+        resting: whether the last try failed for a reason that may pass, and it is too early for another.
+        needs: of a task that is fit.
         trained: checkpoint -> root that this worker computed.
         audited: checkpoint -> whether the root on chain is right.
         disputed: checkpoints that this worker opened a dispute about.
-        failures: how many fetches of the task's file failed.
     """
 
     fit: bool | None = None
+    resting: bool = False
+    needs: Needs | None = None
     trained: Mapping[int, bytes] = field(default_factory=dict)
     audited: Mapping[int, bool] = field(default_factory=dict)
     disputed: frozenset[int] = frozenset()
-    failures: int = 0
 
 
 Notes = Mapping[int, TaskNotes]  # by the task's id

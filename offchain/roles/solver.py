@@ -40,12 +40,13 @@ def _bidding(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy) 
         return
     if task.requester == view.me or task.solver == view.me or policy.refusal(task.terms) or not view.registered:
         return
-    if known.fit is None:
-        yield Fetch(task.id)
-    elif known.fit and view.free >= task.terms.stake:
-        price = policy.bid(task.terms, None if task.solver == NOBODY else task.price)
-        if price is not None:
-            yield Bid(task.id, price)
+    price = policy.bid(task.terms, None if task.solver == NOBODY else task.price)
+    if price is None or view.free < task.terms.stake:
+        return
+    if known.fit:
+        yield Bid(task.id, price)
+    elif known.fit is None and not known.resting:
+        yield Fetch(task.id)  # only what is worth a bid: its file is large, and its trial takes time
 
 
 def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Action]:
@@ -54,7 +55,7 @@ def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Act
     following = len(task.checkpoints)
     if following == task.terms.intervals:
         return
-    if known.fit is None:
+    if known.fit is None and not known.resting:
         yield Fetch(task.id)  # after a restart that lost the database
     elif following not in known.trained:
         yield Train(task.id, following)

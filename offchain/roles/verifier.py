@@ -42,7 +42,10 @@ def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy,
             continue
         right = known.audited.get(checkpoint)
         if right is None and drawn(secret, task, checkpoint, policy.audit_share):
-            yield Fetch(task.id) if known.fit is None else Audit(task.id, checkpoint)
+            if known.fit:
+                yield Audit(task.id, checkpoint)
+            elif known.fit is None and not known.resting:
+                yield Fetch(task.id)
             return
         if right is False:
             if checkpoint not in known.disputed and view.free >= task.terms.bond:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from offchain.errors import BadInput
-from offchain.market.notes import TaskNotes
+from offchain.market.notes import Needs, TaskNotes
 from offchain.market.view import TaskView, Terms
 
 MIGRATIONS: Final = (  # number n leads from version n to n+1
@@ -38,7 +39,17 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
         PRIMARY KEY (task, checkpoint, claimed)
     ) STRICT;
     """,
+    # What was noted before did not say whether the cause was in the task, nor what the task needs: it is tried again.
+    """
+    ALTER TABLE tasks ADD COLUMN again_at REAL NOT NULL DEFAULT 0;
+    ALTER TABLE tasks ADD COLUMN memory INTEGER;
+    ALTER TABLE tasks ADD COLUMN interval_seconds REAL;
+    ALTER TABLE tasks ADD COLUMN dispute_seconds REAL;
+    UPDATE tasks SET fit = NULL, failures = 0
+    """,
 )
+FIRST_REST: Final = 1.0  # seconds after a first failure
+LONGEST_REST: Final = 900.0
 BUSY: Final = 10.0  # seconds to wait for another process
 
 
@@ -83,7 +94,8 @@ class Database:
 
     def notes(self, task: TaskView, disputed: Collection[int] = ()) -> TaskNotes:
         """The notes about a task as it is on chain now. `disputed`: checkpoints that, by the chain, I disputed."""
-        row = self._row("SELECT fit, failures FROM tasks WHERE id = ? AND terms = ?", task.id, digest(task.terms))
+        query = "SELECT fit, again_at, memory, interval_seconds, dispute_seconds FROM tasks WHERE id = ? AND terms = ?"
+        row = self._row(query, task.id, digest(task.terms))
         if row is None:
             return TaskNotes(disputed=frozenset(disputed))
         claimed = [point.root for point in task.checkpoints]
@@ -92,23 +104,35 @@ class Database:
         recorded = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
         return TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
+            resting=row[0] is None and time.time() < row[1],
+            needs=None if None in row[2:] else Needs(*row[2:]),
             trained=dict(trained),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
             disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
-            failures=row[1],
         )
 
-    def set_fit(self, task: TaskView, fit: bool) -> None:
+    def set_fit(self, task: TaskView, needs: Needs) -> None:
+        """Note that this worker would take a task, and what that asks for."""
         with self._change() as db:
             self._task(db, task)
-            db.execute("UPDATE tasks SET fit = ? WHERE id = ?", (fit, task.id))
+            query = "UPDATE tasks SET fit = 1, memory = ?, interval_seconds = ?, dispute_seconds = ? WHERE id = ?"
+            db.execute(query, (needs.memory, needs.interval_seconds, needs.dispute_seconds, task.id))
 
-    def add_failure(self, task: TaskView) -> int:
-        """Count a failed fetch. Returns how many there have been."""
+    def set_unfit(self, task: TaskView) -> None:
+        """Note that this worker never takes a task, for a reason that is in the task."""
+        with self._change() as db:
+            self._task(db, task)
+            db.execute("UPDATE tasks SET fit = 0 WHERE id = ?", (task.id,))
+
+    def add_failure(self, task: TaskView) -> float:
+        """Note a failure whose reason may pass. Returns the seconds until the next try, twice as many each time."""
         with self._change() as db:
             self._task(db, task)
             query = "UPDATE tasks SET failures = failures + 1 WHERE id = ? RETURNING failures"
-            return int(db.execute(query, (task.id,)).fetchone()[0])
+            failures = int(db.execute(query, (task.id,)).fetchone()[0])
+            rest: float = min(FIRST_REST * 2.0 ** min(failures - 1, 32), LONGEST_REST)
+            db.execute("UPDATE tasks SET again_at = ? WHERE id = ?", (time.time() + rest, task.id))
+        return rest
 
     def add_trained(self, task: TaskView, checkpoint: int, root: bytes, blob: str) -> None:
         with self._change() as db:

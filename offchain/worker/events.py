@@ -80,9 +80,12 @@ class TaskFit(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class TaskUnfit(WorkerEvent):
+    """This worker does not take a task: for good, or, where the reason may lie elsewhere, until it is tried again."""
+
     name = "unfit"
     task: int
     why: str
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

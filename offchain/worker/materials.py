@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree
 from offchain.dispute.replay import Ledger, Replay
 from offchain.errors import BadBlob, BadInput, OffchainError, OutOfMemory
-from offchain.exec.base import UNLIMITED, Executor, Limits, Setting
-from offchain.exec.make import make_executor
+from offchain.exec.base import Executor, Limits
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph, Source
+from offchain.ir.graph import Graph
 from offchain.market.view import TaskView, Terms
 from offchain.store.blobs import BlobStore, blob_name
 from offchain.store.checkpoint import read_state, save_state
 from offchain.store.taskfile import load_task
 from offchain.task import Task
 from offchain.worker.background import Background
+from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
+from offchain.worker.making import ExecutorFactory
 from offchain.worker.options import WorkerOptions
+from offchain.worker.trial import Trials, step_bytes
 
-ExecutorFactory = Callable[[Ledger, Limits], Executor[Any]]
 ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
 
+T = TypeVar("T")
 SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
 
 
@@ -38,7 +39,6 @@ class Opened:
     task: Task
     ledger: Ledger
     executor: Executor[Any]
-    step_seconds: float  # that the first step took on this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Start:
     tree: Tree
 
 
-class Unfit(BadInput):
-    """A task that is valid, but that this worker does not take."""
-
-
 class Materials:
-    """Opens tasks and finds states. Downloading and compiling run in the background; until they are done, a method
-    returns None."""
+    """Tries and opens tasks, and finds states. Downloading and compiling run in the background; until they are done, a
+    method returns None.
+
+    Args:
+        tried: whether a task's trial went well before.
+    """
 
     def __init__(
         self,
@@ -65,58 +65,91 @@ class Materials:
         executors: ExecutorFactory,
         replays: ReplayFactory,
         options: WorkerOptions,
+        tried: Callable[[TaskView], bool] = lambda view: False,
     ) -> None:
         self.blobs = blobs
+        self._tried, self._trials = tried, Trials(executors, options)
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
         self._background = Background()
         self._opened: dict[int, Opened] = {}
-        self._refused: dict[int, BadInput] = {}
-        self._starved: set[int] = set()  # of those, the ones that found too little memory, and may find more later
+        self._refused: dict[tuple[int, Terms], BadInput] = {}  # for good
         self._failures: dict[tuple[int, int], int] = {}  # of fetching a state from its solver, by task and checkpoint
 
-    def open(self, view: TaskView) -> Opened | None:
-        """The task, fetched if necessary, and checked against its terms.
+    def judge(self, view: TaskView) -> Figures | None:
+        """What a task takes here, after a trial in a process of its own.
 
         Raises:
-            BadInput: its file is not what the terms say.
-            Unfit: it is above this worker's limits, or does not fit into the memory that is free now.
-            Unreachable: its file cannot be fetched now.
+            Unfit: this worker does not take it, for a reason that is in the task.
+            NotNow, Unreachable, OSError: it was not found out, for a reason that may lie elsewhere.
         """
-        if view.id in self._refused:
-            raise self._refused[view.id]
+        return self._once("trial", view, lambda: self._try(view.terms))
+
+    def open(self, view: TaskView) -> Opened | None:
+        """The task, fetched if necessary, checked against its terms, and tried if that was not done before.
+
+        A task that this account solves was tried before it bid. Raises what `judge` raises.
+        """
         if view.id not in self._opened:
-            try:
-                made = self._background.poll(("task", view.id), lambda: self._set_up(self._load(view.terms)))
-                if made is None:
-                    return None
-                self._opened[view.id] = _timed(*made)
-            except OutOfMemory as error:
-                self._refused[view.id] = Unfit(str(error))
-                self._starved.add(view.id)
-                raise self._refused[view.id] from error
-            except BadInput as error:
-                self._refused[view.id] = error  # for good: it is never downloaded again
-                raise
+            known = view.solver == self._me or self._tried(view)
+            made = self._once("task", view, lambda: self._set_up(view.terms, known))
+            if made is None:
+                return None
+            self._opened[view.id] = made
         return self._opened[view.id]
 
-    def check_fit(self, view: TaskView, opened: Opened) -> None:
-        """Raises Unfit for a task whose interval this machine cannot compute in time."""
-        needed = opened.step_seconds * view.terms.interval * self._options.headroom
-        allowed = min(view.terms.interval_time, view.terms.clock)
-        if needed > allowed:
-            raise Unfit(f"an interval needs {needed:.1f} s here, with headroom; its terms allow {allowed} s")
+    def _once(self, kind: str, view: TaskView, work: Callable[[], T]) -> T | None:
+        """Does it in the background; what is refused for good is not tried again."""
+        key = (view.id, view.terms)
+        if key in self._refused:
+            raise self._refused[key]
+        try:
+            return self._background.poll((kind, *key), work)
+        except Unfit as error:
+            self._refused[key] = error
+            raise
 
     def close_task(self, task_id: int) -> None:
-        """Free the memory of a task. Tasks that were refused because they found too little can be opened again."""
-        if self._opened.pop(task_id, None) is not None:
-            for other in self._starved:
-                del self._refused[other]
-            self._starved.clear()
+        """Free the memory of a task."""
+        self._opened.pop(task_id, None)
 
     def close(self) -> None:
         self._background.close()
+        self._trials.close()
 
-    def _load(self, terms: Terms) -> Task:
+    def _try(self, terms: Terms) -> Figures:
+        path, memory = self._counted(terms)[1:]
+        return self._trials.run(path, terms, memory)
+
+    def _counted(self, terms: Terms) -> tuple[Task, Path, int]:
+        """A task whose file is here, whose roots are right, and whose work and memory could fit."""
+        task, path = self._loaded(terms)
+        require_countable(task.graph, terms, self._options)
+        needed, given = step_bytes(task), self._options.max_memory
+        if needed > given:
+            raise Unfit(f"a step touches {needed:,} bytes; this worker gives {given:,}")
+        return task, path, needed
+
+    def _loaded(self, terms: Terms) -> tuple[Task, Path]:
+        """Nothing that a stranger serves decides about a task for good: it may be another's answer, or half of one."""
+        try:
+            return self._load(terms)
+        except BadInput as error:
+            raise NotNow(str(error)) from error
+
+    def _set_up(self, terms: Terms, tried: bool) -> Opened:
+        task, path, needed = self._counted(terms)
+        if not tried:
+            self._trials.run(path, terms, needed)
+        ledger = Ledger(task.graph, task.constants, task.datasets)
+        try:
+            limits = Limits(self._options.max_memory - needed, self._options.max_kernels)
+            return Opened(task, ledger, self._executors(ledger, limits))
+        except BadInput as error:
+            raise Unfit(str(error)) from error
+        except OutOfMemory as error:
+            raise NotNow(str(error)) from error
+
+    def _load(self, terms: Terms) -> tuple[Task, Path]:
         name = blob_name(sha256(terms.graph_root + terms.state_root).digest(), "task")
         loaded: list[Task] = []
 
@@ -131,15 +164,7 @@ class Materials:
         task = loaded[0]
         if (task.steps, task.interval) != (terms.steps, terms.interval):
             raise BadBlob(f"{task.steps} steps, {task.interval} per interval; terms: {terms.steps}, {terms.interval}")
-        return task
-
-    def _set_up(self, task: Task) -> tuple[Task, Ledger, Executor[Any]]:
-        """Raises BadInput or Unfit for a task above this worker's limits, OutOfMemory for one above the machine's."""
-        needed, given = step_bytes(task), self._options.max_memory
-        if needed > given:
-            raise Unfit(f"a step touches {needed:,} bytes; this worker gives {given:,}")
-        ledger = Ledger(task.graph, task.constants, task.datasets)
-        return task, ledger, self._executors(ledger, Limits(given - needed, self._options.max_kernels))
+        return task, path
 
     # states
 
@@ -218,32 +243,5 @@ class Materials:
             raise
 
 
-def executor_factory(name: str, device: str = "cpu") -> ExecutorFactory:
-    """Executors by name, see `offchain.exec.make`."""
-
-    def make(ledger: Ledger, limits: Limits = UNLIMITED) -> Executor[Any]:
-        arrays = ledger.arrays
-        setting = Setting(device, limits=limits)
-        return make_executor(name, ledger.graph, arrays[Source.CONST], arrays[Source.DATA], setting)
-
-    return make
-
-
-def _timed(task: Task, ledger: Ledger, executor: Executor[Any]) -> Opened:
-    state = executor.load(task.state)
-    began = time.monotonic()
-    executor.step(state, 0)
-    return Opened(task, ledger, executor, time.monotonic() - began)
-
-
 def state_name(root: bytes) -> str:
     return blob_name(root, "state")
-
-
-def step_bytes(task: Task) -> int:
-    """Bytes of all tensors of a step: those that the reference executor holds at its end.
-
-    The same for every executor; what an executor needs beside them is limited when it is made.
-    """
-    tensors = [*task.constants, *task.datasets, *task.state, *task.state]
-    return sum(array.nbytes for array in tensors) + 4 * sum(node.length for node in task.graph.nodes)

@@ -13,7 +13,7 @@ from offchain.errors import ChainUnavailable
 from offchain.roles.table import ROLES
 from offchain.worker.display import Display, write_line
 from offchain.worker.events import ChainSilent
-from offchain.worker.materials import ExecutorFactory
+from offchain.worker.making import ExecutorFactory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from offchain.chain.transactions import SendOptions
 from offchain.roles.policy import Policy
@@ -24,12 +25,19 @@ class WorkerOptions:
         poll: seconds between two readings of the chain while there is nothing to compute.
         slice: seconds of computing between two readings.
         max_backoff: most seconds between two tries of what fails.
-        max_failures: failed fetches after which a task, or a served state, is given up.
+        max_failures: failed fetches after which a served state is given up.
         max_memory: bytes that a step of a task may take: state, constants, datasets, outputs of all nodes, and what
             the executor needs beside them.
         max_kernels: kernels that an executor may compile for a task.
-        headroom: how many times the computing of an interval, on this machine, must fit into the interval time and
-            into the dispute clock of a task that is taken.
+        headroom: how many times the computing of an interval, on this machine, must fit into the interval time of a
+            task that is taken, and a dispute into its clock.
+        move_time: seconds from a look at the chain until a move in a dispute is mined.
+        fastest: units of work (`ir.graph.work_units`) a second that no machine of this kind exceeds. A task that would
+            take too long at this speed is refused without a trial.
+        trials: where strange tasks are tried: in a "process" of their own, or "inline", in this one, which is only for
+            tests of what does not concern trials.
+        making_time: seconds in which a trial must have read a task's file and compiled its kernels.
+        trial_time: most seconds that a step may take in a trial, whatever the terms allow.
         fetch: of blobs.
         send: of transactions.
     """
@@ -45,5 +53,10 @@ class WorkerOptions:
     max_memory: int = 16 * GIB
     max_kernels: int = 4096
     headroom: float = 2.0
+    move_time: float = 0.5
+    fastest: float = 1e12
+    trials: Literal["process", "inline"] = "process"
+    making_time: float = 300.0
+    trial_time: float = 60.0
     fetch: FetchOptions = field(default_factory=FetchOptions)
     send: SendOptions = field(default_factory=SendOptions)

@@ -28,7 +28,8 @@ from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import ChainSilent, Enforced, Failed, Started, Stopped, Tell, WorkerEvent
 from offchain.worker.home import locked
-from offchain.worker.materials import ExecutorFactory, Materials, ReplayFactory
+from offchain.worker.making import ExecutorFactory
+from offchain.worker.materials import Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.work import Work
 
@@ -78,7 +79,9 @@ class Worker:
             if self.options.listen:
                 server = stack.enter_context(BlobServer(blobs.folder, *self.options.listen))
                 blobs.base = self.options.public_url or server.url
-            self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options)
+            self.materials = Materials(
+                self.chain.address, blobs, self._executors, self._replays, self.options, self._tried
+            )
             stack.callback(self.materials.close)
             self._stack = stack.pop_all()
         self._secret = self.db.secret()
@@ -99,6 +102,9 @@ class Worker:
         genesis = self.chain.block(0).hash.hex()
         deployment = self.chain.deployment
         return f"account {self.chain.address} at market {deployment.market} of chain {deployment.chain_id}, {genesis}"
+
+    def _tried(self, task: TaskView) -> bool:
+        return self.db.notes(task).fit is True
 
     def tell(self, event: WorkerEvent, traceback: bool = False) -> None:
         """Write an event to the log (with the traceback of the exception at hand), and hand it to `on_event`."""

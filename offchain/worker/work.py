@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from offchain.commit.closing import Reached
-from offchain.errors import BadInput, Unreachable
+from offchain.errors import OffchainError
 from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
 from offchain.worker.course import Course
 from offchain.worker.database import Database
 from offchain.worker.events import Audited, Computing, NotJudged, Progress, Purpose, TaskFit, TaskUnfit, Tell, Trained
+from offchain.worker.fit import Unfit, needs, require_fit
 from offchain.worker.materials import Materials, state_name
 from offchain.worker.options import WorkerOptions
 
@@ -26,26 +27,21 @@ class Work:
         return {task.id: self._db.notes(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
 
     def fetch(self, task: TaskView) -> None:
-        """Fetch the task's file, check it, and note the verdict. Raises Unreachable if another try may succeed."""
+        """Fetch the task's file, try it, and note the verdict. One whose cause is not in the task holds for a while."""
         try:
-            opened = self._materials.open(task)
-            if opened is None:
+            figures = self._materials.judge(task)
+            if figures is None:
                 return
-            self._materials.check_fit(task, opened)
-        except BadInput as error:
-            self._judge(task, False, str(error))
-        except Unreachable as error:
-            if self._db.add_failure(task) < self._options.max_failures:
-                raise
-            self._judge(task, False, str(error))
+            require_fit(figures, task.terms, self._options)
+        except Unfit as error:
+            self._db.set_unfit(task)
+            self._tell(TaskUnfit(task.id, str(error)))
+        except (OffchainError, OSError, MemoryError) as error:
+            rest = self._db.add_failure(task)
+            self._tell(TaskUnfit(task.id, str(error) or type(error).__name__, rest))
         else:
-            self._judge(task, True, f"{opened.step_seconds:.3g} s a step")
-        if task.status is Status.BIDDING:
-            self._materials.close_task(task.id)  # most tasks that are bid on are not won
-
-    def _judge(self, task: TaskView, fit: bool, why: str) -> None:
-        self._db.set_fit(task, fit)
-        self._tell((TaskFit if fit else TaskUnfit)(task.id, why))
+            self._db.set_fit(task, needs(figures, task.terms, self._options))
+            self._tell(TaskFit(task.id, f"{figures.cost.plain:.3g} s a step"))
 
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Compute towards a checkpoint for a while. False while files for it are being fetched."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -20,7 +20,7 @@ from offchain.store.blobs import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.events import WorkerEvent
-from offchain.worker.materials import executor_factory
+from offchain.worker.making import executor_factory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
 from tests.support import tasks
@@ -32,6 +32,7 @@ PRICE = 10 * COIN
 TERMS = {"max_price": PRICE, "bond": COIN, "interval_time": 10_000, "clock": 1_000}
 SENDING = SendOptions(poll=0.05, receipt_timeout=20)
 POLICY = Policy(ask=Fraction(1), audit_share=1.0)
+PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "trials": "inline", "move_time": 0.05}
 QUIET = 4  # rounds
 FETCH = FetchOptions(timeout=10, idle=2, schemes=frozenset({"http", "file"}))
 HONEST = executor_factory("reference")
@@ -59,7 +60,7 @@ class Town(Funded):
         """Starts a worker for one of PEOPLE. It ends with `dismiss`, or at the end of the test."""
         executors = options.pop("executors", HONEST)
         replays = options.pop("replays", None)
-        made = WorkerOptions(self.folder / name, POLICY, poll=0.02, slice=0.2, max_backoff=0.2, fetch=FETCH)
+        made = WorkerOptions(self.folder / name, POLICY, **PACE, fetch=FETCH)
         more = {"replays": replays} if replays else {}
         worker = Worker(
             self.chain(person, SENDING), roles, replace(made, **options), executors, partial(self.note, name), **more

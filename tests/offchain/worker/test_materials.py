@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from offchain.dispute.replay import Ledger, Replay
-from offchain.errors import BadInput
 from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
@@ -20,7 +19,9 @@ from offchain.market.view import Status, TaskView
 from offchain.store.blobs import BlobStore, FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from offchain.worker.materials import ExecutorFactory, Materials, Opened, Unfit, executor_factory
+from offchain.worker.fit import NotNow, Unfit
+from offchain.worker.making import ExecutorFactory, executor_factory
+from offchain.worker.materials import Materials, Opened
 from offchain.worker.options import WorkerOptions
 from tests.support.strategies import over_state
 from tests.support.tasks import BARE, unposted
@@ -64,9 +65,8 @@ def post(tmp_path: Path) -> Post:
 
 
 def build(folder: Path, executors: ExecutorFactory, **options: Any) -> Materials:
-    return Materials(
-        "me", BlobStore(folder / "blobs", None, FILES), executors, Replay, WorkerOptions(folder, **options)
-    )
+    made = WorkerOptions(folder, **({"trials": "inline"} | options))
+    return Materials("me", BlobStore(folder / "blobs", None, FILES), executors, Replay, made)
 
 
 def opened(materials: Materials, view: TaskView) -> Opened:
@@ -90,42 +90,23 @@ class Counting:
 
 def test_a_task_is_opened_within_its_limits(post: Post, tmp_path: Path) -> None:
     materials = build(tmp_path, executor_factory("fused"))
-    assert opened(materials, post(small())).step_seconds > 0
+    assert opened(materials, post(small())).task.name == small().name
 
 
 def test_what_the_executor_has_beside_the_tensors_counts(post: Post, tmp_path: Path) -> None:
     """The task's tensors have 8 kB; an operand has hundreds of megabytes while it is computed."""
-    factory = Counting()
-    materials, view = build(tmp_path, factory, max_memory=100_000_000), post(spreading())
-    for _ in range(2):
-        with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs .* MB for operands .*: a step may take 100 MB$"):
-            opened(materials, view)
-    assert factory.asked == 1  # it is not planned again with every look
+    materials, view = build(tmp_path, executor_factory("fused"), max_memory=100_000_000), post(spreading())
+    with pytest.raises(NotNow, match=r"^node 0 \(dot\) needs .* MB for operands .*: a step may take 100 MB$"):
+        opened(materials, view)
 
 
 def test_kernels_count(post: Post, tmp_path: Path) -> None:
-    materials = build(tmp_path, executor_factory("fused"), max_kernels=2)
-    with pytest.raises(BadInput, match=r"^the graph needs \d+ kernels, of which 2 may be compiled$"):
-        opened(materials, post(small()))
-
-
-def test_a_task_that_found_too_little_memory_may_try_again_when_another_is_closed(post: Post, tmp_path: Path) -> None:
-    scarce = False
-
-    def factory(ledger: Ledger, limits: Limits) -> Executor[object]:
-        return executor_factory("fused")(ledger, Limits(memory=0) if scarce else limits)
-
-    materials, first, second = build(tmp_path, factory), post(small()), post(spreading(4, 4))
-    opened(materials, first)
-    scarce = True
-    with pytest.raises(Unfit, match=r"^node 0 \(dot\) needs"):
-        opened(materials, second)
-    scarce = False
-    materials.close_task(second.id)  # which frees nothing
-    with pytest.raises(Unfit):
-        opened(materials, second)
-    materials.close_task(first.id)
-    assert opened(materials, second).task.name == "spreading"
+    factory, view = Counting(), post(small())
+    materials = build(tmp_path, factory, max_kernels=2)
+    for _ in range(2):
+        with pytest.raises(Unfit, match=r"^the graph needs \d+ kernels, of which 2 may be compiled$"):
+            opened(materials, view)
+    assert factory.asked == 1  # it is not tried again with every look
 
 
 def test_compiling_does_not_hold_up_the_loop(post: Post, tmp_path: Path) -> None:

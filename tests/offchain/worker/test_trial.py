@@ -1,0 +1,68 @@
+"""A stranger's task may crash, hang or fill its trial: the worker hears of it in one line, and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offchain.dispute.replay import Ledger
+from offchain.exec.base import Executor, Limits
+from offchain.store.taskfile import save_task
+from offchain.worker.fit import Figures, NotNow, Unfit
+from offchain.worker.making import executor_factory
+from offchain.worker.options import WorkerOptions
+from offchain.worker.trial import Trials
+from tests.support.tasks import unposted
+from tests.support.works import every_kind
+
+MIB = 1 << 20
+
+
+def crashing(ledger: Ledger, limits: Limits) -> Executor[Any]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+def hanging(ledger: Ledger, limits: Limits) -> Executor[Any]:
+    time.sleep(600)
+    raise AssertionError
+
+
+def growing(ledger: Ledger, limits: Limits) -> Executor[Any]:
+    held = []
+    while True:
+        held.append(np.ones(64 * MIB, np.uint8))
+
+
+def tried(folder: Path, executors: Any, **options: Any) -> Figures:
+    task = every_kind(6, 3)
+    path = folder / "task"
+    save_task(task, path)
+    trials = Trials(executors, WorkerOptions(folder, **options))
+    return trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000)
+
+
+def test_figures_of_a_task(tmp_path: Path) -> None:
+    figures = tried(tmp_path, executor_factory("fused"))
+    assert 0 < figures.cost.plain < figures.cost.traced
+    assert figures.memory >= 10_000
+
+
+@pytest.mark.parametrize(
+    ("executors", "kind", "words"),
+    [
+        (crashing, Unfit, "its trial crashed: it died of SIGSEGV"),
+        (growing, NotNow, "MemoryError"),
+        (hanging, NotNow, "its kernels not compiled, within 1.0 s"),
+    ],
+    ids=["crash", "memory", "time"],
+)
+def test_what_harms_its_process_is_refused(tmp_path: Path, executors: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        tried(tmp_path, executors, max_memory=500 * MIB, making_time=1.0 if executors is hanging else 100.0)
