@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import click
 import torch
@@ -16,7 +19,9 @@ from offchain.roles.table import ROLES
 from offchain.worker.display import LEVELS, configure_logging
 from offchain.worker.making import executor_factory
 from offchain.worker.operate import operate
-from offchain.worker.options import WorkerOptions
+from offchain.worker.options import GIB, WorkerOptions
+
+FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 
 
 @click.command()
@@ -40,6 +45,10 @@ from offchain.worker.options import WorkerOptions
 )
 @click.option("--min-window", type=int, default=60, show_default=True, help="… a shorter challenge window.")
 @click.option("--min-interval-time", type=int, default=30, show_default=True, help="… a shorter interval time.")
+@click.option("--memory", type=click.FloatRange(min=0, min_open=True),
+              help="GiB that all tasks together may take. Default: three quarters of this machine's.")  # fmt: skip
+@click.option("--move-time", type=click.FloatRange(min=0), default=0.5, show_default=True,
+              help="Seconds until a move in a dispute is mined: the chain's block time, and a little.")  # fmt: skip
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
@@ -64,9 +73,11 @@ def worker(
     configure_logging(json_lines, log_level)
     if threads:
         torch.set_num_threads(threads)
+    options = worker_options(**chosen)  # type: ignore[arg-type]
     if device.startswith("cuda"):
         require_cuda(device)
-    operate(connection.chain, roles, worker_options(**chosen), executor_factory(executor, device))  # type: ignore[arg-type]
+        options = replace(options, fastest=FASTEST_GPU)
+    operate(connection.chain, roles, options, executor_factory(executor, device))
 
 
 def worker_options(
@@ -80,10 +91,13 @@ def worker_options(
     min_window: int,
     min_interval_time: int,
     poll: float,
+    memory: float | None,
+    move_time: float,
 ) -> WorkerOptions:
     """Options from the command line. Raises BadInput."""
     if not 0 < reserve <= ask <= 1:
         raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
+    given = int(memory * GIB) if memory else machine_memory() * 3 // 4
     policy = Policy(
         ask=Fraction(ask).limit_denominator(10_000),
         reserve=Fraction(reserve).limit_denominator(10_000),
@@ -91,8 +105,23 @@ def worker_options(
         min_clock=min_clock,
         min_window=min_window,
         min_interval_time=min_interval_time,
+        memory=given,
     )
-    return WorkerOptions(folder=home, policy=policy, listen=listen, public_url=public_url, poll=poll)
+    most = given // 2  # of one task, which two processes compute: one trains it, one defends it
+    return WorkerOptions(
+        folder=home,
+        policy=policy,
+        listen=listen,
+        public_url=public_url,
+        poll=poll,
+        max_memory=most,
+        move_time=move_time,
+    )
+
+
+def machine_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def require_cuda(device: str) -> None:

@@ -1,4 +1,4 @@
-"""What a role may ask the worker to do. Fetch, Train and Audit happen on this machine, everything else on chain."""
+"""What a role may ask the worker to do. Fetch, Decline, Train and Audit happen on this machine, all else on chain."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class Fetch:
 class Bid:
     task_id: int
     price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """Tell why there is no bid on a task that would fit alone."""
+
+    task_id: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class Dismiss:
 Action = (
     Fetch
     | Bid
+    | Decline
     | Award
     | Train
     | Commit

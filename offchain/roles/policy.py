@@ -14,6 +14,7 @@ class Policy:
 
     `audit_share` is the probability that a checkpoint is replayed. A task whose dispute clock, challenge window or
     interval time is shorter than the minimum (seconds) is left alone: a slow network could make an honest worker lose.
+    All tasks that are held or bid on may take `memory` bytes together.
     """
 
     ask: Fraction = Fraction(9, 10)
@@ -23,6 +24,7 @@ class Policy:
     min_clock: int = 60
     min_window: int = 60
     min_interval_time: int = 30
+    memory: int = 1 << 62
 
     def refusal(self, terms: Terms) -> str | None:
         """Why these terms are not acceptable, or None."""

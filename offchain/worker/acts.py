@@ -14,6 +14,7 @@ from offchain.market.actions import (
     Challenge,
     Collect,
     Commit,
+    Decline,
     Defend,
     Dismiss,
     Fetch,
@@ -42,8 +43,10 @@ class Acts:
 
     def __init__(self, chain: Chain, materials: Materials, work: Work, disputes: Disputes, tell: Tell) -> None:
         self._chain, self._materials, self._tell = chain, materials, tell
+        self._declined: dict[int, str] = {}  # task -> why, as it was told
         self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
             Bid: lambda view, a: self._send(chain.bid(a.task_id, a.price), partial(events.BidSent, a.task_id, a.price)),
+            Decline: self._decline,
             Award: lambda view, a: self._send(chain.award(a.task_id), partial(events.AwardSent, a.task_id)),
             Commit: self._commit,
             Collect: lambda view, a: self._send(chain.collect(a.task_id), partial(events.CollectSent, a.task_id)),
@@ -59,6 +62,12 @@ class Acts:
     def perform(self, view: ChainView, action: Action) -> None:
         """Raises KeyError for an action that has no row."""
         self.table[type(action)](view, action)
+
+    def _decline(self, view: ChainView, action: Decline) -> None:
+        """Told once, not with every look."""
+        if self._declined.get(action.task_id) != action.why:
+            self._declined[action.task_id] = action.why
+            self._tell(events.Declined(action.task_id, action.why))
 
     def _commit(self, view: ChainView, action: Commit) -> None:
         task, checkpoint, root = action.task_id, action.checkpoint, action.root

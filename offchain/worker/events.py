@@ -89,6 +89,15 @@ class TaskUnfit(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class Declined(WorkerEvent):
+    """No bid on a task that is fit: it does not fit beside what is held or bid on."""
+
+    name = "declined"
+    task: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Computing(WorkerEvent):
     """Training, or the replay of an audit, begins at a state that this worker has."""
 

@@ -90,6 +90,7 @@ class Worker:
         self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
         self._acts = Acts(self.chain, self.materials, self._work, self._disputes, self.tell)
         self._due: list[tuple[TaskView, Train | Audit]] = []
+        self._now = 0  # timestamp of the block that was last looked at
         self._told: dict[Hashable, str] = {}  # the last failure of each key
         return self
 
@@ -129,6 +130,7 @@ class Worker:
         """Read the chain and act once. True if there is more to compute; waits a while if the chain does not answer."""
         try:
             view = self._look()
+            self._now = view.now
             self._disputes.notice(view)
             self._work.tidy(view)
             actions = self._actions(view)
@@ -191,14 +193,32 @@ class Worker:
             self.tell(Failed(str(key), why, wait), traceback)
 
     def _compute(self) -> bool:
-        """Share a slice of time among everything that is due; True if anything was computed."""
-        seconds = self.options.slice / max(1, len(self._due))
-        computed = False
-        for task, action in self._due:
-            if not self._stop.is_set():
-                compute = self._work.train if isinstance(action, Train) else self._work.audit
-                computed |= bool(self._attempt(action, partial(compute, task, action.checkpoint, seconds)))
-        return computed
+        """Compute for a slice of time; True if anything was computed.
+
+        The most urgent training and the most urgent audit share it. What is later than they waits: so every deadline is
+        kept of tasks whose shares of the machine fit it together, as the ledger has it.
+        """
+        trains = [due for due in self._due if isinstance(due[1], Train)]
+        audits = [due for due in self._due if isinstance(due[1], Audit)]
+        seconds = self.options.slice / max(1, bool(trains) + bool(audits))
+        ran = [self._first(sorted(kind, key=self._deadline), seconds) for kind in (trains, audits)]
+        return any(ran)
+
+    def _first(self, due: list[tuple[TaskView, Train | Audit]], seconds: float) -> bool:
+        """Compute the first of those that can be computed now."""
+        for task, action in due:
+            compute = self._work.train if isinstance(action, Train) else self._work.audit
+            again = partial(compute, task, action.checkpoint, seconds)
+            if not self._stop.is_set() and self._attempt(action, again):
+                return True
+        return False
+
+    def _deadline(self, due: tuple[TaskView, Train | Audit]) -> tuple[bool, int]:
+        """By when its root is needed; what is too late comes last."""
+        task, action = due
+        k = action.checkpoint
+        at = task.deadline(k) if isinstance(action, Train) else task.checkpoints[k].challengeable_until
+        return at < self._now, at
 
     def _enforce(self, view: ChainView) -> None:
         """Ask for the slash again where the market refused it after a conviction that this worker won."""

@@ -25,7 +25,7 @@ from offchain.market.actions import (
     Timeout,
     Train,
 )
-from offchain.market.notes import TaskNotes
+from offchain.market.notes import Needs, TaskNotes
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, TreeName
 from offchain.roles import requester, solver, verifier
 from offchain.roles.policy import Policy
@@ -35,7 +35,7 @@ from tests.support.tasks import unposted
 ME, OTHER, ASKER = "0xMe", "0xOther", "0xAsker"
 TERMS = unposted(steps=30)
 BIDDING = TaskView(7, TERMS, ASKER, solver.NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
-FIT = {7: TaskNotes(fit=True)}
+FIT = {7: TaskNotes(fit=True, needs=Needs(1_000, 10.0, 10.0))}
 
 
 def training(*committed_at: int, paid: int = 0, by: str = ME, holds: int = 0) -> TaskView:
