@@ -13,6 +13,7 @@ from typing import Final
 from offchain.errors import IllegalGraph
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Source
 from offchain.ir.kinds import KINDS, Kind, traits, unknown
+from offchain.ir.log import misread
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 
 MAX_LENGTH: Final = 1 << 34
@@ -25,6 +26,7 @@ _F = DType.F32
 def check(graph: Graph) -> None:
     """Raise IllegalGraph naming the first node, slot or field that breaks a rule."""
     _check_tensors(graph)
+    _check_log(graph)
     for index, node in enumerate(graph.nodes):
         if node.kind not in KINDS:
             raise IllegalGraph(f"node {index}: {unknown(node.kind)}")
@@ -192,6 +194,10 @@ def _scatter(graph: Graph, index: int, node: Node) -> Iterator[str]:
         yield "the values may not depend on the row, and the index may depend on k only"
 
 
+def _log(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    return misread(graph, node)
+
+
 NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
     _shape,
     _arity,
@@ -201,6 +207,7 @@ NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
     _dtype,
     _bits,
     _scatter,
+    _log,
 )
 
 
@@ -228,6 +235,13 @@ def _check_slots(graph: Graph) -> None:
             raise IllegalGraph(f"{where}: repeats {slot.source.name.lower()} {slot.index}, which does not exist")
         if graph.spec_of(slot.source, slot.index) != (slot.spec.dtype, slot.spec.length):
             raise IllegalGraph(f"{where}: differs in dtype or length from what it repeats")
+        if slot is not graph.slots[-1] and (slot.source, slot.index) == (Source.STATE, len(graph.slots) - 1):
+            raise IllegalGraph(f"{where}: repeats the log, which a state may be served without")
+
+
+def _check_log(graph: Graph) -> None:
     log = graph.slots[-1].spec
     if log.name != LOG_SLOT or log.dtype is not _F or len(log.shape) != 2 or log.shape[1] != len(graph.metrics):
         raise IllegalGraph(f"the last slot must be {LOG_SLOT!r}, f32 of shape (interval, metrics)")
+    if log.length < 1:
+        raise IllegalGraph(f"slot {LOG_SLOT}: empty")

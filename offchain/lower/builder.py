@@ -63,6 +63,10 @@ class GraphBuilder:
         _check_limits(len(body), len(used))
         return self._add(Node(Kind.MAP, result.dtype, shape, used, program=body), result.bounds)
 
+    def numbers(self, shape: tuple[int, ...], program: Program, bounds: Bounds) -> Ref:
+        """A map that reads no tensor, with exactly this program, which makes integers within `bounds`."""
+        return self._add(Node(Kind.MAP, I32, shape, (), program=program), bounds)
+
     def copy(self, ref: Ref) -> Ref:
         """The same elements as a whole, row-major node."""
         if ref.is_whole and ref.source is Source.NODE:

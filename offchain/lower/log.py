@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from offchain.ir.division import remainder
 from offchain.ir.graph import Source
-from offchain.ir.program import F32, ProgramBuilder, Value
+from offchain.ir.log import carried_rows
+from offchain.ir.program import F32, Value
 from offchain.lower.builder import GraphBuilder
-from offchain.lower.library import remainder
 from offchain.lower.refs import Ref
 
 
@@ -20,11 +21,7 @@ def next_log(builder: GraphBuilder, slot: int, shape: tuple[int, ...], metrics: 
     rows, columns = shape
     old = Ref.whole(Source.STATE, slot, F32, shape)
     floats = [builder.map(lambda v: v.cast(F32), metric.expand(())) for metric in metrics]
-
-    def carried(p: ProgramBuilder) -> Value:
-        return p.index(0).lt(remainder(p.step(), rows)).where(p.index(0), -1)
-
-    index = builder.generate((rows,), carried).unsqueeze(1)
+    index = builder.numbers((rows,), carried_rows(rows), (-1, rows - 1)).unsqueeze(1)
     kept = builder.gather(old.permute([1, 0]).unsqueeze(0), index.expand(shape))
 
     def row(kept: Value, *values: Value) -> Value:

@@ -17,6 +17,7 @@ from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree, tensor_roots
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import LOG_SLOT, Graph
+from offchain.ir.log import is_needed
 from offchain.store.tensorfile import TensorFile, opened, write
 from offchain.task import Task
 
@@ -47,10 +48,14 @@ def load_state(path: str | Path, graph: Graph, expected: bytes) -> list[Array]:
 
 
 def read_state(path: str | Path, graph: Graph, expected: bytes) -> tuple[list[Array], Tree]:
-    """`load_state`, with the state's tree, which binds the log even if the file leaves its content out."""
+    """`load_state`, with the state's tree, which binds the log even if the file leaves its content out.
+
+    For a graph whose steps depend on the old log the file must hold it: what follows from zeros in its place is never
+    ground for a dispute.
+    """
     with opened(path, FORMAT) as file:
         names, held = [f"state.{slot.spec.name}" for slot in graph.slots], file.names()
-        file.expect(names[:-1], names[-1:])
+        file.expect(names if is_needed(graph) else names[:-1], names[-1:])
         tree = Tree([_root(file, f"root.{slot.spec.name}") for slot in graph.slots])
         have = state_root_of(len(names), tree.root)
         if have != expected:

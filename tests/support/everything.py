@@ -13,6 +13,7 @@ from offchain.ir.arrays import numpy_dtype
 from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind
 from offchain.ir.legality import check
+from offchain.ir.log import carried_rows
 from offchain.ir.primitives import DType, Instr, Op
 from tests.support.works import Work
 
@@ -137,8 +138,7 @@ def _update(maker: Maker, extra_maps: int) -> None:
 def _log(maker: Maker, interval: int = INTERVAL) -> None:
     """Adds the log (docs/protocol.md, section 3). `interval` must be a power of two."""
     position = [Instr(Op.INDEX, 0), Instr(Op.STEP), _int(interval - 1), Instr(Op.IAND, 1, 2)]
-    carried = [*position, Instr(Op.ILT, 0, 3), _int(-1), Instr(Op.SELECT, 4, 0, 5)]
-    maker.add("old_rows", Kind.MAP, (interval,), [], program=carried, dtype=I32)
+    maker.add("old_rows", Kind.MAP, (interval,), [], program=carried_rows(interval), dtype=I32)
     maker.add("old_log", Kind.GATHER, (interval, 1), [("log", (0, 1, 1)), ("old_rows", (1, 0))], interval)
     row = [*position, Instr(Op.IEQ, 0, 3), Instr(Op.INPUT, 0), Instr(Op.INPUT, 1), Instr(Op.SELECT, 4, 6, 5)]
     maker.add("new_log", Kind.MAP, (interval, 1), [("old_log", (1, 1)), ("loss", (0, 0))], program=row)

@@ -153,9 +153,12 @@ def tall(length: int = 265_000) -> Work:
 
 @cache
 def lengthy(steps: int = 600) -> Work:
-    """One node, one slot, and an interval of more than 256 steps."""
+    """One node, one slot beside the log, and an interval of more than 256 steps."""
     program = (Instr(Op.INPUT, 0), Instr(Op.STEP), Instr(Op.TO_FLOAT, 1), Instr(Op.ADD, 0, 2))
     item = strided(Source.STATE, 0, F, steps, (steps, 1), 0, 0)
     nodes = [Node(Kind.MAP, F, (steps, 1), (item,), program=program)]
-    slots = [Slot(TensorSpec("log", F, (steps, 1)), Source.NODE, 0)]
-    return finish(nodes, slots, [np.zeros(steps, np.float32)], [], steps)
+    slots = [
+        Slot(TensorSpec("x", F, (steps,)), Source.NODE, 0),
+        Slot(TensorSpec("log", F, (steps, 1)), Source.NODE, 0),
+    ]
+    return finish(nodes, slots, [np.zeros(steps, np.float32), np.zeros(steps, np.float32)], [], steps)

@@ -5,6 +5,7 @@ by `scripts/ulp.py` (docs/library.md says at which inputs). NaN, infinities, ove
 signed zeros are as in C99, Annex F. Polynomials are minimax fits made for this package, unless they name a source.
 """
 
+from offchain.ir.division import floor_divide, remainder
 from offchain.lower.library.basic import clamp, head, horner, with_sign_of
 from offchain.lower.library.error import erf, erfc
 from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
@@ -14,7 +15,6 @@ from offchain.lower.library.logarithm import log, log1p, log2, log10, power, sof
 from offchain.lower.library.rounding import (
     ceil,
     floor,
-    floor_divide,
     floor_quotient,
     fmax,
     fmin,
@@ -24,7 +24,6 @@ from offchain.lower.library.rounding import (
     minimum,
     modulo,
     reciprocal,
-    remainder,
     rsqrt,
     trunc,
 )

@@ -1,12 +1,8 @@
-"""Roundings, extrema, and integer division by constants."""
+"""Roundings and extrema."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from offchain.errors import Unsupported
-from offchain.ir.program import I32, ProgramBuilder, Value
+from offchain.ir.program import I32, Value
 from offchain.lower.library.basic import INF, head, with_sign_of
 
 
@@ -100,49 +96,3 @@ def fmax(a: Value, b: Value) -> Value:
 def fmin(a: Value, b: Value) -> Value:
     """The lesser; the other where one is NaN."""
     return (b.lt(a) | a.ne(a)).where(b, a)
-
-
-def multiply_high(x: Value, factor: int) -> Value:
-    """High 32 bits of the unsigned 64-bit product with a constant, from 16-bit limbs."""
-    low, high = x & 0xFFFF, x.shr(16)
-    factor_low, factor_high = factor & 0xFFFF, factor >> 16
-    middle = high * factor_low + (low * factor_low).shr(16)
-    other = low * factor_high + (middle & 0xFFFF)
-    return high * factor_high + middle.shr(16) + other.shr(16)
-
-
-def floor_divide(x: Value, divisor: int) -> Value:
-    """⌊x/divisor⌋ for any int32 and a positive constant: multiply-high by a rounded-up reciprocal, exact for 31 bits
-    (Granlund and Montgomery, 1994). A negative x goes through ~x, since ⌊x/d⌋ = ~⌊~x/d⌋.
-    """
-    if divisor < 1:
-        raise Unsupported(f"integer division by {divisor}; only positive constants are supported")
-    if divisor & (divisor - 1) == 0:
-        return x >> (divisor.bit_length() - 1)
-    if divisor >= 1 << 31:
-        return x >> 31
-    shift = (divisor - 1).bit_length()
-    magic = -(-(1 << (31 + shift)) // divisor)
-    with _wrapping(x.program):
-        sign = x >> 31
-        quotient = multiply_high(x ^ sign, magic).shr(shift - 1) ^ sign
-    return _bounded(quotient, x.bounds[0] // divisor, x.bounds[1] // divisor)
-
-
-@contextmanager
-def _wrapping(program: ProgramBuilder) -> Iterator[None]:
-    """While open, integers may wrap: these are halves of longer ones."""
-    checked, program.checked = program.checked, False
-    yield
-    program.checked = checked
-
-
-def _bounded(x: Value, low: int, high: int) -> Value:
-    return Value(x.program, x.id, x.dtype, (low, high))
-
-
-def remainder(x: Value, divisor: int) -> Value:
-    """x − divisor·⌊x/divisor⌋, in [0, divisor)."""
-    if divisor & (divisor - 1) == 0 and divisor > 0:
-        return x & (divisor - 1)
-    return _bounded(x - floor_divide(x, divisor) * divisor, 0, divisor - 1)

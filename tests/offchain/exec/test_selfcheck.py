@@ -13,7 +13,7 @@ from offchain.exec.base import Executor
 from offchain.exec.eager import executor as eager
 from offchain.exec.eager import program
 from offchain.exec.make import EXECUTORS
-from offchain.ir.graph import Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Graph, Node, Slot, Source, TensorSpec
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import TABLE, DType, Instr, Op
 
@@ -21,8 +21,7 @@ Patch = pytest.MonkeyPatch
 
 
 def make(name: str) -> Executor[object]:
-    read = Input(Source.STATE, 0, DType.F32, 1, View.contiguous((1,)))
-    node = Node(Kind.MAP, DType.F32, (1,), (read,), program=(Instr(Op.INPUT, 0),))
+    node = Node(Kind.MAP, DType.F32, (1,), (), program=(Instr.const(DType.F32, 0),))
     log = Slot(TensorSpec("log", DType.F32, (1, 1)), Source.STATE, 0)
     return make_executor(name, Graph((node,), (log,), (), (), (), (), ("loss",)), [], [])
 
