@@ -43,7 +43,7 @@ def _is_log(graph: Graph, item: Input) -> bool:
 
 
 def _names_carried_rows(graph: Graph, gather: Node) -> bool:
-    """Whether every row number of a gather comes from `carried_rows`. A coordinate outside a view's range names row 0."""
+    """Whether all row numbers of a gather come from `carried_rows`. (Outside a view's range they would be 0.)"""
     item = gather.inputs[-1]
     if item.source is not Source.NODE or item.index >= len(graph.nodes):
         return False
