@@ -20,8 +20,8 @@ from offchain.chain.deployment import PRESETS, deploy
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking, connect
-from offchain.commit.roots import state_tree
 from offchain.commit.trace import Trace
+from offchain.dispute.points import Point, Slots
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput, ChainError
 from offchain.exec.base import Executor, state_after
@@ -104,8 +104,9 @@ def judge_of(task: Task, ledger: Ledger, step: int, executor: Executor[Any], wat
         watch("trained", t, step)
         held = executor.step(held, t)
     watch("traced", 0, 1)
-    state, outputs = executor.dump(held), list(executor.outputs(held, step))
-    return Judge(ledger, step, state, state_tree(state), Trace(outputs, state_after(task.graph, state, outputs)))
+    before = Point.at(executor, step, held)
+    state, outputs = Slots(before), list(executor.outputs(held, step))
+    return Judge(ledger, step, state, before.tree(), Trace(outputs, state_after(task.graph, state, outputs)))
 
 
 def draw(graph: Graph, samples: int, rng: Random) -> list[tuple[int, list[int]]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import overload
+from typing import Final, overload
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from offchain.exec.base import state_after
 from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import CHUNK, Graph, Node, Source
 
+TREES: Final = 64  # of tensors of one trace that are kept; the hashes of a chunk take a fiftieth of its bytes
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkOpening:
@@ -35,11 +37,12 @@ class ChunkOpening:
 class TensorTree:
     """The chunk tree of one tensor, with the tensor, so that chunks can be opened."""
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, tree: Tree | None = None) -> None:
+        """`tree`: where it was made before."""
         self.array = np.ascontiguousarray(array).reshape(-1)
         self.dtype = dtype_of(self.array)
         self.length = self.array.size
-        self.tree = Tree(chunk_hashes(self.array))
+        self.tree = tree or Tree(chunk_hashes(self.array))
         self.root = tensor_root_of(self.dtype, self.length, self.tree.root)
 
     def chunk(self, index: int) -> bytes:
@@ -63,12 +66,12 @@ class Outputs(Sequence[Array]):
     """The outputs of the nodes of a step, computed again when they are asked for: together they far exceed a state.
 
     `run` computes them in order. The last one that was asked for is kept, with what its node reads: from then on a
-    dispute is about that one.
+    dispute is about that one. Those that were asked for before are kept as far as all fit into `budget` bytes.
     """
 
-    def __init__(self, graph: Graph, run: Callable[[], Iterator[Array]]) -> None:
-        self.graph, self._run = graph, run
-        self._kept: dict[int, Array] = {}
+    def __init__(self, graph: Graph, run: Callable[[], Iterator[Array]], budget: int = 0) -> None:
+        self.graph, self._run, self._budget = graph, run, budget
+        self._kept: dict[int, Array] = {}  # the latest last
 
     def __len__(self) -> int:
         return len(self.graph.nodes)
@@ -89,11 +92,33 @@ class Outputs(Sequence[Array]):
         return self._kept[at]
 
     def keep(self, nodes: Collection[int]) -> None:
-        """Keeps the outputs of these nodes, and no others, after one pass up to the last of them."""
-        if not self._kept.keys() >= set(nodes):
-            self._kept.clear()
-            run = islice(self._run(), max(nodes) + 1)
-            self._kept = {n: array for n, array in enumerate(run) if n in nodes}
+        """Keeps the outputs of these nodes, after one pass up to the last one that is not kept already."""
+        for n in [n for n in self._kept if n in nodes]:
+            self._kept[n] = self._kept.pop(n)
+        missing = set(nodes) - self._kept.keys()
+        if missing:
+            self._make_room(nodes)
+            run = islice(self._run(), max(missing) + 1)
+            self._kept |= {n: _alone(array) for n, array in enumerate(run) if n in missing}
+
+    @property
+    def bytes(self) -> int:
+        """Of the outputs that are kept."""
+        return self._size(self._kept)
+
+    def _make_room(self, nodes: Collection[int]) -> None:
+        others = [n for n in self._kept if n not in nodes]
+        while others and self._size({*nodes, *others}) > self._budget:
+            del self._kept[others.pop(0)]
+
+    def _size(self, nodes: Iterable[int]) -> int:
+        return 4 * sum(self.graph.nodes[n].length for n in nodes)
+
+
+def _alone(array: Array) -> Array:
+    """The array in memory that it does not share with others, which would stay taken as long as it is kept."""
+    base = array.base
+    return array.copy() if isinstance(base, np.ndarray) and base.nbytes > array.nbytes else array
 
 
 def inner_inputs(node: Node) -> list[int]:
@@ -113,7 +138,7 @@ class Trace:
         # by identity: a slot usually is the very array of the node that it repeats
         known = {id(array): root for array, root in zip(self.outputs, self.nodes.leaves, strict=True)}
         self.slots = Tree([known.get(id(array)) or tensor_root(array) for array in next_state])
-        self._trees: dict[int, TensorTree] = {}
+        self._trees: dict[int, Tree] = {}
 
     @classmethod
     def of_step(cls, outputs: Outputs, before: Tree) -> Trace:
@@ -144,7 +169,9 @@ class Trace:
         return trace_root_of(len(self.nodes.leaves), self.nodes.root, self.state_root)
 
     def tensor(self, node: int) -> TensorTree:
-        """The chunk tree of a node's output, made when first asked for."""
-        if node not in self._trees:
-            self._trees[node] = TensorTree(self.outputs[node])
-        return self._trees[node]
+        """A node's output with its chunk tree, which is made when first asked for."""
+        found = TensorTree(self.outputs[node], self._trees.pop(node, None))
+        self._trees[node] = found.tree
+        if len(self._trees) > TREES:
+            del self._trees[next(iter(self._trees))]
+        return found

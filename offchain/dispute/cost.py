@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from random import SystemRandom
 from statistics import median
 from typing import Any, Final
 
 import numpy as np
 
-from offchain.commit.roots import tensor_roots
-from offchain.dispute.replay import Ledger, Replay
+from offchain.commit.roots import state_tree
+from offchain.commit.trace import Outputs, Trace
+from offchain.dispute.points import Point, point_bytes, states_kept
+from offchain.dispute.replay import BUDGET, Ledger
 from offchain.dispute.spans import STEP_FAN
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
-from offchain.ir.graph import Graph, Source
 
-BUDGET: Final = 1 << 30  # bytes for the states that a replay keeps, where the caller names none
 LEAST: Final = 3  # runs of which a median is taken
 ENOUGH: Final = 0.2  # seconds after which no further run begins
 MOST: Final = 25  # runs
 LONG: Final = 1.0  # seconds of a run that is not repeated: its median would hardly differ
+DISPUTES: Final = 4  # about one interval at once, whose disputed steps are all kept in memory
 PASSES: Final = 2  # over a step's outputs in which a dispute looks for tensors that it opens
 MANTISSA: Final = (1 << 23) - 1  # the bits of a binary32 that tell subnormals apart
 
@@ -35,8 +37,9 @@ class DisputeCost:
         plain: of a step, warm.
         hashed: that the root of the state after a step adds to it: only slots that a step can change are hashed.
         traced: of a disputed step with all its hashes, and of the passes that look for the tensors to open.
-        state_bytes: that one kept state takes: the slots that a step can change.
-        budget: bytes for the states that a replay keeps.
+        state_bytes: of one state that a replay keeps on the way: the slots that a step can change.
+        budget: bytes that a replay may keep, half of them for such states.
+        outputs_bytes: of the outputs of all nodes of a step.
     """
 
     plain: float
@@ -44,19 +47,32 @@ class DisputeCost:
     traced: float
     state_bytes: int
     budget: int
+    outputs_bytes: int = 0
 
     def replay_seconds(self, steps: int) -> float:
         """Of the hashed replay of an interval of that many steps, once for all disputes about it."""
         return steps * self.plain + min(steps, STEP_FAN) * self.hashed
 
     def step_seconds(self, steps: int) -> float:
-        """Of each dispute about such an interval once it was replayed: from the nearest kept state to its step."""
-        return self.apart(steps) * self.plain + self.traced
+        """Of each dispute about such an interval once it was replayed: from the nearest kept state to its step.
+
+        In an interval of more than 256 steps it first asks for lists of roots of its own.
+        """
+        apart, seconds = self.apart(steps) * self.plain, self.traced
+        while steps > STEP_FAN:
+            steps = -(-steps // STEP_FAN)
+            seconds += apart + steps * self.plain + min(steps, STEP_FAN) * self.hashed
+        return apart + seconds
 
     def apart(self, steps: int) -> int:
         """The most steps from a kept state to a step of an interval."""
-        kept = self.budget // max(1, self.state_bytes)
-        return -(-steps // (kept + 1)) - 1
+        return -(-steps // (states_kept(self.state_bytes, self.budget) + 1)) - 1
+
+    def replay_bytes(self, steps: int) -> int:
+        """The most memory that the replay of such an interval takes beside the executor and the state before it."""
+        states = min(states_kept(self.state_bytes, self.budget), steps) + 2
+        records = min(self.budget // 2, DISPUTES * (self.state_bytes + self.outputs_bytes))
+        return states * self.state_bytes + max(records, self.outputs_bytes)
 
 
 def measure(
@@ -66,23 +82,18 @@ def measure(
 
     Every figure is a median of warm runs at steps drawn at random, and the greater one of two: from the state after a
     step, and from one in which every float is subnormal, which processors compute with several times more slowly.
-    Takes about as long as a hundred steps, and at least as long as 5 plain and 4 traced ones.
+    Takes at least as long as 9 plain and 4 traced steps, and about two seconds if steps are short.
     """
     after = executor.dump(executor.step(executor.load(state), 0))  # the first step also warms caches up
-    changed = changing(ledger.graph)
-    found = [_Measured.of(executor, ledger, arrays, changed, last) for arrays in (after, subnormal(after))]
+    found = [_Measured.of(executor, ledger, arrays, last) for arrays in (after, subnormal(after))]
     return DisputeCost(
         max(one.plain for one in found),
         max(one.hashed for one in found),
         max(one.traced for one in found),
-        sum(after[slot].nbytes for slot in changed),
+        point_bytes(ledger.graph),
         budget,
+        4 * sum(node.length for node in ledger.graph.nodes),
     )
-
-
-def changing(graph: Graph) -> list[int]:
-    """The slots that a step can change: all but those that repeat themselves."""
-    return [n for n, slot in enumerate(graph.slots) if (slot.source, slot.index) != (Source.STATE, n)]
 
 
 def subnormal(state: Sequence[Array]) -> list[Array]:
@@ -106,24 +117,23 @@ class _Measured:
     traced: float
 
     @classmethod
-    def of(
-        cls, executor: Executor[Any], ledger: Ledger, arrays: list[Array], changed: Sequence[int], last: int
-    ) -> _Measured:
-        held, draw = executor.load(arrays), SystemRandom()
+    def of(cls, executor: Executor[Any], ledger: Ledger, arrays: list[Array], last: int) -> _Measured:
+        draw, tree = SystemRandom(), state_tree(arrays)
+        before = Point.at(executor, 0, executor.load(arrays), tree)
+        after = before.after()
 
         def some() -> int:
             return draw.randint(0, last)
 
         def look() -> None:
-            for _ in executor.outputs(held, some()):
+            for _ in executor.outputs(before.state, some()):
                 pass
 
         def trace() -> None:
-            t = some()
-            Replay(executor, ledger, t, arrays).step(t)
+            Trace.of_step(Outputs(ledger.graph, partial(executor.outputs, before.state, some())), tree)
 
-        plain = _median(lambda: executor.step(held, some()))
-        hashed = _median(lambda: list(tensor_roots(executor.dump(held)[n] for n in changed)))
+        plain = _median(lambda: executor.step(before.state, some()))
+        hashed = _median(lambda: replace(after, leaves=list(after.leaves)).tree())
         return cls(plain, hashed, _median(trace) + hashed + PASSES * _median(look))
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from offchain.commit.merkle import Tree
 from offchain.commit.trace import Trace
+from offchain.dispute.points import Slots
 from offchain.dispute.replay import Ledger, Record, Replay
 from offchain.exec import reference
 from offchain.exec.base import Executor, state_after
@@ -70,6 +71,9 @@ class FalsifiedExecutor:
     def dump(self, state: Any) -> list[Array]:
         return self._inner.dump(state)
 
+    def lend(self, state: Any, slots: Sequence[int]) -> list[Array]:
+        return self._inner.lend(state, slots)
+
     def step(self, state: Any, t: int) -> Any:
         if t != self.falsehood.step:
             return self._inner.step(state, t)
@@ -121,7 +125,7 @@ class FalsifiedRecord(Record):
 class FalsifiedReplay(Replay):
     """The replay of a solver whose executor is a `FalsifiedExecutor`."""
 
-    def record(self, t: int, state: list[Array], before: Tree, trace: Trace) -> Record:
+    def record(self, t: int, state: Slots, before: Tree, trace: Trace) -> Record:
         falsehood = self.executor.falsehood if isinstance(self.executor, FalsifiedExecutor) else Falsehood(-1, 0, 0)
         return FalsifiedRecord(self.ledger, t, state, before, trace, falsehood)
 

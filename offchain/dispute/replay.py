@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import graph_tree, state_root, state_root_of, state_tree
+from offchain.commit.roots import graph_tree, state_root_of
 from offchain.commit.trace import Outputs, TensorTree, Trace
+from offchain.dispute.points import Kept, Point, Slots, point_bytes, states_kept
 from offchain.exec import reference
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Node, Source, address, coordinates
 from offchain.ir.kinds import Kind, traits, unknown
+
+BUDGET: Final = 1 << 30  # bytes that a replay keeps, where its maker names no number
 
 Opening = tuple[list[bytes], list[bytes], bytes]  # IStepVerifier.Opening: refProof, chunkProof, chunk
 
@@ -66,7 +69,7 @@ class Record:
 
     ledger: Ledger
     t: int
-    state: list[Array]
+    state: Slots
     before: Tree  # over the tensor roots of `state`
     trace: Trace
 
@@ -92,6 +95,7 @@ class Record:
     ) -> list[Opening]:
         """Openings of a node's inputs (or only of those at `positions`) at one element, with proofs in `nodes`."""
         node = self.ledger.graph.nodes[index]
+        self.trace.sources(node)  # in one pass
         wanted = range(len(node.inputs)) if positions is None else positions
         out = []
         for position in wanted:
@@ -124,57 +128,79 @@ class Record:
         if source is Source.NODE:
             return self.trace.tensor(index), nodes.proof(index)
         if source is Source.STATE:
-            return TensorTree(self.state[index]), self.before.proof(index)
+            return self.state.tensor(index), self.before.proof(index)
         return self.ledger.tensor(source, index), self.ledger.tree.proof(self.ledger.leaf(source, index))
 
 
 class Replay:
-    """The steps of one interval, computed again from the state before it whenever a dispute needs them.
+    """The steps of one interval, computed from the state before it once for all disputes about it.
 
     `tree` is the tree of that state. The root of the slot `log` in it may be of a log whose content is not in `state`
     (docs/protocol.md, section 3).
+
+    Only roots that are asked for are computed, and in them only tensors that a step can change. Half of `budget` bytes
+    goes to states in between, from which a disputed step is reached in few steps, and half to what was computed inside
+    the latest disputed steps; the state before the interval, and two states and a node's output with its inputs at a
+    time, come on top. Used by one thread at a time.
     """
 
     def __init__(
-        self, executor: Executor[Any], ledger: Ledger, start: int, state: Sequence[Array], tree: Tree | None = None
+        self,
+        executor: Executor[Any],
+        ledger: Ledger,
+        start: int,
+        state: Sequence[Array],
+        tree: Tree | None = None,
+        budget: int = BUDGET,
     ) -> None:
         self.executor, self.ledger, self.start = executor, ledger, start
-        self._tree = tree or state_tree(state)
-        self._first = executor.load(state)
-        self._at, self._state = start, self._first
-        self._roots = {start: state_root_of(len(ledger.graph.slots), self._tree.root)}
-        self._record: Record | None = None
+        self._share = budget // 2
+        first = Point.at(executor, start, executor.load(state), tree)
+        self._kept = Kept(first, states_kept(point_bytes(ledger.graph), budget))
+        self._slots = Slots(first)
+        self._roots: dict[int, bytes] = {}
+        self._records: dict[int, Record] = {}  # by step, the latest last
 
     def roots(self, counts: Iterable[int]) -> list[bytes]:
-        """State roots after these numbers of steps."""
-        return [self.root(count) for count in counts]
+        """State roots after these numbers of steps, all of which are computed in one pass."""
+        wanted = list(counts)
+        self._kept.expect(max(wanted, default=self.start))
+        for count in sorted(wanted):
+            self.root(count)
+        return [self.root(count) for count in wanted]
 
     def root(self, count: int) -> bytes:
         """State root after that many steps of the task."""
         if count not in self._roots:
-            self._advance(count)
+            tree = self._reach(count).tree()
+            self._roots[count] = state_root_of(len(tree.leaves), tree.root)
         return self._roots[count]
 
     def step(self, t: int) -> Record:
-        """Everything inside step t. The record of the latest t is kept."""
-        if self._record is None or self._record.t != t:
-            self._advance(t)
-            state = self.executor.dump(self._state)
-            before = self._tree if t == self.start else state_tree(state)
-            outputs = Outputs(self.ledger.graph, partial(self.executor.outputs, self._state, t))
-            trace = Trace.of_step(outputs, before)
-            self._record = self.record(t, state, before, trace)
-        return self._record
+        """Everything inside step t. The latest records are kept."""
+        found = self._records.pop(t, None) or self._traced(self._reach(t))
+        self._records[t] = found
+        while len(self._records) > 1 and sum(self._size(record) for record in self._records.values()) > self._share:
+            del self._records[next(iter(self._records))]
+        return found
 
-    def record(self, t: int, state: list[Array], before: Tree, trace: Trace) -> Record:
+    def record(self, t: int, state: Slots, before: Tree, trace: Trace) -> Record:
         return Record(self.ledger, t, state, before, trace)
 
-    def _advance(self, count: int) -> None:
-        """Compute up to that many steps of the task, and the roots of the states on the way."""
-        if count < self._at:
-            self._at, self._state = self.start, self._first
-        while self._at < count:
-            state = self.executor.step(self._state, self._at)
-            if self._at + 1 not in self._roots:
-                self._roots[self._at + 1] = state_root(self.executor.dump(state))
-            self._at, self._state = self._at + 1, state
+    def _traced(self, point: Point) -> Record:
+        slots = self._slots if point is self._kept.first else Slots(point, self._slots)
+        run, before = partial(self.executor.outputs, point.state, point.count), point.tree()
+        trace = Trace.of_step(Outputs(self.ledger.graph, run, self._share), before)
+        return self.record(point.count, slots, before, trace)
+
+    def _size(self, record: Record) -> int:
+        outputs = record.trace.outputs
+        return point_bytes(self.ledger.graph) + (outputs.bytes if isinstance(outputs, Outputs) else 0)
+
+    def _reach(self, count: int) -> Point:
+        """The state after that many steps of the task, from the nearest one that is kept."""
+        point = self._kept.nearest(count)
+        while point.count < count:
+            point = point.after()
+            self._kept.add(point)
+        return point

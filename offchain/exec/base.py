@@ -73,6 +73,10 @@ class Executor(Protocol[S]):
     def dump(self, state: S) -> list[Array]:
         """Flat arrays in slot order, NaN canonical; the caller owns them."""
 
+    def lend(self, state: S, slots: Sequence[int]) -> list[Array]:
+        """Flat arrays of some slots, NaN canonical. They may be the state's own memory: nobody writes to them, and they
+        are read only while the state is held."""
+
     def step(self, state: S, t: int) -> S:
         """`state[t+1] = F(state[t], t)`. Does not change its argument."""
 

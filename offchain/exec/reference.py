@@ -320,6 +320,9 @@ class ReferenceExecutor:
     def dump(self, state: list[Array]) -> list[Array]:
         return [array.copy() for array in state]
 
+    def lend(self, state: list[Array], slots: Sequence[int]) -> list[Array]:
+        return [state[n] for n in slots]
+
     def sources(self, node: Node, state: Sequence[Array], outputs: Sequence[Array]) -> list[Array]:
         """The flat arrays that a node's inputs name."""
         return sources_of(node, state, outputs, self._tensors.constants, self._tensors.datasets)

@@ -35,6 +35,9 @@ class Waited:
     def dump(self, state: Any) -> list[Array]:
         return self._executor.dump(state)
 
+    def lend(self, state: Any, slots: Sequence[int]) -> list[Array]:
+        return self._executor.lend(state, slots)
+
     def step(self, state: Any, t: int) -> Any:
         after = self._executor.step(state, t)
         finish()

@@ -96,6 +96,9 @@ class TorchExecutor:
     def dump(self, state: State) -> list[Array]:
         return [_download(tensor) for tensor in state]
 
+    def lend(self, state: State, slots: Sequence[int]) -> list[Array]:
+        return [_download(state[n]) for n in slots]
+
     def step(self, state: State, t: int) -> State:
         outputs: list[Tensor | None] = []
         for _ in self._run(state, t, outputs):

@@ -122,6 +122,9 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
     def _download(self, tensors: Sequence[torch.Tensor]) -> list[Array]:
         return [tensor.numpy().copy() for tensor in tensors]
 
+    def _readable(self, tensors: Sequence[torch.Tensor]) -> list[Array]:
+        return [tensor.numpy() for tensor in tensors]
+
     # --- addresses ----------------------------------------------------------------------------------------------------
 
     def _address(self, tensor: Tensor) -> int:

@@ -66,6 +66,9 @@ class PlannedExecutor(ABC, Generic[K, B]):
     def dump(self, state: State) -> list[Array]:
         return self._download([held.tensor for held in state])
 
+    def lend(self, state: State, slots: Sequence[int]) -> list[Array]:
+        return self._readable([state[n].tensor for n in slots])
+
     def step(self, state: State, t: int) -> State:
         with self._lock:
             after, bound = self._begin(state, t)
@@ -185,6 +188,10 @@ class PlannedExecutor(ABC, Generic[K, B]):
     @abstractmethod
     def _upload(self, array: Array, tensor: torch.Tensor) -> None:
         """Copies a flat array to a tensor of its length and dtype."""
+
+    def _readable(self, tensors: Sequence[torch.Tensor]) -> list[Array]:
+        """Flat tensors as arrays that nobody writes to; copies where kernels run elsewhere."""
+        return self._download(tensors)
 
     @abstractmethod
     def _download(self, tensors: Sequence[torch.Tensor]) -> list[Array]:

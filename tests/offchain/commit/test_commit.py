@@ -233,7 +233,7 @@ def test_trace_ends_in_the_next_state(case: Case) -> None:
     assert trace.root == sha256(head + nodes + state).digest()
     for n in range(len(outputs)):
         assert trace.tensor(n).root == trace.nodes.leaves[n]
-        assert trace.tensor(n) is trace.tensor(n)
+        assert trace.tensor(n).tree is trace.tensor(n).tree
 
 
 @given(graphs(most=5))
