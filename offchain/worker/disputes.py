@@ -31,14 +31,14 @@ DOUBTS: Final = 3  # readings of the chain that must all show nothing wrong befo
 
 
 class Disputes:
-    """All disputes of one account. Each keeps its replay while it runs."""
+    """All disputes of one account. Those about one interval share its replay, which is kept while one of them runs."""
 
     def __init__(
         self, chain: Chain, reader: Reader, materials: Materials, work: Work, db: Database, tell: Tell
     ) -> None:
         self._chain, self._reader, self._materials = chain, reader, materials
         self._work, self._db, self._tell = work, db, tell
-        self._replays: dict[int, Replay] = {}
+        self._replays: dict[tuple[int, int], Replay] = {}  # by task and checkpoint
         self._running: set[int] = set()
         self._doubts: dict[int, int] = {}
 
@@ -49,10 +49,11 @@ class Disputes:
             d = running[new]
             self._tell(DisputeSeen(new, d.task_id, d.checkpoint, "solver" if d.solver == view.me else "challenger"))
         for over in self._running - running.keys():
-            self._replays.pop(over, None)
             winner = self._reader.outcome(over)
             self._tell(DisputeOver(over, won=winner == view.me, dismissed=winner == ""))
         self._running = set(running)
+        disputed = {(d.task_id, d.checkpoint) for d in running.values()}
+        self._replays = {key: replay for key, replay in self._replays.items() if key in disputed}
 
     def open(self, task: TaskView, checkpoint: int) -> None:
         """Challenge a checkpoint."""
@@ -102,7 +103,8 @@ class Disputes:
 
     def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
         """From the nearest state before the disputed interval; None while files are being fetched."""
-        if dispute.id not in self._replays:
+        key = (dispute.task_id, dispute.checkpoint)
+        if key not in self._replays:
             task = view.task(dispute.task_id)
             opened = self._materials.open(task)
             if opened is None:
@@ -111,5 +113,5 @@ class Disputes:
             start = self._materials.start(task, opened, dispute.checkpoint, own)
             if start is None:
                 return None
-            self._replays[dispute.id] = self._materials.replay(opened, start)
-        return self._replays[dispute.id]
+            self._replays[key] = self._materials.replay(opened, start)
+        return self._replays[key]
