@@ -72,7 +72,7 @@ VERBS: Final = {  # pieces that are a verb of `offchain bench`
     "gemm": gemm.rows,
     "map": elementwise.rows,
     "hash": lambda settings, watch: hashing.rows(JOBS, settings, watch),
-    "replay": lambda settings, watch: replay.rows(JOBS, settings, watch),
+    "replay": lambda settings, watch: replay.rows((*JOBS, "lora"), settings, watch),
     "dispute": lambda settings, watch: dispute.rows(settings, watch=watch),
     "chain": lambda settings, watch: chain.rows(settings, watch=watch),
 }
@@ -228,8 +228,8 @@ def _card_shown(rows: dict[str, list[dict[str, Any]]]) -> str:
         )
     if "replay" in rows:
         said.append(
-            f"A replay takes {span('replay')} times as long as a step, because every output is downloaded and "
-            "hashed by the CPU."
+            f"A traced step takes {span('replay', 'replay')} times as long as a plain one, because every output is "
+            "downloaded and hashed by the CPU."
         )
     if "hash" in rows:
         said.append(f"Committing the state every 100 steps costs {span('hash', 'commit', 100, ' %')} of the time.")

@@ -1,4 +1,4 @@
-"""The jobs that are measured: a GPT of any size, and two of the examples."""
+"""The jobs that are measured: a GPT of any size, and some of the examples."""
 
 from __future__ import annotations
 
@@ -131,6 +131,7 @@ _MAKERS: Final[dict[str, Callable[[bool], Job]]] = {  # quick? -> job
     "gpt-sdpa": lambda quick: gpt(replace(TINY if quick else Shape(), flash=True)),
     "cnn": lambda quick: example("cnn_digits"),
     "mlp": lambda quick: example("mlp_digits"),
+    "lora": lambda quick: example("lora_minilm"),
 }
 JOBS: Final = tuple(_MAKERS)
 

@@ -19,7 +19,7 @@ from offchain.progress import Watch, watching
 if TYPE_CHECKING:
     from offchain.bench.timing import Row, Settings
 
-JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")  # of offchain.bench.jobs, which imports torch
+JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp", "lora")  # of offchain.bench.jobs, which imports torch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,8 +133,9 @@ def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool)
     """Compare a training step with plain torch's.
 
     gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
-    the same with scaled_dot_product_attention; cnn and mlp are examples/cnn_digits.py and mlp_digits.py. The peer is
-    eager float32 with autograd and the optimizer's fused kernel; a second row has use_deterministic_algorithms(True).
+    the same with scaled_dot_product_attention; cnn, mlp and lora are examples/cnn_digits.py, mlp_digits.py and
+    lora_minilm.py. The peer is eager float32 with autograd and the optimizer's fused kernel; a second row has
+    use_deterministic_algorithms(True).
     Ours does not include hashing, which is done once an interval: see `offchain bench hash`.
 
     Memory is the peak during a step (parameters, optimizer, dataset, workspaces; not Python and its libraries), each
@@ -202,13 +203,14 @@ def hashing(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
 
 
 @bench.command()
-@jobs_option("gpt", "cnn", "mlp")
+@jobs_option("gpt", "lora", "cnn", "mlp")
 @measured
 def replay(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
-    """Compare a disputed step with one in training.
+    """Compare what a dispute has its players compute with training.
 
-    Ours is what each player computes once in a dispute: the step with its full trace, which is the tree of the state,
-    the outputs of all nodes, and their trees. The peer is the same executor's step in training.
+    interval: ten steps with the roots of the states after each, computed once for all disputes about an interval. Slots
+    that no step can change are not hashed. replay: the disputed step with its full trace, which is the outputs of all
+    nodes, and their trees. The peer is the same executor's steps in training.
 
     \b
     Example:  offchain bench replay --job gpt --bits 21

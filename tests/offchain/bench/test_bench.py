@@ -23,18 +23,17 @@ from offchain.bench.alone import computing, updating
 from offchain.bench.dispute import Size, play
 from offchain.bench.jobs import JOBS, job
 from offchain.bench.map import gelu
-from offchain.bench.replay import BEFORE, trace_root
+from offchain.bench.replay import BEFORE, Player
 from offchain.bench.timing import Row, Settings
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
 from offchain.commands import bench as command
+from offchain.commit.roots import state_root
 from offchain.commit.trace import Trace
-from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput
 from offchain.exec.base import state_after
 from offchain.exec.make import EXECUTORS
 from offchain.ir.kinds import Kind
-from offchain.lower import compile as lower
 from tests.support import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
@@ -207,15 +206,17 @@ def test_hash(capsys: Capture, monkeypatch: Patch) -> None:
 
 def test_replay(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "replay", "--job", "gpt", "--bits", "21", "--bits", "8")
-    assert names(found) == [("replay gpt", 21), ("replay gpt", 8)]
+    assert names(found) == [(f"{what} gpt", bits) for bits in (21, 8) for what in ("interval", "replay")]
 
 
 def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
-    task = lower(job("gpt", 21, quick=True))
-    executor, ledger = QUICK.runs(task), Ledger(task.graph, task.constants, task.datasets)
-    outputs = list(executor.outputs(executor.load(task.state), BEFORE))
-    trace = Trace(outputs, state_after(task.graph, list(task.state), outputs))
-    assert trace_root(executor, ledger, task.state) == trace.root
+    player = Player.of("gpt", 21, QUICK)
+    executor = player.executor
+    outputs = list(executor.outputs(executor.load(player.state), BEFORE))
+    trace = Trace(outputs, state_after(player.ledger.graph, player.state, outputs))
+    assert player.trace_root() == trace.root
+    assert player.roots()[0] == trace.state_root
+    assert player.roots()[-1] == state_root(executor.dump(player.train()))
 
 
 # --- on a chain --------------------------------------------------------------------------------------------------
