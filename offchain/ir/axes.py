@@ -96,7 +96,7 @@ def _changed(node: Node, at: slice, sizes: list[int], axes: Callable[[list[Axis]
     for item in node.inputs:
         own = [*item.view.axes]
         own[at] = axes(own[at])
-        inputs.append(replace(item, view=View(item.view.offset, tuple(own))))
+        inputs.append(replace(item, view=View(item.view.offset, tuple(own)).settled()))
     program = node.program
     if any(instr.op is Op.INDEX for instr in program):
         builder = ProgramBuilder(tuple(shape))

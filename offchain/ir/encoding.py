@@ -1,7 +1,7 @@
 """Canonical serialisation of nodes, slots and graphs (docs/protocol.md, sections 2 and 3).
 
 `decode_*` accept exactly what `encode_*` produce: bytes that decode and re-encode differently are refused,
-so that a graph has one encoding and one root.
+so that a graph has one encoding and one root. Views that read alike have one form, too, which is demanded here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def decode_node(data: bytes, what: str = "node") -> Node:
     extent, count = r.take(">IB")
     try:
         node_kind, node_dtype = Kind(kind), DType(dtype)
-        inputs = tuple(_decode_input(r, rank + has_k(node_kind, position)) for position in range(count))
+        inputs = tuple(_decode_input(r, position, rank + has_k(node_kind, position)) for position in range(count))
         (length,) = r.take(">H")
         program = tuple(Instr(Op(op), a, b, c) for op, a, b, c in (r.take(">HHHH") for _ in range(length)))
     except ValueError as error:
@@ -86,9 +86,11 @@ def decode_node(data: bytes, what: str = "node") -> Node:
     return Node(node_kind, node_dtype, shape, inputs, extent, bits, program)
 
 
-def _decode_input(r: Reader, axes: int) -> Input:
+def _decode_input(r: Reader, position: int, axes: int) -> Input:
     source, index, dtype, length, offset = r.take(">BIBQq")
     view = View(offset, tuple(Axis(*r.take(">qII")) for _ in range(axes)))
+    if view != view.settled():
+        raise MalformedGraph(f"{r.what}: input {position} has a view that is not in canonical form")
     return Input(Source(source), index, DType(dtype), length, view)
 
 

@@ -39,7 +39,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A strided window onto a flat tensor, one axis per output dimension (and one for k where the kind has it)."""
+    """A strided window onto a flat tensor, one axis per output dimension (and one for k where the kind has it).
+
+    Only views in their canonical form are legal: those that `settled` leaves as they are.
+    """
 
     offset: int
     axes: tuple[Axis, ...]
@@ -51,8 +54,29 @@ class View:
 
     @classmethod
     def strided(cls, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> View:
-        """A view whose every coordinate is valid."""
-        return cls(offset, tuple(Axis(stride, 0, size) for stride, size in zip(strides, shape, strict=True)))
+        """A view whose every coordinate is valid, in its canonical form."""
+        return cls(offset, tuple(Axis(stride, 0, size) for stride, size in zip(strides, shape, strict=True))).settled()
+
+    @property
+    def reads(self) -> bool:
+        """Whether any coordinate is valid."""
+        return all(axis.lo < axis.hi for axis in self.axes)
+
+    def settled(self) -> View:
+        """The canonical form: an axis with one valid coordinate has stride 0, what it adds is in the offset, and a view
+        that reads nothing is all zeros. Strides that are left are shorter than the source.
+        """
+        if not self.reads:
+            return View(0, (Axis(0, 0, 0),) * len(self.axes))
+        one = [axis.hi - axis.lo == 1 for axis in self.axes]
+        offset = self.offset + sum(a.stride * a.lo for a, single in zip(self.axes, one, strict=True) if single)
+        axes = (Axis(0, a.lo, a.hi) if single else a for a, single in zip(self.axes, one, strict=True))
+        return View(offset, tuple(axes))
+
+    def reach(self, shape: Sequence[int]) -> int:
+        """A bound on every number on the way to an address, at valid coordinates or not."""
+        far = sum(abs(axis.stride) * (size - 1) for axis, size in zip(self.axes, shape, strict=True))
+        return abs(self.offset) + far
 
 
 @dataclass(frozen=True, slots=True)

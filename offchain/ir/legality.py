@@ -19,6 +19,7 @@ from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Ins
 MAX_LENGTH: Final = 1 << 34
 MAX_EXTENT: Final = 1 << 30
 EXACT_BITS: Final = 53  # integers that a float64 holds
+MAX_REACH: Final = 1 << 53  # offset and strides of a view sum to less, so that 64 bits hold an address in bytes
 
 _F = DType.F32
 
@@ -143,13 +144,17 @@ def _views(graph: Graph, index: int, node: Node) -> Iterator[str]:
             yield f"input {position} has {len(item.view.axes)} axes, must have {len(shape)}"
         elif any(not 0 <= a.lo <= a.hi <= size for a, size in zip(item.view.axes, shape, strict=True)):
             yield f"input {position} has a valid range outside the node's shape"
+        elif item.view != item.view.settled():
+            yield f"input {position} has a view that is not in canonical form"
+        elif item.view.reach(shape) >= MAX_REACH:
+            yield f"input {position} has an offset and strides that sum to 2^53 or more"
         elif not _inside(item):
             yield f"input {position} reads outside its source of {item.length} elements"
 
 
 def _inside(item: Input) -> bool:
-    if any(axis.lo == axis.hi for axis in item.view.axes):
-        return True  # reads nothing
+    if not item.view.reads:
+        return True
     ends = [(axis.stride * axis.lo, axis.stride * (axis.hi - 1)) for axis in item.view.axes]
     low = item.view.offset + sum(min(pair) for pair in ends)
     high = item.view.offset + sum(max(pair) for pair in ends)

@@ -107,4 +107,4 @@ def _through(copy: Node, item: Input) -> Input:
         under = source.view.axes[a]
         if a not in walked and not under.lo <= start < under.hi:
             raise _Impossible
-    return Input(source.source, source.index, source.dtype, source.length, View(offset, tuple(axes)))
+    return Input(source.source, source.index, source.dtype, source.length, View(offset, tuple(axes)).settled())

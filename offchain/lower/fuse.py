@@ -21,7 +21,7 @@ from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Node, Slot, Source, View, readers_of, row_major
 from offchain.ir.kinds import MAX_INPUTS, Kind
 from offchain.ir.legality import program_types
-from offchain.ir.primitives import MAX_PROGRAM, Program
+from offchain.ir.primitives import MAX_PROGRAM, DType, Program
 from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import compact
 from offchain.lower.copies import without_copies
@@ -177,10 +177,12 @@ def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | Non
     own = {s: d for d, s in enumerate(row_major(producer.shape)) if producer.shape[d] > 1}
     out: list[int | None] = [None] * len(producer.shape)
     for d, (axis, size) in enumerate(zip(item.view.axes, reader.shape, strict=True)):
-        if size == 1 or (axis.stride == 0 and (axis.lo, axis.hi) == (0, size)):
+        if (axis.lo, axis.hi) != (0, size):  # even where the size is 1: the reader may read nothing
+            return None
+        if axis.stride == 0:
             continue
         target = own.pop(axis.stride, None)
-        if target is None or producer.shape[target] != size or (axis.lo, axis.hi) != (0, size):
+        if target is None or producer.shape[target] != size:
             return None
         out[target] = axes[d]
     return None if own else tuple(out)
@@ -237,10 +239,12 @@ class _Writer:
     def _input(self, item: Input, axes: Axes) -> Value:
         if item.source is Source.NODE and item.index in self.results:
             return self.results[item.index]
+        if not item.view.reads:
+            return self.builder.real(0.0) if item.dtype is DType.F32 else self.builder.whole(0)
         moved = [Axis(0, 0, size) for size in self.shape]
         for axis, target in zip(item.view.axes, axes, strict=True):
             if target is not None:
                 moved[target] = axis
-        read = replace(item, view=View(item.view.offset, tuple(moved)))
+        read = replace(item, view=View(item.view.offset, tuple(moved)).settled())
         number = self.inputs.setdefault(read, len(self.inputs))
         return self.builder.input(number, item.dtype)

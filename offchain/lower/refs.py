@@ -48,7 +48,7 @@ class Ref:
     @property
     def input(self) -> Input:
         """How a node reads this tensor."""
-        return Input(self.source, self.index, self.dtype, self.length, View(self.offset, self.axes))
+        return Input(self.source, self.index, self.dtype, self.length, View(self.offset, self.axes).settled())
 
     @property
     def is_whole(self) -> bool:

@@ -112,7 +112,7 @@ def gathered(rows: int = INTERVAL, lo: int = 0, first: tuple[Instr, ...] = ()) -
     program = first or carried_rows(rows)
     index = Node(Kind.MAP, DType.I32, (INTERVAL,), (), program=program)
     table = strided(Source.STATE, 0, F, INTERVAL, (INTERVAL, INTERVAL), 0, 1)
-    at = Input(Source.NODE, 0, DType.I32, INTERVAL, View(0, (Axis(1, lo, INTERVAL),)))
+    at = Input(Source.NODE, 0, DType.I32, INTERVAL, View(0, (Axis(1, lo, INTERVAL),)).settled())
     kept = Node(Kind.GATHER, F, (INTERVAL,), (table, at), INTERVAL)
     return Graph((index, kept), (Slot(TensorSpec("log", F, (INTERVAL, 1)), Source.NODE, 1),), (), (), (), (), ("loss",))
 

@@ -50,7 +50,7 @@ class Maker:
             where, index, of, length = self.tensors[source]
             sizes = (*shape, k) if len(strides) > len(shape) else shape
             axes = tuple(Axis(stride, 0, size) for stride, size in zip(strides, sizes, strict=True))
-            made.append(Input(where, index, of, length, View(0, axes)))
+            made.append(Input(where, index, of, length, View(0, axes).settled()))
             assert position < 16
         node = Node(kind, dtype, shape, tuple(made), k, bits, tuple(program))
         self.tensors[name] = (Source.NODE, len(self.nodes), dtype, prod(shape))

@@ -1,8 +1,8 @@
 """Hypothesis strategies for random legal graphs with the tensors that they read.
 
-`nodes(kind)` gives a graph whose last node is of that kind, `graphs()` one of several nodes; both come with a
-state, constants, datasets and a step number. Shapes, views and programs are drawn one by one, so that a failure
-shrinks; the content of tensors comes from a drawn seed.
+`nodes(kind)` gives a graph whose last node is of that kind, `graphs()` one of several nodes, `strange()` one of the
+nastiest views; all come with a state, constants, datasets and a step number. Shapes, views and programs are drawn one
+by one, so that a failure shrinks; the content of tensors comes from a drawn seed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Tensor = tuple[Source, int, DType, int]  # where it lives, its dtype and its len
 
 F32, I32 = DType.F32, DType.I32
 MAX_SPAN: Final = 6_000  # elements of a source
+_STRIDES: Final = [0, 1, -1, 2, -2, 3, -3, 4, -4, 7, -8, 9, 16]  # beside those of packed tensors
 SPECIAL_FLOATS: Final = [
     0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x80800000, 0x3F800000, 0xBF800000,
     0x3FFFFFFF, 0x40000000, 0x3F000000, 0x3F000001, 0x4B000000, 0x4B000001, 0x4F000000, 0xCF000000, 0x7F7FFFFF,
@@ -84,6 +85,8 @@ deep_shapes = st.lists(st.integers(1, 2), min_size=5, max_size=8).map(tuple)
 long_shapes = st.sampled_from([(1025,), (3, 700), (2100,), (1, 1024, 2)])
 shapes = st.one_of(small_shapes, small_shapes, deep_shapes, long_shapes)
 extents = st.one_of(st.integers(1, 9), st.integers(1, 40))
+sides = st.one_of(st.integers(1, 5), st.integers(1, 70))  # of loops that are vectorised, with a rest
+plain_shapes = st.one_of(st.tuples(sides), st.tuples(st.integers(1, 4), sides), small_shapes)
 
 
 def instruction(draw: Draw, types: list[DType], inputs: Sequence[DType], rank: int) -> tuple[Instr, DType]:
@@ -114,12 +117,14 @@ def instruction(draw: Draw, types: list[DType], inputs: Sequence[DType], rank: i
 
 
 @st.composite
-def programs(draw: Draw, inputs: Sequence[DType], rank: int) -> tuple[tuple[Instr, ...], DType]:
+def programs(
+    draw: Draw, inputs: Sequence[DType], rank: int, longest: Sequence[int] = (4, 12, 40)
+) -> tuple[tuple[Instr, ...], DType]:
     """A well-typed program and the dtype of its result. It reads every input once before anything else."""
     code = [Instr(Op.INPUT, a) for a in range(len(inputs))]
     types = list(inputs)
-    longest = draw(st.sampled_from([4, 12, 40]))
-    for _ in range(draw(st.integers(not code, min(longest, MAX_PROGRAM - len(code))))):
+    most = min(draw(st.sampled_from(longest)), MAX_PROGRAM - len(code))
+    for _ in range(draw(st.integers(not code, most))):
         instr, dtype = instruction(draw, types, inputs, rank)
         code.append(instr)
         types.append(dtype)
@@ -139,6 +144,7 @@ class Drawing:
         default_factory=lambda: {Source.STATE: [], Source.DATA: [], Source.CONST: []}
     )
     known: list[Tensor] = field(default_factory=list)
+    strange: bool = False  # short programs over views of long axes
 
     def add(self, node: Node) -> Tensor:
         self.nodes.append(node)
@@ -165,48 +171,52 @@ class Drawing:
         return self.add(Node(Kind.MAP, dtype, (length,), (item,), program=(Instr(Op.INPUT, 0),)))
 
     def input(self, dtype: DType, shape: tuple[int, ...], still: Sequence[int] = ()) -> Input:
-        """A drawn view of some tensor; axes in `still` have stride 0."""
-        axes = self._axes(shape, still)
-        if any(axis.lo == axis.hi for axis in axes):
-            source = self.source(dtype, 1)
-            return Input(*source, View(self.draw(st.integers(-9, 9)), axes))
-        ends = [(axis.stride * axis.lo, axis.stride * (axis.hi - 1)) for axis in axes]
+        """A drawn view of some tensor, in its canonical form; axes in `still` have stride 0."""
+        axes = View(0, self._axes(shape, still)).settled().axes
+        ends = [(axis.stride * axis.lo, axis.stride * (axis.hi - 1)) for axis in axes if axis.lo < axis.hi]
         low, high = sum(map(min, ends)), sum(map(max, ends))
         source = self.source(dtype, high - low + 1)
-        return Input(*source, View(self.draw(st.integers(-low, source[3] - 1 - high)), axes))
+        return Input(*source, View(self.draw(st.integers(-low, source[3] - 1 - high)), axes).settled())
 
     def _axes(self, shape: tuple[int, ...], still: Sequence[int]) -> tuple[Axis, ...]:
         order = self.draw(st.permutations(range(len(shape))))
         packed = dict(zip(order, row_major(tuple(shape[i] for i in order)), strict=True))
         axes = []
         for i, size in enumerate(shape):
-            stride = self.draw(st.sampled_from([packed[i], packed[i], packed[i], -packed[i], 0, 1, 2, -3]))
-            lo, hi = 0, size
-            if self.draw(st.integers(0, 5)) == 0:
-                lo = self.draw(st.integers(0, size))
-                hi = self.draw(st.integers(lo, size))
-            axes.append(Axis(0 if i in still else stride, lo, hi))
+            stride = self.draw(st.sampled_from([packed[i]] * 4 + [-packed[i]] * 2 + _STRIDES))
+            axes.append(Axis(0 if i in still else stride, *self._range(size)))
         while sum(abs(a.stride) * (size - 1) for a, size in zip(axes, shape, strict=True)) > MAX_SPAN:
             widest = max(range(len(axes)), key=lambda i: abs(axes[i].stride) * (shape[i] - 1))
             axes[widest] = Axis(0, axes[widest].lo, axes[widest].hi)
         return tuple(axes)
+
+    def _range(self, size: int) -> tuple[int, int]:
+        """Valid coordinates: mostly all of them, or some, or a single one, seldom none."""
+        how = self.draw(st.sampled_from(["all"] * 12 + ["some", "some", "one", "none"]))
+        if how == "all":
+            return 0, size
+        lo = self.draw(st.integers(0, size - 1))
+        return lo, {"some": self.draw(st.integers(lo, size)), "one": lo + 1, "none": lo}[how]
 
     def node(self, kind: Kind) -> Tensor:
         """Draw one node of that kind."""
         return self._map() if kind is Kind.MAP else self._reduction(kind)
 
     def _map(self) -> Tensor:
-        shape = self.draw(shapes)
-        count = self.draw(st.one_of(st.integers(0, 3), st.integers(0, MAX_INPUTS)))
+        shape = self.draw(plain_shapes if self.strange else shapes)
+        count = self.draw(
+            st.integers(0, 3) if self.strange else st.one_of(st.integers(0, 3), st.integers(0, MAX_INPUTS))
+        )
         inputs = tuple(self.input(self.draw(st.sampled_from(DType)), shape) for _ in range(count))
-        program, dtype = self.draw(programs([item.dtype for item in inputs], len(shape)))
+        longest = [3] if self.strange else [4, 12, 40]
+        program, dtype = self.draw(programs([item.dtype for item in inputs], len(shape), longest))
         return self.add(Node(Kind.MAP, dtype, shape, inputs, program=program))
 
     def _reduction(self, kind: Kind) -> Tensor:
-        shape = self.draw(shapes if kind is Kind.GATHER else small_shapes)
+        shape = self.draw(plain_shapes if self.strange else shapes if kind is Kind.GATHER else small_shapes)
         if kind is Kind.SCATTER_ADD:
             shape = (self.draw(st.integers(1, 7)), *shape[:2])
-        extent = self.draw(extents)
+        extent = self.draw(sides if self.strange else extents)
         wide = (*shape, extent)
         if traits(kind).scaled:
             return self._sum(kind, shape, extent)
@@ -269,6 +279,16 @@ def nodes(draw: Draw, kind: Kind) -> Case:
     """A graph whose last node is of that kind, with little before it."""
     builder = Drawing(draw)
     builder.node(kind)
+    return builder.finish()
+
+
+@st.composite
+def strange(draw: Draw) -> Case:
+    """A graph of one node over views that are hard to compile: long axes, negative and overlapping strides, padding,
+    single coordinates, nothing at all.
+    """
+    builder = Drawing(draw, strange=True)
+    builder.node(draw(st.sampled_from(list(Kind))))
     return builder.finish()
 
 

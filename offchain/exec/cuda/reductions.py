@@ -16,7 +16,7 @@ import torch
 
 from offchain.exec.cuda.engines import Packing
 from offchain.exec.cuda.kernel import TritonKernel, kernel
-from offchain.exec.cuda.text import KernelText, power_above, reach, settled
+from offchain.exec.cuda.text import KernelText, power_above, reach
 from offchain.exec.plan.geometry import goes_down, without
 from offchain.exec.plan.planning import DTYPES
 from offchain.ir.graph import Axis, Input, Node, View
@@ -42,7 +42,7 @@ class Walk(KernelText):
 
     def __init__(self, item: Input, shape: tuple[int, ...], extent: int, *numbers: int) -> None:
         super().__init__(prod(shape), extent, reach(item.view, (*shape, extent)), *numbers)
-        item = replace(item, view=settled(item.view))
+        item = replace(item, view=item.view.settled())
         self.shape, self.extent = shape, extent
         down = goes_down(item, shape)
         results = power_above(prod(shape))
@@ -65,7 +65,7 @@ class Walk(KernelText):
 
     def rows(self, view: View) -> Rows:
         """The results' rows of a view that has the axis k."""
-        view = settled(view)
+        view = view.settled()
         *outer, k = view.axes
         address, inside = self.address(View(view.offset, tuple(outer)), self.coords, self.shape, self.index)
         return Rows(address, (self.live, *inside), k)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -52,24 +51,9 @@ def power_above(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-def settled(view: View) -> View:
-    """The view with strides only of axes along which it moves: a stride may be of any size where one coordinate is
-    valid, and an offset too where none is. Strides that are left are shorter than the tensor.
-    """
-    if any(axis.lo == axis.hi for axis in view.axes):
-        return View(0, tuple(replace(axis, stride=0) for axis in view.axes))
-    offset, axes = view.offset, []
-    for axis in view.axes:
-        one = axis.hi - axis.lo == 1
-        offset += axis.stride * axis.lo if one else 0
-        axes.append(replace(axis, stride=0) if one else axis)
-    return View(offset, tuple(axes))
-
-
 def reach(view: View, shape: Sequence[int]) -> int:
     """A bound on every number on the way to an address: far coordinates may have large terms in a small tensor."""
-    view = settled(view)
-    return abs(view.offset) + sum(abs(axis.stride) * (size - 1) for axis, size in zip(view.axes, shape, strict=True))
+    return view.settled().reach(shape)
 
 
 class KernelText:
@@ -122,7 +106,7 @@ class KernelText:
 
     def address(self, view: View, coords: Sequence[str], shape: Sequence[int], index: str) -> tuple[str, list[str]]:
         """The flat index that a view reads, as a block like `index`, and the conditions under which it reads."""
-        view = settled(view)
+        view = view.settled()
         terms, inside = [f"{index} * 0 + {view.offset}"], []
         for axis, x, size in zip(view.axes, coords, shape, strict=True):
             if axis.stride:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,34 @@ def test_address_is_the_strided_element_or_nothing() -> None:
     assert address(view, (1, 1)) == 9
     assert address(view, (0, 1)) is None
     assert address(view, (1, 2)) is None
+
+
+FAR = [0, 1, -3, 4, 2**31, 2**32 - 1, 2**32 + 1, -(2**32) - 1, 2**53 - 1, -(2**53), 2**62]
+
+
+@given(st.lists(st.integers(1, 4), max_size=4), st.sampled_from(FAR), st.data())
+def test_the_canonical_form_reads_the_same(shape: list[int], offset: int, data: st.DataObject) -> None:
+    axes = []
+    for size in shape:
+        lo = data.draw(st.integers(0, size))
+        axes.append(Axis(data.draw(st.sampled_from(FAR)), lo, data.draw(st.integers(lo, size))))
+    view = View(offset, tuple(axes))
+    settled = view.settled()
+    assert settled.settled() == settled
+    for coords in np.ndindex(*shape):
+        assert address(settled, coords) == address(view, coords)
+    assert all(axis.stride == 0 or axis.hi - axis.lo > 1 for axis in settled.axes)
+    if not view.reads:
+        assert settled == View(0, (Axis(0, 0, 0),) * len(shape))
+
+
+def test_the_decoder_demands_the_canonical_form() -> None:
+    odd = View(2, (Axis(-1, 1, 2),))
+    node = replace(a_map(), inputs=(replace(a_map().inputs[0], view=odd),))
+    with pytest.raises(MalformedGraph, match=r"^node 3: input 0 has a view that is not in canonical form$"):
+        decode_node(encode_node(node), "node 3")
+    right = replace(node, inputs=(replace(node.inputs[0], view=odd.settled()),))
+    assert decode_node(encode_node(right)) == right
 
 
 @given(st.lists(st.integers(1, 6), max_size=5), st.data())

@@ -80,6 +80,13 @@ def changed(item: Input, **changes: Any) -> Input:
     return replace(item, **changes)
 
 
+def reads(view: View, shape: tuple[int, ...] = (4,)) -> Graph:
+    """A map of the constant of 4 elements through a view."""
+    return graph(a_map(shape=shape, inputs=(changed(WHOLE, view=view),)))
+
+
+CANONICAL = "not in canonical form"
+S = (1 << 32) - 1
 X, ADD = Instr(Op.INPUT, 0), Instr(Op.ADD, 0, 0)
 WHOLE = vector(F, 0, F32, 4)
 
@@ -118,6 +125,15 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
         lambda: graph(a_map(inputs=(changed(WHOLE, view=View(2, (Axis(-1, 0, 4),))),))),
         "outside its source",
     ),
+    "a stride where one coordinate is valid": (lambda: reads(View(4, (Axis(-1, 1, 2),))), CANONICAL),
+    "a stride that leads far outside": (lambda: reads(View(-S + 4, (Axis(S, 1, 2),))), CANONICAL),
+    "nothing, from somewhere": (lambda: reads(View(1, (Axis(0, 0, 0),))), CANONICAL),
+    "nothing, at a stride": (lambda: reads(View(0, (Axis(1, 0, 0),))), CANONICAL),
+    "nothing, behind a coordinate": (lambda: reads(View(0, (Axis(0, 2, 2),))), CANONICAL),
+    "nothing along one axis": (lambda: reads(View(0, (Axis(0, 0, 0), Axis(1, 0, 2))), (2, 2)), CANONICAL),
+    "strides beyond 2^53": (lambda: reads(View(0, (Axis(2**53, 0, 2), Axis(-(2**53), 0, 2))), (2, 2)), "2.53 or more"),
+    "an offset beyond 2^53": (lambda: reads(View(2**53, (Axis(0, 0, 4),))), "2.53 or more"),
+    "the least offset": (lambda: reads(View(-(2**63), (Axis(2**62, 2, 4),))), "2.53 or more"),
     # programs
     "sum with program": (lambda: graph(a_sum(program=(X,))), "only a map has a program"),
     "no program": (lambda: program(), "0 instructions"),
@@ -162,10 +178,11 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
     "scatter by an index of rows": (
         lambda: graph(
             scatter(
-                shape=(1,),
+                shape=(2,),
+                extent=2,
                 inputs=(
-                    changed(WHOLE, view=View.strided((1, 3), (0, 1))),
-                    changed(INDEX, view=View.strided((1, 3), (1, 1))),
+                    changed(WHOLE, view=View.strided((2, 2), (0, 1))),
+                    changed(INDEX, view=View.strided((2, 2), (1, 1))),
                 ),
             )
         ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,10 +27,9 @@ from tests.offchain.exec.cuda.compared import (
     assert_same,
     dot,
 )
-from tests.support.strategies import Case, Draw, float_words, graphs, nodes, over_state
+from tests.support.strategies import Case, float_words, graphs, nodes, over_state
 
 pytestmark = MARKS
-FAR = [1 << 31, -(1 << 31), (1 << 31) - 1, 1 << 40, -(1 << 50)]  # elements from one coordinate to the next
 drawn = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=100 if GPU else 12)
 
 
@@ -47,39 +44,6 @@ def test_nodes_equal_the_reference(kind: Kind, data: st.DataObject, engine: str)
 @given(case=graphs())
 def test_graphs_equal_the_reference_with_engines_of_its_own_choice(case: Case) -> None:
     assert_same(case)
-
-
-def distant(draw: Draw, node: Node) -> Node:
-    """The node with views that are valid at one coordinate of some axis, along which the stride is beyond 32 bits."""
-    inputs = []
-    for position, item in enumerate(node.inputs):
-        axes, offset = list(item.view.axes), item.view.offset
-        still = (1, len(node.shape))[position] if node.kind is Kind.SCATTER_ADD else 0
-        if still < len(axes):
-            d, by = draw(st.integers(still, len(axes) - 1)), draw(st.sampled_from(FAR))
-            at = draw(st.integers(axes[d].lo, max(axes[d].hi - 1, axes[d].lo)))
-            axes[d] = Axis(axes[d].stride + by, at, min(at + 1, axes[d].hi))
-            offset -= by * at
-        inputs.append(replace(item, view=View(offset, tuple(axes))))
-    return replace(node, inputs=tuple(inputs))
-
-
-@pytest.mark.parametrize("kind", list(Kind))
-@drawn
-@given(data=st.data(), engine=st.sampled_from(ENGINES))
-def test_strides_beyond_32_bits_where_one_coordinate_is_valid(kind: Kind, data: st.DataObject, engine: str) -> None:
-    case = data.draw(nodes(kind))
-    *before, node = case.graph.nodes
-    case = replace(case, graph=replace(case.graph, nodes=(*before, distant(data.draw, node))))
-    check_legal(case.graph)
-    assert_same(case, engine)
-
-
-def test_an_offset_that_cutting_moves_beyond_64_bits() -> None:
-    nothing = Input(Source.STATE, 0, F32, 8, View(0, (Axis(0, 0, 0), Axis(1 << 62, 0, 8))))
-    late = (Instr(Op.INDEX, 1), Instr.const(I32, 6), Instr(Op.ILT, 1, 2), Instr(Op.TO_FLOAT, 3), Instr(Op.ADD, 0, 4))
-    node = Node(Kind.MAP, F32, (2, 8), (nothing,), program=(Instr(Op.INPUT, 0), *late))
-    assert_same(over_state([node], [np.ones(8, np.float32)]))
 
 
 def test_terms_of_an_address_beyond_32_bits_in_a_small_table() -> None:

@@ -48,10 +48,8 @@ def dot(
         [whole[1], *[0] * len(rows), *own((columns,), down[1]), columns if down[1] else 1],
     ]
     sizes = (*shape, k)
-    inputs = tuple(
-        Input(Source.STATE, n, DType.F32, lengths[n], View(0, tuple(map(Axis, strides[n], [0] * len(sizes), sizes))))
-        for n in (0, 1)
-    )
+    views = (View.strided(sizes, tuple(strides[n])) for n in (0, 1))
+    inputs = tuple(Input(Source.STATE, n, DType.F32, lengths[n], view) for n, view in enumerate(views))
     node = Node(Kind.DOT, DType.F32, shape, inputs, bits=bits, extent=k)
     slots = [Slot(TensorSpec(f"x{n}", DType.F32, (lengths[n],)), Source.STATE, n) for n in (0, 1)]
     log = Slot(TensorSpec(LOG_SLOT, DType.F32, (1, 1)), Source.STATE, 2)

@@ -32,7 +32,7 @@ def concatenation(sizes: list[int], rows: int, twist: int) -> tuple[Node, list[n
     inputs, out = [], builder.real(0.0)
     for number, (size, start) in enumerate(zip(sizes, starts, strict=True)):
         axes = (Axis(size, 0, rows), Axis(1, start, start + size))
-        inputs.append(Input(Source.CONST, number, DType.F32, rows * size, View(-start, axes)))
+        inputs.append(Input(Source.CONST, number, DType.F32, rows * size, View(-start, axes).settled()))
         out = builder.index(1).ge(start).where(builder.input(number, DType.F32), out)
     out = builder.index(0).eq(twist).where(out * 10.0, out) + builder.index(1).to_float()
     return Node(Kind.MAP, DType.F32, (rows, total), tuple(inputs), program=builder.finish(out)), arrays
