@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
+FAR: Final = 1 << 30  # LLVM's vectoriser keeps strides in 32 bits: it takes 2^32 + 1 for 1, and reads neighbours
 Coords = Sequence["str | int"]
 
 
@@ -44,6 +46,12 @@ class LlvmBuilder:
         """Memory of the function's own, that the optimiser keeps in registers where it can."""
         name = self.fresh("m")
         self.entry.append(f"  {name} = alloca {kind}, i64 {count}, align 64")
+        return name
+
+    def hidden(self, n: int) -> str:
+        """A number of 64 bits that the optimiser does not learn."""
+        at, name = self.local("i64"), self.fresh()
+        self.entry += [f"  store volatile i64 {n}, ptr {at}", f"  {name} = load volatile i64, ptr {at}"]
         return name
 
     def load(self, kind: str, address: str) -> str:
@@ -90,7 +98,9 @@ class LlvmBuilder:
     def times(self, a: str | int, n: int) -> str | int:
         if isinstance(a, int):
             return a * n
-        return 0 if n == 0 else a if n == 1 else self.do(f"mul nsw i64 {a}, {n}")
+        if n in (0, 1):
+            return a if n else 0
+        return self.do(f"mul nsw i64 {a}, {n if abs(n) < FAR else self.hidden(n)}")
 
     def plus(self, a: str | int, b: str | int) -> str | int:
         if isinstance(a, int) and isinstance(b, int):

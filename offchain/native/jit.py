@@ -40,6 +40,9 @@ _BLAS: Final = "\n".join(
     f"declare void @{name}_{kind}gemm({', '.join(['ptr'] * 13)})" for name in ("torch", "numpy") for kind in "sd"
 )
 _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
+# Switches of LLVM. Strides of 2 to 8 are not read as interleaved groups: that code keeps strides in 32 bits, and an
+# assertion about its costs ends the process, for AVX-512 with x.flip(0, 1).sum(0) of shape (22, 4).
+_SWITCHES: Final = ("-enable-interleaved-mem-accesses=false",)
 _PIPELINE: Final[dict[str, Any]] = {"speed_level": 3, "loop_vectorization": True, "slp_vectorization": True}
 ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
@@ -131,12 +134,10 @@ class Compiler:
     """Compiles and loads kernels; one for the whole process (`compiler`)."""
 
     def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+        _prepare_llvm()
         self._cpu = llvm.get_host_cpu_name()
         self._features = llvm.get_host_cpu_features().flatten()
-        target = llvm.Target.from_default_triple()
-        self._machine = target.create_target_machine(cpu=self._cpu, features=self._features, opt=3, jit=True)
+        self._machine = target_machine(self._cpu, self._features)
         self._version = ".".join(map(str, llvm.llvm_version_info))
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._addresses: dict[str, int] = {}
@@ -183,17 +184,10 @@ class Compiler:
     def _key(self, kernel: NativeKernel) -> str:
         """Everything that its machine code depends on."""
         target = (self._version, self._cpu, self._features, self._machine.triple)
-        return "\n".join([*target, str(_PIPELINE), _PREAMBLE, kernel.text])
+        return "\n".join([*target, str(_PIPELINE), *_SWITCHES, _PREAMBLE, kernel.text])
 
     def _compile(self, text: str) -> bytes:
-        module = llvm.parse_assembly(_PREAMBLE + text)
-        options = llvm.create_pipeline_tuning_options()
-        for name, value in _PIPELINE.items():
-            setattr(options, name, value)
-        builder = llvm.create_pass_builder(self._machine, options)
-        builder.getModulePassManager().run(module, builder)
-        code: bytes = self._machine.emit_object(module)
-        return code
+        return machine_code(text, self._machine)
 
     def _runner(self) -> Any:
         text = _TEAM if self._openmp else _ALONE.join(_TEAM.split(_THREADS))
@@ -204,6 +198,33 @@ class Compiler:
 @cache
 def compiler() -> Compiler:
     return Compiler()
+
+
+@cache
+def _prepare_llvm() -> None:
+    """Once for the whole process: LLVM refuses a switch that is given twice."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for switch in _SWITCHES:
+        llvm.set_option("offchain", switch)
+
+
+def target_machine(cpu: str, features: str = "") -> Any:
+    """LLVM's view of a processor of this machine's family, which need not be this one."""
+    _prepare_llvm()
+    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+
+
+def machine_code(text: str, machine: Any) -> bytes:
+    """The object file that a kernel's text becomes for a processor."""
+    module = llvm.parse_assembly(_PREAMBLE + text)
+    options = llvm.create_pipeline_tuning_options()
+    for name, value in _PIPELINE.items():
+        setattr(options, name, value)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    code: bytes = machine.emit_object(module)
+    return code
 
 
 def processors() -> int:

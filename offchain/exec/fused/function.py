@@ -66,6 +66,7 @@ class Function(LlvmBuilder):
 
     def address(self, view: View, coords: Coords, shape: Sequence[int]) -> tuple[str | int, str | None]:
         """Flat index that a view reads, and the condition under which it does (None: always)."""
+        view = view.settled()  # no coordinate that is not read has a stride that leads out of the source
         index: str | int = view.offset
         inside: str | None = None
         for axis, x, size in zip(view.axes, coords, shape, strict=True):
