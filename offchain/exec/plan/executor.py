@@ -45,7 +45,7 @@ class PlannedExecutor(ABC, Generic[K, B]):
         self._slots = part.graph.slots
         with self._current():
             self._plan = self._planned(part)
-            self._arena = arena(part.graph, self._plan, setting.limits.memory, self.device)
+            self._arena = arena(part.graph, self._plan, setting.limits.memory, self._room)
             self._prepare([call.kernel for call in self._plan.calls if isinstance(call, Call)])
         self._stretches = list(self._between_joins())
         self._batches = list(self._batched())
@@ -137,12 +137,16 @@ class PlannedExecutor(ABC, Generic[K, B]):
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
+    def _room(self, length: int, dtype: torch.dtype) -> torch.Tensor:
+        """All memory that this executor takes comes from here: the arena, and what states hold."""
+        return torch.empty(length, dtype=dtype, device=self.device)
+
     def _hold(self, n: int) -> Held:
         """Room for slot n. Each slot has a pool of its own, so that the addresses of states come round again."""
         spec, pool = self.graph.slots[n].spec, self._pools[n]
         if not pool:
             with memory_for(f"slot {spec.name!r}", "in each state", 4 * spec.length):
-                pool.append(torch.empty(spec.length, dtype=DTYPES[spec.dtype], device=self.device))
+                pool.append(self._room(spec.length, DTYPES[spec.dtype]))
         return Held(pool.pop(), pool)
 
     def _view(self, tensor: Buffer | Within, dtype: torch.dtype) -> torch.Tensor:

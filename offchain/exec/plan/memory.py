@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from offchain.ir.graph import Graph, Node
 _WANTED: Final = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)  # torch on any device, numpy
 _UNITS: Final = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
 
-_CPU: Final = torch.device("cpu")
+Room = Callable[[int, torch.dtype], torch.Tensor]  # memory for so many elements
 
 
 class Held:
@@ -63,12 +63,12 @@ def largest(graph: Graph, plan: Plan[Any]) -> tuple[str, str, int]:
     return what, f"{purpose} (a step needs {shown(plan.arena)})", part.bytes
 
 
-def arena(graph: Graph, plan: Plan[Any], most: int, device: torch.device = _CPU) -> torch.Tensor:
+def arena(graph: Graph, plan: Plan[Any], most: int, room: Room) -> torch.Tensor:
     """Memory for all buffers of a plan. Raises OutOfMemory where it exceeds `most` bytes or cannot be allocated."""
     what, purpose, size = largest(graph, plan)
     require_memory(what, purpose, size, most, plan.arena)
     with memory_for(what, purpose, size):
-        return torch.empty(plan.arena + ALIGN, dtype=torch.uint8, device=device)
+        return room(plan.arena + ALIGN, torch.uint8)
 
 
 def shown(size: float) -> str:
