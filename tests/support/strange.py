@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -20,6 +21,8 @@ from offchain.exec.plan.planning import Call
 from offchain.exec.plan.shards import whole
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
+from offchain.ir.encoding import decode_graph
+from offchain.ir.graph import Graph
 from offchain.native.jit import machine_code, target_machine
 from tests.support.guarded import GuardedExecutor
 from tests.support.strategies import Case, strange
@@ -44,12 +47,19 @@ def _bits(executor: object, case: Case) -> list[bytes]:
     return [array.tobytes() for array in made]
 
 
-def compile_for(case: Case, cpu: str) -> None:
+def compile_for(graph: Graph, cpu: str) -> None:
     """Compiles the kernels of a graph for a processor."""
     machine, chosen = target_machine(cpu), Engines(engines().blas, ELSEWHERE[cpu], ELSEWHERE[cpu])
-    for item in FusedPlanner(whole(case.graph), chosen).make().calls:
+    for item in FusedPlanner(whole(graph), chosen).make().calls:
         if isinstance(item, Call):
             machine_code(item.kernel.text, machine)
+
+
+def compile_everywhere(path: str) -> None:
+    """Compiles the kernels of an encoded graph for every processor of ELSEWHERE."""
+    graph = decode_graph(Path(path).read_bytes())
+    for cpu in ELSEWHERE:
+        compile_for(graph, cpu)
 
 
 def run(seed: int) -> bool:
@@ -59,7 +69,7 @@ def run(seed: int) -> bool:
     def drawn(case: Case) -> None:
         check(case)
         if seed % EVERY == 0:
-            compile_for(case, [*ELSEWHERE][seed // EVERY % len(ELSEWHERE)])
+            compile_for(case.graph, [*ELSEWHERE][seed // EVERY % len(ELSEWHERE)])
 
     return drawn.hypothesis.fuzz_one_input(Random(seed).randbytes(_BYTES)) is not None  # type: ignore[attr-defined]
 
