@@ -6,7 +6,7 @@ python -m offchain.demo.cheat STEP NODE ELEMENT XOR RPC DEPLOYMENT ACCOUNT HOME
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,29 @@ from offchain.worker.runner import Worker
 CHEAP = replace(POLICY, ask=Fraction(1, 2), reserve=Fraction(3, 10))  # the honest ones ask for 0.87 or more
 
 
-def lying(honest: ExecutorFactory, falsehood: Falsehood) -> ExecutorFactory:
-    """Executors with the bits of `honest` ones, but for the falsehood and what follows from it."""
+@dataclass(frozen=True)
+class Lying:
+    """Makes executors with the bits of `honest` ones, but for the falsehood and what follows from it."""
 
-    def make(ledger: Ledger, limits: Limits) -> Executor[object]:
-        return FalsifiedExecutor(honest(ledger, limits), ledger, falsehood)
+    honest: ExecutorFactory
+    falsehood: Falsehood
 
-    return make
+    def __call__(self, ledger: Ledger, limits: Limits) -> Executor[object]:
+        return FalsifiedExecutor(self.honest(ledger, limits), ledger, self.falsehood)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Connects to a local chain."""
+
+    url: str
+    deployment: Path
+    number: int
+
+    def __call__(self) -> Chain:
+        chain = Chain(self.url, Deployment.read(self.deployment), local_account(self.number))
+        chain.check()
+        return chain
 
 
 def main() -> None:
@@ -43,18 +59,13 @@ def main() -> None:
     step, node, element, xor = (int(value) for value in sys.argv[1:5])
     url, deployment, account, home = sys.argv[5:]
 
-    def connect() -> Chain:
-        chain = Chain(url, Deployment.read(Path(deployment)), local_account(int(account)))
-        chain.check()
-        return chain
-
     configure_logging(json_lines=True)
     torch.set_num_threads(THREADS)
     operate(
-        connect,
+        Account(url, Path(deployment), int(account)),
         ["solver"],
         WorkerOptions(Path(home), CHEAP, poll=POLL),
-        lying(executor_factory("fused"), Falsehood(step, node, element, xor)),
+        Lying(executor_factory("fused"), Falsehood(step, node, element, xor)),
         make=partial(Worker, replays=FalsifiedReplay),
     )
 

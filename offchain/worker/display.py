@@ -60,11 +60,12 @@ class _Lines:
     log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
 
 
-def write_line(log: Any, event: WorkerEvent, traceback: bool = False) -> None:
-    """An event's line in a structlog logger, with the exception at hand if `traceback`."""
+def write_line(log: Any, event: WorkerEvent, traceback: bool | str = False) -> None:
+    """An event's line in a structlog logger, with a traceback: this one, or, if True, that of the exception at hand."""
     if event.level is not None:
         facts = {name: _text(value) for name, value in event.facts().items()}
-        getattr(log, event.level)(event.name, **facts, **({"exc_info": True} if traceback else {}))
+        more = {"exception": traceback} if isinstance(traceback, str) else {"exc_info": True} if traceback else {}
+        getattr(log, event.level)(event.name, **facts, **more)
 
 
 def _text(value: Any) -> Any:

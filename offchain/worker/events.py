@@ -66,6 +66,23 @@ class ChainSilent(WorkerEvent):
     retry_in: float
 
 
+@dataclass(frozen=True, slots=True)
+class DefenceStarted(WorkerEvent):
+    """The process that plays this worker's disputes reads the chain."""
+
+    name = "defence started"
+
+
+@dataclass(frozen=True, slots=True)
+class DefenceLost(WorkerEvent):
+    """The process that plays this worker's disputes ended by itself; it is started again."""
+
+    name = "defence lost"
+    level = "error"
+    why: str
+    retry_in: float
+
+
 # --- computing
 
 

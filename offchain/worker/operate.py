@@ -30,7 +30,8 @@ def operate(
     """Connect, register, and act until stopped; shows progress on a terminal.
 
     Args:
-        connect: gives the chain of the account that acts; called again while it raises ChainUnavailable.
+        connect: gives the chain of the account that acts; called again while it raises ChainUnavailable. The defence
+            has a connection of its own, so it can be pickled.
         roles, options, executors: see `Worker`.
         make: makes the worker. A cheat is one with a false part.
 
@@ -38,7 +39,7 @@ def operate(
         OffchainError: whatever `connect`, `Worker` or the registration raises, other than ChainUnavailable.
     """
     chain = patiently(connect)
-    with Display() as display, make(chain, roles, options, executors, display.on_event) as worker:
+    with Display() as display, make(chain, roles, options, executors, display.on_event, connect=connect) as worker:
         patiently(lambda: register(worker))
         worker.run()
 

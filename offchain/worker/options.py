@@ -36,6 +36,8 @@ class WorkerOptions:
             take too long at this speed is refused without a trial.
         trials: where strange tasks are tried: in a "process" of their own, or "inline", in this one, which is only for
             tests of what does not concern trials.
+        defence: who plays the disputes: a "process" of its own, or the worker "inline", between two slices of its
+            computing, which is only for tests that move workers by hand.
         making_time: seconds in which a trial must have read a task's file and compiled its kernels.
         trial_time: most seconds that a step may take in a trial, whatever the terms allow.
         fetch: of blobs.
@@ -56,6 +58,7 @@ class WorkerOptions:
     move_time: float = 0.5
     fastest: float = 1e12
     trials: Literal["process", "inline"] = "process"
+    defence: Literal["process", "inline"] = "process"
     making_time: float = 300.0
     trial_time: float = 60.0
     fetch: FetchOptions = field(default_factory=FetchOptions)

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
+ENDING: Final = 10.0  # seconds in which a process ends that has said its last word
 MAX_MESSAGE: Final = 1 << 20  # bytes
 _CONTEXT: Final = get_context("spawn")
 _DEATH_OF_THE_PARENT: Final = 1  # PR_SET_PDEATHSIG
@@ -30,12 +31,15 @@ class Child:
     Args:
         main: a function of a module.
         arguments: of this program's own making; they are pickled.
+        parent: whether it may start processes of its own.
     """
 
-    def __init__(self, name: str, main: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, name: str, main: Callable[..., None], *arguments: Any, parent: bool = False) -> None:
         ours, theirs = _CONTEXT.Pipe()
         self.connection: Connection = ours
-        self.process: BaseProcess = _CONTEXT.Process(target=main, args=(theirs, *arguments), name=name, daemon=True)
+        self.process: BaseProcess = _CONTEXT.Process(
+            target=main, args=(theirs, *arguments), name=name, daemon=not parent
+        )
         try:
             self.process.start()
         except BaseException:
@@ -60,8 +64,11 @@ class Child:
         return hear(self.connection)
 
     def ending(self) -> str:
-        """How the child ended, in words. Waits for that."""
-        self.process.join()
+        """How the child ended, in words. It is killed if that takes long: it no longer speaks."""
+        self.process.join(ENDING)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
         code = self.process.exitcode or 0
         if code >= 0:
             return f"it ended with code {code}"

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from offchain.chain.client import Chain
 from offchain.chain.deployment import COIN
 from offchain.chain.transactions import SendOptions
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
@@ -32,7 +33,8 @@ PRICE = 10 * COIN
 TERMS = {"max_price": PRICE, "bond": COIN, "interval_time": 10_000, "clock": 1_000}
 SENDING = SendOptions(poll=0.05, receipt_timeout=20)
 POLICY = Policy(ask=Fraction(1), audit_share=1.0)
-PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "trials": "inline", "move_time": 0.05}
+PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "move_time": 0.05}
+INLINE: Mapping[str, Any] = dict.fromkeys(("trials", "defence"), "inline")  # instead of processes, which take seconds
 QUIET = 4  # rounds
 FETCH = FetchOptions(timeout=10, idle=2, schemes=frozenset({"http", "file"}))
 HONEST = executor_factory("reference")
@@ -60,11 +62,10 @@ class Town(Funded):
         """Starts a worker for one of PEOPLE. It ends with `dismiss`, or at the end of the test."""
         executors = options.pop("executors", HONEST)
         replays = options.pop("replays", None)
-        made = WorkerOptions(self.folder / name, POLICY, **PACE, fetch=FETCH)
-        more = {"replays": replays} if replays else {}
-        worker = Worker(
-            self.chain(person, SENDING), roles, replace(made, **options), executors, partial(self.note, name), **more
-        )
+        made = WorkerOptions(self.folder / name, POLICY, **PACE, **INLINE, fetch=FETCH)
+        account = partial(Chain, self.url, self.deployment, self.accounts[person], SENDING)
+        more = {"connect": account} | ({"replays": replays} if replays else {})
+        worker = Worker(account(), roles, replace(made, **options), executors, partial(self.note, name), **more)
         self.workers[name] = worker.__enter__()
         return worker
 
@@ -91,6 +92,14 @@ class Town(Funded):
                 worker.cycle()
             quiet = quiet + 1 if len(self.events) == before else 0
             self.clock.travel(idle if quiet > QUIET else 5)
+
+    def meanwhile(self, condition: Callable[[], Any], seconds: float = 60) -> None:
+        """Lets every worker look in turn until the condition holds; the chain's clock only goes on as time does."""
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, self.events[-30:]
+            for worker in list(self.workers.values()):
+                worker.cycle()
 
     def close(self) -> None:
         for name in list(self.workers):
