@@ -51,7 +51,8 @@ contract CheckpointLog is ICheckpointLog {
 
         uint64 committedAt = uint64(block.timestamp);
         // The end of the window is stored, so that isFinal needs no call to the market.
-        _checkpoints[taskId].push(Checkpoint(root, committedAt, 0, committedAt + schedule.challengeWindow));
+        uint64 until = _windowEnd(taskId, index, committedAt, schedule);
+        _checkpoints[taskId].push(Checkpoint(root, committedAt, 0, until));
         emit Committed(taskId, index, root, uri);
     }
 
@@ -92,6 +93,20 @@ contract CheckpointLog is ICheckpointLog {
         if (index >= _checkpoints[taskId].length) return false;
         Checkpoint storage judged = _checkpoints[taskId][index];
         return block.timestamp > judged.challengeableUntil && judged.holds == 0;
+    }
+
+    /// A window opens with the commit, but no earlier than one interval time after the window before it: whoever
+    /// commits many checkpoints at once leaves verifiers more than one window for them. Windows are equally long, so
+    /// that their ends are as far apart as their beginnings. None opens later than its checkpoint's deadline.
+    function _windowEnd(uint256 taskId, uint32 index, uint64 committedAt, ITaskMarket.Schedule memory schedule)
+        private
+        view
+        returns (uint64 until)
+    {
+        until = committedAt + schedule.challengeWindow;
+        if (index == 0) return until;
+        uint64 least = _checkpoints[taskId][index - 1].challengeableUntil + schedule.intervalTime;
+        return until < least ? least : until;
     }
 
     function _get(uint256 taskId, uint32 index) private view returns (Checkpoint storage) {

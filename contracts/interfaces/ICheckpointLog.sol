@@ -9,7 +9,7 @@ interface ICheckpointLog {
         bytes32 root; // state root at the end of the interval
         uint64 committedAt; // block timestamp, seconds
         uint32 holds; // open disputes about it
-        uint64 challengeableUntil; // committedAt + challenge window
+        uint64 challengeableUntil; // end of its challenge window
     }
 
     event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
@@ -32,6 +32,8 @@ interface ICheckpointLog {
     error NotHeld(uint256 taskId, uint32 index);
 
     /// @notice Commit checkpoint `index` (0-based, in order, by the task's solver, up to and including its deadline).
+    /// Its challenge window opens now, but no earlier than one interval time after the window of the checkpoint before.
+    /// It can be disputed from now on until its window ends.
     /// @param uri where the state can be fetched (content is verified against the root), at most 512 bytes
     function commit(uint256 taskId, uint32 index, bytes32 root, string calldata uri) external;
 

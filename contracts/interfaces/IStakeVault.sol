@@ -2,7 +2,8 @@
 pragma solidity ^0.8.37;
 
 /// @title The only contract that moves tokens
-/// @dev balance of the token = Σ free + Σ pending withdrawals + Σ pots. A pot belongs to the module that made it.
+/// @dev balance of the token = Σ free + Σ pending withdrawals + Σ pots + burnable. A pot belongs to the module that
+/// made it.
 interface IStakeVault {
     event Connected(address[] modules);
     event Deposited(address indexed account, uint256 amount);
@@ -11,6 +12,8 @@ interface IStakeVault {
     event Locked(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
     event Paid(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
     event Burned(address indexed module, bytes32 indexed pot, uint256 amount);
+    /// Burned tokens left the vault for the burn address.
+    event Swept(uint256 amount);
 
     error NotDeployer(address caller);
     error AlreadyConnected();
@@ -20,6 +23,7 @@ interface IStakeVault {
     error InsufficientFree(address account, uint256 required, uint256 free);
     error InsufficientPot(address module, bytes32 pot, uint256 required, uint256 held);
     error NothingToWithdraw(address account);
+    error NothingToSweep();
     error WithdrawalNotReady(uint64 readyAt, uint64 current);
     /// The token took another amount from the vault than the one to be sent.
     error UnexpectedTransfer(uint256 expected, uint256 actual);
@@ -40,8 +44,12 @@ interface IStakeVault {
     /// @notice Only a module: move money from its pot to the free balance of `account` (release, pay, reward, refund).
     function pay(bytes32 pot, address account, uint256 amount) external;
 
-    /// @notice Only a module: burn money of its pot.
+    /// @notice Only a module: burn money of its pot. Nobody can get it back; the token itself is moved by `sweep`, so
+    /// that a token that refuses the burn address stops no verdict.
     function burn(bytes32 pot, uint256 amount) external;
+
+    /// @notice Anyone: send all that was burned, and is still here, to the burn address.
+    function sweep() external;
 
     /// @notice Only the deployer, once and for ever: name the contracts that may lock, pay and burn.
     function connect(address[] calldata modules) external;
@@ -49,4 +57,7 @@ interface IStakeVault {
     function freeOf(address account) external view returns (uint256);
     function pendingOf(address account) external view returns (uint256 amount, uint64 readyAt);
     function potOf(address module, bytes32 pot) external view returns (uint256);
+
+    /// @notice What was burned and not yet swept.
+    function burnable() external view returns (uint256);
 }

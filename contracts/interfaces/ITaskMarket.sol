@@ -27,7 +27,7 @@ interface ITaskMarket {
         uint128 bond; // locked by a dispute
         uint32 biddingTime;
         uint32 intervalTime; // deadline of checkpoint k: award + (k+1)·intervalTime
-        uint32 challengeWindow; // after a checkpoint's commit
+        uint32 challengeWindow; // see ICheckpointLog.commit
         uint32 clock; // each party's thinking time per dispute
         string uri; // where the task file is
     }
@@ -52,8 +52,8 @@ interface ITaskMarket {
         uint32 challengeWindow;
     }
 
-    /// Minimums for terms, the probability that the stake rule assumes, and what a challenger who was right but not
-    /// first gets.
+    /// What a deployment fixes: the least and the most that terms may name, the probability that the stake rule
+    /// assumes, what a challenger who was right but not first gets, and the fee for posting.
     struct Limits {
         uint16 detectionBps; // probability that a cheat is detected, in 1/10,000
         uint32 biddingTime;
@@ -62,6 +62,12 @@ interface ITaskMarket {
         uint32 clock;
         uint128 bond;
         uint128 bounty; // pays the gas of a dispute and one audit; see IDisputeGame.dismiss
+        uint32 maxBiddingTime;
+        uint32 maxIntervalTime;
+        uint32 maxChallengeWindow;
+        uint32 maxClock;
+        uint32 maxDuration; // of a task: its intervals times intervalTime
+        uint128 postFee; // burned when a task is posted
     }
 
     event Connected(ICheckpointLog log, address game);
@@ -87,12 +93,13 @@ interface ITaskMarket {
     error ZeroAddress();
     error NotGame(address caller);
     error InvalidDetection(uint16 detectionBps);
+    /// What was to be the most is less than the least.
+    error InvalidLimit(string term, uint256 least, uint256 most);
     error WrongStatus(uint256 taskId, Status expected, Status actual);
     error UnknownTask(uint256 taskId);
     error TermMissing(string term);
     error TermTooSmall(string term, uint256 required, uint256 sent);
     error TermTooLarge(string term, uint256 allowed, uint256 sent);
-    error StakeTooSmall(uint256 required, uint256 sent);
     error BiddingOver(uint64 ended, uint64 current);
     error BiddingOpen(uint64 ends, uint64 current);
     error NotASolver(address account);
@@ -103,7 +110,7 @@ interface ITaskMarket {
     error NothingDue(uint256 taskId);
     error NotStalled(uint64 deadline, uint64 current);
 
-    /// @notice Offer a task; locks `maxPrice` of the sender's free balance.
+    /// @notice Offer a task; locks `maxPrice` of the sender's free balance, and burns the fee for posting.
     function post(Terms calldata terms) external returns (uint256 taskId);
 
     /// @notice Lock the stake and become the best bidder. The bidder who was best before gets its stake back at once.
@@ -143,8 +150,19 @@ interface ITaskMarket {
     /// @notice Last timestamp at which checkpoint `index` may be committed.
     function deadline(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice The smallest stake with which cheating loses money in expectation, for a task of this price.
+    /// @notice The smallest stake with which cheating loses money in expectation, for a task of this price; at least
+    /// ten bounties, so that a conviction pays its gas.
     function requiredStake(uint128 maxPrice) external view returns (uint256);
+
+    /// @notice The largest stake that terms with this price may ask for.
+    function allowedStake(uint128 maxPrice) external view returns (uint256);
+
+    /// @notice The smallest bond that terms with this stake may ask for: at least a fiftieth of the stake, so that to
+    /// drain a solver's clock costs more than it can win.
+    function requiredBond(uint128 stake) external view returns (uint256);
+
+    /// @notice The largest bond that terms with this stake may ask for, so that disputing stays possible.
+    function allowedBond(uint128 stake) external view returns (uint256);
 
     function limits() external view returns (Limits memory);
 

@@ -9,8 +9,8 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 
 /// @title StakeVault
 /// @notice Holds every token. It knows accounts, modules and pots, and leaves to the module what a pot means.
-/// @dev The deployer must choose a token that cannot be paused and that can be sent to the burn address. Otherwise the
-/// token could stop a conviction.
+/// @dev The token is called only where somebody moves its own money, and in `sweep`: a token that is paused, or refuses
+/// the burn address, can stop no verdict. The deployer must still choose a token that nobody can pause for ever.
 contract StakeVault is IStakeVault, ReentrancyGuard {
     using SafeERC20 for IERC20;
 
@@ -29,6 +29,9 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
 
     address private immutable _deployer;
     bool private _connected;
+
+    /// @inheritdoc IStakeVault
+    uint256 public burnable;
 
     mapping(address account => bool) public isModule;
     mapping(address account => uint256) private _free;
@@ -106,10 +109,19 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     }
 
     /// @inheritdoc IStakeVault
-    function burn(bytes32 pot, uint256 amount) external onlyModule nonReentrant {
+    function burn(bytes32 pot, uint256 amount) external onlyModule {
         _takePot(pot, amount);
+        burnable += amount;
         emit Burned(msg.sender, pot, amount);
-        if (amount != 0) _send(BURN_ADDRESS, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function sweep() external nonReentrant {
+        uint256 amount = burnable;
+        if (amount == 0) revert NothingToSweep();
+        burnable = 0;
+        emit Swept(amount);
+        _send(BURN_ADDRESS, amount);
     }
 
     /// @inheritdoc IStakeVault

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
@@ -21,6 +23,18 @@ contract TaskMarket is ITaskMarket {
 
     /// @notice Ratio by which a cheat's expected loss must exceed its expected gain.
     uint256 public constant MARGIN_BPS = 12_000;
+
+    /// @notice Bounties in the smallest stake: a conviction shares out four tenths of it.
+    uint256 public constant STAKE_BOUNTIES = 10;
+
+    /// @notice How many times the required stake terms may ask for.
+    uint256 public constant MAX_STAKE_RATIO = 10;
+
+    /// @notice A bond is at least the stake divided by this.
+    uint256 public constant BOND_DIVISOR = 50;
+
+    /// @notice A bond is at most the stake divided by this; the least bond of the deployment is always allowed.
+    uint256 public constant MAX_BOND_DIVISOR = 4;
 
     /// @notice Most intervals that one call pays. An unbounded loop could exceed the block's gas and stop a conviction.
     uint32 public constant MAX_PAID_PER_CALL = 64;
@@ -49,6 +63,13 @@ contract TaskMarket is ITaskMarket {
         if (address(vault_) == address(0) || address(registry_) == address(0)) revert ZeroAddress();
         // If detection were certain no stake would be needed; nobody can promise that.
         if (limits_.detectionBps == 0 || limits_.detectionBps >= BPS) revert InvalidDetection(limits_.detectionBps);
+        _ordered("biddingTime", limits_.biddingTime, limits_.maxBiddingTime);
+        _ordered("intervalTime", limits_.intervalTime, limits_.maxIntervalTime);
+        _ordered("challengeWindow", limits_.challengeWindow, limits_.maxChallengeWindow);
+        _ordered("clock", limits_.clock, limits_.maxClock);
+        _ordered("duration", limits_.maxIntervalTime, limits_.maxDuration);
+        // Half of a lost bond goes to the winner, and must cover what the dispute cost it.
+        _ordered("bond", 2 * uint256(limits_.bounty), limits_.bond);
         vault = vault_;
         registry = registry_;
         _limits = limits_;
@@ -76,7 +97,9 @@ contract TaskMarket is ITaskMarket {
         t.status = Status.Bidding;
         t.biddingEnds = uint64(block.timestamp) + asked.biddingTime;
         emit Posted(taskId, msg.sender, asked.graphRoot, asked.uri);
-        vault.lock(escrowPot(taskId), msg.sender, asked.maxPrice);
+        uint256 fee = _limits.postFee;
+        vault.lock(escrowPot(taskId), msg.sender, asked.maxPrice + fee);
+        if (fee != 0) vault.burn(escrowPot(taskId), fee);
     }
 
     /// @inheritdoc ITaskMarket
@@ -198,7 +221,7 @@ contract TaskMarket is ITaskMarket {
     function intervals(uint256 taskId) public view returns (uint32) {
         if (taskId >= taskCount) revert UnknownTask(taskId);
         Terms storage asked = _terms[taskId];
-        return (asked.steps - 1) / asked.interval + 1;
+        return _intervals(asked.steps, asked.interval);
     }
 
     /// @inheritdoc ITaskMarket
@@ -210,7 +233,23 @@ contract TaskMarket is ITaskMarket {
     /// @dev burned part · q ≥ (1−q) · gain · margin, with gain = 2·maxPrice: what is paid, plus as much in work saved.
     function requiredStake(uint128 maxPrice) public view returns (uint256) {
         uint256 q = _limits.detectionBps;
-        return Money.partUp(2 * uint256(maxPrice), (BPS - q) * MARGIN_BPS, q * BURN_BPS);
+        uint256 deterrent = Money.partUp(2 * uint256(maxPrice), (BPS - q) * MARGIN_BPS, q * BURN_BPS);
+        return Math.max(deterrent, STAKE_BOUNTIES * _limits.bounty);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function allowedStake(uint128 maxPrice) public view returns (uint256) {
+        return MAX_STAKE_RATIO * requiredStake(maxPrice);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function requiredBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _limits.bond);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function allowedBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), _limits.bond);
     }
 
     /// @inheritdoc ITaskMarket
@@ -257,18 +296,28 @@ contract TaskMarket is ITaskMarket {
     }
 
     function _checkLimits(Terms calldata asked) private view {
-        Limits memory least = _limits;
-        _atLeast("biddingTime", least.biddingTime, asked.biddingTime);
-        _atLeast("intervalTime", least.intervalTime, asked.intervalTime);
-        _atLeast("challengeWindow", least.challengeWindow, asked.challengeWindow);
-        _atLeast("clock", least.clock, asked.clock);
-        _atLeast("bond", least.bond, asked.bond);
-        uint256 required = requiredStake(asked.maxPrice);
-        if (asked.stake < required) revert StakeTooSmall(required, asked.stake);
+        Limits memory set = _limits;
+        _within("biddingTime", set.biddingTime, asked.biddingTime, set.maxBiddingTime);
+        _within("intervalTime", set.intervalTime, asked.intervalTime, set.maxIntervalTime);
+        _within("challengeWindow", set.challengeWindow, asked.challengeWindow, set.maxChallengeWindow);
+        _within("clock", set.clock, asked.clock, set.maxClock);
+        uint256 number = _intervals(asked.steps, asked.interval);
+        _within("duration", 0, number * asked.intervalTime, set.maxDuration);
+        _within("stake", requiredStake(asked.maxPrice), asked.stake, allowedStake(asked.maxPrice));
+        _within("bond", requiredBond(asked.stake), asked.bond, allowedBond(asked.stake));
     }
 
-    function _atLeast(string memory term, uint256 required, uint256 sent) private pure {
-        if (sent < required) revert TermTooSmall(term, required, sent);
+    function _within(string memory term, uint256 least, uint256 sent, uint256 most) private pure {
+        if (sent < least) revert TermTooSmall(term, least, sent);
+        if (sent > most) revert TermTooLarge(term, most, sent);
+    }
+
+    function _ordered(string memory term, uint256 least, uint256 most) private pure {
+        if (least > most) revert InvalidLimit(term, least, most);
+    }
+
+    function _intervals(uint32 steps, uint32 interval) private pure returns (uint32) {
+        return (steps - 1) / interval + 1;
     }
 
     /// What the first `paid` of `total` intervals earn. The last interval also earns the remainder of the division.

@@ -12,6 +12,7 @@ contract LedgerHarness {
     struct Books {
         uint256 supply;
         uint256 vault;
+        uint256 burnable;
         uint256[] wallets;
         uint256[] free;
         uint256[] pending;
@@ -26,6 +27,7 @@ contract LedgerHarness {
     {
         books.supply = token.totalSupply();
         books.vault = token.balanceOf(address(vault));
+        books.burnable = vault.burnable();
         books.wallets = new uint256[](accounts.length);
         books.free = new uint256[](accounts.length);
         books.pending = new uint256[](accounts.length);

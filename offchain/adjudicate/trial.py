@@ -33,7 +33,7 @@ from offchain.worker.posting import Offer, post, terms_of
 
 WEALTH: Final = 10_000 * COIN
 PRICE: Final = 1_000
-LONG: Final = 1_000_000  # seconds: nothing here ends by its deadline
+LONG: Final = 100_000  # seconds: nothing here ends by its deadline
 OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=LONG)
 TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
 

@@ -215,6 +215,10 @@ class Chain:
         amount, ready_at = self.call("vault", "pendingOf", account or self.address)
         return amount, ready_at
 
+    def sweep(self) -> Receipt:
+        """Send what was burned to the burn address."""
+        return self.send("vault", "sweep")
+
     # registry
 
     def register(self, roles: int, endpoint: str) -> Receipt:
@@ -253,6 +257,22 @@ class Chain:
     def required_stake(self, max_price: int) -> int:
         """The least stake that terms with this price may name."""
         return int(self.call("market", "requiredStake", max_price))
+
+    def allowed_stake(self, max_price: int) -> int:
+        """The largest stake that terms with this price may name."""
+        return int(self.call("market", "allowedStake", max_price))
+
+    def required_bond(self, stake: int) -> int:
+        """The least bond that terms with this stake may name."""
+        return int(self.call("market", "requiredBond", stake))
+
+    def allowed_bond(self, stake: int) -> int:
+        """The largest bond that terms with this stake may name."""
+        return int(self.call("market", "allowedBond", stake))
+
+    def post_fee(self) -> int:
+        """What posting a task burns, beside the price that it locks."""
+        return int(self.call("market", "limits")["postFee"])
 
     def task_count(self, block: BlockNumber = None) -> int:
         return int(self.call("market", "taskCount", block=block))

@@ -58,7 +58,12 @@ class Parameters:
         withdrawal_delay: between asking for free balance and getting it.
         detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
         bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name.
-        bounty: of a challenger who was right, but did not prove it first: the gas of a dispute and one audit.
+        bounty: of a challenger who was right, but did not prove it first: the gas of a dispute and one audit. A bond is
+            at least two bounties, because half of a lost one goes to the winner, a stake at least ten.
+        max_bidding_time, max_interval_time, max_challenge_window, max_clock: the most. Money is locked and checkpoints
+            are served for as long as the terms say.
+        max_duration: of a task, from its award to its last deadline.
+        post_fee: burned for every task that is posted, so that everybody's list of tasks costs its author something.
     """
 
     withdrawal_delay: int
@@ -69,6 +74,12 @@ class Parameters:
     clock: int
     bond: int
     bounty: int
+    max_bidding_time: int
+    max_interval_time: int
+    max_challenge_window: int
+    max_clock: int
+    max_duration: int
+    post_fee: int
 
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
@@ -81,7 +92,8 @@ DAY = 24 * HOUR
 COIN = 10**18
 
 PRESETS: dict[str, Parameters] = {
-    # short enough to watch, on a chain of one's own
+    # Short enough to watch, on a chain of one's own. A task may take as long as anybody likes: there is nobody whom it
+    # would hold up.
     "local": Parameters(
         withdrawal_delay=10,
         detection_bps=5_000,
@@ -91,8 +103,16 @@ PRESETS: dict[str, Parameters] = {
         clock=10,
         bond=COIN,
         bounty=COIN // 20,
+        max_bidding_time=30 * DAY,
+        max_interval_time=30 * DAY,
+        max_challenge_window=30 * DAY,
+        max_clock=30 * DAY,
+        max_duration=2**32 - 1,
+        post_fee=COIN // 100,
     ),
-    # long enough for people to notice, fetch and replay
+    # Long enough for people to notice, fetch and replay. A dispute takes 1.8M gas: a tenth of a coin where gas costs
+    # 50 gwei. With a token that is worth about as much as the coin, a bounty pays for five of them, and a lost bond
+    # pays the winner two bounties. A clock lets an interval of a day be replayed twice.
     "public": Parameters(
         withdrawal_delay=7 * DAY,
         detection_bps=5_000,
@@ -100,8 +120,14 @@ PRESETS: dict[str, Parameters] = {
         interval_time=60,
         challenge_window=6 * HOUR,
         clock=HOUR,
-        bond=100 * COIN,
+        bond=2 * COIN,
         bounty=COIN // 2,
+        max_bidding_time=7 * DAY,
+        max_interval_time=DAY,
+        max_challenge_window=7 * DAY,
+        max_clock=2 * DAY,
+        max_duration=365 * DAY,
+        post_fee=COIN // 20,
     ),
 }
 

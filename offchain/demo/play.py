@@ -151,7 +151,7 @@ def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
 def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
     """Put the chain's clock forward to the end of the bidding, or of the last challenge window."""
     now = stage.w3.eth.get_block("latest")["timestamp"]
-    ends = [view.bidding_ends, *(point.committed_at + view.terms.challenge_window for point in view.checkpoints)]
+    ends = [view.bidding_ends, *(point.challengeable_until for point in view.checkpoints)]
     if (wait := max(ends) + 1 - now) > 0:
         console.print(f"  [dim]nobody has anything left to do: the clock is put forward {wait} s[/]")
         stage.heartbeat(skip=wait)

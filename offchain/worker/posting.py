@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
@@ -18,6 +19,8 @@ from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
 from offchain.task import Task
 from offchain.worker.materials import state_name
+
+MOST_MONEY: Final = 2**128 - 1  # of a field of terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,46 +37,55 @@ class Offer:
 
 
 def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
-    """The terms to post. Raises BadTerms, which names the field that the contracts would refuse."""
-    limits = chain.call("market", "limits")
+    """The terms to post. Raises BadTerms, which names the field that the contracts would refuse, and what they take."""
+    stake = chain.required_stake(offer.max_price) if offer.stake is None else offer.stake
     terms = Terms(
         graph_root=task.graph_root,
         state_root=task.state_root,
         steps=task.steps,
         interval=task.interval,
         max_price=offer.max_price,
-        stake=chain.required_stake(offer.max_price) if offer.stake is None else offer.stake,
-        bond=limits["bond"] if offer.bond is None else offer.bond,
+        stake=stake,
+        bond=chain.required_bond(stake) if offer.bond is None else offer.bond,
         bidding_time=offer.bidding_time,
         interval_time=offer.interval_time,
         challenge_window=offer.challenge_window,
         clock=offer.clock,
         uri=uri,
     )
-    least = {
-        "bidding_time": limits["biddingTime"],
-        "interval_time": limits["intervalTime"],
-        "challenge_window": limits["challengeWindow"],
-        "clock": limits["clock"],
-        "bond": limits["bond"],
-        "stake": chain.required_stake(offer.max_price),
-        "max_price": 1,
-    }
-    for name, value in least.items():
-        if getattr(terms, name) < value:
-            raise BadTerms(f"terms: {name} is {getattr(terms, name)}; this deployment asks for {value} or more")
+    for name, (least, value, most) in _ranges(chain, terms).items():
+        if value < least:
+            raise BadTerms(f"terms: {name} is {value}; this deployment asks for {least} or more")
+        if value > most:
+            raise BadTerms(f"terms: {name} is {value}; this deployment allows {most} at most")
     return terms
 
 
+def _ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
+    """Term -> the least that the contracts take, what the terms say, the most."""
+    limits = chain.call("market", "limits")
+    price, stake = terms.max_price, terms.stake
+    return {
+        "max_price": (1, price, MOST_MONEY),
+        "bidding_time": (limits["biddingTime"], terms.bidding_time, limits["maxBiddingTime"]),
+        "interval_time": (limits["intervalTime"], terms.interval_time, limits["maxIntervalTime"]),
+        "challenge_window": (limits["challengeWindow"], terms.challenge_window, limits["maxChallengeWindow"]),
+        "clock": (limits["clock"], terms.clock, limits["maxClock"]),
+        "interval_time times intervals": (0, terms.intervals * terms.interval_time, limits["maxDuration"]),
+        "stake": (chain.required_stake(price), stake, chain.allowed_stake(price)),
+        "bond": (chain.required_bond(stake), terms.bond, chain.allowed_bond(stake)),
+    }
+
+
 def post(chain: Chain, terms: Terms) -> int:
-    """Deposit what is missing of the highest price from the wallet, and post. Returns the task's id.
+    """Deposit what is missing of the highest price and the fee from the wallet, and post. Returns the task's id.
 
     Raises BadTerms if the wallet has too little.
     """
-    missing = terms.max_price - chain.free()
+    missing = terms.max_price + chain.post_fee() - chain.free()
     if missing > 0:
         if chain.balance() < missing:
-            raise BadTerms(f"terms: max_price is {terms.max_price}, but the account is {missing} short")
+            raise BadTerms(f"terms: max_price is {terms.max_price}, but with the fee the account is {missing} short")
         chain.deposit(missing)
     return chain.post(terms)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from offchain.chain.deployment import COIN
 from offchain.chain.ganache import Ganache
 from tests.support.arena import Arena
-from tests.support.deployment import Funded
+from tests.support.deployment import PARAMETERS, Funded
 from tests.support.everything import everything
 from tests.support.town import Town
+
+REAL = replace(PARAMETERS, bounty=COIN // 10)  # a dispute takes a fiftieth of a coin here
+PRICE = 10 * COIN
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +33,13 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def _people(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Funded:
     """Everything deployed, and everybody funded; no task."""
-    return Funded.build(ganache)
+    return Funded.build(ganache, REAL)
 
 
 @pytest.fixture(scope="session")
 def _arena(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Arena:
     """Contracts of its own: its task has money in pots before a story begins."""
-    return Funded.build(ganache).seen_as(Arena, work=everything())
+    return Funded.build(ganache, REAL).seen_as(Arena, work=everything(), price=PRICE)
 
 
 @pytest.fixture

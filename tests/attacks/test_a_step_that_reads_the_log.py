@@ -66,7 +66,7 @@ def offered(town: Town, work: Work) -> int:
     town.quick("requester").award(task)
     right = Run(work)
     friend.commit(task, 0, right.checkpoint(0), serve(town, work, INTERVAL))
-    town.clock.travel(1_001)
+    town.close_windows()
     town.quick("solver").collect(task)
     friend.commit(task, 1, right.checkpoint(1), serve(town, work, STEPS))
     town.worker("verifier", "challenger", "verifier", max_failures=1)
@@ -79,7 +79,7 @@ def test_nobody_takes_part_and_nobody_loses(town: Town) -> None:
     town.until(lambda: town.told(TaskUnfit, "verifier"))
     assert [event.why for event in town.told(TaskUnfit)] == [REFUSAL] * 2
     assert not town.told(TaskFit) and not town.told(Challenged)
-    town.clock.travel(1_001)
+    town.close_windows()
     town.quick("solver").collect(task)
     assert town.status(task) is Status.COMPLETED
     net = town.net(before)
@@ -96,7 +96,7 @@ def test_without_the_rule_a_state_without_its_log_is_no_ground_for_a_dispute(
     task = offered(town, nosy())
     town.until(lambda: town.told(Audited, "verifier"))
     assert [event.right for event in town.told(Audited)] == [True]
-    town.clock.travel(1_001)
+    town.close_windows()
     town.quick("solver").collect(task)
     assert not town.told(Challenged)
     net = town.net(before)

@@ -18,7 +18,7 @@ def test_a_task_that_is_trained_moves_its_price_and_costs_gas(place: Funded) -> 
     assert before["solver"].locked == 0 < place.fortunes()["solver"].locked
     with pytest.raises(AssertionError, match="not over"):
         place.net(before)
-    place.clock.travel(tasks.WINDOW + 1)
+    place.close_windows(task)
     gas = place.quick("stranger").collect(task).gas_used
     assert place.status(task) is Status.COMPLETED
     net = place.net(before)

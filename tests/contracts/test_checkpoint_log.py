@@ -114,6 +114,31 @@ def test_commit_of_nonsense_reverts(market_world: World, root: bytes, uri: str, 
         world.ask(commit(world, task, 0, root, uri), world.solver)
 
 
+def test_windows_of_checkpoints_that_come_at_once_are_an_interval_apart(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    until = world.log.functions.challengeableUntil
+    for index in range(3):
+        world.commit(task, index)
+    first = until(task, 0).call()
+    assert [until(task, index).call() - first for index in range(3)] == [0, INTERVAL, 2 * INTERVAL]
+    world.ask(world.log.functions.hold(task, 2), world.referee)  # it may be disputed before its window opens
+
+
+def test_windows_of_checkpoints_that_come_late_open_with_them(market_world: World) -> None:
+    """None opens later than the checkpoint's deadline, so that nobody waits longer than the terms say."""
+    world = market_world
+    task = world.award()
+    awarded = world.task(task)["awardedAt"]
+    times = [awarded + 1, awarded + 2 * INTERVAL, awarded + 2 * INTERVAL + 1]
+    opens = []
+    for index, at in enumerate(times):
+        world.commit(task, index, at=at)
+        opens.append(world.log.functions.challengeableUntil(task, index).call() - WINDOW)
+    assert opens == [times[0], times[1], times[1] + INTERVAL]
+    assert all(opened <= world.market.functions.deadline(task, k).call() for k, opened in enumerate(opens))
+
+
 def test_final_once_the_window_is_closed(market_world: World) -> None:
     world = market_world
     task = world.award()

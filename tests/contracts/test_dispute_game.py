@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 from web3.exceptions import Web3RPCError
 
-from offchain.chain.ganache import Ganache
 from offchain.market.view import Phase, Status, TreeName
-from tests.conftest import Deploy
 from tests.support import works
-from tests.support.deployment import BURN_ADDRESS
 from tests.support.reverts import reverts
 from tests.support.runs import Lie, run
 from tests.support.tasks import BOND, CLOCK, WINDOW
@@ -329,7 +326,7 @@ def test_open_is_refused_after_a_conviction(world: World, second: Walk) -> None:
 
 def test_paid_only_after_the_dispute(world: World) -> None:
     walk = begin(world, DOT_AIM)
-    world.clock.travel(WINDOW + 1)
+    world.close_windows(walk.task)
     collect = world.market.functions.collect(walk.task)
     world.send(collect, world.stranger)  # the first interval, which nobody disputes
     with reverts(world.market, "NothingFinal", walk.task, 1):
@@ -337,25 +334,3 @@ def test_paid_only_after_the_dispute(world: World) -> None:
     world.send(world.game.functions.concede(walk.id), world.challenger)
     world.send(collect, world.stranger)
     assert world.status(walk.task) == Status.COMPLETED
-
-
-def test_enforce(ganache: Ganache, deploy: Deploy, snapshot: None) -> None:
-    """A market that cannot slash saves nobody: the verdict stands, nothing is paid, and it is tried again."""
-    token = deploy("StubbornToken", BURN_ADDRESS)
-    world = World.raw(ganache, {"token": token.address})
-    walk = begin(world, DOT_AIM)
-    enforce, concede = world.game.functions.enforce(walk.id), world.game.functions.concede(walk.id)
-    with reverts(world.game, "WrongPhase", Phase.CONVICTED, Phase.REVEAL_STEPS):
-        enforce.call()
-    found = events(world, world.send(concede, world.solver))
-    assert (found["Resolved"].winner, found["SlashFailed"].id) == (world.challenger, walk.id)
-    assert (walk.phase, world.status(walk.task), world.holds(walk.task, 1)) == (Phase.CONVICTED, Status.TRAINING, 1)
-    with reverts(world.game, "NotRunning", Phase.CONVICTED):
-        concede.call({"from": world.challenger})
-    with reverts(token, "Refused", BURN_ADDRESS.lower()):
-        enforce.call()
-    before = world.free("challenger")
-    world.send(token.functions.relent(), world.stranger)
-    world.send(enforce, world.stranger)
-    assert (walk.phase, world.status(walk.task), world.holds(walk.task, 1)) == (Phase.RESOLVED, Status.SLASHED, 0)
-    assert world.free("challenger") > before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from tests.support.reverts import reverts
 from tests.support.world import World
 
 STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
+FEE = PARAMETERS.post_fee
+NONE = (0,) * (len(astuple(PARAMETERS)) - 2)  # limits but for the probability
 
 
 # --- posting ---------------------------------------------------------------------------------------------------------
@@ -29,13 +31,16 @@ def test_post(market_world: World) -> None:
     assert world.market.functions.terms(task).call() == world.terms()
     assert world.market.functions.intervals(task).call() == 3
     assert world.pots(task) == (900, 0)
-    assert world.free("requester") == FREE - 900
+    assert world.free("requester") == FREE - 900 - FEE
+    assert world.burned() == FEE
 
 
 def test_post_without_money_reverts(market_world: World) -> None:
     world = market_world
-    with reverts(world.vault, "InsufficientFree", world.requester.lower(), FREE + 1, FREE):
+    with reverts(world.vault, "InsufficientFree", world.requester.lower(), FREE + 1 + FEE, FREE):
         world.ask(world.market.functions.post(world.terms(max_price=FREE + 1)), world.requester)
+    with reverts(world.vault, "InsufficientFree", world.requester.lower(), FREE + FEE, FREE):
+        world.ask(world.market.functions.post(world.terms(max_price=FREE)), world.requester)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,14 @@ def test_post_without_money_reverts(market_world: World) -> None:
         ("challenge_window", 99, ("TermTooSmall", "challengeWindow", 100, 99)),
         ("clock", 19, ("TermTooSmall", "clock", 20, 19)),
         ("bond", PARAMETERS.bond - 1, ("TermTooSmall", "bond", PARAMETERS.bond, PARAMETERS.bond - 1)),
-        ("stake", STAKE - 1, ("StakeTooSmall", STAKE, STAKE - 1)),
+        ("stake", STAKE - 1, ("TermTooSmall", "stake", STAKE, STAKE - 1)),
+        ("bidding_time", 10**6 + 1, ("TermTooLarge", "biddingTime", 10**6, 10**6 + 1)),
+        ("interval_time", 10**6 + 1, ("TermTooLarge", "intervalTime", 10**6, 10**6 + 1)),
+        ("challenge_window", 2**32 - 1, ("TermTooLarge", "challengeWindow", 10**6, 2**32 - 1)),
+        ("clock", 2**32 - 1, ("TermTooLarge", "clock", 10**6, 2**32 - 1)),
+        ("steps", 2**31 - 1, ("TermTooLarge", "duration", 10**8, 214_748_365 * 10)),
+        ("stake", 10 * STAKE + 1, ("TermTooLarge", "stake", 10 * STAKE, 10 * STAKE + 1)),
+        ("bond", 2**127, ("TermTooLarge", "bond", PARAMETERS.bond, 2**127)),
     ],
 )
 def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: Any, error: tuple[Any, ...]) -> None:
@@ -66,7 +78,7 @@ def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: A
 @pytest.mark.parametrize("q", [1, 3_333, 5_000, 9_999])
 def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int) -> None:
     """Burned part · q ≥ (1−q) · gain · margin, and one unit less would not do."""
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0, 0))
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, *NONE))
     stake = market.functions.requiredStake(price).call()
     gain, burn, margin = 2 * price, 5_000, 12_000
 
@@ -77,11 +89,49 @@ def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int
     assert stake == 0 or not deters(stake - 1)
 
 
+@pytest.mark.parametrize(
+    ("stake", "least", "most"),
+    [
+        (0, 100, 100),  # the deployment's least bond is always allowed
+        (5_001, 101, 1_250),  # a fiftieth rounded up, a quarter rounded down
+        (2**128 - 1, -(-(2**128 - 1) // 50), (2**128 - 1) // 4),
+    ],
+)
+def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (5_000, 0, 0, 0, 0, 100, 50, *(0,) * 6))
+    assert market.functions.requiredBond(stake).call() == least
+    assert market.functions.allowedBond(stake).call() == most
+    assert market.functions.requiredStake(0).call() == 500  # ten bounties
+    assert market.functions.allowedStake(0).call() == 5_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"max_bidding_time": 49}, ("biddingTime", 50, 49)),
+        ({"max_interval_time": 9}, ("intervalTime", 10, 9)),
+        ({"max_challenge_window": 99}, ("challengeWindow", 100, 99)),
+        ({"max_clock": 19}, ("clock", 20, 19)),
+        ({"max_duration": 10**6 - 1}, ("duration", 10**6, 10**6 - 1)),
+        ({"bounty": 10, "bond": 19}, ("bond", 20, 19)),
+    ],
+)
+def test_limits_that_contradict_each_other_are_refused(
+    w3: Web3, artifacts: dict[str, Any], changes: dict[str, int], error: tuple[Any, ...]
+) -> None:
+    artifact = artifacts["TaskMarket"]
+    factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+    limits = astuple(replace(PARAMETERS, **changes))[1:]
+    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], limits)
+    with reverts(factory, "InvalidLimit", *error):
+        w3.eth.call({"data": constructor.data_in_transaction})
+
+
 @pytest.mark.parametrize("q", [0, 10_000])
 def test_detection_must_be_possible_and_uncertain(w3: Web3, artifacts: dict[str, Any], q: int) -> None:
     artifact = artifacts["TaskMarket"]
     factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, 0, 0, 0, 0, 0, 0))
+    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, *NONE))
     with reverts(factory, "InvalidDetection", q):
         w3.eth.call({"data": constructor.data_in_transaction})
 
@@ -110,10 +160,10 @@ def test_lower_bid_releases_the_stake_of_the_one_outbid(market_world: World) -> 
 
 def test_own_bid_is_lowered_with_one_stake(market_world: World) -> None:
     world = market_world
-    task = world.post(stake=FREE)
+    task = world.post(max_price=FREE // 10, stake=FREE)
     world.send(world.market.functions.bid(task, 900), world.solver)
     world.send(world.market.functions.bid(task, 1), world.solver)
-    assert (world.free("solver"), world.pots(task)) == (0, (900, FREE))
+    assert (world.free("solver"), world.pots(task)) == (0, (FREE // 10, FREE))
 
 
 def test_bid_that_is_not_lower_reverts(market_world: World) -> None:
@@ -150,7 +200,7 @@ def test_bid_of_the_wrong_people_reverts(market_world: World) -> None:
 
 def test_bid_without_the_stake_reverts(market_world: World) -> None:
     world = market_world
-    task = world.post(stake=FREE + 1)
+    task = world.post(max_price=FREE // 10, stake=FREE + 1)
     with reverts(world.vault, "InsufficientFree", world.solver.lower(), FREE + 1, FREE):
         world.ask(world.market.functions.bid(task, 1), world.solver)
 
@@ -171,7 +221,7 @@ def test_award_refunds_the_surplus(market_world: World) -> None:
     task = world.award(price=800)
     assert world.task(task)["status"] == Status.TRAINING
     assert world.task(task)["awardedAt"] == world.clock.now
-    assert world.free("requester") == FREE - 800
+    assert world.free("requester") == FREE - 800 - FEE
     assert world.pots(task) == (800, STAKE)
 
 
@@ -180,7 +230,7 @@ def test_award_without_bids_cancels(market_world: World) -> None:
     task = world.post()
     world.send(world.market.functions.award(task), world.stranger, world.task(task)["biddingEnds"])
     assert world.task(task)["status"] == Status.CANCELLED
-    assert (world.free("requester"), world.pots(task)) == (FREE, (0, 0))
+    assert (world.free("requester"), world.pots(task)) == (FREE - FEE, (0, 0))
 
 
 def test_award_while_bidding_reverts(market_world: World) -> None:
@@ -219,10 +269,10 @@ def test_limits(market_world: World) -> None:
 def test_deadline_of_the_longest_task(market_world: World) -> None:
     """Neither the deadline nor the number of intervals overflows."""
     world = market_world
-    task = world.award(steps=2**31 - 1, interval=1, interval_time=2**32 - 1)
-    assert world.market.functions.intervals(task).call() == 2**31 - 1
-    due = world.market.functions.deadline(task, 2**31 - 2).call()
-    assert due == world.task(task)["awardedAt"] + (2**31 - 1) * (2**32 - 1)
+    task = world.award(steps=10**7, interval=1, interval_time=10)
+    assert world.market.functions.intervals(task).call() == 10**7
+    due = world.market.functions.deadline(task, 10**7 - 1).call()
+    assert due == world.task(task)["awardedAt"] + PARAMETERS.max_duration
 
 
 def test_intervals_of_an_unknown_task_reverts(market_world: World) -> None:

@@ -10,6 +10,7 @@ from tests.support.tasks import ROOT
 from tests.support.world import World
 
 LOST = PARAMETERS.challenge_window + 1
+SPREAD = 2 * PARAMETERS.interval_time  # between the first window of three and the last
 
 
 def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> None:
@@ -36,7 +37,7 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
         spend(verb, log.commit(0, index, ROOT, "memory://state"), world.solver)
     spend("CheckpointLog.hold", log.hold(0, 0), world.referee)
     spend("CheckpointLog.unhold", log.unhold(0, 0), world.referee)
-    spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.clock.now + LOST)
+    spend("TaskMarket.collect all three", market.collect(0), world.stranger, world.clock.now + SPREAD + LOST)
 
     convicted = world.award()
     world.commit(convicted, 0)

@@ -10,6 +10,7 @@ from tests.support.reverts import reverts
 from tests.support.world import World
 
 STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
+FEE = PARAMETERS.post_fee
 INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
 
 
@@ -21,14 +22,14 @@ def test_collect_pays_in_order_and_the_last_takes_the_remainder(market_world: Wo
     task = world.award(price=800)
     for index in range(3):
         world.commit(task, index)
-    world.clock.travel(WINDOW)  # the first two windows are over, the last one not
+    world.clock.travel(INTERVAL + WINDOW)  # the first two windows are over, the last one not
     receipt = world.send(world.market.functions.collect(task), world.stranger, at=world.clock.now)
     paid = world.events(world.market.events.Paid(), receipt)
     assert [(event["index"], event["amount"]) for event in paid] == [(0, 266), (1, 266)]
     assert world.task(task)["paid"] == 2
     assert world.free("solver") == FREE - STAKE + 532
 
-    world.clock.travel(2)
+    world.clock.travel(INTERVAL)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["status"] == Status.COMPLETED
     assert (world.free("solver"), world.pots(task)) == (FREE + 800, (0, 0))
@@ -70,7 +71,7 @@ def test_collect_pays_a_bounded_number(market_world: World) -> None:
     task = world.award(price=900, steps=66, interval=1)
     for index in range(66):
         world.commit(task, index, at=world.clock.now)
-    world.clock.travel(WINDOW + 1)
+    world.close_windows(task)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["paid"] == 64
     world.send(world.market.functions.collect(task), world.stranger)
@@ -88,8 +89,8 @@ def test_stall_pays_what_is_final_and_burns_a_tenth(market_world: World) -> None
     world.send(world.market.functions.stall(task), world.stranger)
     assert world.task(task)["status"] == Status.STALLED
     assert world.free("solver") == FREE + 266 - 432
-    assert world.free("requester") == FREE - 266
-    assert (world.burned(), world.pots(task)) == (432, (0, 0))
+    assert world.free("requester") == FREE - FEE - 266
+    assert (world.burned(), world.pots(task)) == (FEE + 432, (0, 0))
 
 
 def test_stall_before_the_deadline_reverts(market_world: World) -> None:
@@ -143,8 +144,8 @@ def test_slash_pays_before_the_false_checkpoint_and_burns_half(market_world: Wor
     assert world.task(task)["status"] == Status.SLASHED
     assert world.free("solver") == FREE - STAKE + 266
     assert world.free("challenger") == FREE + 2160
-    assert world.free("requester") == FREE - 266
-    assert (world.burned(), world.pots(task)) == (2160, (0, 0))
+    assert world.free("requester") == FREE - FEE - 266
+    assert (world.burned(), world.pots(task)) == (FEE + 2160, (0, 0))
 
 
 def test_burn_is_rounded_up(market_world: World) -> None:
@@ -153,7 +154,7 @@ def test_burn_is_rounded_up(market_world: World) -> None:
     world.commit(task, 0)
     world.send(world.log.functions.hold(task, 0), world.referee)
     world.send(world.market.functions.slash(task, world.challenger), world.referee)
-    assert (world.burned(), world.free("challenger")) == (2161, FREE + 2160)
+    assert (world.burned(), world.free("challenger")) == (FEE + 2161, FREE + 2160)
 
 
 def test_second_conviction_changes_nothing(market_world: World) -> None:
@@ -169,16 +170,16 @@ def test_second_conviction_changes_nothing(market_world: World) -> None:
 def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World) -> None:
     """Intervals that are final and not collected can't make a conviction too dear for a block."""
     world = market_world
-    task = world.award(steps=100, interval=1, price=900)
+    task = world.award(steps=100, interval=1, price=900, challenge_window=100, interval_time=100)
     for index in range(99):
         world.commit(task, index, at=world.clock.now)
-    world.clock.travel(WINDOW + 1)
+    world.close_windows(task)
     world.commit(task, 99)
     world.send(world.log.functions.hold(task, 99), world.referee)
     receipt = world.send(world.market.functions.slash(task, world.challenger), world.referee)
     assert receipt["gasUsed"] < 1_000_000
     assert world.free("solver") == FREE - STAKE + 64 * 9
-    assert world.free("requester") == FREE - 64 * 9
+    assert world.free("requester") == FREE - FEE - 64 * 9
 
 
 def test_slash_by_others_reverts(market_world: World) -> None:

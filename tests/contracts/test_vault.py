@@ -142,9 +142,27 @@ def test_pay_from_another_modules_pot_reverts(till: Till) -> None:
 
 def test_burn(till: Till) -> None:
     till.send(till.vault.functions.burn(POT, 250), till.module)
-    assert till.balance(BURN_ADDRESS) == 250
-    assert till.balance(till.vault.address) == 750
+    assert till.vault.functions.burnable().call() == 250
+    assert (till.balance(BURN_ADDRESS), till.balance(till.vault.address)) == (0, 1_000)
     assert till.vault.functions.potOf(till.module, POT).call() == 350
+
+
+def test_anybody_sweeps_what_was_burned(till: Till) -> None:
+    for amount in (250, 50):
+        till.send(till.vault.functions.burn(POT, amount), till.module)
+    till.send(till.vault.functions.sweep(), till.other)
+    assert till.vault.functions.burnable().call() == 0
+    assert (till.balance(BURN_ADDRESS), till.balance(till.vault.address)) == (300, 700)
+    with reverts(till.vault, "NothingToSweep"):
+        till.vault.functions.sweep().call({"from": till.other})
+
+
+def test_sweep_takes_nobodys_money(till: Till) -> None:
+    with reverts(till.vault, "NothingToSweep"):
+        till.vault.functions.sweep().call({"from": till.owner})
+    till.send(till.vault.functions.burn(POT, 0), till.module)
+    with reverts(till.vault, "NothingToSweep"):
+        till.vault.functions.sweep().call({"from": till.owner})
 
 
 def test_burn_beyond_the_pot_reverts(till: Till) -> None:

@@ -1,7 +1,7 @@
 """The market's rules in plain Python: what each move must do to everybody's wealth, or why it is refused.
 
 Wealth is what an account would have if everything ended now: wallet, free balance, pending withdrawals, the
-escrow of its tasks and the stakes it has locked. Only convictions, stalls and payments change it.
+escrow of its tasks and the stakes it has locked. Only fees, convictions, stalls and payments change it.
 """
 
 from __future__ import annotations
@@ -75,12 +75,15 @@ class Model:
     solvers: frozenset[str]
     wealth: dict[str, int]
     free: dict[str, int]
+    fee: int = 0  # for posting
     tasks: list[Task] = field(default_factory=list)
     burned: int = 0
 
     def post(self, sender: str, task: Task) -> None:
-        self.require_free(sender, task.max_price)
-        self.free[sender] -= task.max_price
+        self.require_free(sender, task.max_price + self.fee)
+        self.free[sender] -= task.max_price + self.fee
+        self.wealth[sender] -= self.fee
+        self.burned += self.fee
         self.tasks.append(task)
 
     def bid(self, sender: str, number: int, price: int, now: int) -> None:
@@ -110,7 +113,8 @@ class Model:
         require(len(task.checkpoints) < task.intervals, "AllCommitted")
         require(index == len(task.checkpoints), "WrongIndex")
         require(now <= task.due, "DeadlineMissed")
-        task.checkpoints.append(Checkpoint(now + task.window))
+        least = task.checkpoints[-1].until + task.interval_time if task.checkpoints else 0
+        task.checkpoints.append(Checkpoint(max(now + task.window, least)))
 
     def hold(self, sender: str, number: int, index: int, now: int) -> None:
         checkpoint = self._held(sender, number, index)

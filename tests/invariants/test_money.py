@@ -36,6 +36,7 @@ REFEREES = st.sampled_from(["game"] * 6 + ["rival", "requester"])
 TASKS = st.integers(0, 5)
 PLACES = st.integers(0, 2)
 HONEST, CHEAT = "solver", "rival"
+FEE = PARAMETERS.post_fee
 INTERVAL_TIME = 60  # seconds; most moves fit in before a deadline
 WINDOW = 150  # so that a deadline can pass while a commitment is open to disputes
 
@@ -55,7 +56,8 @@ class Money(RuleBasedStateMachine):
         self.names = [*PEOPLE, "game"]
         self.initial = dict.fromkeys(PEOPLE, WEALTH) | {"game": 0}
         free = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
-        self.model = Model("game", frozenset((HONEST, CHEAT)), dict(self.initial), free)
+        self.model = Model("game", frozenset((HONEST, CHEAT)), dict(self.initial), free, FEE)
+        self.swept = 0
         self.wallets = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
         self.pending = dict.fromkeys(self.names, (0, 0))
 
@@ -104,6 +106,14 @@ class Money(RuleBasedStateMachine):
             self.wallets[actor] += amount
 
         self.move(self.vault.withdraw(), actor, apply)
+
+    @rule(actor=ACTORS)
+    def sweep(self, actor: str) -> None:
+        def apply() -> None:
+            require(self.model.burned > self.swept, "NothingToSweep")
+            self.swept = self.model.burned
+
+        self.move(self.vault.sweep(), actor, apply)
 
     @precondition(lambda self: len(self.model.tasks) < 6)
     @rule(actor=ACTORS, price=st.sampled_from([0, 1, 7, 900, WEALTH]), intervals=st.integers(1, 3))
@@ -231,10 +241,10 @@ class Money(RuleBasedStateMachine):
         world, model = self.world, self.model
         accounts = [*map(self.address, self.names), BURN_ADDRESS]
         arguments = (world.token.address, world.vault.address, world.market.address, accounts)
-        supply, vault, wallets, free, pending, escrows, stakes = self.ledger.functions.read(*arguments).call()
-        assert vault == sum(free) + sum(pending) + sum(escrows) + sum(stakes)
+        supply, vault, burnable, wallets, free, pending, escrows, stakes = self.ledger.functions.read(*arguments).call()
+        assert vault == sum(free) + sum(pending) + sum(escrows) + sum(stakes) + burnable
         assert supply == vault + sum(wallets) == sum(self.initial.values())
-        assert wallets[-1] == model.burned
+        assert (wallets[-1], burnable) == (self.swept, model.burned - self.swept)
         assert (free[-1], pending[-1]) == (0, 0)
         assert escrows == [task.escrow for task in model.tasks]
         assert stakes == [task.locked for task in model.tasks]
@@ -257,7 +267,8 @@ class Money(RuleBasedStateMachine):
                 while checkpoint.holds:
                     call = self.log.unhold(number, index)
                     self.move(call, "game", lambda n=number, i=index: self.model.unhold("game", n, i))
-        self.pass_time(self.now + WINDOW + 1)
+        windows = [checkpoint.until for _, task in mine for checkpoint in task.checkpoints]
+        self.pass_time(max(self.now, *windows, 0) + 1)
         for number, task in mine:
             if task.status is Status.TRAINING:
                 call = self.market.collect(number)
@@ -265,7 +276,7 @@ class Money(RuleBasedStateMachine):
             assert task.status is Status.COMPLETED
         self.books_balance()
         posted = [task for task in self.model.tasks if task.requester == HONEST]
-        spent = sum(task.earned(task.paid) for task in posted)
+        spent = sum(task.earned(task.paid) + FEE for task in posted)
         assert self.model.wealth[HONEST] == WEALTH + sum(task.price for _, task in mine) - spent
 
     # --- how moves are made ------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ class Arena(Funded):
     """
 
     work: Work
+    price: int = PRICE
     honest: Mind = field(init=False)  # who computes `work` as it is
     terms: Terms = field(init=False)
     task: int = field(init=False)
@@ -30,9 +31,10 @@ class Arena(Funded):
     def __post_init__(self) -> None:
         self.players = {name: Player(self.quick(name)) for name in PEOPLE}
         self.honest = Mind(self.work)
-        stake = self.quick("requester").required_stake(PRICE) + 1_001  # shares of it must be rounded
+        stake = self.quick("requester").required_stake(self.price) + 1_001  # shares of it must be rounded
         roots = [self.honest.root(0)]
-        self.task = tasks.train(self, self.work, roots, stake=stake, challenge_window=100_000)
+        terms = {"max_price": self.price, "stake": stake, "challenge_window": 100_000}
+        self.task = tasks.train(self, self.work, roots, **terms)
         self.terms = self.quick("requester").terms(self.task)
 
     def __getattr__(self, name: str) -> Player:

@@ -36,8 +36,14 @@ PARAMETERS: Final = Parameters(
     interval_time=10,
     challenge_window=100,
     clock=20,
-    bond=COIN,
+    bond=COIN - 7,  # shares of it must be rounded
     bounty=41,
+    max_bidding_time=10**6,
+    max_interval_time=10**6,
+    max_challenge_window=10**6,
+    max_clock=10**6,
+    max_duration=10**8,
+    post_fee=COIN // 100,
 )
 _Kind = TypeVar("_Kind", bound="Funded")
 
@@ -130,8 +136,9 @@ class Funded:
         return self.quick(name).free()
 
     def burned(self) -> int:
-        """Tokens at the burn address."""
-        return self.quick(OWNER).balance(BURN_ADDRESS)
+        """Tokens at the burn address, and those that wait to be sent there."""
+        chain = self.quick(OWNER)
+        return chain.balance(BURN_ADDRESS) + int(chain.call("vault", "burnable"))
 
     def wealth(self) -> dict[str, int]:
         """Free balances of all people, and what was burned."""
@@ -165,6 +172,13 @@ class Funded:
     def status(self, task: int) -> Status:
         chain = self.quick(OWNER)
         return chain.task(task, chain.terms(task)).status
+
+    def close_windows(self, task: int | None = None) -> None:
+        """Puts the clock forward until no committed checkpoint of a task, by default the latest, can be challenged."""
+        chain = self.quick(OWNER)
+        number = chain.task_count() - 1 if task is None else task
+        last = chain.call("log", "count", number) - 1
+        self.clock.travel(chain.call("log", "challengeableUntil", number, last) + 1 - self.clock.now)
 
     def holds(self, task: int, checkpoint: int) -> int:
         """Number of disputes that hold up the payment of a checkpoint."""

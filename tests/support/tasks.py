@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from offchain.chain.deployment import COIN
 from offchain.market.view import Terms
 from offchain.task import Task
-from tests.support.deployment import Funded
+from tests.support.deployment import PARAMETERS, Funded
 
 PRICE: Final = 1_000
-BOND: Final = 1_000 * COIN + 3  # shares of it must be rounded
+BOND: Final = PARAMETERS.bond
 ROOT: Final = bytes(range(32))
 BARE: Final = {"graph_root": ROOT, "state_root": ROOT[::-1], "steps": 25, "interval": 10}  # nobody trains it
 URI: Final = "memory://state"
@@ -33,7 +32,6 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     """
     fields: dict[str, Any] = BARE | {
         "max_price": PRICE,
-        "bond": BOND,
         "bidding_time": 60,
         "interval_time": 100_000,
         "challenge_window": WINDOW,
@@ -45,6 +43,7 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     fields |= changes
     if "stake" not in fields:
         fields["stake"] = place.quick("requester").required_stake(fields["max_price"])
+    fields.setdefault("bond", max(BOND, -(-fields["stake"] // 50)))  # the least
     return Terms(**fields)
 
 

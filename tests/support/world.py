@@ -19,7 +19,6 @@ GAS: Final = 12_000_000
 PRICE: Final = 900  # of the tasks that `World` posts
 SHORT: Final = {  # terms whose deadlines are the least that the deployment takes
     "max_price": PRICE,
-    "bond": PARAMETERS.bond,
     "bidding_time": PARAMETERS.bidding_time,
     "interval_time": PARAMETERS.interval_time,
     "challenge_window": PARAMETERS.challenge_window,

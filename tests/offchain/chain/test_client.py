@@ -95,7 +95,7 @@ def test_post(place: Place) -> None:
     task = place.requester.post(terms)
     assert place.requester.terms(task) == terms
     assert place.requester.task(task, terms).status is Status.BIDDING
-    assert refused("StakeTooSmall", lambda: place.requester.post(place.terms(stake=1)))["sent"] == 1
+    assert refused("TermTooSmall", lambda: place.requester.post(place.terms(stake=1)))["term"] == "stake"
     with pytest.raises(ChainError, match="no task"):
         place.requester.terms(task + 1)
     with pytest.raises(BadInput):

@@ -64,7 +64,7 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     assert all(event.right for event in town.told(Audited))
     assert town.told(TaskFit, "solver") and town.told(TaskFit, "verifier")
     town.until(lambda: town.told(CommitSent, "solver")[1:])
-    town.clock.travel(1_001)
+    town.close_windows()
     town.until(lambda: town.status(task) is Status.COMPLETED)
     assert solver.chain.free() == before + PRICE
     assert not town.told(DisputeSeen) and not town.told(Failed)
@@ -130,7 +130,7 @@ def test_false_accusation_costs_the_bond(town: Town) -> None:
     assert town.told(DisputeOver, "solver")[0].won
     assert liar.chain.free() == before - COIN
     town.until(lambda: town.told(CommitSent, "solver")[1:])
-    town.clock.travel(1_001)
+    town.close_windows()
     town.until(lambda: town.status(task) is Status.COMPLETED)
     assert len(town.told(Challenged, "liar")) == 1  # never twice about the same checkpoint
 
@@ -244,7 +244,7 @@ def test_unknown_role_is_refused(town: Town) -> None:
 def test_failing_action_does_not_stop_the_others(town: Town) -> None:
     """A bidder without money for two stakes bids on both; the second is refused, the first goes on."""
     for _ in range(2):
-        town.post(TASK, stake=FREE * 3 // 5)
+        town.post(TASK, max_price=FREE // 10, stake=FREE * 3 // 5, bond=FREE // 60)
     town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(CommitSent))
     assert len(town.told(BidSent)) == 1

@@ -1,0 +1,85 @@
+"""Attack 9: terms of 136 years of window or clock, intervals without end, a bond of 2^127.
+
+Whoever wins such a task would have its pay and its stake locked for ever while it serves the model; with a bond that
+nobody has, nobody could dispute. Every term has a maximum beside its minimum, and stake and bond a ratio to the price.
+The worst that is left: the longest task that this deployment takes ends, and everybody has its money.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from offchain.chain.deployment import COIN, DAY, HOUR, PRESETS
+from offchain.chain.ganache import Ganache
+from offchain.chain.reverts import Reverted
+from offchain.market.view import Status
+from tests.support import tasks
+from tests.support.deployment import Funded
+
+PUBLIC = PRESETS["public"]
+PRICE = 100 * COIN
+EASY = {
+    "max_price": PRICE, "bidding_time": HOUR, "interval_time": HOUR, "challenge_window": 6 * HOUR, "clock": HOUR,
+    "bond": 10 * COIN,
+}  # fmt: skip
+CENTURY = 2**32 - 1  # seconds
+LONGEST = PUBLIC.max_duration // PUBLIC.max_interval_time  # intervals
+
+
+@pytest.fixture
+def public(ganache: Ganache, artifacts: dict[str, Any], snapshot: None) -> Funded:
+    """Contracts with the limits that `offchain deploy --preset public` sets."""
+    return Funded.build(ganache, PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"challenge_window": CENTURY}, "TermTooLarge(term=challengeWindow"),
+        ({"clock": CENTURY}, "TermTooLarge(term=clock"),
+        ({"bidding_time": CENTURY}, "TermTooLarge(term=biddingTime"),
+        ({"interval_time": CENTURY}, "TermTooLarge(term=intervalTime"),
+        ({"steps": 2**31 - 1, "interval": 1}, "TermTooLarge(term=duration"),
+        ({"bond": 2**127}, "TermTooLarge(term=bond"),
+        ({"bond": 0}, "TermTooSmall(term=bond"),
+        ({"stake": 2**127}, "TermTooLarge(term=stake"),
+        ({"stake": 100_000 * COIN}, "TermTooLarge(term=stake"),
+        ({"stake": PRICE}, "TermTooSmall(term=stake"),
+        ({"stake": 4_000 * COIN, "bond": 79 * COIN}, "TermTooSmall(term=bond"),  # to drain a clock must cost something
+        ({"max_price": 0, "stake": 5 * COIN - 1, "bond": 2 * COIN}, "TermTooSmall(term=stake"),
+    ],
+)
+def test_such_terms_are_refused(public: Funded, changes: dict[str, int], error: str) -> None:
+    before = public.fortunes()
+    wanted = replace(tasks.terms(public, **EASY), **changes)
+    with pytest.raises(Reverted) as refused:
+        public.quick("requester").post(wanted)
+    assert error in str(refused.value)
+    assert all(gain <= 0 for gain in public.net(before).values())
+
+
+def test_the_worst_terms_that_are_left_end(public: Funded) -> None:
+    """The longest windows and intervals, all committed at the last moment: ends within a year and some weeks."""
+    before = public.fortunes()
+    terms = tasks.terms(
+        public, max_price=PRICE, steps=3, interval=1, bidding_time=PUBLIC.max_bidding_time, clock=PUBLIC.max_clock,
+        interval_time=PUBLIC.max_interval_time, challenge_window=PUBLIC.max_challenge_window,
+    )  # fmt: skip
+    task = public.quick("requester").post(terms)
+    posted = public.clock.now
+    public.quick("solver").bid(task, PRICE)
+    public.clock.travel(terms.bidding_time)
+    public.quick("solver").award(task)
+    for checkpoint in range(3):
+        public.clock.travel(terms.interval_time - HOUR)
+        public.quick("solver").commit(task, checkpoint, tasks.ROOT, "")
+    public.close_windows(task)
+    public.quick("solver").collect(task)
+    assert public.status(task) is Status.COMPLETED
+    assert public.clock.now - posted < (7 + 3 + 7) * DAY
+    assert LONGEST <= 365
+    net = public.net(before)
+    assert net["requester"] < -PRICE and net["solver"] > PRICE - COIN // 10
