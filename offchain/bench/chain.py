@@ -84,7 +84,7 @@ class Market:
         """An honest task from its posting to its last pay, each transaction by name."""
         number = self._next()
         yield from self._training(number, CHECKPOINTS)
-        wait(self.chain, OFFER.challenge_window + 1)
+        wait(self.chain, OFFER.challenge_window + (CHECKPOINTS - 1) * LONG + 1)
         yield "collect", self._pair(self.solver, lambda: self.solver.collect(number))
 
     def dispute(self) -> Iterator[tuple[str, Pair]]:

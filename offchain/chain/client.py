@@ -139,6 +139,11 @@ class Chain:
                 raise ValueError("not a block")
         return head
 
+    def gas_price(self) -> int:
+        """What a unit of gas costs now, in wei."""
+        with asking("reading the gas price"):
+            return int(self.w3.eth.gas_price)
+
     def call(self, part: str, function: str, *args: Any, block: BlockNumber = None) -> Any:
         """Call a view function of a contract of the deployment; structs are dicts. Raises Reverted."""
         contract = interface(part)

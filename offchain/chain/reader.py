@@ -97,6 +97,7 @@ class Reader:
             registered=self._chain.roles_of(me, block=at) != 0,
             tasks=self._tasks(at),
             disputes=disputes,
+            gas_price=self._chain.gas_price(),
         )
 
     def _drop_if_reorganised(self, head: BlockHead) -> None:

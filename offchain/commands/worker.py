@@ -49,6 +49,8 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
               help="GiB that all tasks together may take. Default: three quarters of this machine's.")  # fmt: skip
 @click.option("--move-time", type=click.FloatRange(min=0), default=0.5, show_default=True,
               help="Seconds until a move in a dispute is mined: the chain's block time, and a little.")  # fmt: skip
+@click.option("--coin-price", type=click.FloatRange(0), default=1.0, show_default=True,
+              help="Tokens that a coin is worth: no bid is below its gas.")  # fmt: skip
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
@@ -90,6 +92,7 @@ def worker_options(
     min_clock: int,
     min_window: int,
     min_interval_time: int,
+    coin_price: float,
     poll: float,
     memory: float | None,
     move_time: float,
@@ -105,6 +108,7 @@ def worker_options(
         min_clock=min_clock,
         min_window=min_window,
         min_interval_time=min_interval_time,
+        coin_price=Fraction(coin_price).limit_denominator(10**9),
         memory=given,
     )
     most = given // 2  # of one task, which two processes compute: one trains it, one defends it

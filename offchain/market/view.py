@@ -178,6 +178,7 @@ class ChainView:
     registered: bool
     tasks: tuple[TaskView, ...]
     disputes: tuple[DisputeView, ...]  # running ones
+    gas_price: int = 0  # wei, as the node sees it
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
 

@@ -42,7 +42,7 @@ def _bidding(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, 
         return
     if task.requester == view.me or task.solver == view.me or policy.refusal(task.terms) or not view.registered:
         return
-    price = policy.bid(task.terms, None if task.solver == NOBODY else task.price)
+    price = policy.bid(task.terms, None if task.solver == NOBODY else task.price, view.gas_price)
     if price is None or view.free < task.terms.stake:
         return
     if known.fit and known.needs:

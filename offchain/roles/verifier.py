@@ -15,7 +15,7 @@ def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list
     """What a verifier does at this block. `secret`, which nobody else knows, decides which intervals it audits."""
     actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
-        if task.status is Status.TRAINING and task.solver != view.me:
+        if task.status is Status.TRAINING and task.solver != view.me and policy.audits(task.terms, view.gas_price):
             actions += _auditing(view, task, notes.get(task.id, TaskNotes()), policy, secret)
     return actions
 

@@ -113,12 +113,17 @@ class Worker(Loop):
                 return True
         return False
 
-    def _deadline(self, due: tuple[TaskView, Train | Audit]) -> tuple[bool, int]:
-        """By when its root is needed; what is too late comes last."""
+    def _deadline(self, due: tuple[TaskView, Train | Audit]) -> tuple[bool, int, int]:
+        """By when its root is needed; what is too late comes last. Audits go by the stake first.
+
+        So tasks of little stake, which cost little to make up, cannot keep a verifier from the others.
+        """
         task, action = due
         k = action.checkpoint
-        at = task.deadline(k) if isinstance(action, Train) else task.checkpoints[k].challengeable_until
-        return at < self._now, at
+        if isinstance(action, Train):
+            return task.deadline(k) < self._now, 0, task.deadline(k)
+        until = task.checkpoints[k].challengeable_until
+        return until < self._now, -task.terms.stake, until
 
     def _enforce(self, view: ChainView) -> None:
         """Ask for the slash again where the market refused it after a conviction that this worker won."""

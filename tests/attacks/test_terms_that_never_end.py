@@ -15,9 +15,12 @@ import pytest
 from offchain.chain.deployment import COIN, DAY, HOUR, PRESETS
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
+from offchain.errors import BadTerms
 from offchain.market.view import Status
+from offchain.worker.posting import Offer, terms_of
 from tests.support import tasks
 from tests.support.deployment import Funded
+from tests.support.works import every_kind
 
 PUBLIC = PRESETS["public"]
 PRICE = 100 * COIN
@@ -59,6 +62,23 @@ def test_such_terms_are_refused(public: Funded, changes: dict[str, int], error: 
         public.quick("requester").post(wanted)
     assert error in str(refused.value)
     assert all(gain <= 0 for gain in public.net(before).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"clock": CENTURY}, "clock is 4294967295; this deployment allows 172800 at most"),
+        ({"bidding_time": HOUR - 1}, "bidding_time is 3599; this deployment asks for 3600 or more"),
+        ({"bond": 2**127}, "bond is .* allows"),
+        ({"stake": 2**127}, "stake is .* allows"),
+        ({"interval_time": DAY + 1}, "interval_time is .* allows"),
+    ],
+)
+def test_offchain_says_so_before_it_locks_money(public: Funded, changes: dict[str, int], why: str) -> None:
+    durations = {name: EASY[name] for name in ("bidding_time", "interval_time", "challenge_window", "clock")}
+    offer = replace(Offer(max_price=PRICE, **durations), **changes)
+    with pytest.raises(BadTerms, match=why):
+        terms_of(public.quick("requester"), every_kind(6, 3), offer, "memory://task")
 
 
 def test_the_worst_terms_that_are_left_end(public: Funded) -> None:

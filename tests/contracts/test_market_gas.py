@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from tests.contracts.conftest import GasSnapshot
+from offchain.roles import policy
+from tests.contracts.conftest import SNAPSHOT, GasSnapshot
 from tests.support.deployment import PARAMETERS
 from tests.support.tasks import ROOT
 from tests.support.world import World
@@ -47,3 +49,18 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
     spend("TaskMarket.stall", market.stall(stalled), world.stranger, world.clock.now + LOST)
     world.post()
     spend("TaskMarket.award without bids", market.award(3), world.stranger, world.task(3)["biddingEnds"])
+
+
+def test_workers_reckon_with_the_gas_that_was_measured() -> None:
+    """A bid covers the gas of a task's life, and an audit is worth the gas of a dispute: neither may be out of date."""
+    market = json.loads(SNAPSHOT.read_text())
+    assert is_just_above(policy.BID_GAS, market["TaskMarket.bid first"])
+    assert is_just_above(policy.AWARD_GAS, market["TaskMarket.award"])
+    assert is_just_above(policy.COMMIT_GAS, market["CheckpointLog.commit first"])
+    assert is_just_above(policy.COLLECT_GAS, market["TaskMarket.collect all three"])
+    disputes = json.loads((SNAPSHOT.parents[1] / "protocol" / SNAPSHOT.name).read_text())
+    assert max(book["gas"] for book in disputes.values()) / 2 <= policy.DISPUTE_GAS
+
+
+def is_just_above(reckoned: int, measured: int) -> bool:
+    return measured <= reckoned <= 1.2 * measured

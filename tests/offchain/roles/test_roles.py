@@ -28,7 +28,14 @@ from offchain.market.actions import (
 from offchain.market.notes import Needs, TaskNotes
 from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, TreeName
 from offchain.roles import requester, solver, verifier
-from offchain.roles.policy import Policy
+from offchain.roles.policy import (
+    AWARD_GAS,
+    BID_GAS,
+    COLLECT_GAS,
+    COMMIT_GAS,
+    DISPUTE_GAS,
+    Policy,
+)
 from offchain.roles.table import ROLES
 from tests.support.tasks import unposted
 
@@ -75,6 +82,14 @@ class TestSolver:
     def test_leaves_what_does_not_suit_it(self, changed: dict[str, object]) -> None:
         assert solver.decide(view(replace(BIDDING, **changed)), FIT, Policy()) == []  # type: ignore[arg-type]
 
+    def test_does_not_bid_below_its_gas(self) -> None:
+        """900 asked, 500 reserved: 400 are left for gas, in tokens."""
+        gas = BID_GAS + AWARD_GAS + 3 * (COMMIT_GAS + COLLECT_GAS)
+        cheap, dear = Policy(coin_price=Fraction(400, gas)), Policy(coin_price=Fraction(401, gas))
+        busy = replace(view(BIDDING), gas_price=1)
+        assert solver.decide(busy, FIT, cheap) == [Bid(7, 900)]
+        assert solver.decide(busy, FIT, dear) == []
+
     def test_does_not_bid_what_it_cannot_stake_or_found_unfit(self) -> None:
         assert solver.decide(view(BIDDING, free=4_999), FIT, Policy()) == []
         assert solver.decide(view(BIDDING), {7: TaskNotes(fit=False)}, Policy()) == []
@@ -115,6 +130,13 @@ class TestVerifier:
         assert self.decide(at, TaskNotes(fit=True)) == [Audit(7, 0)]
         assert self.decide(at, TaskNotes(fit=True), share=0.0) == []
         assert self.decide(view(training(120, by=OTHER), now=181), TaskNotes(fit=True)) == []
+
+    def test_does_not_audit_what_a_conviction_would_not_pay(self) -> None:
+        at = replace(view(training(120, by=OTHER), now=150), gas_price=1)
+        share = Fraction(TERMS.stake * 4 // 10, DISPUTE_GAS)  # tokens a coin at which the reward is the gas
+        for policy, actions in ((Policy(coin_price=share), [Audit(7, 0)]), (Policy(coin_price=2 * share), [])):
+            sure = replace(policy, audit_share=1.0)
+            assert verifier.decide(at, {7: TaskNotes(fit=True)}, sure, b"secret") == actions
 
     def test_does_not_audit_itself(self) -> None:
         assert self.decide(view(training(120), now=150), TaskNotes(fit=True)) == []
