@@ -32,10 +32,15 @@ CENTURY = 2**32 - 1  # seconds
 LONGEST = PUBLIC.max_duration // PUBLIC.max_interval_time  # intervals
 
 
-@pytest.fixture
-def public(ganache: Ganache, artifacts: dict[str, Any], snapshot: None) -> Funded:
-    """Contracts with the limits that `offchain deploy --preset public` sets."""
+@pytest.fixture(scope="module")
+def _public(ganache: Ganache, artifacts: dict[str, Any]) -> Funded:
     return Funded.build(ganache, PUBLIC)
+
+
+@pytest.fixture
+def public(_public: Funded, snapshot: None) -> Funded:
+    """Contracts with the limits that `offchain deploy --preset public` sets."""
+    return _public
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from offchain.chain.deployment import COIN
 from offchain.chain.ganache import Ganache
 from offchain.commit.roots import tensor_root
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
@@ -35,6 +34,7 @@ from offchain.worker.events import (
     Trained,
 )
 from tests.support.deployment import FREE, Funded
+from tests.support.tasks import BOND
 from tests.support.town import POLICY, PRICE, Town, lying
 from tests.support.works import BATCH, DOT, NEW, SUM, Work, every_kind, lengthy, many, tall
 
@@ -128,7 +128,7 @@ def test_false_accusation_costs_the_bond(town: Town) -> None:
     before = liar.chain.free()
     town.until(lambda: town.told(DisputeOver, "solver"))
     assert town.told(DisputeOver, "solver")[0].won
-    assert liar.chain.free() == before - COIN
+    assert liar.chain.free() == before - BOND
     town.until(lambda: town.told(CommitSent, "solver")[1:])
     town.close_windows()
     town.until(lambda: town.status(task) is Status.COMPLETED)
