@@ -37,7 +37,7 @@ def test_every_liar_pays_and_the_interval_is_replayed_once(town: Town) -> None:
     assert all(again[t] == 1 for t in range(INTERVAL) if t not in LIARS.values())
     assert all(again[t] <= 4 for t in LIARS.values())  # with its trace, and twice to find what is opened
     town.until(lambda: len(town.told(CommitSent, "solver")) == 2)
-    town.clock.travel(1_001)
+    town.close_windows()
     town.until(lambda: town.status(task) is Status.COMPLETED)
     net = town.net(before)
     assert net["solver"] > PRICE
