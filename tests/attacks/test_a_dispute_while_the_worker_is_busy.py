@@ -37,7 +37,7 @@ def test_a_dispute_while_the_worker_is_busy(town: Town) -> None:
     town.dismiss("thief")
 
     town.workers["solver"] = busy
-    town.clock.travel(1_001)
+    town.close_windows()
     town.until(lambda: town.status(task) is Status.COMPLETED)
     town.close()
     assert solver._guard._child is None  # type: ignore[union-attr]
