@@ -17,6 +17,7 @@ OffchainError                1   one clear line: what, where, and what to do
 ├── OutOfMemory              1   a node, or a slot of a state, does not fit
 ├── ProcessGone              1   another of the processes that share a step does not answer
 ├── Unreachable              1   a blob cannot be fetched now
+├── NoRoom                   1   this machine's disk has too little room for a blob now
 ├── NoResult                 1   a task did not end in a trained model
 ├── NothingWrong             1   a challenger has nothing to name: the solver is right (dispute.challenger)
 ├── Misjudged                1   the contracts and the executor disagree (commands.adjudicate)
@@ -68,6 +69,10 @@ class ProcessGone(OffchainError):
 
 
 class Unreachable(OffchainError):
+    pass
+
+
+class NoRoom(OffchainError):
     pass
 
 

@@ -25,13 +25,15 @@ from offchain.commands.common import (
     table_of,
     tokens,
 )
+from offchain.commands.fetching import fetching, private_option
 from offchain.errors import BadInput, NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
-from offchain.store.blobs import BlobStore, blob_name
+from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import save_model
+from offchain.store.names import task_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import check_writable
@@ -148,6 +150,7 @@ def _listed(numbers: Mapping[str, int]) -> str:
 )
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
 @click.option("-o", "--output", type=FILE, help="File for the trained model.")
+@private_option
 @json_option
 def post_task(
     file: Path,
@@ -156,6 +159,7 @@ def post_task(
     listen: tuple[str, int],
     public_url: str | None,
     output: Path | None,
+    allow_private: bool,
     as_json: bool,
     **offer: int,
 ) -> None:
@@ -172,11 +176,12 @@ def post_task(
     chain = connection.chain()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
-        blobs = BlobStore(folder)
+        blobs = BlobStore(folder, options=fetching(connection, allow_private))
         if uri is None:
             server = stack.enter_context(BlobServer(folder, *listen))
             blobs.base = public_url or server.url
-            uri = blobs.publish(blob_name(loaded.graph_root, "task"), lambda path: save_task(loaded, path))
+            name = task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval)
+            uri = blobs.publish(name, lambda path: save_task(loaded, path))
         task_id = post(chain, terms_of(chain, loaded, Offer(**offer), uri))
         click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
         if blobs.base is None and output is None:
@@ -252,8 +257,9 @@ def _facts(view: TaskView) -> dict[str, object]:
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
 @click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from its URI.")
+@private_option
 @connection_options
-def result_of(task_id: int, output: Path, task_file: Path | None, connection: Connection) -> None:
+def result_of(task_id: int, output: Path, task_file: Path | None, allow_private: bool, connection: Connection) -> None:
     """Fetch a completed task's model, check it against the last checkpoint, and save it.
 
     \b
@@ -262,8 +268,9 @@ def result_of(task_id: int, output: Path, task_file: Path | None, connection: Co
     chain = connection.chain()
     terms = chain.terms(task_id)
     with TemporaryDirectory(prefix="offchain-") as folder:
-        blobs = BlobStore(Path(folder))
-        path = task_file or blobs.fetch(terms.uri, blob_name(terms.graph_root, "task"), load_task)
+        blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
+        name = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
+        path = task_file or blobs.fetch(terms.uri, name, load_task)
         loaded = load_task(path)
         loaded.verify(terms.graph_root, terms.state_root)
         save_model(output, loaded, result(chain, task_id, loaded, blobs))

@@ -12,6 +12,7 @@ import click
 import torch
 
 from offchain.commands.common import Connection, HostPort, connection_options
+from offchain.commands.fetching import Traffic, traffic_options
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
@@ -26,6 +27,7 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 
 @click.command()
 @connection_options
+@traffic_options
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(list(ROLES)))
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
               help="Folder of its database and checkpoints.")  # fmt: skip
@@ -56,6 +58,7 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
 def worker(
     connection: Connection,
+    traffic: Traffic,
     roles: tuple[str, ...],
     json_lines: bool,
     log_level: str,
@@ -75,7 +78,7 @@ def worker(
     configure_logging(json_lines, log_level)
     if threads:
         torch.set_num_threads(threads)
-    options = worker_options(**chosen)  # type: ignore[arg-type]
+    options = worker_options(traffic, **chosen)  # type: ignore[arg-type]
     if device.startswith("cuda"):
         require_cuda(device)
         options = replace(options, fastest=FASTEST_GPU)
@@ -83,6 +86,7 @@ def worker(
 
 
 def worker_options(
+    traffic: Traffic,
     home: Path,
     listen: tuple[str, int],
     public_url: str | None,
@@ -120,6 +124,8 @@ def worker_options(
         poll=poll,
         max_memory=most,
         move_time=move_time,
+        fetch=traffic.fetch,
+        serve=traffic.serve,
     )
 
 

@@ -20,6 +20,7 @@ from offchain.demo.stage import POLICY, POLL, THREADS
 from offchain.dispute.falsified import Falsehood, FalsifiedExecutor, FalsifiedReplay
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
+from offchain.store.fetch import FetchOptions
 from offchain.worker.display import configure_logging
 from offchain.worker.making import ExecutorFactory, executor_factory
 from offchain.worker.operate import operate
@@ -64,7 +65,7 @@ def main() -> None:
     operate(
         Account(url, Path(deployment), int(account)),
         ["solver"],
-        WorkerOptions(Path(home), CHEAP, poll=POLL),
+        WorkerOptions(Path(home), CHEAP, poll=POLL, fetch=FetchOptions(private=True)),
         Lying(executor_factory("fused"), Falsehood(step, node, element, xor)),
         make=partial(Worker, replays=FalsifiedReplay),
     )

@@ -1,51 +1,27 @@
-"""A directory of blobs, each named by the root of its content, and fetching blobs from URIs that strangers wrote.
+"""A directory of blobs, each named by what its content must equal.
 
-A name is the root of the content and a kind: `<64 hex digits>.<kind>`. A file gets its name only after its content was
-checked: it is written or fetched under another name, and renamed at the end.
+A name is a hash of that and a kind: `<64 hex digits>.<kind>`, see `offchain.store.names`. A file gets its name only
+after its content was checked: it is written or fetched under another name, and renamed at the end.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from shutil import disk_usage
+from typing import Final
+from urllib.parse import quote
 from uuid import uuid4
 
-import aiohttp
-import fsspec
-
-from offchain.errors import BadBlob, OffchainError, Unreachable
-from offchain.text import printable
+from offchain.store.fetch import FetchOptions, fetch
 
 NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,16}")
 PARTIAL: Final = ".partial"
-MAX_URI: Final = 2048
-READ: Final = 1 << 20
 STALE: Final = 24 * 3600  # seconds after which an unfinished file is removed
-
-
-@dataclass(frozen=True, slots=True)
-class FetchOptions:
-    """Limits of a fetch: bytes, time, and schemes of URIs.
-
-    Attributes:
-        max_bytes: of one blob; a caller that knows the size passes less.
-        timeout: seconds for the whole fetch.
-        idle: seconds without a byte.
-        schemes: of fsspec; with "file" strangers can name files of this machine, though their content stays here.
-    """
-
-    max_bytes: int = 16 << 30
-    timeout: float = 1800.0
-    idle: float = 30.0
-    schemes: frozenset[str] = frozenset({"http", "https"})
 
 
 def blob_name(root: bytes, kind: str) -> str:
@@ -95,6 +71,14 @@ class BlobStore:
     def remove(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
+    def make_room(self, kind: str, keep: Collection[str], wanted: int) -> None:
+        """Remove blobs of a kind, oldest first, until `wanted` bytes are free beside the reserve; none of `keep`."""
+        old = sorted(self.folder.glob(f"*.{kind}"), key=lambda path: path.stat().st_mtime)
+        for path in (path for path in old if path.name not in keep):
+            if disk_usage(self.folder).free - self.options.reserve >= wanted:
+                return
+            path.unlink(missing_ok=True)
+
     def fetch(
         self,
         uri: str,
@@ -110,14 +94,15 @@ class BlobStore:
             max_bytes, timeout: at most those of the options.
 
         Raises:
-            Unreachable: no answer, or an interrupted one.
+            Unreachable: no answer, an interrupted one, or one that is too slow.
+            NoRoom: this disk has too little room for it now.
             BadBlob: the URI leads where it may not, the content is too large, or `check` refused it.
         """
         if name in self:
             return self.path(name)
         limit = min(max_bytes or self.options.max_bytes, self.options.max_bytes)
         with self._partial(name) as partial:
-            self._download(uri, partial, limit, min(timeout or self.options.timeout, self.options.timeout))
+            fetch(uri, partial, self.options, limit, min(timeout or self.options.timeout, self.options.timeout))
             check(partial)
         return self.path(name)
 
@@ -133,50 +118,3 @@ class BlobStore:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-
-    def _download(self, uri: str, target: Path, limit: int, timeout: float) -> None:
-        scheme = self._allowed(uri)
-        place = printable(uri)
-        deadline = time.monotonic() + timeout
-        size = 0
-        try:
-            with self._open(scheme, uri, timeout) as source, target.open("xb") as out:
-                while block := source.read(READ):
-                    size += len(block)
-                    if size > limit:
-                        raise BadBlob(f"{place}: larger than the {limit:,} bytes that it may have")
-                    if time.monotonic() > deadline:
-                        raise TimeoutError
-                    out.write(block)
-        except OffchainError:
-            raise
-        except Exception as error:  # each protocol of fsspec has exceptions of its own
-            raise Unreachable(
-                f"{place}: cannot be fetched ({type(error).__name__}: {printable(str(error))})"
-            ) from error
-
-    def _allowed(self, uri: str) -> str:
-        try:
-            scheme = urlsplit(uri).scheme
-        except ValueError:
-            scheme = ""
-        chained = "::" in uri  # fsspec would pass the content through a second file system
-        if len(uri) > MAX_URI or not uri.isprintable() or chained or scheme not in self.options.schemes:
-            allowed = ", ".join(sorted(self.options.schemes))
-            raise BadBlob(f"{printable(uri)}: not an address that this worker follows ({allowed})")
-        return scheme
-
-    def _open(self, scheme: str, uri: str, timeout: float) -> Any:
-        if scheme == "file":
-            path = Path(unquote(urlsplit(uri).path))
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise BadBlob(f"{printable(uri)}: not a plain file")
-            return path.open("rb")
-        if scheme not in ("http", "https"):
-            return fsspec.open(uri, "rb").open()
-        idle = self.options.idle
-        patience = aiohttp.ClientTimeout(total=timeout, sock_connect=idle, sock_read=idle)
-        # Compressed answers are not unpacked: a few bytes could become many before they are counted.
-        client = {"timeout": patience, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-        system = fsspec.filesystem(scheme, client_kwargs=client, skip_instance_cache=True, use_listings_cache=False)
-        return system.open(uri, "rb", block_size=0)

@@ -27,7 +27,7 @@ from offchain.store.tensorfile import TensorFile, opened, write
 from offchain.task import PackedTensor, Task
 
 FORMAT: Final = "offchain-task-1"
-MAX_GRAPH_BYTES: Final = 1 << 28
+MAX_GRAPH_BYTES: Final = 1 << 22  # some ten thousand nodes; a worker decodes and checks them in about 20 s
 MAX_STEPS: Final = (1 << 31) - 1
 MAX_NAME: Final = 256
 

@@ -21,6 +21,7 @@ from offchain.ir.primitives import DType
 from offchain.text import printable
 
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
+MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
@@ -111,11 +112,14 @@ def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
     """Open a file with the format tag `form`. Raises BadBlob for any other file, OutOfMemory."""
     name = str(path)
     try:
-        size = Path(path).stat().st_size
+        with Path(path).open("rb") as raw:
+            size, header = os.fstat(raw.fileno()).st_size, int.from_bytes(raw.read(8), "little")
     except OSError as error:
         raise BadBlob(f"{name}: cannot be read: {error.strerror}") from error
     if size > MAX_BYTES:
         raise BadBlob(f"{name}: {size} bytes are above the limit of {MAX_BYTES}")
+    if MAX_HEADER < header < size:  # what is no header at all, safetensors says
+        raise BadBlob(f"{name}: its header of {header} bytes is above the limit of {MAX_HEADER}")
     try:
         with memory_for(name, "to be read", size), safe_open(name, framework="numpy") as handle:
             file = TensorFile(name, handle, handle.metadata() or {})

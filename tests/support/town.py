@@ -17,7 +17,7 @@ from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
 from offchain.roles.policy import Policy
-from offchain.store.blobs import FetchOptions
+from offchain.store.fetch import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.events import WorkerEvent
@@ -36,7 +36,7 @@ POLICY = Policy(ask=Fraction(1), audit_share=1.0)
 PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "move_time": 0.05}
 INLINE: Mapping[str, Any] = dict.fromkeys(("trials", "defence"), "inline")  # instead of processes, which take seconds
 QUIET = 4  # rounds
-FETCH = FetchOptions(timeout=10, idle=2, schemes=frozenset({"http", "file"}))
+FETCH = FetchOptions(timeout=10, answer=2, window=2, schemes=frozenset({"http", "file"}), private=True)
 HONEST = executor_factory("reference")
 
 

@@ -16,13 +16,14 @@ import pytest
 import requests
 
 from offchain.errors import BadBlob, BadInput, Unreachable
-from offchain.store.blobs import BlobStore, FetchOptions, blob_name
+from offchain.store.blobs import BlobStore, blob_name
+from offchain.store.fetch import FetchOptions
 from offchain.store.serve import BlobServer
 
 ROOT = bytes(range(32))
 NAME = blob_name(ROOT, "state")
 CONTENT = b"weights" * 1000
-QUICK = FetchOptions(timeout=5, idle=1)
+QUICK = FetchOptions(timeout=5, answer=1, window=1, private=True)
 
 
 def write(path: Path) -> None:
@@ -177,7 +178,7 @@ def test_redirect_to_a_file_is_not_followed(
     handler, uri = stranger
     (tmp_path / "x").write_bytes(CONTENT)
     handler.status, handler.headers_out = 302, {"Location": f"file://{tmp_path}/x"}
-    with pytest.raises(Unreachable):
+    with pytest.raises(BadBlob, match="not an address"):
         theirs.fetch(uri, NAME, check)
 
 

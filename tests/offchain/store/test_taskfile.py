@@ -20,7 +20,8 @@ from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.checkpoint import load_state, read_state, save_state
-from offchain.store.taskfile import load_task, save_task
+from offchain.store.taskfile import MAX_GRAPH_BYTES, load_task, save_task
+from offchain.store.tensorfile import MAX_HEADER
 from offchain.task import Task
 
 
@@ -349,3 +350,37 @@ def test_checkpoint_lacking_a_slot_is_refused(task: Task, tmp_path: Path) -> Non
     rewrite(tmp_path / "c", change)
     with pytest.raises(BadBlob, match=r"state\.pack\.0: tensor is missing"):
         load_state(tmp_path / "c", task.graph, task.state_root)
+
+
+def test_a_graph_that_takes_minutes_to_read_is_refused_by_its_size(path: Path) -> None:
+    def grow(head: dict[str, dict[str, object]], content: bytearray) -> None:
+        start, size = len(content), MAX_GRAPH_BYTES + 8
+        head["graph"] = {"dtype": "U8", "shape": [size], "data_offsets": [start, start + size]}
+        content += bytes(size)
+        cut = at_of_old.pop()
+        del content[cut[0] : cut[1]]
+        for field in head.values():
+            offsets = field.get("data_offsets")
+            if isinstance(offsets, list) and offsets[0] >= cut[1]:
+                field["data_offsets"] = [offset - (cut[1] - cut[0]) for offset in offsets]
+
+    offsets = header(path)[0]["graph"]["data_offsets"]
+    assert isinstance(offsets, list)
+    at_of_old = [tuple(offsets)]
+    rewrite(path, grow)
+    with pytest.raises(BadBlob, match=rf"graph: {MAX_GRAPH_BYTES + 8} bytes are above the limit"):
+        load_task(path)
+
+
+def test_a_header_that_would_fill_the_memory_is_not_read(path: Path) -> None:
+    size = MAX_HEADER + 1
+    path.write_bytes(struct.pack("<Q", size) + b" " * size + b"x")
+    with pytest.raises(BadBlob, match=f"header of {size} bytes is above the limit"):
+        load_task(path)
+
+
+def test_what_a_stranger_calls_a_tensor_moves_no_cursor(path: Path) -> None:
+    rewrite(path, lambda head, content: head.update({"\x1b[2J\nforged": head.pop("graph")}))
+    with pytest.raises(BadBlob) as refused:
+        load_task(path)
+    assert str(refused.value).isprintable()
