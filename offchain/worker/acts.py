@@ -71,7 +71,7 @@ class Acts:
 
     def _commit(self, view: ChainView, action: Commit) -> None:
         task, checkpoint, root = action.task_id, action.checkpoint, action.root
-        uri = self._materials.blobs.uri(state_name(root))
+        uri = self._materials.blobs.uri(state_name(view.task(task).terms, root))
         self._send(self._chain.commit(task, checkpoint, root, uri), partial(events.CommitSent, task, checkpoint, root))
 
     def _send(self, receipt: Receipt, sent: Callable[[int], WorkerEvent]) -> None:

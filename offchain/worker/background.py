@@ -3,54 +3,125 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from threading import BoundedSemaphore, Thread
+from dataclasses import dataclass, field
+from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-THREADS: Final = 4  # of each kind
+Key = tuple[str, *tuple[Hashable, ...]]
+FORGOTTEN: Final = 600.0  # seconds after which a job that nobody asks for any more is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How many jobs of a kind run at a time, and how many of those wait for one person, or for one host.
+
+    So neither a slow host nor one person with many slow hosts keeps the others' jobs waiting.
+    """
+
+    total: int = 16
+    person: int = 2
+    host: int = 4
+
+
+PLAIN: Final = Shares(4, 4, 4)  # of jobs that wait for nobody
+
+
+@dataclass(eq=False)
+class _Job:
+    key: Key
+    work: Callable[[], Any]
+    person: str
+    host: str
+    asked: float  # when its result was last asked for
+    future: Future[Any] = field(default_factory=Future)
 
 
 class Background:
     """Jobs by key; the first part of a key is the job's kind. There is at most one job of a key at a time.
 
-    Each kind has threads of its own, so that slow downloads of task files do not hold up those of states.
+    Each kind has threads of its own, so that slow downloads of task files do not hold up those of states. Of the jobs
+    that may begin, that of the person begins who has had least of the kind's time so far.
+
+    Args:
+        shares: of the kinds whose jobs wait for strangers.
     """
 
-    def __init__(self) -> None:
-        self._places: dict[str, BoundedSemaphore] = {}
-        self._jobs: dict[tuple[Hashable, ...], Future[Any]] = {}
+    def __init__(self, shares: Mapping[str, Shares] | None = None) -> None:
+        self._shares = dict(shares or {})
+        self._lock = Lock()
+        self._jobs: dict[Key, _Job] = {}
+        self._waiting: dict[str, list[_Job]] = defaultdict(list)
+        self._running: dict[str, list[_Job]] = defaultdict(list)
+        self._taken: dict[tuple[str, str], float] = defaultdict(float)  # kind and person -> seconds of threads
+        self._swept = time.monotonic()
         self._closed = False
 
-    def poll(self, key: tuple[str, *tuple[Hashable, ...]], work: Callable[[], T]) -> T | None:
-        """The result of `work`, or None until it is there. The first call starts it. Raises what `work` raised."""
-        job = self._jobs.get(key)
-        if job is None:
-            job = self._jobs[key] = Future()
-            places = self._places.setdefault(key[0], BoundedSemaphore(THREADS))
-            # Not a pool: the process would not end before the last download of its threads.
-            Thread(target=self._run, args=(job, places, work), name=key[0], daemon=True).start()
-            return None
-        if not job.done():
-            return None
-        del self._jobs[key]
-        result: T = job.result()
-        return result
+    def poll(self, key: Key, work: Callable[[], T], person: str = "", host: str = "") -> T | None:
+        """The result of `work`, or None until it is there. The first call starts it. Raises what `work` raised.
 
-    def _run(self, job: Future[Any], places: BoundedSemaphore, work: Callable[[], Any]) -> None:
-        with places:
-            if self._closed:
-                return
-            try:
-                job.set_result(work())
-            except BaseException as error:  # `poll` raises it
-                job.set_exception(error)
+        Args:
+            person, host: whom it waits for.
+        """
+        with self._lock:
+            self._sweep()
+            if key not in self._jobs:
+                self._jobs[key] = _Job(key, work, person, host, 0.0)
+                self._waiting[key[0]].append(self._jobs[key])
+            job = self._jobs[key]
+            job.asked = time.monotonic()
+            self._start(key[0])
+            if not job.future.done():
+                return None
+            del self._jobs[key]
+        result: T = job.future.result()
+        return result
 
     def close(self) -> None:
         """Drop the jobs that have not begun; those that run end with the process."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
+
+    def _start(self, kind: str) -> None:
+        """Begin what may begin."""
+        shares, running, waiting = self._shares.get(kind, PLAIN), self._running[kind], self._waiting[kind]
+        while waiting and len(running) < shares.total and not self._closed:
+            people, hosts = Counter(job.person for job in running), Counter(job.host for job in running)
+            may = [job for job in waiting if people[job.person] < shares.person and hosts[job.host] < shares.host]
+            if not may:
+                return
+            job = min(may, key=lambda job: (people[job.person], self._taken[kind, job.person]))
+            waiting.remove(job)
+            running.append(job)
+            # Not a pool: the process would not end before the last download of its threads.
+            Thread(target=self._run, args=(job,), name=kind, daemon=True).start()
+
+    def _run(self, job: _Job) -> None:
+        kind, began = job.key[0], time.monotonic()
+        try:
+            job.future.set_result(job.work())
+        except BaseException as error:  # `poll` raises it
+            job.future.set_exception(error)
+        with self._lock:
+            self._running[kind].remove(job)
+            self._taken[kind, job.person] += time.monotonic() - began
+            self._start(kind)
+
+    def _sweep(self) -> None:
+        """Drop what nobody asks for any more: a task that has ended, a block that was replaced."""
+        now = time.monotonic()
+        if now < self._swept + FORGOTTEN / 10:
+            return
+        self._swept = now
+        for key, job in list(self._jobs.items()):
+            if job.asked < now - FORGOTTEN and job not in self._running[key[0]]:
+                del self._jobs[key]
+                if job in self._waiting[key[0]]:
+                    self._waiting[key[0]].remove(job)
 
 
 @dataclass

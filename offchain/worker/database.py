@@ -124,13 +124,14 @@ class Database:
             self._task(db, task)
             db.execute("UPDATE tasks SET fit = 0 WHERE id = ?", (task.id,))
 
-    def add_failure(self, task: TaskView) -> float:
-        """Note a failure whose reason may pass. Returns the seconds until the next try, twice as many each time."""
+    def add_failure(self, task: TaskView, most: float = LONGEST_REST) -> float:
+        """Note a failure whose reason may pass. Returns the seconds until the next try: twice as many each time, up to
+        `most`."""
         with self._change() as db:
             self._task(db, task)
             query = "UPDATE tasks SET failures = failures + 1 WHERE id = ? RETURNING failures"
             failures = int(db.execute(query, (task.id,)).fetchone()[0])
-            rest: float = min(FIRST_REST * 2.0 ** min(failures - 1, 32), LONGEST_REST)
+            rest: float = min(FIRST_REST * 2.0 ** min(failures - 1, 32), most, LONGEST_REST)
             db.execute("UPDATE tasks SET again_at = ? WHERE id = ?", (time.time() + rest, task.id))
         return rest
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree
 from offchain.dispute.replay import Ledger, Replay
-from offchain.errors import BadBlob, BadInput, OffchainError, OutOfMemory
+from offchain.errors import BadBlob, BadInput, NoRoom, OffchainError, OutOfMemory
 from offchain.exec.base import Executor, Limits
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
-from offchain.market.view import TaskView, Terms
-from offchain.store.blobs import BlobStore, blob_name
+from offchain.market.view import Status, TaskView, Terms
+from offchain.store import names
+from offchain.store.addresses import host_of
+from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import read_state, save_state
-from offchain.store.taskfile import load_task
+from offchain.store.taskfile import MAX_GRAPH_BYTES, load_task
 from offchain.task import Task
 from offchain.worker.background import Background
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
@@ -30,6 +34,7 @@ ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | No
 
 T = TypeVar("T")
 SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
+ROOM: Final = 1 << 30  # bytes that are made free on a full disk
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,13 @@ class Materials:
         self.blobs = blobs
         self._tried, self._trials = tried, Trials(executors, options)
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
-        self._background = Background()
+        self._background = Background({"file": options.downloads, "state": options.downloads})
+        self._checking = Lock()  # files are read one at a time: each may fill the memory
+        self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
         self._refused: dict[tuple[int, Terms], BadInput] = {}  # for good
         self._failures: dict[tuple[int, int], int] = {}  # of fetching a state from its solver, by task and checkpoint
+        self._wanted: dict[tuple[int, int], float] = {}  # likewise, since when
 
     def judge(self, view: TaskView) -> Figures | None:
         """What a task takes here, after a trial in a process of its own.
@@ -82,7 +90,7 @@ class Materials:
             Unfit: this worker does not take it, for a reason that is in the task.
             NotNow, Unreachable, OSError: it was not found out, for a reason that may lie elsewhere.
         """
-        return self._once("trial", view, lambda: self._try(view.terms))
+        return self._once("trial", view, lambda: self._try(view.terms)) if self._fetched(view) else None
 
     def open(self, view: TaskView) -> Opened | None:
         """The task, fetched if necessary, checked against its terms, and tried if that was not done before.
@@ -90,6 +98,8 @@ class Materials:
         A task that this account solves was tried before it bid. Raises what `judge` raises.
         """
         if view.id not in self._opened:
+            if not self._fetched(view):
+                return None
             known = view.solver == self._me or self._tried(view)
             made = self._once("task", view, lambda: self._set_up(view.terms, known))
             if made is None:
@@ -112,6 +122,15 @@ class Materials:
         """Free the memory of a task."""
         self._opened.pop(task_id, None)
 
+    def need(self, terms: Iterable[Terms]) -> None:
+        """These tasks' files must stay, whatever room there is: they may not be served any more."""
+        self._needed = frozenset(map(task_name, terms))
+
+    def forget_file(self, terms: Terms) -> None:
+        """Remove the file of a task that is over, or that this worker never takes."""
+        if task_name(terms) not in self._needed:
+            self.blobs.remove(task_name(terms))
+
     def close(self) -> None:
         self._background.close()
         self._trials.close()
@@ -122,19 +141,42 @@ class Materials:
 
     def _counted(self, terms: Terms) -> tuple[Task, Path, int]:
         """A task whose file is here, whose roots are right, and whose work and memory could fit."""
-        task, path = self._loaded(terms)
+        path = self.blobs.path(task_name(terms))
+        try:
+            task = self._load(terms, path)
+        except BadInput as error:  # removed to make room, or damaged
+            self.blobs.remove(path.name)
+            raise NotNow(str(error)) from error
         require_countable(task.graph, terms, self._options)
         needed, given = step_bytes(task), self._options.max_memory
         if needed > given:
             raise Unfit(f"a step touches {needed:,} bytes; this worker gives {given:,}")
         return task, path, needed
 
-    def _loaded(self, terms: Terms) -> tuple[Task, Path]:
-        """Nothing that a stranger serves decides about a task for good: it may be another's answer, or half of one."""
+    # task files
+
+    def _fetched(self, view: TaskView) -> bool:
+        """Whether a task's file is here, which is fetched if necessary.
+
+        Nothing that a stranger serves decides about a task for good: it may be another's answer, or half of one.
+        """
+        if task_name(view.terms) in self.blobs:
+            return True
+        key, fetch = ("file", view.id, view.terms), partial(self._fetch, view)
         try:
-            return self._load(terms)
+            return self._background.poll(key, fetch, view.requester, host_of(view.terms.uri)) is not None
         except BadInput as error:
             raise NotNow(str(error)) from error
+
+    def _fetch(self, view: TaskView) -> Path:
+        """A file must be here well before the bidding, or the window of what it is needed for, ends."""
+        terms, most = view.terms, self._options.max_memory + MAX_GRAPH_BYTES  # a step touches all that is in it
+        patience = terms.bidding_time / 2 if view.status is Status.BIDDING else terms.challenge_window / 4
+        try:
+            return self.blobs.fetch(terms.uri, task_name(terms), partial(self._load, terms), most, patience)
+        except NoRoom:
+            self.blobs.make_room("task", self._needed, ROOM)
+            raise
 
     def _set_up(self, terms: Terms, tried: bool) -> Opened:
         task, path, needed = self._counted(terms)
@@ -149,28 +191,21 @@ class Materials:
         except OutOfMemory as error:
             raise NotNow(str(error)) from error
 
-    def _load(self, terms: Terms) -> tuple[Task, Path]:
-        name = blob_name(sha256(terms.graph_root + terms.state_root).digest(), "task")
-        loaded: list[Task] = []
-
-        def check(path: Path) -> None:
+    def _load(self, terms: Terms, path: Path) -> Task:
+        """What is in a file. Raises BadInput where that is not the task of these terms."""
+        with self._checking:
             task = load_task(path)
             task.verify(terms.graph_root, terms.state_root)
-            loaded.append(task)
-
-        path = self.blobs.fetch(terms.uri, name, check)
-        if not loaded:
-            check(path)  # the file was here already, and was not checked
-        task = loaded[0]
-        if (task.steps, task.interval) != (terms.steps, terms.interval):
-            raise BadBlob(f"{task.steps} steps, {task.interval} per interval; terms: {terms.steps}, {terms.interval}")
-        return task, path
+        have, wanted = (task.steps, task.interval), (terms.steps, terms.interval)
+        if have != wanted:
+            raise BadBlob(f"{have[0]} steps, {have[1]} per interval; terms: {wanted[0]}, {wanted[1]}")
+        return task
 
     # states
 
-    def store(self, graph: Graph, state: Sequence[Array], tree: Tree) -> None:
-        """Store and publish a state, whose tree this is."""
-        name = state_name(state_root_of(len(state), tree.root))
+    def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree) -> None:
+        """Store and publish a state of a task, whose tree this is."""
+        name = state_name(terms, state_root_of(len(state), tree.root))
         self.blobs.publish(name, lambda path: save_state(path, graph, state, tree=tree))
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
@@ -184,7 +219,7 @@ class Materials:
             return exact
         theirs = view.solver != self._me and checkpoint <= len(view.checkpoints)
         served = view.checkpoints[checkpoint - 1].uri if theirs else ""
-        if served and self._failures.get((view.id, checkpoint), 0) < self._options.max_failures:
+        if served and self._patient(view, checkpoint):
             return self._served(view, opened, checkpoint, served)
         earlier = (self._kept(view, opened, k, own) for k in reversed(range(checkpoint)))
         return next(start for start in earlier if start is not None)
@@ -194,10 +229,10 @@ class Materials:
         first = start.checkpoint * opened.task.interval
         return self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
 
-    def forget_states(self, roots: Sequence[bytes]) -> None:
-        """Remove the states that have these roots."""
+    def forget_states(self, terms: Terms, roots: Sequence[bytes]) -> None:
+        """Remove the states of a task that have these roots."""
         for root in roots:
-            self.blobs.remove(state_name(root))
+            self.blobs.remove(state_name(terms, root))
 
     def _kept(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The state just before an interval, if it is here."""
@@ -205,21 +240,25 @@ class Materials:
             return Start(0, list(opened.task.state), state_tree(opened.task.state))
         committed = checkpoint <= len(view.checkpoints)
         root = view.checkpoints[checkpoint - 1].root if committed else own.get(checkpoint - 1)
-        if root is None or state_name(root) not in self.blobs:
+        if root is None or state_name(view.terms, root) not in self.blobs:
             return None
-        path = self.blobs.path(state_name(root))
+        path = self.blobs.path(state_name(view.terms, root))
         try:
             return Start(checkpoint, *read_state(path, opened.task.graph, root))
         except BadBlob:
             path.unlink(missing_ok=True)  # it was checked before it got its name, so the disk has damaged it
             return None
 
+    def _patient(self, view: TaskView, checkpoint: int) -> bool:
+        """Whether to ask for a served state, still. A cheat that serves it slowly, or many at once, must not hold up an
+        audit until the window ends: after a quarter of it the replay starts from an earlier state."""
+        since = self._wanted.setdefault((view.id, checkpoint), time.monotonic())
+        failures = self._failures.get((view.id, checkpoint), 0)
+        return failures < self._options.max_failures and time.monotonic() < since + view.terms.challenge_window / 4
+
     def _served(self, view: TaskView, opened: Opened, checkpoint: int, uri: str) -> Start | None:
         root, graph = view.checkpoints[checkpoint - 1].root, opened.task.graph
         limit = 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)
-
-        # A cheat that serves its state slowly must not hold up an audit until the challenge window ends. All tries
-        # together may take a quarter of the window; then the replay starts from an earlier state.
         patience = view.terms.challenge_window / 4 / self._options.max_failures
 
         def fetch() -> Start:
@@ -228,13 +267,13 @@ class Materials:
             def check(path: Path) -> None:
                 read.append(Start(checkpoint, *read_state(path, graph, root)))
 
-            path = self.blobs.fetch(uri, state_name(root), check, limit, patience)
+            path = self.blobs.fetch(uri, state_name(view.terms, root), check, limit, patience)
             if not read:
                 check(path)  # the file was here already, and was not checked
             return read[0]
 
         try:
-            return self._background.poll(("state", view.id, checkpoint), fetch)
+            return self._background.poll(("state", view.id, checkpoint), fetch, view.solver, host_of(uri))
         except BadInput:
             self._failures[view.id, checkpoint] = self._options.max_failures  # it was the wrong file: do not try again
             raise
@@ -243,5 +282,9 @@ class Materials:
             raise
 
 
-def state_name(root: bytes) -> str:
-    return blob_name(root, "state")
+def task_name(terms: Terms) -> str:
+    return names.task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
+
+
+def state_name(terms: Terms, root: bytes) -> str:
+    return names.state_name(task_name(terms), root)

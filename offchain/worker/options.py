@@ -8,7 +8,9 @@ from typing import Literal
 
 from offchain.chain.transactions import SendOptions
 from offchain.roles.policy import Policy
-from offchain.store.blobs import FetchOptions
+from offchain.store.fetch import FetchOptions
+from offchain.store.serve import ServeOptions
+from offchain.worker.background import Shares
 
 GIB = 1 << 30
 
@@ -40,7 +42,9 @@ class WorkerOptions:
             computing, which is only for tests that move workers by hand.
         making_time: seconds in which a trial must have read a task's file and compiled its kernels.
         trial_time: most seconds that a step may take in a trial, whatever the terms allow.
-        fetch: of blobs.
+        fetch: limits of fetching a blob.
+        downloads: how many of a kind are fetched at a time, and how many of those from one host, or for one person.
+        serve: limits of serving blobs.
         send: of transactions.
     """
 
@@ -62,4 +66,6 @@ class WorkerOptions:
     making_time: float = 300.0
     trial_time: float = 60.0
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    downloads: Shares = field(default_factory=Shares)
+    serve: ServeOptions = field(default_factory=ServeOptions)
     send: SendOptions = field(default_factory=SendOptions)

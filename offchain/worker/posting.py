@@ -129,5 +129,6 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Arr
     if view.status is not Status.COMPLETED:
         raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
     final = view.checkpoints[-1]
-    path = blobs.fetch(final.uri, state_name(final.root), lambda file: load_state(file, task.graph, final.root))
+    name = state_name(view.terms, final.root)
+    path = blobs.fetch(final.uri, name, lambda file: load_state(file, task.graph, final.root))
     return load_state(path, task.graph, final.root)

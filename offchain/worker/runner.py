@@ -55,7 +55,7 @@ class Worker(Loop):
         super()._begin(stack)
         blobs = self.materials.blobs
         if self.options.listen:
-            server = stack.enter_context(BlobServer(blobs.folder, *self.options.listen))
+            server = stack.enter_context(BlobServer(blobs.folder, *self.options.listen, self.options.serve))
             blobs.base = self.options.public_url or server.url
         if self._guard:
             stack.enter_context(self._guard)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from offchain.commit.closing import Reached
-from offchain.errors import OffchainError
+from offchain.errors import OffchainError, Unreachable
 from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
 from offchain.worker.course import Course
-from offchain.worker.database import Database
+from offchain.worker.database import LONGEST_REST, Database
 from offchain.worker.events import Audited, Computing, NotJudged, Progress, Purpose, TaskFit, TaskUnfit, Tell, Trained
 from offchain.worker.fit import Unfit, needs, require_fit
 from offchain.worker.materials import Materials, state_name
@@ -20,6 +20,7 @@ class Work:
     def __init__(self, materials: Materials, db: Database, options: WorkerOptions, tell: Tell) -> None:
         self._materials, self._db, self._options, self._tell = materials, db, options, tell
         self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
+        self._over: set[int] = set()  # tasks whose files were removed
         self._pruned: dict[int, int] = {}  # task -> how many of its first states were removed
 
     def notes(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Notes:
@@ -35,9 +36,10 @@ class Work:
             require_fit(figures, task.terms, self._options)
         except Unfit as error:
             self._db.set_unfit(task)
+            self._materials.forget_file(task.terms)
             self._tell(TaskUnfit(task.id, str(error)))
         except (OffchainError, OSError, MemoryError) as error:
-            rest = self._db.add_failure(task)
+            rest = self._db.add_failure(task, _rest(task, error))
             self._tell(TaskUnfit(task.id, str(error) or type(error).__name__, rest))
         else:
             self._db.set_fit(task, needs(figures, task.terms, self._options))
@@ -48,10 +50,10 @@ class Work:
         course = self._course("train", task, checkpoint)
         if course is None:
             return False
-        reached = course.work(seconds, lambda end: self._materials.store(course.graph, end.state, end.tree))
+        reached = course.work(seconds, lambda end: self._materials.store(task.terms, course.graph, end.state, end.tree))
         self._tell(Progress(task.id, "train", course.done, task.terms.steps))
         if reached is not None:
-            self._db.add_trained(task, reached.checkpoint, reached.root, state_name(reached.root))
+            self._db.add_trained(task, reached.checkpoint, reached.root, state_name(task.terms, reached.root))
             self._tell(Trained(task.id, reached.checkpoint, reached.root))
         return True
 
@@ -63,7 +65,7 @@ class Work:
 
         def keep(end: Reached) -> None:
             if end.root == task.checkpoints[end.checkpoint].root:
-                self._materials.store(course.graph, end.state, end.tree)
+                self._materials.store(task.terms, course.graph, end.state, end.tree)
 
         reached = course.work(seconds, keep)
         self._tell(Progress(task.id, "audit", course.done, task.terms.steps))
@@ -106,14 +108,28 @@ class Work:
         return {k: root for k, (root, _) in self._db.trained_blobs(task).items()}
 
     def tidy(self, view: ChainView) -> None:
-        """Free the memory of tasks that are over; remove states that are paid for, but for each task's last one."""
+        """Free what tasks that are over hold; remove states that are paid for, but for each task's last one."""
+        disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
+        mine = (t for t in view.tasks if t.id in disputed or (t.solver == view.me and t.status is Status.TRAINING))
+        self._materials.need(task.terms for task in mine)
         for task in view.tasks:
             if task.status not in (Status.BIDDING, Status.TRAINING):
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)
                 self._materials.close_task(task.id)
+                if task.id not in self._over:
+                    self._over.add(task.id)
+                    self._materials.forget_file(task.terms)
+                    if task.solver != view.me:  # only its solver owes the requester a state
+                        self._materials.forget_states(task.terms, [point.root for point in task.checkpoints])
             first = max(task.paid - 1, 0)  # the last paid state is kept: the next interval, or the requester, needs it
             pruned = self._pruned.get(task.id, 0)
             if first > pruned:
-                self._materials.forget_states([point.root for point in task.checkpoints[pruned:first]])
+                self._materials.forget_states(task.terms, [point.root for point in task.checkpoints[pruned:first]])
                 self._pruned[task.id] = first
+
+
+def _rest(task: TaskView, error: Exception) -> float:
+    """Most seconds until the next try of a task: a server that was away may be back while its file is still of use."""
+    span = task.terms.bidding_time if task.status is Status.BIDDING else task.terms.challenge_window
+    return span / 8 if isinstance(error, Unreachable) else LONGEST_REST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from offchain.commit.roots import state_tree
 from offchain.dispute.replay import Ledger, Replay
 from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
-from offchain.market.view import Status, TaskView
-from offchain.store.blobs import BlobStore, FetchOptions
+from offchain.market.view import CheckpointView, Status, TaskView
+from offchain.store.blobs import BlobStore
+from offchain.store.fetch import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.fit import NotNow, Unfit
@@ -28,7 +31,7 @@ from tests.support.tasks import BARE, unposted
 from tests.support.works import every_kind
 
 F32 = DType.F32
-FILES = FetchOptions(schemes=frozenset({"file"}))
+FILES = FetchOptions(schemes=frozenset({"file"}), private=True)
 
 
 def small() -> Task:
@@ -122,3 +125,27 @@ def test_compiling_does_not_hold_up_the_loop(post: Post, tmp_path: Path) -> None
         time.sleep(0.01)
     ready.set()
     assert opened(materials, view).executor.graph == small().graph
+
+
+def test_a_state_is_its_own_task_s_even_where_another_task_commits_to_the_same_root(post: Post, tmp_path: Path) -> None:
+    """The graph's root binds no shapes of slots: a stranger's task that differs in them must not cost us a file."""
+    work = small()
+    first, *rest = work.graph.slots
+    slots = (replace(first, spec=replace(first.spec, shape=(2, 9))), *rest)
+    sham = Task(replace(work.graph, slots=slots), work.constants, work.datasets, work.state, 60)
+    assert (sham.graph_root, sham.state_root) == (work.graph_root, work.state_root)
+    materials = build(tmp_path, executor_factory("reference"))
+    views = [committed(post(task), work.state_root) for task in (work, sham)]
+    ours, theirs = (opened(materials, view) for view in views)
+    materials.store(views[0].terms, ours.task.graph, work.state, state_tree(work.state))
+    start = materials.start(views[1], theirs, 1, {})
+    assert start is not None and start.checkpoint == 0  # theirs is not here
+    start = materials.start(views[0], ours, 1, {})
+    assert start is not None and start.checkpoint == 1
+    materials.forget_states(views[1].terms, [work.state_root])
+    assert materials.start(views[0], ours, 1, {}).checkpoint == 1  # type: ignore[union-attr]
+
+
+def committed(view: TaskView, root: bytes) -> TaskView:
+    """The task in training, with a first checkpoint that nobody serves."""
+    return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, ""),))

@@ -33,6 +33,7 @@ from offchain.worker.events import (
     TimedOut,
     Trained,
 )
+from offchain.worker.materials import state_name
 from tests.support.deployment import FREE, Funded
 from tests.support.tasks import BOND
 from tests.support.town import POLICY, PRICE, Town, lying
@@ -188,8 +189,8 @@ def test_withheld_and_altered_checkpoints_do_not_stop_an_audit(town: Town) -> No
     town.post(TASK)
     solver = town.worker("solver", "solver", "solver")
     town.until(lambda: len(town.told(CommitSent)) == 2)
-    first = solver.reader.read().tasks[-1].checkpoints[0].root
-    path = solver.materials.blobs.path(f"{first.hex()}.state")
+    seen = solver.reader.read().tasks[-1]
+    path = solver.materials.blobs.path(state_name(seen.terms, seen.checkpoints[0].root))
     altered = bytearray(path.read_bytes())
     altered[-1] ^= 1
     path.write_bytes(altered)

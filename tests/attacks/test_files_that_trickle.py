@@ -1,0 +1,81 @@
+"""Attack 11: strangers' files that come a byte at a time, and connections to a blob server that say nothing.
+
+Four such task files kept a worker's four downloads busy for half an hour each, and no honest task was fetched.
+Thirty-two idle connections took all places of a solver's server, and nobody got its checkpoints. Neither costs the
+attacker anything.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from urllib.parse import urlsplit
+
+from offchain.chain.deployment import COIN
+from offchain.market.view import Status
+from offchain.store.blobs import BlobStore
+from offchain.worker.background import Shares
+from offchain.worker.events import CommitSent, TaskFit
+from offchain.worker.posting import result
+from tests.support import tasks
+from tests.support.strangers import listening, trickle
+from tests.support.town import FETCH, PRICE, TERMS, Town
+from tests.support.works import every_kind
+
+TASK, SHAM = every_kind(6, 3), every_kind(12, 3)
+SLOW = replace(FETCH, window=0.5, least_rate=1 << 10)
+LONG = {"bidding_time": 50_000}  # the chain's clock runs ahead of the downloads' here
+
+
+def test_slow_task_files_do_not_keep_an_honest_one_waiting(town: Town) -> None:
+    """Six of them, of two people, so that they fill all four places at first."""
+    before = town.fortunes()
+    with listening(partial(trickle, pause=10, seconds=60)) as stranger:
+        shams = [
+            town.quick(person).post(tasks.terms(town, SHAM, **(TERMS | LONG | {"uri": f"{stranger.url}/{number}"})))
+            for number in range(3)
+            for person in ("stranger", "rival")
+        ]
+        solver = town.worker("solver", "solver", "solver", fetch=SLOW, downloads=Shares(4, person=2, host=4))
+        while len(stranger.asked) < 4:
+            solver.cycle()
+        honest = town.post(TASK, **LONG)
+        began = time.monotonic()
+        while honest not in {event.task for event in town.told(TaskFit)}:
+            assert time.monotonic() < began + 20
+            solver.cycle()
+            time.sleep(0.02)
+        town.until(lambda: town.status(honest) is Status.TRAINING, idle=10_000)
+        finish(town, honest)
+    for number, sham in enumerate(shams):
+        town.quick(("stranger", "rival")[number % 2]).award(sham)  # nobody has bid: cancelled
+    net = town.net(before)
+    assert net["stranger"] <= 0 and net["rival"] <= 0
+    assert net["solver"] > 0 and net["requester"] >= -PRICE - COIN // 10
+
+
+def test_idle_connections_do_not_keep_a_requester_from_its_model(town: Town) -> None:
+    before = town.fortunes()
+    honest = town.post(TASK)
+    solver = town.worker("solver", "solver", "solver")
+    finish(town, honest)
+    place = urlsplit(solver.materials.blobs.base or "")
+    with ExitStack() as held:
+        for number in range(64):  # half of them from the requester's own address
+            source = ("127.0.0.1" if number % 2 else f"127.0.1.{number + 1}", 0)
+            address = (place.hostname or "", place.port or 0)
+            held.enter_context(socket.create_connection(address, 5, source))
+        state = result(town.quick("requester"), honest, TASK, BlobStore(town.folder / "mine", options=FETCH))
+    assert len(state) == len(TASK.graph.slots)
+    net = town.net(before)
+    assert net["stranger"] == 0
+    assert net["solver"] > 0 and net["requester"] >= -PRICE - COIN // 10
+
+
+def finish(town: Town, honest: int) -> None:
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.clock.travel(1_001)
+    town.until(lambda: town.status(honest) is Status.COMPLETED)

@@ -1,0 +1,103 @@
+"""Slow jobs run beside the loop; those of one person or one host do not keep the others' waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+
+from offchain.worker import background
+from offchain.worker.background import Background, Shares
+
+SHARES = {"file": Shares(4, person=2, host=3)}
+
+
+class Jobs:
+    """Jobs that run until they are let go, and the order in which they began."""
+
+    def __init__(self) -> None:
+        self.background = Background(SHARES)
+        self.begun = list[str]()
+        self.gates = dict[str, Event]()
+
+    def ask(self, name: str, person: str, host: str = "") -> str | None:
+        gate = self.gates.setdefault(name, Event())
+
+        def work() -> str:
+            self.begun.append(name)
+            assert gate.wait(30)
+            return name
+
+        return self.background.poll(("file", name), work, person, host or name)
+
+    def end(self, name: str) -> None:
+        self.gates[name].set()
+
+
+def within(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.005)
+    return condition()
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+def test_result_and_error_are_handed_out_once(jobs: Jobs) -> None:
+    assert jobs.ask("a", "x") is None
+    jobs.end("a")
+    assert within(lambda: jobs.ask("a", "x") == "a")
+    with pytest.raises(ZeroDivisionError):
+        within(lambda: jobs.background.poll(("file", "b"), lambda: 1 // 0) is not None)
+
+
+def test_one_person_s_jobs_leave_places_for_others(jobs: Jobs) -> None:
+    for number in range(10):
+        jobs.ask(f"slow{number}", "thief")
+    jobs.ask("honest", "other")
+    assert within(lambda: "honest" in jobs.begun)
+    assert len(jobs.begun) == 3
+
+
+def test_so_do_those_of_one_host(jobs: Jobs) -> None:
+    for number in range(10):
+        jobs.ask(f"slow{number}", f"thief{number}", "host")
+    jobs.ask("honest", "other")
+    assert within(lambda: "honest" in jobs.begun)
+    assert len(jobs.begun) == 4
+
+
+def test_who_has_taken_least_time_goes_first(jobs: Jobs) -> None:
+    for person in ("thief", "friend"):
+        for number in range(4):
+            jobs.ask(f"{person}{number}", person)
+    assert within(lambda: len(jobs.begun) == 4)
+    time.sleep(0.05)
+    jobs.ask("honest", "other")
+    jobs.end("thief0")
+    assert within(lambda: len(jobs.begun) == 5)
+    assert jobs.begun[-1] == "honest"
+
+
+def test_a_job_that_waits_has_no_thread_and_is_forgotten(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of tasks must not be thousands of threads, nor be fetched after they have ended."""
+    monkeypatch.setattr(background, "FORGOTTEN", 0.1)
+    for number in range(1000):
+        jobs.ask(f"slow{number}", "thief")
+    assert len(jobs.begun) <= 2
+    time.sleep(0.2)
+    jobs.ask("other", "other")
+    jobs.end("slow0")
+    assert within(lambda: "other" in jobs.begun)
+    assert set(jobs.begun) == {"slow0", "slow1", "other"}
+
+
+def test_kinds_do_not_wait_for_each_other(jobs: Jobs) -> None:
+    for number in range(4):
+        jobs.ask(f"slow{number}", f"thief{number}")
+    assert within(lambda: jobs.background.poll(("trial", 1), lambda: 7) == 7)
