@@ -94,7 +94,7 @@ def test_no_checkpoint_is_asked_for_inside(town: Town, inside: Server, served: s
     town.until(lambda: {event.checkpoint for event in town.told(Audited)} == {0, 1})
     assert all(event.right for event in town.told(Audited))
     assert inside.asked == []
-    town.clock.travel(1_001)
+    town.close_windows(task)
     town.quick("rival").collect(task)
     net = town.net(before)
     assert net["stranger"] + net["rival"] <= 0
@@ -107,5 +107,5 @@ def terms(town: Town, task: Work, **changes: object) -> object:
 
 def finish(town: Town, honest: int) -> None:
     town.until(lambda: len(town.told(CommitSent)) == 2)
-    town.clock.travel(1_001)
+    town.close_windows(honest)
     town.until(lambda: town.status(honest) is Status.COMPLETED)

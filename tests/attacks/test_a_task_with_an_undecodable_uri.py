@@ -62,7 +62,7 @@ def test_a_checkpoint_whose_address_is_no_text_spoils_only_itself(town: Town) ->
 def finish(town: Town, honest: int) -> None:
     """The honest task is trained and paid while everybody goes on looking."""
     town.until(lambda: len(town.told(CommitSent)) == 2)
-    town.clock.travel(1_001)
+    town.close_windows(honest)
     town.until(lambda: town.status(honest) is Status.COMPLETED)
     assert not town.told(ChainSilent)
     assert not town.told(Failed)

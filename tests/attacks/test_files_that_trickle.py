@@ -77,5 +77,5 @@ def test_idle_connections_do_not_keep_a_requester_from_its_model(town: Town) -> 
 
 def finish(town: Town, honest: int) -> None:
     town.until(lambda: len(town.told(CommitSent)) == 2)
-    town.clock.travel(1_001)
+    town.close_windows(honest)
     town.until(lambda: town.status(honest) is Status.COMPLETED)
