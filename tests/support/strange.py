@@ -29,7 +29,7 @@ from tests.support.strategies import Case, strange
 
 _BYTES: Final = 1 << 14  # that choose a graph
 ELSEWHERE: Final = {"znver5": 16, "skylake-avx512": 16, "haswell": 8, "x86-64": 0}  # other processors: lanes of digits
-EVERY: Final = 8  # graphs, of which one is compiled for one of them
+EVERY: Final = 16  # graphs, of which one is compiled for one of them
 
 
 def check(case: Case) -> None:

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from offchain.exec.reference import evaluate
 from offchain.ir.axes import coalesced, cut
-from offchain.ir.graph import Node, Slot, Source, TensorSpec
+from offchain.ir.graph import Axis, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind
-from offchain.ir.primitives import DType, Op
+from offchain.ir.primitives import DType, Instr, Op
 from offchain.lower import compile
 from offchain.lower.builder import GraphBuilder
+from offchain.lower.fuse import fuse
 from offchain.lower.node_order import peak, reordered
 from offchain.lower.refs import Ref
 from tests.support.gradients import assert_same_bits, gradient_job
@@ -141,6 +142,16 @@ def test_coalescing_changes_no_bit(sizes: list[int]) -> None:
     other = coalesced(node)
     np.testing.assert_array_equal(result(other, sources), result(node, sources))
     assert 1 not in other.shape
+
+
+def test_an_empty_range_on_an_axis_of_size_one_reads_zero() -> None:
+    """The reader must not become part of what it does not read."""
+    one = Instr.const(DType.F32, 0x3F800000)
+    made = Node(Kind.MAP, DType.F32, (1,), (), program=(one,))
+    nothing = Input(Source.NODE, 0, DType.F32, 1, View(0, (Axis(0, 0, 0),)))
+    reader = Node(Kind.MAP, DType.F32, (1,), (nothing,), program=(Instr(Op.INPUT), one, Instr(Op.ADD, 0, 1)))
+    nodes, slots = fuse([made, reader], [Slot(TensorSpec("y", DType.F32, (1,)), Source.NODE, 1)])
+    assert result(nodes[slots[0].index], [np.full(1, 7, np.float32)]).tolist() == [1]
 
 
 @pytest.mark.parametrize("spelled", [True, False])
