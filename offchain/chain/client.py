@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
@@ -13,20 +14,22 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound
 
 from offchain.chain.abi import Event, interface
+from offchain.chain.decoding import BlockHead, head_from, task_from, terms_from
 from offchain.chain.deployment import CONTRACTS, Deployment
-from offchain.chain.rpc import asking, connect
-from offchain.chain.transactions import Sender, SendOptions, Signer
+from offchain.chain.rpc import Answer, Wire, asking, connect
+from offchain.chain.transactions import Sender, SendOptions, Signer, Watch
 from offchain.commit.roots import graph_counts, graph_tree
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.ir.graph import Graph
 from offchain.market.actions import Move
-from offchain.market.view import Status, TaskView, Terms
+from offchain.market.view import TaskView, Terms
 
 MAX_TEXT: Final = 512  # bytes of a URI on chain
 
-FRESH: Final = 30.0  # seconds for which `written` is remembered
+FRESH: Final = 10.0  # seconds for which `written` is remembered
 
 BlockNumber = int | None  # None: the latest
+Call = tuple[str, str, *tuple[Any, ...]]  # of a view function: contract, function, arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,6 @@ class Receipt:
             if event.name == name:
                 return event
         raise ChainError(f"transaction 0x{self.hash.hex()} has no event {name}")
-
-
-@dataclass(frozen=True, slots=True)
-class BlockHead:
-    number: int
-    timestamp: int
-    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +83,7 @@ class Chain:
         sender: Sender | None = None,
     ) -> None:
         self.w3: Web3 = connect(url)
+        self.wire = cast(Wire, self.w3.provider)
         self.deployment = deployment
         self._sender = sender
         if sender is None and account is not None:
@@ -121,6 +118,17 @@ class Chain:
         """Wait until no transaction of this account is in flight, so that the next reading includes them all."""
         self._signer.settle()
 
+    def stake_on(self, clock: float | None, watch: Watch | None = None) -> None:
+        """Say what is at stake: the shortest clock of a task, in seconds. `watch`: see `Signer`."""
+        if isinstance(self._sender, Signer):
+            self._sender.clock = clock
+            self._sender.watch = watch or self._sender.watch
+
+    def share_account(self, outbox: Path, lane: str) -> None:
+        """Send beside other processes of this account, each with a lane of its own; `outbox` is the file they share."""
+        if isinstance(self._sender, Signer):
+            self._sender.share(outbox, lane)
+
     # reading
 
     def head(self) -> BlockHead:
@@ -153,6 +161,31 @@ class Chain:
             raw = self.w3.eth.call({"to": to, "data": data}, "latest" if block is None else block)
             return contract.result(function, bytes(raw))
 
+    def calls(self, wanted: Sequence[Call], block: BlockNumber = None) -> list[Any]:
+        """What `call` returns for each, in their order, with few requests. Raises the first one's error."""
+        at = "latest" if block is None else hex(block)
+        to = self.deployment.addresses
+        questions = [
+            ("eth_call", ({"to": to[part], "data": "0x" + _call_data(part, function, args).hex()}, at))
+            for part, function, *args in wanted
+        ]
+        answers = self.wire.ask(questions)
+        return [self._called(call, answer, block) for call, answer in zip(wanted, answers, strict=True)]
+
+    def _called(self, call: Call, answer: Answer, block: BlockNumber) -> Any:
+        part, function, *args = call
+        if "result" not in answer:
+            return self.call(part, function, *args, block=block)  # raises the error, as it is for one call
+        with asking(f"{part}.{function}"):
+            return interface(part).result(function, bytes.fromhex(answer["result"].removeprefix("0x")))
+
+    def blocks(self, *numbers: int | str) -> list[BlockHead | None]:
+        """Several blocks in one request; None for one that the node does not have."""
+        named = [number if isinstance(number, str) else hex(number) for number in numbers]
+        answers = self.wire.ask([("eth_getBlockByNumber", (name, False)) for name in named])
+        with asking("reading blocks"):
+            return [head_from(answer.get("result")) for answer in answers]
+
     def logs(self, parts: Sequence[str], first: int, last: int) -> list[Event]:
         """Events of those contracts in blocks [first, last], in order."""
         wanted = {self.deployment.addresses[part] for part in parts}
@@ -178,11 +211,14 @@ class Chain:
 
     # sending
 
-    def send(self, part: str, function: str, *args: Any, roomy: bool = False) -> Receipt:
-        """Call a function of a contract of the deployment in a transaction, and wait until it is mined."""
+    def send(self, part: str, function: str, *args: Any, roomy: bool = False, urgent: bool = False) -> Receipt:
+        """Call a function of a contract of the deployment in a transaction, and wait until it is mined.
+
+        `roomy` and `urgent`: see `Signer.send`.
+        """
         what = f"{part}.{function}"
         data = _call_data(part, function, args)
-        mined = self._signer.send(self.deployment.addresses[part], data, what, roomy)
+        mined = self._signer.send(self.deployment.addresses[part], data, what, roomy, urgent)
         with asking(what):
             events = tuple(self._decoded(mined.logs))
         self._written, self._written_at = mined.block, time.monotonic()
@@ -284,26 +320,11 @@ class Chain:
 
     def terms(self, task_id: int, block: BlockNumber = None) -> Terms:
         """Raises ChainError where there is no such task."""
-        raw = self.call("market", "terms", task_id, block=block)
-        if not raw["steps"] or not raw["interval"]:
-            raise ChainError(f"there is no task {task_id}")
-        return Terms(*raw.values())
+        return terms_from(task_id, self.call("market", "terms", task_id, block=block))
 
     def task(self, task_id: int, terms: Terms, block: BlockNumber = None) -> TaskView:
         """A task without its checkpoints."""
-        raw = self.call("market", "task", task_id, block=block)
-        return TaskView(
-            id=task_id,
-            terms=terms,
-            requester=raw["requester"],
-            solver=raw["solver"],
-            status=_status(raw["status"]),
-            bidding_ends=raw["biddingEnds"],
-            awarded_at=raw["awardedAt"],
-            price=raw["price"],
-            paid=raw["paid"],
-            checkpoints=(),
-        )
+        return task_from(task_id, terms, self.call("market", "task", task_id, block=block))
 
     # checkpoints
 
@@ -316,17 +337,17 @@ class Chain:
     def open(self, task_id: int, checkpoint: int, header: GraphHeader) -> int:
         """Challenge a checkpoint; returns the dispute's id."""
         fields = (header.nodes, header.constants, header.slots, header.datasets, header.tree)
-        return int(self.send("game", "open", task_id, checkpoint, fields).event("Opened").args["id"])
+        return int(self.send("game", "open", task_id, checkpoint, fields, urgent=True).event("Opened").args["id"])
 
     def move(self, dispute_id: int, move: Move) -> Receipt:
         """A move of either player. Roomy: it may convict, and a conviction survives a slash that runs out of gas."""
-        return self.send("game", move.function, dispute_id, *move.args, roomy=True)
+        return self.send("game", move.function, dispute_id, *move.args, roomy=True, urgent=True)
 
     def timeout(self, dispute_id: int) -> Receipt:
-        return self.send("game", "timeout", dispute_id, roomy=True)
+        return self.send("game", "timeout", dispute_id, roomy=True, urgent=True)
 
     def concede(self, dispute_id: int) -> Receipt:
-        return self.send("game", "concede", dispute_id, roomy=True)
+        return self.send("game", "concede", dispute_id, roomy=True, urgent=True)
 
     def dismiss(self, dispute_id: int) -> Receipt:
         return self.send("game", "dismiss", dispute_id)
@@ -348,13 +369,6 @@ def _call_data(part: str, function: str, args: Sequence[Any]) -> Any:
 def _terms_tuple(terms: Terms) -> tuple[Any, ...]:
     """In the order of ITaskMarket.Terms, which is that of `Terms`."""
     return tuple(getattr(terms, name) for name in Terms.__slots__)
-
-
-def _status(value: int) -> Status:
-    try:
-        return Status(value)
-    except ValueError:
-        raise ChainUnavailable(f"market.task: a status {value} that does not exist") from None
 
 
 def _require_text(what: str, text: str) -> None:

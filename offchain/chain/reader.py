@@ -1,70 +1,69 @@
-"""Follows the chain, and returns what is on it at one block as one frozen view."""
+"""Follows the chain, and returns what is on it at one block as one frozen view.
+
+Events say what has changed, and only that is read, in batches. So a look costs a few requests, however many tasks there
+are; a task that is over, or in which this account has nothing to do, costs none and takes no memory.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from web3.exceptions import BlockNotFound
 
-from offchain.chain.abi import Event
-from offchain.chain.client import BlockHead, Chain
-from offchain.chain.disputes import EVENTS, dispute_view
+from offchain.chain.client import Call, Chain
+from offchain.chain.decoding import BlockHead, task_from, terms_from
+from offchain.chain.disputes import dispute_view
+from offchain.chain.followed import Followed, Scope
 from offchain.errors import ChainError, ChainUnavailable
-from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, Terms
+from offchain.market.view import ChainView, DisputeView, Phase, TaskView
 
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
-MAX_NEW: Final = 100_000  # tasks or disputes; a node that claims more is not believed
-
-
-@dataclass
-class _Followed:
-    """Everything learned so far. Dropped as a whole when the chain was reorganised."""
-
-    head: BlockHead | None = None
-    terms: dict[int, Terms] = field(default_factory=dict)
-    finished: dict[int, TaskView] = field(default_factory=dict)
-    paid: dict[int, tuple[CheckpointView, ...]] = field(default_factory=dict)
-    uris: dict[tuple[int, int], tuple[bytes, str]] = field(default_factory=dict)  # (task, k) -> (root, uri)
-    events: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))  # of running disputes
-    opened: dict[tuple[int, int], set[str]] = field(default_factory=lambda: defaultdict(set))  # (task, k) -> by whom
-    outcomes: dict[int, str] = field(default_factory=dict)  # dispute -> winner, or "" where it was dismissed
-    resolved: set[int] = field(default_factory=set)
-    convicted: dict[int, str] = field(default_factory=dict)  # dispute -> challenger
-
-    def take(self, event: Event) -> None:
-        """Learn what an event says."""
-        args = event.args
-        if event.name == "Committed":
-            self.uris[args["taskId"], args["index"]] = (args["root"], args["uri"])
-        elif event.name == "Opened":
-            self.opened[args["taskId"], args["checkpoint"]].add(args["challenger"])
-        elif event.name in ("Resolved", "Dismissed"):
-            self.outcomes[args["id"]] = args.get("winner", "")
-        elif event.name in EVENTS and args["id"] not in self.resolved:
-            self.events[args["id"]].append(event)
+TASKS: Final = 50  # tasks that are read together
+POINTS: Final = 500  # checkpoints that are read together
+BUDGET: Final = 1.0  # seconds of a look for reading tasks in which this account has no part
 
 
 class Reader:
-    """Makes `ChainView`s for one account. Keeps what cannot change, and reads everything else again."""
+    """Makes `ChainView`s for one account.
 
-    def __init__(self, chain: Chain) -> None:
+    The first looks at a long chain may not show all tasks of others yet: reading them is spread over looks, BUDGET
+    seconds each. The account's own tasks are always there.
+
+    Args:
+        audits: whether tasks that others train matter.
+        only: the tasks to follow; None: all that matter.
+        ended: follow everybody's tasks, and also those that have ended, in one look however long it takes.
+    """
+
+    def __init__(
+        self, chain: Chain, audits: bool = True, only: Collection[int] | None = None, ended: bool = False
+    ) -> None:
         self._chain = chain
-        self._known = _Followed()
+        self._scope = Scope(chain.address, audits, None if only is None else frozenset(only), ended)
+        self._known = Followed(self._scope)
+        self._view: ChainView | None = None  # of the block `_known.head`
+        self._convicted: dict[int, str] = {}
+        self._forgetting = False
+
+    @property
+    def behind(self) -> int:
+        """How many tasks are still to be read."""
+        return len(self._known.changed)
 
     @property
     def convicted(self) -> dict[int, str]:
         """Dispute -> challenger, for convictions whose slash the market has refused so far."""
-        return dict(self._known.convicted)
+        return dict(self._convicted)
 
     def forget(self) -> None:
-        """Drop everything learned, so that it is read again."""
-        self._known = _Followed()
+        """Drop everything learned before the next look, so that it is read again. May be called from any thread."""
+        self._forgetting = True
 
-    def opened_by(self, account: str) -> frozenset[tuple[int, int]]:
-        """(task, checkpoint) of every dispute that an account ever opened."""
-        return frozenset(key for key, accounts in self._known.opened.items() if account in accounts)
+    def _drop(self) -> None:
+        self._known, self._view, self._forgetting = Followed(self._scope), None, False
 
     def outcome(self, dispute_id: int) -> str | None:
         """The winner of a dispute; "" if it was dismissed, None if it is not over."""
@@ -72,10 +71,10 @@ class Reader:
 
     def read(self) -> ChainView:
         """The view of the latest block. Raises ChainUnavailable, and keeps what was learned before."""
-        head = self._chain.head()
-        if head.number < self._chain.written:
-            raise ChainUnavailable(f"the node is at block {head.number}, before this account's last transaction")
-        self._drop_if_reorganised(head)
+        head = self._head()
+        if self._view is not None and head == self._known.head and not self._known.changed:
+            return self._view
+        self._view = None
         try:
             view = self._read(head)
             replaced = self._chain.block(head.number).hash != head.hash
@@ -84,110 +83,131 @@ class Reader:
             raise ChainUnavailable(f"block {head.number} cannot be read: {error}") from error
         if replaced:
             raise ChainUnavailable(f"block {head.number} was replaced while it was read")
+        self._view = view
         return view
+
+    def _head(self) -> BlockHead:
+        """The latest block. Forgets everything if the chain was reorganised."""
+        if self._forgetting:
+            self._drop()
+        last = self._known.head
+        head, again = self._chain.blocks("latest", "earliest" if last is None else last.number)
+        if head is None:
+            raise ChainUnavailable("the node knows no block")
+        if head.number < self._chain.written:
+            raise ChainUnavailable(f"the node is at block {head.number}, before this account's last transaction")
+        if last is not None and (head.number < last.number or again is None or again.hash != last.hash):
+            self._drop()
+        return head
 
     def _read(self, head: BlockHead) -> ChainView:
         self._follow(head)
+        self._read_changed(head)
         me, at = self._chain.address, head.number
-        disputes = self._disputes(at)
+        watched = self._known.watched()
+        calls: list[Call] = [("vault", "freeOf", me), ("registry", "worker", me)]
+        for dispute_id in watched:
+            calls += [("game", "dispute", dispute_id), ("game", "onMove", dispute_id)]
+        free, worker, *raw = self._chain.calls(calls, at)
         return ChainView(
             me=me,
             now=head.timestamp,
-            free=self._chain.free(me, block=at),
-            registered=self._chain.roles_of(me, block=at) != 0,
-            tasks=self._tasks(at),
-            disputes=disputes,
+            free=int(free),
+            registered=worker["roles"] != 0,
+            tasks=self._tasks(head.timestamp),
+            disputes=self._disputes(watched, raw),
+            opened=frozenset(self._known.opened),
             gas_price=self._chain.gas_price(),
         )
 
-    def _drop_if_reorganised(self, head: BlockHead) -> None:
-        last = self._known.head
-        if last is None:
-            return
-        try:
-            same = head.number >= last.number and self._chain.block(last.number).hash == last.hash
-        except BlockNotFound:
-            same = False
-        if not same:
-            self._known = _Followed()
+    # --- events
 
     def _follow(self, head: BlockHead) -> None:
-        """Take in the events up to `head`: all or none, so that none is taken twice."""
-        known = self._known
-        first = self._chain.deployment.block if known.head is None else known.head.number + 1
-        for event in self._events(first, head.number):
-            known.take(event)
-        known.head = head
-
-    def _events(self, first: int, last: int) -> list[Event]:
-        found: list[Event] = []
-        width = RANGE
-        while first <= last:
-            stop = min(first + width - 1, last)
+        """Take in the events up to `head`, range by range; what was taken in is not asked for again."""
+        known, width = self._known, RANGE
+        while True:
+            first = self._chain.deployment.block if known.head is None else known.head.number + 1
+            if first > head.number:
+                known.head = head
+                return
+            stop = min(first + width - 1, head.number)
             try:
-                found += self._chain.logs(("log", "game"), first, stop)
+                events = self._chain.logs(("market", "log", "game"), first, stop)
             except (ChainError, ChainUnavailable):
-                if stop == first or self._chain.head().number < last:
+                if stop == first or self._chain.head().number < head.number:
                     raise
                 width = max(1, (stop - first) // 2)  # perhaps too many blocks
                 continue
-            first = stop + 1
-        return found
+            end = head if stop == head.number else self._chain.block(stop)
+            for event in events:
+                known.take(event)
+            known.head = end
 
-    def _tasks(self, at: int) -> tuple[TaskView, ...]:
-        count = self._chain.task_count(block=at)
-        if count > MAX_NEW:
-            raise ChainUnavailable(f"the node claims {count} tasks")
-        return tuple(self._task(task_id, at) for task_id in range(count))
+    # --- tasks
 
-    def _task(self, task_id: int, at: int) -> TaskView:
+    def _read_changed(self, head: BlockHead) -> None:
+        """Read the tasks that events have named: the account's own all, others for a while."""
         known = self._known
-        if task_id in known.finished:
-            return known.finished[task_id]
-        if task_id not in known.terms:
-            known.terms[task_id] = self._chain.terms(task_id, block=at)
-        task = self._chain.task(task_id, known.terms[task_id], block=at)
-        if task.status is not Status.BIDDING:
-            task = replace(task, checkpoints=self._checkpoints(task, at))
-        if task.status.ended:
-            known.finished[task_id] = task
-        return task
+        while own := [task_id for task_id in known.changed if task_id in known.mine][:TASKS]:
+            self._read_some(own, head)
+        deadline = time.monotonic() + BUDGET
+        while known.changed and (self._scope.curious or time.monotonic() < deadline):
+            self._read_some(list(islice(known.changed, TASKS)), head)
 
-    def _checkpoints(self, task: TaskView, at: int) -> tuple[CheckpointView, ...]:
-        count = self._chain.call("log", "count", task.id, block=at)
-        if not task.paid <= count <= task.terms.intervals:
-            raise ChainUnavailable(f"task {task.id}: {count} checkpoints are impossible")
-        kept = self._known.paid.get(task.id, ())[: task.paid]
-        fresh = [self._checkpoint(task.id, k, at) for k in range(len(kept), count)]
-        self._known.paid[task.id] = (*kept, *fresh)[: task.paid]  # what is paid for does not change any more
-        return (*kept, *fresh)
-
-    def _checkpoint(self, task_id: int, k: int, at: int) -> CheckpointView:
-        raw = self._chain.call("log", "checkpoint", task_id, k, block=at)
-        root, uri = self._known.uris.get((task_id, k), (b"", ""))
-        uri = uri if root == raw["root"] else ""
-        return CheckpointView(raw["root"], raw["committedAt"], raw["challengeableUntil"], raw["holds"], uri)
-
-    def _disputes(self, at: int) -> tuple[DisputeView, ...]:
-        count = self._chain.call("game", "disputeCount", block=at)
-        if count > MAX_NEW:
-            raise ChainUnavailable(f"the node claims {count} disputes")
+    def _read_some(self, ids: Sequence[int], head: BlockHead) -> None:
+        """Read tasks, and POINTS of their checkpoints. Who is read whole is not `changed` any more."""
         known = self._known
-        known.convicted = {}
-        running = []
-        for dispute_id in range(1, count + 1):
-            if dispute_id in known.resolved:
-                continue
-            raw = self._chain.call("game", "dispute", dispute_id, block=at)
+        due: dict[int, int] = {}  # task -> how many checkpoints it has
+        for task, count in self._headers(ids, head.number):
+            if known.keep(task, head.timestamp):
+                due[task.id] = count
+        unread = [(task_id, k) for task_id, count in due.items() for k in known.unread(task_id, count, POINTS)]
+        self._read_points(unread[:POINTS], head.number)
+        for task_id, count in due.items():
+            if not known.unread(task_id, count, 1):
+                del known.changed[task_id]
+
+    def _headers(self, ids: Sequence[int], at: int) -> Iterator[tuple[TaskView, int]]:
+        """Tasks without their checkpoints, and how many of those there are."""
+        terms = self._known.terms
+        new = [task_id for task_id in ids if task_id not in terms]
+        calls: list[Call] = [("market", "terms", task_id) for task_id in new]
+        for task_id in ids:
+            calls += [("market", "task", task_id), ("log", "count", task_id)]
+        answers = self._chain.calls(calls, at)
+        terms.update({task_id: terms_from(task_id, raw) for task_id, raw in zip(new, answers, strict=False)})
+        tasks, counts = answers[len(new) :: 2], answers[len(new) + 1 :: 2]
+        for task_id, raw, count in zip(ids, tasks, counts, strict=True):
+            task = task_from(task_id, terms[task_id], raw)
+            if not task.paid <= count <= task.terms.intervals:
+                raise ChainUnavailable(f"task {task_id}: {count} checkpoints are impossible")
+            yield task, count
+
+    def _read_points(self, wanted: Sequence[tuple[int, int]], at: int) -> None:
+        """Read checkpoints; those of a task in their order."""
+        calls: list[Call] = [("log", "checkpoint", task_id, k) for task_id, k in wanted]
+        for (task_id, k), raw in zip(wanted, self._chain.calls(calls, at), strict=True):
+            self._known.put(task_id, k, raw)
+
+    def _tasks(self, now: int) -> tuple[TaskView, ...]:
+        """All tasks that matter, in their order; the others are dropped."""
+        known = self._known
+        for task in list(known.tasks.values()):
+            if task.id not in known.changed and not known.lasts(task.id) and not known.matters(task, now):
+                known.drop(task.id)
+        return tuple(known.tasks[task_id] for task_id in sorted(known.tasks))
+
+    # --- disputes
+
+    def _disputes(self, ids: Sequence[int], answers: Sequence[Any]) -> tuple[DisputeView, ...]:
+        """Those that run, from the answers `dispute` and `onMove` for each."""
+        known, running = self._known, []
+        self._convicted = {}
+        for dispute_id, raw, on_move in zip(ids, answers[::2], answers[1::2], strict=True):
             if Phase.NONE < raw["phase"] < Phase.CONVICTED:
-                running.append(self._dispute(dispute_id, raw, at))
+                running.append(dispute_view(dispute_id, raw, on_move, known.events[dispute_id]))
             elif raw["phase"] == Phase.CONVICTED:
-                known.convicted[dispute_id] = raw["challenger"]
+                self._convicted[dispute_id] = raw["challenger"]
             else:
-                known.resolved.add(dispute_id)
-                known.events.pop(dispute_id, None)
+                known.close(dispute_id)
         return tuple(running)
-
-    def _dispute(self, dispute_id: int, raw: dict[str, Any], at: int) -> DisputeView:
-        mover, deadline = self._chain.call("game", "onMove", dispute_id, block=at)
-        return dispute_view(dispute_id, raw, (mover, deadline), self._known.events[dispute_id])

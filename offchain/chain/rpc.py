@@ -7,7 +7,7 @@ working node refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -32,6 +32,11 @@ from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainErro
 MAX_ANSWER: Final = 64 << 20  # bytes
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 READ_TIMEOUT: Final = 30.0
+BATCH: Final = 100  # most questions in one request; fewer if the node refuses so many
+ACCEPTED: Final = 100  # batches in a row after which a node that refused larger ones is asked more at once again
+
+Question = tuple[str, Sequence[Any]]  # method and parameters
+Answer = dict[str, Any]  # {"result": …} or {"error": {"code": int, "message": str, …}}
 
 
 class Wire(HTTPProvider):
@@ -44,9 +49,53 @@ class Wire(HTTPProvider):
         super().__init__(url, exception_retry_configuration=None)
         self.place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._url, self._max_answer, self._session = url, max_answer, requests.Session()
+        self._width, self._accepted = BATCH, 0  # questions in a request, and batches of that size that were answered
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        body = self.encode_rpc_request(method, params)
+        raw, status = self._post(self.encode_rpc_request(method, params))
+        answer = _checked(_parsed(raw))
+        if answer is None:
+            raise ChainUnavailable(f"{self.place} does not answer as a node does (HTTP {status})")
+        return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0} | answer)
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers to questions that do not depend on each other, in their order. Few requests: they are batched.
+
+        Nodes limit batches, and some refuse them all: what is refused is asked again in smaller parts, at last alone.
+        Parameters are JSON as the node wants it, and so are results: nothing is converted.
+        """
+        answers: list[Answer] = []
+        while len(answers) < len(questions):
+            part = questions[len(answers) : len(answers) + self._width]
+            found = self._batch(part)
+            if found is not None:
+                answers += found
+                self._accepted += 1
+                if self._accepted >= ACCEPTED:
+                    self._width, self._accepted = min(BATCH, 2 * self._width), 0
+            elif len(part) > 1:
+                self._width, self._accepted = max(1, len(part) // 2), 0
+            else:
+                raise ChainUnavailable(f"{self.place} does not answer as a node does")
+        return answers
+
+    def _batch(self, questions: Sequence[Question]) -> list[Answer] | None:
+        """None if the node does not answer every question."""
+        asked = [{"jsonrpc": "2.0", "id": n, "method": method, "params": params}
+                 for n, (method, params) in enumerate(questions)]  # fmt: skip
+        body = asked if len(asked) > 1 else asked[0]
+        answer = _parsed(self._post(json.dumps(body).encode())[0])
+        if len(asked) == 1:
+            single = _checked(answer)
+            return None if single is None else [single]
+        if not isinstance(answer, list):
+            return None
+        by_id = {entry["id"]: _checked(entry) for entry in answer if isinstance(entry, dict) and _is_id(entry)}
+        found = [by_id.get(n) for n in range(len(asked))]
+        return None if None in found else cast(list[Answer], found)
+
+    def _post(self, body: bytes) -> tuple[bytes, int]:
+        """The answer's bytes, and its HTTP status."""
         try:
             with self._session.post(
                 self._url,
@@ -56,11 +105,10 @@ class Wire(HTTPProvider):
                 stream=True,
                 allow_redirects=False,
             ) as answer:
-                raw = self._read(answer)
+                return self._read(answer), answer.status_code
         except requests.RequestException as error:
             # The text of the error may hold the whole address, and in it a secret key of the node's provider.
             raise ChainUnavailable(f"no answer from the chain at {self.place} ({type(error).__name__})") from None
-        return self._checked(raw, answer.status_code)
 
     def _read(self, answer: requests.Response) -> bytes:
         parts: list[bytes] = []
@@ -72,17 +120,27 @@ class Wire(HTTPProvider):
             parts.append(part)
         return b"".join(parts)
 
-    def _checked(self, raw: bytes, status: int) -> RPCResponse:
-        try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError):
-            answer = None
-        error = answer.get("error") if isinstance(answer, dict) else None
-        if isinstance(error, dict) and isinstance(error.get("message"), str):
-            return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0, "error": error | {"code": _code(error)}})
-        if not isinstance(answer, dict) or "result" not in answer:
-            raise ChainUnavailable(f"{self.place} does not answer as a node does (HTTP {status})")
-        return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0, "result": answer["result"]})
+
+def _parsed(raw: bytes) -> Any:
+    """None for what is no JSON."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _checked(answer: Any) -> Answer | None:
+    """The result or the error in an answer to one question; None if there is neither."""
+    if not isinstance(answer, dict):
+        return None
+    error = answer.get("error")
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return {"error": error | {"code": _code(error)}}
+    return {"result": answer["result"]} if "result" in answer else None
+
+
+def _is_id(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("id"), int)
 
 
 def _code(error: dict[str, Any]) -> int:

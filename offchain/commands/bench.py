@@ -264,3 +264,23 @@ def chain(gas: bool, n: int | None, quick: bool, as_json: bool) -> None:
 
     settings = Settings(n=n, quick=quick)
     report(lambda watch: rows(settings, "gas" if gas else "s", watch), as_json, "peer: a token transfer")
+
+
+@bench.command()
+@counted
+def looks(n: int | None, quick: bool, as_json: bool) -> None:
+    """Measure a worker's look at a market with 5,000 open tasks and 10,000 unpaid checkpoints.
+
+    The chain is a Ganache; filling it takes some minutes. The account is a verifier without a part in any of the tasks.
+    first looks reads them all, in parts, as a worker does that has just started; then looks at new blocks in which
+    nothing changed, or one task was posted; then what the roles decide from it. The peer is a look at a market without
+    tasks.
+
+    \b
+    Example:  offchain bench looks --n 20
+    """
+    from offchain.bench.looks import rows
+    from offchain.bench.timing import Settings
+
+    settings = Settings(n=n, quick=quick)
+    report(lambda watch: rows(settings, watch), as_json, "peer: a look at an empty market")

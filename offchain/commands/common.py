@@ -19,6 +19,7 @@ from offchain.chain.client import Chain
 from offchain.chain.deployment import Deployment
 from offchain.chain.ganache import ACCOUNTS, local_account
 from offchain.chain.keys import load_account
+from offchain.chain.transactions import SendOptions
 from offchain.errors import BadInput
 
 DECIMALS: Final = 18
@@ -87,9 +88,10 @@ class Connection:
             return local_account(self.dev_account)
         return load_account(self.key_file)
 
-    def chain(self, signing: bool = True) -> Chain:
-        """The deployment, after a check that it is on this chain."""
-        chain = Chain(self.url, Deployment.read(self.deployment_file), self.account() if signing else None)
+    def chain(self, signing: bool = True, send: SendOptions | None = None) -> Chain:
+        """The deployment, after a check that it is on this chain. `send`: how transactions are sent."""
+        account = self.account() if signing else None
+        chain = Chain(self.url, Deployment.read(self.deployment_file), account, send)
         chain.check()
         return chain
 

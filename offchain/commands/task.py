@@ -26,7 +26,7 @@ from offchain.commands.common import (
     tokens,
 )
 from offchain.commands.fetching import fetching, private_option
-from offchain.errors import BadInput, NoResult
+from offchain.errors import NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.market.view import Status, TaskView
@@ -215,17 +215,16 @@ def status(task_id: int | None, connection: Connection, as_json: bool) -> None:
     """
     from offchain.chain.reader import Reader
 
-    views = Reader(connection.chain()).read().tasks
+    only = None if task_id is None else [task_id]
+    view = Reader(connection.chain(), only=only, ended=True).read()
     if task_id is None:
         if as_json:
-            click.echo(json.dumps([_facts(view) for view in views], indent=2))
+            click.echo(json.dumps([_facts(task) for task in view.tasks], indent=2))
             return
-        rows = [(v.id, v.status.name.lower(), tokens(v.price), _progress(v), v.solver[:10]) for v in views]
+        rows = [(v.id, v.status.name.lower(), tokens(v.price), _progress(v), v.solver[:10]) for v in view.tasks]
         table_of(["task", "status", "price", "checkpoints", "solver"], rows)
         return
-    if not 0 <= task_id < len(views):
-        raise BadInput(f"there is no task {task_id}; {len(views)} were posted")
-    facts = _facts(views[task_id])
+    facts = _facts(view.task(task_id))
     if not as_json:
         facts |= {name: tokens(int(str(facts[name]))) for name in ("price", "max_price", "stake")}
     show([(name, value) for name, value in facts.items() if as_json or name != "checkpoint_roots"], as_json)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 import torch
 
+from offchain.chain.transactions import GWEI, SendOptions
 from offchain.commands.common import Connection, HostPort, connection_options
 from offchain.commands.fetching import Traffic, traffic_options
 from offchain.errors import BadInput
@@ -53,6 +55,12 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
               help="Seconds until a move in a dispute is mined: the chain's block time, and a little.")  # fmt: skip
 @click.option("--coin-price", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Tokens that a coin is worth: no bid is below its gas.")  # fmt: skip
+@click.option("--max-fee", type=click.FloatRange(min=0, min_open=True), default=500, show_default=True,
+              help="Gwei; most that a unit of gas may cost.")  # fmt: skip
+@click.option("--max-fee-dispute", type=click.FloatRange(min=0, min_open=True), default=2_000, show_default=True,
+              help="… that it may cost in a dispute.")  # fmt: skip
+@click.option("--tx-timeout", type=click.FloatRange(min=1), default=30, show_default=True,
+              help="Seconds until a transaction is replaced at a higher fee; less where a clock is short.")  # fmt: skip
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
@@ -82,7 +90,7 @@ def worker(
     if device.startswith("cuda"):
         require_cuda(device)
         options = replace(options, fastest=FASTEST_GPU)
-    operate(connection.chain, roles, options, executor_factory(executor, device))
+    operate(partial(connection.chain, send=options.send), roles, options, executor_factory(executor, device))
 
 
 def worker_options(
@@ -100,6 +108,9 @@ def worker_options(
     poll: float,
     memory: float | None,
     move_time: float,
+    max_fee: float,
+    max_fee_dispute: float,
+    tx_timeout: float,
 ) -> WorkerOptions:
     """Options from the command line. Raises BadInput."""
     if not 0 < reserve <= ask <= 1:
@@ -122,6 +133,11 @@ def worker_options(
         listen=listen,
         public_url=public_url,
         poll=poll,
+        send=SendOptions(
+            max_fee=int(max_fee * GWEI),
+            max_fee_dispute=int(max(max_fee, max_fee_dispute) * GWEI),
+            receipt_timeout=tx_timeout,
+        ),
         max_memory=most,
         move_time=move_time,
         fetch=traffic.fetch,

@@ -39,7 +39,7 @@ class Audience:
 
     def __post_init__(self) -> None:
         self._next = self.stage.w3.eth.block_number + 1
-        self.reader = Reader(self.stage.chains["requester"])
+        self.reader = Reader(self.stage.chains["requester"], ended=True)
         self._game = self.stage.deployment.contract(self.stage.w3, "game")
 
     def look(self, task_id: int) -> TaskView:

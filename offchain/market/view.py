@@ -179,6 +179,7 @@ class ChainView:
     tasks: tuple[TaskView, ...]
     disputes: tuple[DisputeView, ...]  # running ones
     gas_price: int = 0  # wei, as the node sees it
+    opened: frozenset[tuple[int, int]] = frozenset()  # (task, checkpoint) of every dispute that I ever opened
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
 
@@ -186,12 +187,16 @@ class ChainView:
         object.__setattr__(self, "_tasks", {task.id: task for task in self.tasks})
         object.__setattr__(self, "_disputes", {dispute.id: dispute for dispute in self.disputes})
 
+    def __contains__(self, task_id: int) -> bool:
+        """Whether a task is in this view."""
+        return task_id in self._tasks
+
     def task(self, task_id: int) -> TaskView:
         """Raises BadInput if the task does not exist, or is none of those that this view follows."""
         try:
             return self._tasks[task_id]
         except KeyError:
-            raise BadInput(f"there is no task {task_id} among the {len(self._tasks)} that are followed here") from None
+            raise BadInput(f"there is no task {task_id} here, or none that is followed") from None
 
     def dispute(self, dispute_id: int) -> DisputeView:
         """Raises BadInput if no such dispute runs."""
@@ -199,3 +204,9 @@ class ChainView:
             return self._disputes[dispute_id]
         except KeyError:
             raise BadInput(f"no dispute {dispute_id} runs") from None
+
+    def shortest_clock(self) -> int | None:
+        """Seconds of the shortest clock of a task in which a stake or a bond of mine can be lost; None: of none."""
+        mine = [task for task in self.tasks if task.solver == self.me and task.status is Status.TRAINING]
+        mine += [self.task(d.task_id) for d in self.disputes if self.me == d.challenger and d.task_id in self]
+        return min((task.terms.clock for task in mine), default=None)

@@ -80,6 +80,12 @@ class Background:
         result: T = job.future.result()
         return result
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is not done yet."""
+        with self._lock:
+            return any(not job.future.done() for job in self._jobs.values())
+
     def close(self) -> None:
         """Drop the jobs that have not begun; those that run end with the process."""
         with self._lock:

@@ -92,6 +92,10 @@ class Database:
             db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
+    def noted(self) -> set[int]:
+        """The tasks about which there are notes."""
+        return {task_id for (task_id,) in self._rows("SELECT id FROM tasks")}
+
     def notes(self, task: TaskView, disputed: Collection[int] = ()) -> TaskNotes:
         """The notes about a task as it is on chain now. `disputed`: checkpoints that, by the chain, I disputed."""
         query = "SELECT fit, again_at, memory, interval_seconds, dispute_seconds FROM tasks WHERE id = ? AND terms = ?"

@@ -45,6 +45,8 @@ class Party:
 class Defence(Loop):
     """Plays the disputes in which its account is solver or challenger, until it is stopped."""
 
+    lane = "defence"
+
     def run(self) -> None:
         """Act until stopped."""
         while not self._stop.is_set():

@@ -83,6 +83,31 @@ class DefenceLost(WorkerEvent):
     retry_in: float
 
 
+# --- own transactions
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight(WorkerEvent):
+    """A transaction was not mined in time, or the node had lost it. `fee` in wei per unit of gas, `age` in seconds."""
+
+    name = "in flight"
+    level = "warning"
+    what: str
+    nonce: int
+    fee: int
+    age: float
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountShared(WorkerEvent):
+    """Another program sends for this account. Two workers of one account undo each other's work, and lose stakes."""
+
+    name = "account shared"
+    level = "warning"
+    nonce: int
+
+
 # --- computing
 
 

@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import structlog
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
+from offchain.chain.transactions import Foreign, Waiting
 from offchain.dispute.replay import Replay
 from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
 from offchain.market.actions import Action, Challenge, Defend, Dismiss, Timeout
@@ -24,7 +25,7 @@ from offchain.worker.background import Backoff
 from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
-from offchain.worker.events import Failed, Tell, WorkerEvent
+from offchain.worker.events import AccountShared, Failed, InFlight, Tell, WorkerEvent
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
@@ -45,6 +46,8 @@ class Loop:
         replays: makes a dispute's replay.
     """
 
+    lane: ClassVar[str] = "work"  # names this process among those that send for the account
+
     def __init__(
         self,
         chain: Chain,
@@ -57,7 +60,7 @@ class Loop:
         if unknown := set(roles) - set(ROLES) or not roles:
             raise BadInput(f"roles {unknown or 'none'}: there are {', '.join(ROLES)}")
         self.chain, self.roles, self.options = chain, tuple(roles), options
-        self.reader = Reader(chain)
+        self.reader = Reader(chain, audits="verifier" in roles)
         self._executors, self._replays, self._on_event = executors, replays, on_event
         self._stop = Event()
         self._stack = ExitStack()
@@ -77,6 +80,8 @@ class Loop:
     def _begin(self, stack: ExitStack) -> None:
         """Open everything; `stack` closes it."""
         folder = self.options.folder
+        self.chain.share_account(folder / "outbox.json", self.lane)
+        self.chain.stake_on(None, self._in_flight)
         self.db = stack.enter_context(Database(folder / "worker.db", self._identity()))
         blobs = BlobStore(folder / "blobs", None, self.options.fetch)
         self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options, self._tried)
@@ -109,13 +114,21 @@ class Loop:
     def _look(self) -> ChainView:
         try:
             self.chain.settle()
-            return self.reader.read()
+            view = self.reader.read()
         except ChainError as error:  # no node may refuse to be read
             raise ChainUnavailable(str(error)) from error
+        self.chain.stake_on(view.shortest_clock())
+        return view
+
+    def _in_flight(self, notice: Waiting | Foreign) -> None:
+        if isinstance(notice, Foreign):
+            self.tell(AccountShared(notice.nonce))
+        else:
+            self.tell(InFlight(notice.what, notice.nonce, notice.fee, notice.age, notice.then))
 
     def _actions(self, view: ChainView) -> list[Action]:
         """What all roles want, each action once. Moves in disputes come first: a clock runs there."""
-        notes = self._work.notes(view, self.reader.opened_by(view.me))
+        notes = self._work.notes(view)
         wanted: dict[Action, None] = {}
         for name, role in ROLES.items():
             if name in self.roles:

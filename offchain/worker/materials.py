@@ -131,6 +131,11 @@ class Materials:
         if task_name(terms) not in self._needed:
             self.blobs.remove(task_name(terms))
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is still being fetched or tried."""
+        return self._background.busy
+
     def close(self) -> None:
         self._background.close()
         self._trials.close()

@@ -92,7 +92,7 @@ def post(chain: Chain, terms: Terms) -> int:
 
 def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[TaskView]:
     """Yield the task every `poll` seconds until it has ended. With `act`, do what its requester may."""
-    reader = Reader(chain)
+    reader = Reader(chain, only=[task_id])
     while True:
         try:
             chain.settle()
@@ -125,7 +125,7 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Arr
 
     Raises NoResult, Unreachable, BadBlob.
     """
-    view = Reader(chain).read().task(task_id)
+    view = Reader(chain, only=[task_id]).read().task(task_id)
     if view.status is not Status.COMPLETED:
         raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
     final = view.checkpoints[-1]

@@ -22,10 +22,19 @@ class Work:
         self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
         self._over: set[int] = set()  # tasks whose files were removed
         self._pruned: dict[int, int] = {}  # task -> how many of its first states were removed
+        self._before: tuple[TaskView, ...] = ()  # the tasks of the last look
 
-    def notes(self, view: ChainView, opened: frozenset[tuple[int, int]]) -> Notes:
-        """What this worker has noted of every task. `opened`: (task, checkpoint) of its disputes, by the chain."""
-        return {task.id: self._db.notes(task, {k for t, k in opened if t == task.id}) for task in view.tasks}
+    def notes(self, view: ChainView) -> Notes:
+        """What this worker has noted of every task."""
+        disputed: dict[int, set[int]] = {}
+        for task_id, checkpoint in view.opened:
+            disputed.setdefault(task_id, set()).add(checkpoint)
+        noted = self._db.noted() | disputed.keys()
+        return {
+            task_id: self._db.notes(view.task(task_id), disputed.get(task_id, ()))
+            for task_id in noted
+            if task_id in view
+        }
 
     def fetch(self, task: TaskView) -> None:
         """Fetch the task's file, try it, and note the verdict. One whose cause is not in the task holds for a while."""
@@ -112,8 +121,11 @@ class Work:
         disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
         mine = (t for t in view.tasks if t.id in disputed or (t.solver == view.me and t.status is Status.TRAINING))
         self._materials.need(task.terms for task in mine)
-        for task in view.tasks:
-            if task.status not in (Status.BIDDING, Status.TRAINING):
+        gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
+        self._before = view.tasks
+        for task in (*view.tasks, *gone):
+            over = task.id not in view or task.status not in (Status.BIDDING, Status.TRAINING)
+            if over:
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)
                 self._materials.close_task(task.id)
@@ -122,11 +134,15 @@ class Work:
                     self._materials.forget_file(task.terms)
                     if task.solver != view.me:  # only its solver owes the requester a state
                         self._materials.forget_states(task.terms, [point.root for point in task.checkpoints])
+            if task.id not in view or not over:
+                self._over.discard(task.id)  # it may come back
             first = max(task.paid - 1, 0)  # the last paid state is kept: the next interval, or the requester, needs it
             pruned = self._pruned.get(task.id, 0)
             if first > pruned:
                 self._materials.forget_states(task.terms, [point.root for point in task.checkpoints[pruned:first]])
                 self._pruned[task.id] = first
+            if task.id not in view:
+                self._pruned.pop(task.id, None)
 
 
 def _rest(task: TaskView, error: Exception) -> float:

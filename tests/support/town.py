@@ -36,6 +36,7 @@ POLICY = Policy(ask=Fraction(1), audit_share=1.0)
 PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "move_time": 0.05}
 INLINE: Mapping[str, Any] = dict.fromkeys(("trials", "defence"), "inline")  # instead of processes, which take seconds
 QUIET = 4  # rounds
+BUSY = 2.0  # seconds
 FETCH = FetchOptions(timeout=10, answer=2, window=2, schemes=frozenset({"http", "file"}), private=True)
 HONEST = executor_factory("reference")
 
@@ -63,7 +64,7 @@ class Town(Funded):
         executors = options.pop("executors", HONEST)
         replays = options.pop("replays", None)
         made = WorkerOptions(self.folder / name, POLICY, **PACE, **INLINE, fetch=FETCH)
-        account = partial(Chain, self.url, self.deployment, self.accounts[person], SENDING)
+        account = partial(Chain, self.url, self.deployment, self.accounts[person], options.get("send", SENDING))
         more = {"connect": account} | ({"replays": replays} if replays else {})
         worker = Worker(account(), roles, replace(made, **options), executors, partial(self.note, name), **more)
         self.workers[name] = worker.__enter__()
@@ -82,15 +83,20 @@ class Town(Funded):
     def until(self, condition: Callable[[], Any], seconds: float = 60, idle: int = 5) -> None:
         """Lets every worker look in turn and puts the chain's clock forward, until the condition holds.
 
-        The clock goes on by `idle` seconds where no worker has reported anything for QUIET rounds, else by 5.
+        The clock goes on by `idle` seconds where no worker has reported anything for QUIET rounds, else by 5; it stands
+        still, for BUSY seconds at most, while a worker fetches or tries something: that takes longer on a busy machine.
         """
-        limit, quiet = time.monotonic() + seconds, 0
+        limit, quiet, moved = time.monotonic() + seconds, 0, time.monotonic()
         while not condition():
             assert time.monotonic() < limit, self.events[-30:]
             before = len(self.events)
             for worker in list(self.workers.values()):
                 worker.cycle()
             quiet = quiet + 1 if len(self.events) == before else 0
+            busy = any(worker.materials.busy for worker in self.workers.values())
+            if busy and time.monotonic() < moved + BUSY:
+                continue
+            moved = time.monotonic()
             self.clock.travel(idle if quiet > QUIET else 5)
 
     def meanwhile(self, condition: Callable[[], Any], seconds: float = 60) -> None:

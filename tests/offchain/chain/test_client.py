@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,10 +170,10 @@ def test_view_follows_the_chain(place: Place) -> None:
     assert (view.me, view.free) == (place.challenger.address, place.challenger.free())
     assert not view.registered
     assert view.task(task).checkpoints[0].uri == URI
-    assert reader.opened_by(view.me) == frozenset()
+    assert view.opened == frozenset()
     dispute = place.challenger.open(task, 0, HEADER)
     view = reader.read()
-    assert reader.opened_by(view.me) == {(task, 0)}
+    assert view.opened == {(task, 0)}
     (seen,) = view.disputes
     assert (seen.id, seen.phase, seen.mover) == (dispute, Phase.REVEAL_STEPS, place.solver.address)
     assert view.task(task).checkpoints[0].holds == 1
@@ -234,10 +235,12 @@ def stopped(place: Place) -> Iterator[Callable[[], object]]:
     place.w3.provider.make_request("miner_start", [])
 
 
-def test_transaction_in_flight_is_waited_for(place: Place, stopped: Callable[[], object]) -> None:
-    solver = place.chain("solver", replace(QUICK, receipt_timeout=1))
+def test_transaction_in_flight_is_waited_for(place: Place, stopped: Callable[[], object], tmp_path: Path) -> None:
+    """By another process, too, that knows it from the outbox."""
+    options = replace(QUICK, outbox=tmp_path / "outbox.json")
     with pytest.raises(ChainUnavailable, match="not mined within"):
-        solver.register(SOLVER, "slow")
+        place.chain("solver", replace(options, receipt_timeout=0.3)).register(SOLVER, "slow")
+    solver = place.chain("solver", options)
     timer = threading.Timer(0.3, stopped)
     timer.start()
     solver.settle()

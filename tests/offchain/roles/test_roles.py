@@ -191,7 +191,7 @@ class TestRequester:
 
 
 def test_a_view_names_what_it_does_not_follow() -> None:
-    with pytest.raises(BadInput, match="no task 8 among the 1"):
+    with pytest.raises(BadInput, match="no task 8 here"):
         view(BIDDING).task(8)
     with pytest.raises(BadInput, match="no dispute 1 runs"):
         view(BIDDING).dispute(1)
