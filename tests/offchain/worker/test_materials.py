@@ -148,4 +148,4 @@ def test_a_state_is_its_own_task_s_even_where_another_task_commits_to_the_same_r
 
 def committed(view: TaskView, root: bytes) -> TaskView:
     """The task in training, with a first checkpoint that nobody serves."""
-    return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, ""),))
+    return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, 0, uri=""),))
