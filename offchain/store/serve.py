@@ -35,6 +35,7 @@ class ServeOptions:
         clients: connections at a time.
         clients_per_address: of those, from one IPv4 address, or from one IPv6 network of 64 bits.
         head: seconds in which a request must have arrived, counted from the connection, or from the answer before it.
+        silence: seconds for which a connection that has not asked yet may not be let go to make place.
         least_rate: bytes a second that a client must take, on average over a block of `BLOCK` bytes.
         grace: seconds for which an answer may not be cut short to make place for another client.
     """
@@ -42,6 +43,7 @@ class ServeOptions:
     clients: int = 128
     clients_per_address: int = 8
     head: float = 10.0
+    silence: float = 0.5
     least_rate: int = 16 << 10
     grace: float = 10.0
 
@@ -96,12 +98,20 @@ class _Clients:
             return True
 
     def _idlest(self, clients: list[_Client]) -> _Client | None:
-        """The one that has said nothing for longest; else the one that takes its answer most slowly, after a while."""
+        """The one that has said nothing for longest; else the one that takes its answer most slowly, after a while.
+
+        Who has only just come has had no time to say anything.
+        """
         idle = [client for client in clients if not client.answering]
-        if idle:
-            return min(idle, key=lambda client: client.since)
+        oldest = min(idle, key=lambda client: client.since, default=None)
+        if oldest is not None and oldest.since < time.monotonic() - self._options.silence:
+            return oldest
         late = time.monotonic() - self._options.grace
-        return min((client for client in clients if client.since < late), key=lambda client: client.rate, default=None)
+        return min(
+            (client for client in clients if client.answering and client.since < late),
+            key=lambda client: client.rate,
+            default=None,
+        )
 
     def _leave(self, client: _Client) -> None:
         self._leaving.add(client.request)

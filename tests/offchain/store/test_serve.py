@@ -17,7 +17,7 @@ from offchain.store.serve import BlobServer, ServeOptions, network_of
 NAME = blob_name(bytes(range(32)), "state")
 SMALL, LARGE = b"weights" * 1000, 64 << 20  # bytes; the large one is more than any socket's buffers take
 LARGE_NAME = blob_name(bytes(32), "state")
-OPTIONS = ServeOptions(clients=12, clients_per_address=4, head=1.5, grace=0.5)
+OPTIONS = ServeOptions(clients=12, clients_per_address=4, head=3.0, grace=0.5, silence=0.3)
 Connect = Callable[..., socket.socket]
 
 
@@ -85,17 +85,18 @@ def ended(wire: socket.socket, seconds: float = 5) -> bool:
 def test_idle_connections_of_one_address_do_not_keep_others_out(connect: Connect) -> None:
     for _ in range(40):
         connect("127.0.0.2")
-    assert served(connect, "127.0.0.3")
+    assert served(connect, "127.0.0.3", 10)
 
 
 def test_nor_do_those_of_many_addresses(connect: Connect) -> None:
     for number in range(40):
         connect(f"127.0.1.{number + 1}")
-    assert served(connect, "127.0.0.3")
+    assert served(connect, "127.0.0.3", 10)
 
 
 def test_who_has_too_many_loses_its_idlest(connect: Connect) -> None:
     first = connect("127.0.0.2")
+    time.sleep(2 * OPTIONS.silence)
     rest = [connect("127.0.0.2") for _ in range(4)]
     assert ended(first)
     assert not ended(rest[-1], 0.2)
