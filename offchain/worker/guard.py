@@ -39,11 +39,17 @@ class Guard:
         self._thread = Thread(target=self._watch, name="guard", daemon=True)
 
     def __enter__(self) -> Guard:
-        self._thread.start()
         return self
+
+    def start(self) -> None:
+        """Start the defence, unless that was done."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def __exit__(self, *ignored: object) -> None:
         self._over.set()
+        if self._thread.ident is None:
+            return
         child = self._child
         if child is not None:
             with suppress(OSError):

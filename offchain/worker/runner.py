@@ -74,7 +74,9 @@ class Worker(Loop):
         try:
             view = self._look()
             self._now = view.now
-            if self._guard is None:
+            if self._guard:
+                self._guard.start()  # after the worker is in the register: it takes seconds
+            else:
                 self._disputes.notice(view)
             self._work.tidy(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]

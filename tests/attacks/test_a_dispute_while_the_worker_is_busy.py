@@ -22,7 +22,8 @@ def test_a_dispute_while_the_worker_is_busy(town: Town) -> None:
     before = town.fortunes()
     task = town.post(every_kind(6, 3))
     solver = town.worker("solver", "solver", "solver", defence="process")
-    town.until(lambda: len(town.told(CommitSent)) == 2 and town.told(DefenceStarted))
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    wait(lambda: town.told(DefenceStarted))
     solver._guard._child.process.kill()  # type: ignore[union-attr]
     wait(lambda: len(town.told(DefenceStarted)) == 2)
     assert town.told(DefenceLost)[0].why == f"it died of {signal.SIGKILL.name}"
@@ -30,7 +31,7 @@ def test_a_dispute_while_the_worker_is_busy(town: Town) -> None:
     busy = town.workers.pop("solver")  # its loop stands still from now on
     lie = Falsehood(2, DOT, 0, 1 << 12)
     town.worker("thief", "challenger", "verifier", executors=lying(lie), replays=FalsifiedReplay)
-    town.until(lambda: town.told(DisputeOver, "solver"), idle=0)
+    town.meanwhile(lambda: town.told(DisputeOver, "solver"), seconds=150)
     assert town.told(DisputeSeen, "solver")[0].side == "solver"
     assert town.told(Moved, "solver")
     assert town.told(DisputeOver, "solver")[0].won
@@ -46,7 +47,7 @@ def test_a_dispute_while_the_worker_is_busy(town: Town) -> None:
     assert net["rival"] == net["stranger"] == 0
 
 
-def wait(condition: Callable[[], Any], seconds: float = 60) -> None:
+def wait(condition: Callable[[], Any], seconds: float = 150) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit
