@@ -2,11 +2,12 @@
 pragma solidity ^0.8.37;
 
 /// @title Chess clocks
-/// @notice Each party of a dispute has its own thinking time, which runs only while it is on the move.
-/// @dev Value types, so that an instant cannot be used as a duration.
+/// @notice Each party has a thinking time of its own, which runs only while it is on the move. A challenger has one in
+/// its dispute. The solver has one in all disputes of a task together.
+/// @dev Value types, so that an instant cannot be used as a duration; small ones, so that many fit a slot.
 library Clocks {
-    type Instant is uint64; // block timestamp, seconds
-    type Duration is uint64; // seconds
+    type Instant is uint40; // block timestamp, seconds
+    type Duration is uint40; // seconds
 
     struct State {
         Duration solver; // left
@@ -14,11 +15,26 @@ library Clocks {
         Instant since; // when the party on the move came on the move
     }
 
+    /// The solver's clock in a task. Fits one slot.
+    struct Shared {
+        Duration left;
+        Instant since; // from when time is to be charged, while any dispute waits
+        Duration granted; // in all, since no dispute ran
+        uint32 waiting; // disputes that wait for the solver
+        uint32 running; // disputes
+    }
+
+    /// @notice What a further dispute adds to the clock: this part of what the first one gave.
+    uint40 internal constant FURTHER = 4;
+
+    /// @notice Most clocks that disputes which run at once give. A cheat must not buy delay with friends.
+    uint40 internal constant MOST = 4;
+
     error ClockExpired(Duration left, Duration elapsed);
     error ClockRunning(Duration left, Duration elapsed);
 
     function current() internal view returns (Instant) {
-        return Instant.wrap(uint64(block.timestamp));
+        return Instant.wrap(uint40(block.timestamp));
     }
 
     /// @notice What is left to a mover that had `left` and has been on the move since `since`. Reverts if that is
@@ -38,6 +54,42 @@ library Clocks {
     /// @notice Last instant at which the mover may move.
     function deadline(Duration left, Instant since) internal pure returns (Instant) {
         return Instant.wrap(Instant.unwrap(since) + Duration.unwrap(left));
+    }
+
+    /// @notice A dispute begins. Adds nothing if the clock has run out: further time must not save the solver.
+    /// @param clock what the first dispute gives
+    function enter(Shared storage shared, Duration clock) internal {
+        if (shared.running++ == 0) {
+            shared.left = shared.granted = clock;
+            return;
+        }
+        if (shared.waiting != 0 && _exceeds(_elapsed(shared.since), shared.left)) return;
+        uint40 whole = Duration.unwrap(clock);
+        uint40 granted = Duration.unwrap(shared.granted);
+        uint40 more = whole / FURTHER;
+        uint40 room = MOST * whole - granted;
+        if (more > room) more = room;
+        shared.granted = Duration.wrap(granted + more);
+        shared.left = Duration.wrap(Duration.unwrap(shared.left) + more);
+    }
+
+    /// @notice Reverts if the clock has run out.
+    function requireTime(Shared storage shared) internal view {
+        if (shared.waiting != 0) charge(shared.left, shared.since);
+    }
+
+    /// @notice One more dispute waits for the solver.
+    function wait(Shared storage shared) internal {
+        if (shared.waiting++ == 0) shared.since = current();
+    }
+
+    /// @notice A dispute waits no longer. What has passed is charged, down to nothing.
+    function proceed(Shared storage shared) internal {
+        uint40 elapsed = Duration.unwrap(_elapsed(shared.since));
+        uint40 left = Duration.unwrap(shared.left);
+        shared.left = Duration.wrap(elapsed < left ? left - elapsed : 0);
+        shared.since = current();
+        --shared.waiting;
     }
 
     function _elapsed(Instant since) private view returns (Duration) {

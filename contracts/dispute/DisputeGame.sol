@@ -41,9 +41,8 @@ contract DisputeGame is Verdicts {
         uint256 count = Descent.pieces(d.hi - d.lo, STEP_FAN);
         if (roots.length != count) revert RootCount(count, roots.length);
         Descent.requireEqual(d.claimed, roots[count - 1]);
-        d.list = Merkle.root(roots);
-        d.phase = Phase.NameStep;
-        emit StepsRevealed(id, roots);
+        emit StepsRevealed(id, d.lo, d.hi, roots);
+        _reveal(d, Merkle.root(roots));
     }
 
     /// @inheritdoc IDisputeGame
@@ -57,15 +56,17 @@ contract DisputeGame is Verdicts {
     ) external {
         Record storage d = _turn(id, Phase.NameStep);
         (uint32 lo, uint32 hi) = (d.lo, d.hi);
-        Descent.Position memory list = Descent.whole(Descent.pieces(hi - lo, STEP_FAN), d.list);
+        bytes32 root = _stepsOf(d);
+        Descent.Position memory list = Descent.whole(Descent.pieces(hi - lo, STEP_FAN), root);
         list.leafAt(i, rootAfter, proofAfter);
         if (i != 0) {
             list.leafAt(i - 1, rootBefore, proofBefore);
             d.conceded = rootBefore;
         }
         (lo, hi) = Descent.piece(lo, hi, i, STEP_FAN);
-        (d.lo, d.hi, d.claimed, d.phase) = (lo, hi, rootAfter, _nextStepPhase(lo, hi));
+        (d.lo, d.hi, d.claimed) = (lo, hi, rootAfter);
         emit StepNamed(id, lo, hi, d.conceded, rootAfter);
+        _ask(d, _nextStepPhase(lo, hi));
     }
 
     /// @inheritdoc IDisputeGame
@@ -78,14 +79,13 @@ contract DisputeGame is Verdicts {
         bytes32[] calldata slotChildren
     ) external {
         Record storage d = _turn(id, Phase.RevealTrace);
-        (uint32 nodes, uint32 slots) = (d.graph.nodes, d.graph.slots);
+        (uint32 nodes, uint32 slots) = (_graphs[d.taskId].nodes, _graphs[d.taskId].slots);
         Descent.requireEqual(d.conceded, Merkle.stateRoot(slots, stateTreeBefore));
         Descent.requireEqual(d.claimed, Merkle.stateRoot(slots, stateTree));
         Descent.whole(nodes, nodesTree).requireChildren(nodeChildren);
         Descent.whole(slots, stateTree).requireChildren(slotChildren);
-        (d.stateTreeBefore, d.nodesTree, d.stateTree) = (stateTreeBefore, nodesTree, stateTree);
-        d.phase = Phase.NameTrace;
-        emit TraceRevealed(id, stateTreeBefore, nodesTree, nodeChildren, stateTree, slotChildren);
+        _revealTrace(d, Trace(stateTreeBefore, nodesTree, stateTree));
+        emit TraceRevealed(id, d.lo, nodeChildren, slotChildren);
     }
 
     /// @inheritdoc IDisputeGame
@@ -93,8 +93,9 @@ contract DisputeGame is Verdicts {
         Record storage d = _turnToName(id);
         _enter(d, tree);
         Descent.Position memory position = _revealed(d).subtree(index, hash, proof);
-        (d.position, d.phase) = (position, Phase.RevealChildren);
+        d.position = position;
         emit SubtreeNamed(id, tree, position.level, index, hash);
+        _ask(d, Phase.RevealChildren);
     }
 
     /// @inheritdoc IDisputeGame
@@ -102,8 +103,8 @@ contract DisputeGame is Verdicts {
         Record storage d = _turn(id, Phase.RevealChildren);
         Descent.Position memory position = d.position;
         position.requireChildren(children);
-        d.phase = Phase.NameChild;
-        emit ChildrenRevealed(id, d.tree, position.level, position.index, children);
+        emit ChildrenRevealed(id, d.lo, d.tree, d.node.index, position.level, position.index, children);
+        _reveal(d, position.hash);
     }
 
     /// @inheritdoc IDisputeGame
@@ -120,13 +121,13 @@ contract DisputeGame is Verdicts {
         _revealed(d).leafAt(node, root, proof);
         Node memory named;
         (named.leaf, named.root, named.index) = (Merkle.leaf(encoding), root, node);
-        _requireInGraph(d.graph, node, named.leaf, encodingProof);
+        _requireInGraph(_graphs[d.taskId], node, named.leaf, encodingProof);
         (named.ending, named.dtype, named.length, named.extent, named.scaled) = verifier.describe(encoding);
         d.node = named;
         bool oneChunk = Merkle.chunks(named.length) == 1;
         if (oneChunk) d.position = Descent.whole(1, bytes32(0)); // its hash is set by revealChunk
-        d.phase = oneChunk ? Phase.RevealChunk : Phase.RevealChunks;
         emit NodeNamed(id, node, root);
+        _ask(d, oneChunk ? Phase.RevealChunk : Phase.RevealChunks);
     }
 
     /// @inheritdoc IDisputeGame
@@ -143,12 +144,12 @@ contract DisputeGame is Verdicts {
         Record storage d = _turnToName(id);
         _enter(d, Tree.Slots);
         _revealed(d).leafAt(slot, root, proof);
-        GraphHeader memory graph = d.graph;
+        GraphHeader memory graph = _graphs[d.taskId];
         uint256 place = uint256(graph.nodes) + graph.constants + slot;
         _requireInGraph(graph, place, Merkle.leaf(encoding), encodingProof);
         (bool fromNode, uint32 index) = _parseSlot(slot, encoding);
         Descent.Position memory tree =
-            fromNode ? Descent.whole(graph.nodes, d.nodesTree) : Descent.whole(graph.slots, d.stateTreeBefore);
+            fromNode ? Descent.whole(graph.nodes, _traceOf(d).nodesTree) : Descent.whole(graph.slots, _traceOf(d).stateTreeBefore);
         tree.leafAt(index, source, sourceProof);
         emit SlotJudged(id, d.lo, slot, root, source);
         _conclude(id, root == source);
@@ -159,10 +160,9 @@ contract DisputeGame is Verdicts {
         Record storage d = _turn(id, Phase.RevealChunks);
         (uint8 dtype, uint64 length) = (d.node.dtype, d.node.length);
         Descent.requireEqual(d.node.root, Merkle.tensorRoot(dtype, length, chunksTree));
-        Descent.Position memory position = Descent.whole(Merkle.chunks(length), chunksTree);
-        position.requireChildren(children);
-        (d.position, d.tree, d.phase) = (position, Tree.Chunks, Phase.NameChild);
-        emit ChunksRevealed(id, chunksTree, children);
+        Descent.whole(Merkle.chunks(length), chunksTree).requireChildren(children);
+        emit ChunksRevealed(id, d.lo, d.node.index, children);
+        _reveal(d, chunksTree);
     }
 
     /// @inheritdoc IDisputeGame
@@ -170,8 +170,8 @@ contract DisputeGame is Verdicts {
         Record storage d = _turn(id, Phase.NameChild);
         _enter(d, Tree.Chunks);
         d.position = _revealed(d).leafAt(index, hash, proof);
-        d.phase = Phase.RevealChunk;
         emit ChunkNamed(id, index, hash);
+        _ask(d, Phase.RevealChunk);
     }
 
     /// @inheritdoc IDisputeGame
@@ -182,11 +182,10 @@ contract DisputeGame is Verdicts {
         bytes32 leaf = Merkle.leaf(chunk);
         if (d.position.leaves == 1) {
             Descent.requireEqual(d.node.root, Merkle.tensorRoot(d.node.dtype, d.node.length, leaf));
-            d.position.hash = leaf;
         } else {
             Descent.requireEqual(d.position.hash, leaf);
         }
-        d.phase = Phase.NameElement;
+        _revealHere(d, leaf, Phase.NameElement);
         emit ChunkRevealed(id, chunk);
     }
 
@@ -285,8 +284,8 @@ contract DisputeGame is Verdicts {
     function _revealed(Record storage d) private view returns (Descent.Position memory) {
         if (d.phase != Phase.NameTrace) return d.position;
         return d.tree == Tree.Nodes
-            ? Descent.whole(d.graph.nodes, d.nodesTree)
-            : Descent.whole(d.graph.slots, d.stateTree);
+            ? Descent.whole(_graphs[d.taskId].nodes, _traceOf(d).nodesTree)
+            : Descent.whole(_graphs[d.taskId].slots, _traceOf(d).stateTree);
     }
 
     function _requireInGraph(GraphHeader memory graph, uint256 place, bytes32 leaf, bytes32[] calldata proof)

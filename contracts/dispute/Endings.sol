@@ -41,15 +41,16 @@ contract Endings is Turns {
         IStepVerifier.Ending ending = d.node.ending;
         if (element >= d.node.length) return _judgeElement(id, d, 0); // padding
         if (ending == IStepVerifier.Ending.Compute) {
-            int256 computed = _ask(IStepVerifier.compute.selector, d, encoding, k, openings, 0, 0);
+            int256 computed = _judge(IStepVerifier.compute.selector, d, encoding, k, openings, 0, 0);
             return _judgeElement(id, d, uint32(uint256(computed)));
         }
         if (ending == IStepVerifier.Ending.Extremum && k != DEMAND) {
             return _judgeExtremum(id, d, k, _compare(d, encoding, k, openings));
         }
-        if (ending == IStepVerifier.Ending.Sum) (d.a, d.b, d.phase) = (0, d.node.extent, Phase.RevealSums);
-        else d.phase = Phase.RevealWitness;
         emit ElementNamed(id, element, word, ending);
+        bool summed = ending == IStepVerifier.Ending.Sum;
+        if (summed) (d.a, d.b) = (0, d.node.extent);
+        _ask(d, summed ? Phase.RevealSums : Phase.RevealWitness);
         return Winner.Undecided;
     }
 
@@ -81,8 +82,7 @@ contract Endings is Turns {
         } else if (total != d.sum) {
             revert SumDiffers(d.sum, total);
         }
-        d.list = _hash(sums);
-        d.phase = Phase.NameSum;
+        _revealHere(d, _hash(sums), Phase.NameSum);
         emit SumsRevealed(id, a, b, [d.first, d.second], sums);
         return Winner.Undecided;
     }
@@ -91,8 +91,9 @@ contract Endings is Turns {
         Record storage d = _turn(id, Phase.NameSum);
         (uint32 a, uint32 b) = _pieceOfSum(d, i, sums);
         if (b - a == 1) revert TermCount(i, 1);
-        (d.a, d.b, d.sum, d.phase) = (a, b, sums[i], Phase.RevealSums);
+        (d.a, d.b, d.sum) = (a, b, sums[i]);
         emit SumNamed(id, a, b, sums[i]);
+        _ask(d, Phase.RevealSums);
         return Winner.Undecided;
     }
 
@@ -106,7 +107,7 @@ contract Endings is Turns {
         Record storage d = _turn(id, Phase.NameSum);
         (uint32 a, uint32 b) = _pieceOfSum(d, i, sums);
         if (b - a != 1) revert TermCount(i, b - a);
-        int256 computed = _ask(IStepVerifier.term.selector, d, encoding, a, openings, d.first, d.second);
+        int256 computed = _judge(IStepVerifier.term.selector, d, encoding, a, openings, d.first, d.second);
         emit TermJudged(id, d.lo, d.node.index, d.element, a, sums[i], computed);
         return computed == sums[i] ? Winner.Solver : Winner.Challenger;
     }
@@ -124,8 +125,9 @@ contract Endings is Turns {
         if (k != DEMAND) {
             return _judgeExponent(id, d, operand, k, _compareExponent(d, encoding, k, openings, operand, claimed));
         }
-        (d.operand, d.phase) = (operand, Phase.RevealExponent);
+        d.operand = operand;
         emit ExponentNamed(id, operand, claimed);
+        _ask(d, Phase.RevealExponent);
         return Winner.Undecided;
     }
 
@@ -167,7 +169,7 @@ contract Endings is Turns {
         IStepVerifier.Opening[] calldata openings
     ) private view returns (int8) {
         uint32 claimed = d.word;
-        return int8(_ask(IStepVerifier.compare.selector, d, encoding, k, openings, int256(uint256(claimed)), 0));
+        return int8(_judge(IStepVerifier.compare.selector, d, encoding, k, openings, int256(uint256(claimed)), 0));
     }
 
     /// Order of what the contested operand reads at k against the claimed exponent.
@@ -180,7 +182,7 @@ contract Endings is Turns {
         int16 claimed
     ) private view returns (int8) {
         bytes4 question = IStepVerifier.compareExponent.selector;
-        return int8(_ask(question, d, encoding, k, openings, int256(uint256(operand)), claimed));
+        return int8(_judge(question, d, encoding, k, openings, int256(uint256(operand)), claimed));
     }
 
     /// Asks the verifier `question(evidence, first, second)`, where the evidence is the named node at k. A question
@@ -188,7 +190,7 @@ contract Endings is Turns {
     /// @dev IStepVerifier.Evidence is encoded straight from calldata: a struct would first be copied to memory with
     /// all its chunks, and then be copied again. Fields in a row are encoded like the struct, except that offsets
     /// count from the first argument and not from the struct, which begins three words later.
-    function _ask(
+    function _judge(
         bytes4 question,
         Record storage d,
         bytes calldata encoding,
@@ -217,10 +219,11 @@ contract Endings is Turns {
 
     /// The trees that inputs of the named node are opened against.
     function _roots(Record storage d) private view returns (IStepVerifier.Roots memory) {
-        GraphHeader storage graph = d.graph;
+        GraphHeader storage graph = _graphs[d.taskId];
+        Trace storage trace = _traceOf(d);
         return IStepVerifier.Roots({
-            nodesTree: d.nodesTree,
-            stateTree: d.stateTreeBefore,
+            nodesTree: trace.nodesTree,
+            stateTree: trace.stateTreeBefore,
             graphTree: graph.tree,
             nodes: graph.nodes,
             constants: graph.constants,
@@ -238,7 +241,7 @@ contract Endings is Turns {
         view
         returns (uint32 a, uint32 b)
     {
-        Descent.requireEqual(d.list, _hash(sums));
+        Descent.requireEqual(d.position.hash, _hash(sums));
         if (i >= sums.length) revert SumOutOfRange(i, sums.length);
         return Descent.piece(d.a, d.b, i, SUM_FAN);
     }

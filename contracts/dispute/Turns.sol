@@ -2,35 +2,39 @@
 pragma solidity ^0.8.37;
 
 import {IDispute} from "../interfaces/IDispute.sol";
+import {Merkle} from "../lib/Merkle.sol";
 import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
 
-/// @title What is stored of a dispute, and whose turn it is
+/// @title What is stored of a dispute, whose turn it is, and what the solver has revealed
 /// @dev The storage that the game and its endings share: all of it is declared here. The order of the fields packs
 /// what one move reads and writes into few slots.
+/// Step roots, a step's trees and the children of their positions serve every dispute of the task that stands at the
+/// same spot. A step has one trace, whoever asks for it; so below a step a tree, a level and an index say which hash is
+/// meant. A chunk and sums are revealed in each dispute: they are cheap to compute, and keeping them costs more gas than
+/// sending them again.
 abstract contract Turns is IDispute {
+    using Clocks for Clocks.Shared;
+
     /// A dispute as it is stored. IDispute.Dispute says what its fields hold.
     struct Record {
-        uint256 taskId;
+        // one slot
         address challenger;
-        uint32 lo;
-        uint32 hi;
+        uint64 taskId;
+        uint32 place;
+        // one slot, which every move writes
         address solver;
-        uint32 checkpoint;
-        // every move writes the slot of these six
-        Clocks.Duration solverLeft;
         Clocks.Duration challengerLeft;
-        Clocks.Instant since;
+        Clocks.Instant since; // of the challenger's turn
         Phase phase;
         Tree tree;
+        // one slot
+        uint32 lo;
+        uint32 hi;
+        uint32 checkpoint;
         uint8 operand;
-        GraphHeader graph;
         bytes32 conceded;
         bytes32 claimed;
-        bytes32 list;
-        bytes32 stateTreeBefore;
-        bytes32 nodesTree;
-        bytes32 stateTree;
         Descent.Position position;
         Node node;
         // the claim, with both exponents
@@ -41,6 +45,13 @@ abstract contract Turns is IDispute {
         int64 sum;
         int16 first;
         int16 second;
+    }
+
+    /// The trees of a step, as the solver has revealed them.
+    struct Trace {
+        bytes32 stateTreeBefore;
+        bytes32 nodesTree;
+        bytes32 stateTree;
     }
 
     /// @notice In place of a counter-example k: the solver must show where what it claims is reached.
@@ -55,40 +66,139 @@ abstract contract Turns is IDispute {
 
     mapping(uint256 id => Record) internal _disputes;
 
-    /// A move begins: right phase, right sender, in time. Its time is charged.
+    /// The solver's clock in each task.
+    mapping(uint256 taskId => Clocks.Shared) internal _clocks;
+
+    /// Preimage of each task's graph root, once a dispute has shown it.
+    mapping(uint256 taskId => GraphHeader) internal _graphs;
+
+    /// What the solver has revealed at a spot: the tree over a list of step roots, a position's own hash, a tree of
+    /// chunks. 0 if nothing.
+    mapping(bytes32 spot => bytes32) private _revealed;
+    mapping(bytes32 spot => Trace) private _traces;
+
+    /// A move begins: right phase, right sender, in time. A challenger's time is charged.
     function _turn(uint256 id, Phase expected) internal returns (Record storage d) {
         d = _disputes[id];
         if (d.phase != expected) revert WrongPhase(expected, d.phase);
-        _charge(d);
+        _begin(d);
     }
 
     /// The same for moves that name a part of a revealed trace or of a single revealed tree.
     function _turnToName(uint256 id) internal returns (Record storage d) {
         d = _disputes[id];
         if (d.phase != Phase.NameTrace && d.phase != Phase.NameChild) revert WrongPhase(Phase.NameChild, d.phase);
-        _charge(d);
+        _begin(d);
+    }
+
+    /// The challenger has made its move, and the solver has to reveal something. If it is revealed already, the
+    /// challenger goes on at once.
+    function _ask(Record storage d, Phase next) internal {
+        d.phase = next;
+        if (!_catchUp(d)) _clocks[d.taskId].wait();
+    }
+
+    /// The solver has made its move: it revealed `value` here. A list that is revealed once is not replaced by another.
+    function _reveal(Record storage d, bytes32 value) internal {
+        bytes32 spot = _spot(d, d.phase);
+        bytes32 before = _revealed[spot];
+        if (before == 0) _revealed[spot] = value;
+        else Descent.requireEqual(before, value);
+        _take(d, value);
+        _proceed(d);
+    }
+
+    /// The solver has made its move: it revealed, for this dispute alone, what has this hash.
+    function _revealHere(Record storage d, bytes32 hash, Phase next) internal {
+        (d.position.hash, d.phase) = (hash, next);
+        _proceed(d);
+    }
+
+    function _revealTrace(Record storage d, Trace memory trace) internal {
+        Trace storage kept = _traces[_spot(d, Phase.RevealTrace)];
+        if (kept.nodesTree == 0) {
+            (kept.stateTreeBefore, kept.nodesTree, kept.stateTree) =
+                (trace.stateTreeBefore, trace.nodesTree, trace.stateTree);
+        } else {
+            Descent.requireEqual(kept.nodesTree, trace.nodesTree); // the roots fix the other two
+        }
+        d.phase = Phase.NameTrace;
+        _proceed(d);
+    }
+
+    /// Goes on where the solver has revealed, in another dispute, what is due here.
+    function _catchUp(Record storage d) internal returns (bool) {
+        Phase phase = d.phase;
+        if (phase > Phase.RevealChunks) return false;
+        if (phase == Phase.RevealTrace) {
+            if (_traceOf(d).nodesTree == 0) return false;
+            d.phase = Phase.NameTrace;
+            return true;
+        }
+        bytes32 value = _revealed[_spot(d, phase)];
+        if (value == 0) return false;
+        _take(d, value);
+        return true;
+    }
+
+    /// It is the challenger's turn again.
+    function _proceed(Record storage d) internal {
+        _clocks[d.taskId].proceed();
+        d.since = Clocks.current();
+    }
+
+    /// The trace of the step that the dispute has come to. Empty if it is not revealed.
+    function _traceOf(Record storage d) internal view returns (Trace storage) {
+        return _traces[_spot(d, Phase.RevealTrace)];
+    }
+
+    /// The tree over the step roots that the solver revealed between `lo` and `hi`.
+    function _stepsOf(Record storage d) internal view returns (bytes32) {
+        return _revealed[_spot(d, Phase.RevealSteps)];
     }
 
     function _mover(Record storage d) internal view returns (address) {
         return _solverMoves(d.phase) ? d.solver : d.challenger;
     }
 
-    /// What the mover has left on its clock, not counting this turn.
-    function _left(Record storage d) internal view returns (Clocks.Duration) {
-        return _solverMoves(d.phase) ? d.solverLeft : d.challengerLeft;
-    }
-
     function _solverMoves(Phase phase) internal pure returns (bool) {
         return (SOLVER_PHASES >> uint8(phase)) & 1 == 1;
     }
 
-    /// The mover's clock stops, and the other's begins to run.
-    function _charge(Record storage d) private {
+    function _begin(Record storage d) private {
         address mover = _mover(d);
         if (msg.sender != mover) revert WrongTurn(mover, msg.sender);
-        Clocks.Duration rest = Clocks.charge(_left(d), d.since);
-        if (_solverMoves(d.phase)) d.solverLeft = rest;
-        else d.challengerLeft = rest;
-        d.since = Clocks.current();
+        if (_solverMoves(d.phase)) {
+            _clocks[d.taskId].requireTime();
+        } else {
+            d.challengerLeft = Clocks.charge(d.challengerLeft, d.since);
+            d.since = Clocks.current();
+        }
+    }
+
+    /// From a phase of the solver to the challenger's next one.
+    function _take(Record storage d, bytes32 value) private {
+        Phase phase = d.phase;
+        if (phase == Phase.RevealSteps) {
+            d.phase = Phase.NameStep;
+        } else if (phase == Phase.RevealChildren) {
+            d.phase = Phase.NameChild;
+        } else {
+            d.position = Descent.whole(Merkle.chunks(d.node.length), value);
+            (d.tree, d.phase) = (Tree.Chunks, Phase.NameChild);
+        }
+    }
+
+    /// Where a dispute stands when something is revealed in this phase. Two disputes of a task that stand at the same
+    /// spot ask for the same thing.
+    function _spot(Record storage d, Phase phase) private view returns (bytes32) {
+        uint256 place;
+        if (phase == Phase.RevealChildren) {
+            place = uint256(uint8(d.tree)) << 72 | uint256(d.position.level) << 64 | d.position.index;
+            if (d.tree == Tree.Chunks) place |= uint256(d.node.index) << 80;
+        } else if (phase == Phase.RevealChunks) {
+            place = d.node.index;
+        }
+        return keccak256(abi.encode(d.taskId, uint256(uint8(phase)) << 64 | uint256(d.lo) << 32 | d.hi, place));
     }
 }

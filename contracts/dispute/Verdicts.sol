@@ -12,24 +12,50 @@ import {Descent} from "./Descent.sol";
 import {Turns} from "./Turns.sol";
 
 /// @title How a dispute begins and ends
-/// @dev Knows what a verdict costs. Money moves only between this contract's pots and accounts of the vault; one pot
-/// per dispute holds the challenger's bond. A dispute is marked as resolved before any other contract is called.
+/// @dev Knows what a verdict costs. Money moves only between this contract's pots and accounts of the vault: one pot
+/// per account and checkpoint holds a challenger's bond, one per task what is kept of a convicted solver's stake. A
+/// dispute is marked as resolved before any other contract is called.
 abstract contract Verdicts is Turns, IDisputeGame {
-    /// @notice Part of a losing challenger's bond that is burned, in 1/10,000, so that nobody can lose to itself for
-    /// free.
-    uint256 public constant BURN_BPS = 2_000;
+    using Clocks for Clocks.Shared;
+
+    /// What a conviction left for the task's other challengers.
+    struct Conviction {
+        uint32 places; // that earn a bounty, by the order of opening
+        bool proved;
+        uint32 step; // proved wrong
+        uint32 node; // NO_NODE if it was a slot
+    }
+
+    /// @notice Part of a loser's bond that is burned, in 1/10,000, so that nobody can lose to itself for free. The
+    /// winner gets the rest.
+    uint256 public constant BURN_BPS = 5_000;
+
+    /// @notice Parts of a convicted solver's stake, in 1/10,000: for who proved it wrong, and for bounties in that case.
+    uint256 public constant PROOF_BPS = 4_000;
+    uint256 public constant BESIDE_PROOF_BPS = 1_000;
+
+    /// @notice Part of the stake for bounties where nothing was proved: a friend of the solver can arrange that.
+    uint256 public constant UNPROVED_BPS = 2_500;
+
+    uint32 private constant NO_NODE = type(uint32).max;
 
     ITaskMarket public immutable market;
     IStakeVault public immutable vault;
     ICheckpointLog public immutable log;
 
+    /// @notice What a challenger who was right gets, if another proved it, or nobody did.
+    uint256 public immutable bounty;
+
     /// @inheritdoc IDisputeGame
     uint256 public disputeCount;
+
+    mapping(uint256 taskId => Conviction) private _convictions;
 
     constructor(ITaskMarket market_, IStakeVault vault_, ICheckpointLog log_) {
         market = market_;
         vault = vault_;
         log = log_;
+        bounty = market_.limits().bounty;
     }
 
     /// @inheritdoc IDisputeGame
@@ -40,31 +66,48 @@ abstract contract Verdicts is Turns, IDisputeGame {
             terms.graphRoot,
             Merkle.graphRoot(header.nodes, header.constants, header.slots, header.datasets, header.tree)
         );
+        if (_graphs[taskId].nodes == 0) _graphs[taskId] = header;
+        bytes32 pot = _pot(taskId, checkpoint, msg.sender);
+        if (vault.potOf(address(this), pot) != 0) revert AlreadyChallenged(taskId, checkpoint, msg.sender);
 
         id = ++disputeCount;
         Record storage d = _disputes[id];
-        d.taskId = taskId;
+        d.taskId = uint64(taskId); // counted, so it fits
         d.challenger = msg.sender;
         d.checkpoint = checkpoint;
         d.solver = solver;
-        d.graph = header;
-        d.solverLeft = d.challengerLeft = Clocks.Duration.wrap(terms.clock);
+        d.place = _clocks[taskId].running;
+        d.challengerLeft = Clocks.Duration.wrap(terms.clock);
         d.since = Clocks.current();
         (d.lo, d.hi) = _span(terms, checkpoint);
         d.conceded = checkpoint == 0 ? terms.stateRoot : log.checkpoint(taskId, checkpoint - 1).root;
         d.claimed = log.checkpoint(taskId, checkpoint).root;
-        d.phase = _nextStepPhase(d.lo, d.hi);
         emit Opened(id, taskId, msg.sender, checkpoint, solver, terms.bond);
+        _clocks[taskId].enter(Clocks.Duration.wrap(terms.clock));
+        _ask(d, _nextStepPhase(d.lo, d.hi));
 
         log.hold(taskId, checkpoint); // reverts where there is no such checkpoint, or its window is closed
-        vault.lock(_pot(id), msg.sender, terms.bond);
+        vault.lock(pot, msg.sender, terms.bond);
+    }
+
+    /// @inheritdoc IDisputeGame
+    function follow(uint256 id) external {
+        Record storage d = _running(id);
+        Phase phase = d.phase;
+        _clocks[d.taskId].requireTime();
+        if (!_solverMoves(phase) || !_catchUp(d)) revert NotRevealed(id, phase);
+        _proceed(d);
+        emit Followed(id, phase);
     }
 
     /// @inheritdoc IDisputeGame
     function timeout(uint256 id) external {
         Record storage d = _running(id);
-        Clocks.requireExpired(_left(d), d.since);
-        _conclude(id, !_solverMoves(d.phase));
+        bool solverMoves = _solverMoves(d.phase);
+        Clocks.Shared storage clock = _clocks[d.taskId];
+        if (solverMoves) Clocks.requireExpired(clock.left, clock.since);
+        else Clocks.requireExpired(d.challengerLeft, d.since);
+        _conclude(id, !solverMoves);
     }
 
     /// @inheritdoc IDisputeGame
@@ -82,24 +125,20 @@ abstract contract Verdicts is Turns, IDisputeGame {
     }
 
     /// @inheritdoc IDisputeGame
-    function enforce(uint256 id) external {
-        Record storage d = _disputes[id];
-        if (d.phase != Phase.Convicted) revert WrongPhase(Phase.Convicted, d.phase);
-        d.phase = Phase.Resolved;
-        if (_trains(d.taskId)) market.slash(d.taskId, d.challenger);
-        log.unhold(d.taskId, d.checkpoint);
-    }
-
-    /// @inheritdoc IDisputeGame
     function dispute(uint256 id) external view returns (Dispute memory) {
         Record storage d = _disputes[id];
         Dispute memory shown;
         (shown.taskId, shown.challenger, shown.checkpoint) = (d.taskId, d.challenger, d.checkpoint);
-        (shown.phase, shown.tree, shown.solver, shown.lo, shown.hi) = (d.phase, d.tree, d.solver, d.lo, d.hi);
-        shown.clocks = Clocks.State(d.solverLeft, d.challengerLeft, d.since);
-        shown.graph = d.graph;
-        (shown.conceded, shown.claimed, shown.list) = (d.conceded, d.claimed, d.list);
-        (shown.stateTreeBefore, shown.nodesTree, shown.stateTree) = (d.stateTreeBefore, d.nodesTree, d.stateTree);
+        (shown.place, shown.phase, shown.tree, shown.solver) = (d.place, d.phase, d.tree, d.solver);
+        (shown.lo, shown.hi) = (d.lo, d.hi);
+        Clocks.Shared storage clock = _clocks[d.taskId];
+        Clocks.Instant since = _solverMoves(d.phase) ? clock.since : d.since;
+        shown.clocks = Clocks.State(clock.left, d.challengerLeft, since);
+        shown.graph = _graphs[d.taskId];
+        (shown.conceded, shown.claimed) = (d.conceded, d.claimed);
+        Trace storage trace = _traceOf(d);
+        (shown.stateTreeBefore, shown.nodesTree, shown.stateTree) =
+            (trace.stateTreeBefore, trace.nodesTree, trace.stateTree);
         (shown.position, shown.node) = (d.position, d.node);
         shown.claim = Claim(d.element, d.word, d.a, d.b, d.sum, d.operand, [d.first, d.second]);
         return shown;
@@ -109,7 +148,11 @@ abstract contract Verdicts is Turns, IDisputeGame {
     function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
         Record storage d = _disputes[id];
         if (!_isRunning(d.phase)) return (address(0), 0);
-        return (_mover(d), Clocks.Instant.unwrap(Clocks.deadline(_left(d), d.since)));
+        Clocks.Shared storage clock = _clocks[d.taskId];
+        Clocks.Instant last = _solverMoves(d.phase)
+            ? Clocks.deadline(clock.left, clock.since)
+            : Clocks.deadline(d.challengerLeft, d.since);
+        return (_mover(d), Clocks.Instant.unwrap(last));
     }
 
     /// The verdict. If the task has ended there is none: its stake is gone, and a challenger who was right but second
@@ -117,7 +160,8 @@ abstract contract Verdicts is Turns, IDisputeGame {
     function _conclude(uint256 id, bool solverWins) internal {
         Record storage d = _disputes[id];
         if (!_trains(d.taskId)) return _dismiss(id, d);
-        if (solverWins) _acquit(id, d);
+        emit Resolved(id, solverWins ? d.solver : d.challenger, solverWins ? d.challenger : d.solver, _reason());
+        if (solverWins) _acquit(d);
         else _convict(id, d);
     }
 
@@ -125,39 +169,91 @@ abstract contract Verdicts is Turns, IDisputeGame {
         return hi - lo == 1 ? Phase.RevealTrace : Phase.RevealSteps;
     }
 
-    function _acquit(uint256 id, Record storage d) private {
-        d.phase = Phase.Resolved;
-        emit Resolved(id, d.solver, d.challenger, _reason());
-        uint256 bond = vault.potOf(address(this), _pot(id));
+    function _acquit(Record storage d) private {
+        _close(d);
+        bytes32 pot = _pot(d.taskId, d.checkpoint, d.challenger);
+        uint256 bond = vault.potOf(address(this), pot);
         uint256 burnUp = Money.partUp(bond, BURN_BPS, Money.BPS);
-        vault.burn(_pot(id), burnUp);
-        vault.pay(_pot(id), d.solver, bond - burnUp);
+        vault.burn(pot, burnUp);
+        vault.pay(pot, d.solver, bond - burnUp);
         log.unhold(d.taskId, d.checkpoint);
     }
 
-    /// The market may refuse, or the sender may give the call too little gas. Then the verdict stands, the checkpoint
-    /// stays on hold so that nothing is paid for it, and `enforce` can try again.
+    /// Half of the stake burns in any case. By proof the prover gets most of the other half; otherwise all challengers
+    /// of the task get bounties only, since a friend of the solver can be the one who times it out.
     function _convict(uint256 id, Record storage d) private {
-        d.phase = Phase.Resolved;
-        emit Resolved(id, d.challenger, d.solver, _reason());
-        _returnBond(id, d);
-        try market.slash(d.taskId, d.challenger) {
-            log.unhold(d.taskId, d.checkpoint);
-        } catch (bytes memory why) {
-            d.phase = Phase.Convicted;
-            emit SlashFailed(id, why);
+        uint256 taskId = d.taskId;
+        bool proved = _reason() == Reason.Computed;
+        uint32 others = _close(d);
+        uint256 stake = vault.potOf(address(market), market.stakePot(taskId));
+        uint256 most = Money.partDown(stake, proved ? BESIDE_PROOF_BPS : UNPROVED_BPS, Money.BPS);
+        uint256 places = bounty == 0 ? 0 : most / bounty;
+        uint256 reward = bounty;
+        if (proved) {
+            reward = Money.partDown(stake, PROOF_BPS, Money.BPS);
+            ++places; // the prover takes one
+        } else if (d.place >= places) {
+            reward = 0;
         }
+        uint256 seats = proved || reward != 0 ? places - 1 : places;
+        uint256 kept = (others < seats ? others : seats) * bounty;
+        market.slash(taskId, d.challenger, reward, kept);
+        emit Rewarded(id, d.challenger, reward);
+        if (kept != 0) {
+            vault.lock(_rewardPot(taskId), address(this), kept);
+            if (places > type(uint32).max) places = type(uint32).max;
+            _convictions[taskId] =
+                Conviction(uint32(places), proved, d.lo, d.node.length == 0 ? NO_NODE : d.node.index);
+        }
+        _returnBond(d);
+        log.unhold(taskId, d.checkpoint);
     }
 
     function _dismiss(uint256 id, Record storage d) private {
-        d.phase = Phase.Resolved;
+        uint32 others = _close(d);
         emit Dismissed(id);
-        _returnBond(id, d);
+        _payBounty(id, d);
+        _returnBond(d);
+        if (others == 0) _burnRest(d.taskId);
         log.unhold(d.taskId, d.checkpoint);
     }
 
-    function _returnBond(uint256 id, Record storage d) private {
-        vault.pay(_pot(id), d.challenger, vault.potOf(address(this), _pot(id)));
+    /// The dispute is over. Returns how many disputes of its task still run.
+    function _close(Record storage d) private returns (uint32 others) {
+        Clocks.Shared storage clock = _clocks[d.taskId];
+        if (_solverMoves(d.phase)) clock.proceed();
+        d.phase = Phase.Resolved;
+        others = --clock.running;
+    }
+
+    /// To a challenger whose dispute ran when another one, or its own clock, convicted the solver. What it has named so
+    /// far must be what was proved wrong. Those who came first are paid first, so that friends of a cheat who come
+    /// later take nothing from them.
+    function _payBounty(uint256 id, Record storage d) private {
+        Conviction memory c = _convictions[d.taskId];
+        if (d.place >= c.places) return;
+        if (c.proved) {
+            if (c.step < d.lo || c.step >= d.hi) return;
+            if (d.node.length != 0 && d.node.index != c.node) return;
+        }
+        uint256 left = vault.potOf(address(this), _rewardPot(d.taskId));
+        _reward(id, d, left < bounty ? left : bounty);
+    }
+
+    function _reward(uint256 id, Record storage d, uint256 amount) private {
+        emit Rewarded(id, d.challenger, amount);
+        vault.pay(_rewardPot(d.taskId), d.challenger, amount);
+    }
+
+    function _burnRest(uint256 taskId) private {
+        bytes32 pot = _rewardPot(taskId);
+        uint256 rest = vault.potOf(address(this), pot);
+        if (rest != 0) vault.burn(pot, rest);
+    }
+
+    function _returnBond(Record storage d) private {
+        bytes32 pot = _pot(d.taskId, d.checkpoint, d.challenger);
+        vault.pay(pot, d.challenger, vault.potOf(address(this), pot));
     }
 
     function _requireDisputable(uint256 taskId) private view returns (address solver) {
@@ -190,10 +286,16 @@ abstract contract Verdicts is Turns, IDisputeGame {
     }
 
     function _isRunning(Phase phase) private pure returns (bool) {
-        return phase != Phase.None && phase < Phase.Convicted;
+        return phase != Phase.None && phase != Phase.Resolved;
     }
 
-    function _pot(uint256 id) private pure returns (bytes32) {
-        return bytes32(id);
+    /// Holds the bond of the one dispute that an account may have about a checkpoint.
+    function _pot(uint256 taskId, uint32 checkpoint, address challenger) private pure returns (bytes32) {
+        return keccak256(abi.encode(taskId, checkpoint, challenger));
+    }
+
+    /// Holds what is left for the other challengers of a convicted solver.
+    function _rewardPot(uint256 taskId) private pure returns (bytes32) {
+        return bytes32(taskId);
     }
 }

@@ -24,7 +24,6 @@ interface IDispute {
         RevealSums,
         NameSum,
         RevealExponent,
-        Convicted, // the solver lost, but the market refused to slash: see enforce
         Resolved
     }
 
@@ -78,6 +77,7 @@ interface IDispute {
         uint256 taskId;
         address challenger;
         uint32 checkpoint;
+        uint32 place; // disputes of the task that ran when it was opened
         Phase phase;
         Tree tree;
         address solver;
@@ -87,11 +87,10 @@ interface IDispute {
         GraphHeader graph;
         bytes32 conceded; // state root after `lo` steps
         bytes32 claimed; // state root after `hi` steps
-        bytes32 list; // tree over the revealed step roots, or keccak256(abi.encode(sums))
         bytes32 stateTreeBefore; // below `conceded`, of the named step
         bytes32 nodesTree;
         bytes32 stateTree; // below `claimed`
-        Descent.Position position; // revealed by the next move, or by the last one
+        Descent.Position position; // revealed by the next move, or by the last one; of sums, their hash
         Node node;
         Claim claim;
     }
@@ -100,16 +99,17 @@ interface IDispute {
         uint256 indexed id, uint256 indexed taskId, address indexed challenger,
         uint32 checkpoint, address solver, uint256 bond
     );
-    event StepsRevealed(uint256 indexed id, bytes32[] roots);
+    /// Step roots, a trace and the children of a position serve all disputes about them. `id` is where they were revealed.
+    event StepsRevealed(uint256 indexed id, uint32 lo, uint32 hi, bytes32[] roots);
     event StepNamed(uint256 indexed id, uint32 lo, uint32 hi, bytes32 conceded, bytes32 claimed);
-    event TraceRevealed(
-        uint256 indexed id, bytes32 stateTreeBefore, bytes32 nodesTree, bytes32[] nodeChildren,
-        bytes32 stateTree, bytes32[] slotChildren
-    );
+    event TraceRevealed(uint256 indexed id, uint32 step, bytes32[] nodeChildren, bytes32[] slotChildren);
     event SubtreeNamed(uint256 indexed id, Tree tree, uint8 level, uint64 index, bytes32 hash);
-    event ChildrenRevealed(uint256 indexed id, Tree tree, uint8 level, uint64 index, bytes32[] children);
+    /// `node` counts only for a tree of chunks.
+    event ChildrenRevealed(
+        uint256 indexed id, uint32 step, Tree tree, uint32 node, uint8 level, uint64 index, bytes32[] children
+    );
     event NodeNamed(uint256 indexed id, uint32 node, bytes32 root);
-    event ChunksRevealed(uint256 indexed id, bytes32 chunksTree, bytes32[] children);
+    event ChunksRevealed(uint256 indexed id, uint32 step, uint32 node, bytes32[] children);
     event ChunkNamed(uint256 indexed id, uint64 index, bytes32 hash);
     event ChunkRevealed(uint256 indexed id, bytes chunk);
     /// The solver must answer with a witness or with sums.
@@ -139,7 +139,10 @@ interface IDispute {
     event Resolved(uint256 indexed id, address indexed winner, address indexed loser, Reason reason);
     /// The task ended before the dispute did. The bond was returned in full.
     event Dismissed(uint256 indexed id);
-    event SlashFailed(uint256 indexed id, bytes why);
+    /// What was due was revealed in another dispute.
+    event Followed(uint256 indexed id, Phase phase);
+    /// Paid out of a convicted solver's stake: to whoever proved it wrong, and to others who challenged it.
+    event Rewarded(uint256 indexed id, address indexed challenger, uint256 amount);
 
     error WrongPhase(Phase expected, Phase actual);
     error NotRunning(Phase phase);
@@ -148,6 +151,8 @@ interface IDispute {
     error NotTraining(uint256 taskId, ITaskMarket.Status status);
     error StillTraining(uint256 taskId);
     error SelfChallenge(address solver);
+    error AlreadyChallenged(uint256 taskId, uint32 checkpoint, address challenger);
+    error NotRevealed(uint256 id, Phase phase);
     error NotAParty(uint256 id, address caller);
     error RootCount(uint256 expected, uint256 actual);
     error MalformedSlot(uint32 slot, uint256 length, uint8 source);

@@ -10,7 +10,8 @@ import {IStepVerifier} from "./IStepVerifier.sol";
 /// table of moves.
 interface IDisputeGame is IDispute {
     /// @notice Challenge checkpoint `checkpoint`: it is wrong, and the one before it (or the initial state) is right.
-    /// Locks the task's bond from the sender's free balance. The solver moves first.
+    /// Locks the task's bond from the sender's free balance. The solver moves first. An account may have one running
+    /// dispute about a checkpoint.
     /// @param header preimage of the task's graph root
     function open(uint256 taskId, uint32 checkpoint, GraphHeader calldata header) external returns (uint256 id);
 
@@ -117,12 +118,13 @@ interface IDisputeGame is IDispute {
     /// @notice Either party: the sender loses.
     function concede(uint256 id) external;
 
-    /// @notice Anyone, if the task no longer trains (its solver was convicted in another dispute): the bond is
-    /// returned.
-    function dismiss(uint256 id) external;
+    /// @notice Anyone, while the solver is on the move: go on, since the solver has revealed in another dispute of the
+    /// task what is due here. It is cheaper than to reveal it again.
+    function follow(uint256 id) external;
 
-    /// @notice Anyone, after a conviction that the market refused: try to slash again.
-    function enforce(uint256 id) external;
+    /// @notice Anyone, if the task no longer trains (its solver was convicted in another dispute): the bond is
+    /// returned, and the challenger gets a bounty, if its dispute was about what was proved wrong, or nothing was proved.
+    function dismiss(uint256 id) external;
 
     function dispute(uint256 id) external view returns (Dispute memory);
 

@@ -78,20 +78,16 @@ interface ITaskMarket {
     event Completed(uint256 indexed taskId);
     event Cancelled(uint256 indexed taskId);
     event Stalled(uint256 indexed taskId, uint256 refunded, uint256 burned);
+    /// `rewards` of the stake are for challengers. The rest burns.
     event Slashed(
-        uint256 indexed taskId,
-        address indexed solver,
-        address indexed challenger,
-        uint256 slashed,
-        uint256 rewarded,
-        uint256 burned,
-        uint256 refunded
+        uint256 indexed taskId, address indexed solver, uint256 slashed, uint256 rewards, uint256 refunded
     );
 
     error NotDeployer(address caller);
     error AlreadyConnected();
     error ZeroAddress();
     error NotGame(address caller);
+    error RewardTooLarge(uint256 allowed, uint256 sent);
     error InvalidDetection(uint16 detectionBps);
     /// What was to be the most is less than the least.
     error InvalidLimit(string term, uint256 least, uint256 most);
@@ -130,11 +126,11 @@ interface ITaskMarket {
     /// `collect` first.
     function stall(uint256 taskId) external;
 
-    /// @notice Only the dispute game: the solver is convicted of a false checkpoint.
+    /// @notice Only the dispute game: the solver is convicted of a false checkpoint. The challenger gets `reward` of the
+    /// stake, and the game `kept`, as free balance, for others; the rest burns, at least half.
     /// @dev Called while the convicted checkpoint is still held: the hold is what excludes it from pay. Pays up to 64
-    /// final intervals; any further ones that were not collected are forfeited with the rest of the escrow. Does
-    /// nothing if the task has ended, so that a second conviction does not revert.
-    function slash(uint256 taskId, address challenger) external;
+    /// final intervals; any further ones that were not collected are forfeited with the rest of the escrow.
+    function slash(uint256 taskId, address challenger, uint256 reward, uint256 kept) external;
 
     /// @notice Only the deployer, once and for ever: name the checkpoint log and the dispute game.
     function connect(ICheckpointLog log, address game) external;

@@ -14,8 +14,8 @@ import {Money} from "../lib/Money.sol";
 contract TaskMarket is ITaskMarket {
     uint256 public constant BPS = Money.BPS;
 
-    /// @notice Part of a convicted solver's stake that is burned. Only this part deters: the challenger who gets the
-    /// rest may be the solver under another name.
+    /// @notice Least part of a convicted solver's stake that is burned. Only this part deters: the challengers who get
+    /// the rest may be the solver under other names.
     uint256 public constant BURN_BPS = 5_000;
 
     /// @notice Part of a stalled solver's stake that is burned.
@@ -175,22 +175,23 @@ contract TaskMarket is ITaskMarket {
     }
 
     /// @inheritdoc ITaskMarket
-    function slash(uint256 taskId, address challenger) external {
+    function slash(uint256 taskId, address challenger, uint256 reward, uint256 kept) external {
         if (msg.sender != game) revert NotGame(msg.sender);
-        Task storage t = _tasks[taskId];
-        if (t.status > Status.Training) return;
-        _require(taskId, Status.Training);
+        Task storage t = _require(taskId, Status.Training);
         uint32 total = intervals(taskId);
         _payFinal(taskId, t, total);
 
         t.status = Status.Slashed;
         uint256 stake = _terms[taskId].stake;
-        uint256 burned = Money.partUp(stake, BURN_BPS, BPS);
+        uint256 paid = reward + kept;
+        uint256 allowed = stake - Money.partUp(stake, BURN_BPS, BPS);
+        if (paid > allowed) revert RewardTooLarge(allowed, paid);
         uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
-        emit Slashed(taskId, t.solver, challenger, stake, stake - burned, burned, refunded);
+        emit Slashed(taskId, t.solver, stake, paid, refunded);
         vault.pay(escrowPot(taskId), t.requester, refunded);
-        vault.pay(stakePot(taskId), challenger, stake - burned);
-        vault.burn(stakePot(taskId), burned);
+        vault.pay(stakePot(taskId), challenger, reward);
+        if (kept != 0) vault.pay(stakePot(taskId), msg.sender, kept);
+        vault.burn(stakePot(taskId), stake - paid);
     }
 
     /// @inheritdoc ITaskMarket

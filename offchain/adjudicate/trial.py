@@ -14,7 +14,7 @@ from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
 from offchain.chain.client import Chain, GraphHeader, Receipt
 from offchain.chain.deployment import COIN, Funds
-from offchain.chain.disputes import EVENTS, VERDICTS, dispute_view
+from offchain.chain.disputes import VERDICTS, RevealLog, dispute_view
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import Wire
@@ -159,9 +159,10 @@ class Arena:
         on_move = self.chain.call("game", "onMove", dispute)
         if not int(on_move[0], 16):
             return None
-        said = self.chain.logs(("game",), first, self.chain.head().number)
-        events = [event for event in said if event.name in EVENTS and event.args["id"] == dispute]
-        return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, events)
+        revealed = RevealLog()
+        for event in self.chain.logs(("game",), first, self.chain.head().number):
+            revealed.take(event)
+        return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, revealed.of(self.task_id))
 
 
 def hand(chain: Chain, account: int) -> Chain:

@@ -352,10 +352,6 @@ class Chain:
     def dismiss(self, dispute_id: int) -> Receipt:
         return self.send("game", "dismiss", dispute_id)
 
-    def enforce(self, dispute_id: int) -> Receipt:
-        """Slash again after a conviction that the market refused."""
-        return self.send("game", "enforce", dispute_id)
-
 
 def _call_data(part: str, function: str, args: Sequence[Any]) -> Any:
     try:

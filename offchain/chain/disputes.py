@@ -1,9 +1,9 @@
-"""Puts a dispute's view together from the contract's storage and from what its events revealed, in their order."""
+"""Puts a dispute's view together from the contract's storage and from what the solver has revealed in its task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from offchain.chain.abi import Event
@@ -16,43 +16,102 @@ MAX_CHILDREN: Final = 256
 MAX_SUMS: Final = 64
 VERDICTS: Final = ("ElementJudged", "ExtremumJudged", "ExponentJudged", "TermJudged", "SlotJudged")
 
-
 Args = Mapping[str, Any]
+Spot = tuple[Any, ...]  # where something is revealed; its first part says what
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many leaves the three trees have; that of chunks is known once a node is named."""
+@dataclass
+class Reveals:
+    """Everything that the solver has revealed in one task. It serves all its disputes, as in the contract."""
 
-    nodes: int
-    slots: int
-    chunks: int
+    _shown: dict[Spot, Any] = field(default_factory=dict)
+    _below: dict[int, dict[Spot, list[bytes]]] = field(default_factory=dict)  # step -> its positions' children
 
-    def of(self, tree: TreeName) -> int:
-        return {TreeName.NODES: self.nodes, TreeName.SLOTS: self.slots, TreeName.CHUNKS: self.chunks}[tree]
+    def take(self, event: Event) -> None:
+        """Learn what an event of the game says; other events than those of SPOTS say nothing."""
+        if event.name == "TraceRevealed":
+            step = event.args["step"]
+            for tree, children in ((TreeName.NODES, "nodeChildren"), (TreeName.SLOTS, "slotChildren")):
+                self._keep(step, (tree, 0, None, 0), event.args[children])
+        elif event.name == "ChunksRevealed":
+            self._keep(event.args["step"], (TreeName.CHUNKS, event.args["node"], None, 0), event.args["children"])
+        elif event.name == "ChildrenRevealed":
+            step, tree, node, level, index = (event.args[name] for name in ("step", "tree", "node", "level", "index"))
+            spot = (TreeName(tree), node if tree == TreeName.CHUNKS else 0, level, index)
+            self._keep(step, spot, event.args["children"])
+        elif event.name in SPOTS:
+            shown, names = SPOTS[event.name]
+            self._shown[event.name, *(event.args[name] for name in names)] = event.args[shown]
+
+    def _keep(self, step: int, spot: Spot, children: list[bytes]) -> None:
+        self._below.setdefault(step, {})[spot] = children
+
+    def shown(self, event: str, *where: int) -> Any:
+        """What an event of that name has shown there. Raises KeyError if nothing was."""
+        return self._shown[event, *where]
+
+    def below(self, step: int, tops: Mapping[TreeName, int], node: int) -> Iterator[Reveal]:
+        """Hashes revealed in a step's trees. `tops`: leaves of each tree; of chunks, those of `node`."""
+        for (tree, of, level, index), children in self._below.get(step, {}).items():
+            if tree in tops and (tree is not TreeName.CHUNKS or of == node):
+                leaves = tops[tree]
+                position = Position.top(leaves) if level is None else Position(leaves, level, index)
+                yield _reveal(tree, position, children)
 
 
-def dispute_view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], events: list[Event]) -> DisputeView:
-    """From IDisputeGame.dispute, onMove, and the dispute's own events, all read at one block.
+class RevealLog:
+    """What was revealed in each task, from the game's events in their order."""
+
+    def __init__(self) -> None:
+        self._task_of: dict[int, int] = {}  # dispute -> task
+        self._reveals: dict[int, Reveals] = {}
+
+    def take(self, event: Event) -> None:
+        """Learn what an event of the game says."""
+        if event.name == "Opened":
+            self._task_of[event.args["id"]] = event.args["taskId"]
+        elif event.name in EVENTS and event.args["id"] in self._task_of:
+            self.of(self._task_of[event.args["id"]]).take(event)
+
+    def of(self, task_id: int) -> Reveals:
+        return self._reveals.setdefault(task_id, Reveals())
+
+    def clear(self, task_id: int) -> None:
+        """Forget what was revealed in a task that is over."""
+        self._reveals.pop(task_id, None)
+
+
+# event -> what it shows, and which of its arguments say where
+SPOTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "StepsRevealed": ("roots", ("lo", "hi")),
+    "ChunkRevealed": ("chunk", ("id",)),
+    "SumsRevealed": ("sums", ("id", "a", "b")),
+}
+EVENTS: Final = frozenset((*SPOTS, "TraceRevealed", "ChildrenRevealed", "ChunksRevealed"))
+
+
+def dispute_view(dispute_id: int, raw: Args, on_move: tuple[str, int], reveals: Reveals) -> DisputeView:
+    """From IDisputeGame.dispute and onMove, and what was revealed in the dispute's task, all read at one block.
 
     Raises ChainUnavailable if they contradict each other: they were not of one block, or the node lies.
     """
     try:
-        return _view(dispute_id, raw, on_move, events)
+        return _view(dispute_id, raw, on_move, reveals)
     except (ValueError, KeyError, TypeError) as error:
         raise ChainUnavailable(f"dispute {dispute_id}: the node's answer contradicts itself ({error})") from error
 
 
-def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], events: list[Event]) -> DisputeView:
-    place, node, claim, graph = raw["position"], raw["node"], raw["claim"], raw["graph"]
-    counts = Counts(graph["nodes"], graph["slots"], -(-node["length"] // CHUNK))
-    view = DisputeView(
+def _view(dispute_id: int, raw: Args, on_move: tuple[str, int], reveals: Reveals) -> DisputeView:
+    place, node, claim = raw["position"], raw["node"], raw["claim"]
+    phase, named = Phase(raw["phase"]), node["length"] > 0
+    spots = _Spots(dispute_id, raw, phase, reveals)
+    return DisputeView(
         id=dispute_id,
         task_id=raw["taskId"],
         checkpoint=raw["checkpoint"],
         challenger=raw["challenger"],
         solver=raw["solver"],
-        phase=Phase(raw["phase"]),
+        phase=phase,
         tree=TreeName(raw["tree"]),
         lo=raw["lo"],
         hi=raw["hi"],
@@ -67,29 +126,70 @@ def _view(dispute_id: int, raw: Mapping[str, Any], on_move: tuple[str, int], eve
         operand=claim["operand"],
         mover=on_move[0],
         deadline=on_move[1],
+        revealed=spots.revealed(),
+        step_roots=spots.steps() if phase is Phase.NAME_STEP else (),
+        reveals=spots.below(named) if phase > Phase.NAME_STEP else (),
+        chunk=spots.chunk() if phase is Phase.NAME_ELEMENT else b"",
+        sums=spots.sums() if phase is Phase.NAME_SUM else (),
     )
-    for event in events:
-        view = EVENTS[event.name](view, counts, event.args)
-    return view
 
 
-def _trace(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
-    nodes = _top(TreeName.NODES, counts, args["nodeChildren"])
-    return replace(view, reveals=(nodes, _top(TreeName.SLOTS, counts, args["slotChildren"])))
+@dataclass(frozen=True, slots=True)
+class _Spots:
+    """What is revealed where a dispute stands. Raises KeyError where the node hides what must have been revealed."""
+
+    id: int
+    raw: Args
+    phase: Phase
+    reveals: Reveals
+
+    def steps(self) -> tuple[bytes, ...]:
+        return _hashes(self.reveals.shown("StepsRevealed", self.raw["lo"], self.raw["hi"]))
+
+    def chunk(self) -> bytes:
+        return _chunk(self.reveals.shown("ChunkRevealed", self.id))
+
+    def sums(self) -> tuple[int, ...]:
+        claim = self.raw["claim"]
+        return _sums(self.reveals.shown("SumsRevealed", self.id, claim["a"], claim["b"]))
+
+    def below(self, named: bool) -> tuple[Reveal, ...]:
+        graph, node = self.raw["graph"], self.raw["node"]
+        tops = {TreeName.NODES: graph["nodes"], TreeName.SLOTS: graph["slots"]}
+        if named:
+            tops[TreeName.CHUNKS] = -(-node["length"] // CHUNK)
+        found = tuple(self.reveals.below(self.raw["lo"], tops, node["index"]))
+        if self.phase > Phase.REVEAL_TRACE and not found:
+            raise KeyError("the trace is not shown")
+        return found
+
+    def revealed(self) -> bool:
+        """Whether what the solver has to reveal was revealed in another dispute."""
+        look = _DUE.get(self.phase)
+        try:
+            return look is not None and look(self)
+        except KeyError:
+            return False
+
+    def has(self, tree: TreeName, position: Position) -> bool:
+        named = self.raw["node"]["length"] > 0
+        return any((shown.tree, shown.position) == (tree, position) for shown in self.below(named))
+
+    def chunks_shown(self) -> bool:
+        return self.has(TreeName.CHUNKS, Position.top(-(-self.raw["node"]["length"] // CHUNK)))
+
+    def children_shown(self) -> bool:
+        place = self.raw["position"]
+        position = Position(place["leaves"], place["level"], place["index"])
+        return self.has(TreeName(self.raw["tree"]), position)
 
 
-def _children(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
-    tree = TreeName(args["tree"])
-    position = Position(counts.of(tree), args["level"], args["index"])
-    return replace(view, reveals=(*view.reveals, _reveal(tree, position, args["children"])))
-
-
-def _chunks(view: DisputeView, counts: Counts, args: Args) -> DisputeView:
-    return replace(view, reveals=(*view.reveals, _top(TreeName.CHUNKS, counts, args["children"])))
-
-
-def _top(tree: TreeName, counts: Counts, children: list[bytes]) -> Reveal:
-    return _reveal(tree, Position.top(counts.of(tree)), children)
+_DUE: Final[Mapping[Phase, Callable[[_Spots], bool]]] = {
+    Phase.REVEAL_STEPS: lambda spots: bool(spots.steps()),
+    Phase.REVEAL_TRACE: lambda spots: bool(spots.below(False)),
+    Phase.REVEAL_CHILDREN: _Spots.children_shown,
+    Phase.REVEAL_CHUNKS: _Spots.chunks_shown,
+}
 
 
 def _reveal(tree: TreeName, position: Position, children: list[bytes]) -> Reveal:
@@ -114,13 +214,3 @@ def _sums(values: list[int]) -> tuple[int, ...]:
     if len(values) > MAX_SUMS:
         raise ValueError(f"{len(values)} sums in one reveal")
     return tuple(values)
-
-
-EVENTS: Final[Mapping[str, Callable[[DisputeView, Counts, Args], DisputeView]]] = {  # the view after one more event
-    "StepsRevealed": lambda view, counts, args: replace(view, step_roots=_hashes(args["roots"]), reveals=()),
-    "TraceRevealed": _trace,
-    "ChildrenRevealed": _children,
-    "ChunksRevealed": _chunks,
-    "ChunkRevealed": lambda view, counts, args: replace(view, chunk=_chunk(args["chunk"])),
-    "SumsRevealed": lambda view, counts, args: replace(view, sums=_sums(args["sums"])),
-}

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from offchain.chain.abi import Event
 from offchain.chain.decoding import BlockHead
-from offchain.chain.disputes import EVENTS
+from offchain.chain.disputes import EVENTS, Reveals
 from offchain.market.view import CheckpointView, Status, TaskView, Terms
 
 ENDINGS: Final = frozenset({"Completed", "Cancelled", "Stalled", "Slashed"})
@@ -53,7 +53,7 @@ class Followed:
         uris: (of each task) checkpoint -> root and URI, until the checkpoint is read.
         disputes: (of each task) dispute -> challenger, of those that run.
         task_of: the other way round.
-        events: what was revealed in each dispute that runs.
+        reveals: what was revealed in the disputes of each task, which serves later disputes, too.
         opened: (task, checkpoint) of the account's own disputes.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
     """
@@ -68,7 +68,7 @@ class Followed:
     uris: dict[int, dict[int, tuple[bytes, str]]] = field(default_factory=lambda: defaultdict(dict))
     disputes: dict[int, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     task_of: dict[int, int] = field(default_factory=dict)
-    events: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    reveals: dict[int, Reveals] = field(default_factory=lambda: defaultdict(Reveals))
     opened: set[tuple[int, int]] = field(default_factory=set)
     outcomes: dict[int, str] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Followed:
                 self.outcomes[dispute_id] = event.args.get("winner", "")
             self.close(dispute_id)
         elif event.name in EVENTS:
-            self.events[dispute_id].append(event)
+            self.reveals[self.task_of[dispute_id]].take(event)
 
     def close(self, dispute_id: int) -> None:
         """Forget a dispute that is over, but for its outcome."""
@@ -120,11 +120,10 @@ class Followed:
             self.disputes[task_id].pop(dispute_id, None)
             if not self.disputes[task_id]:
                 del self.disputes[task_id]
-        self.events.pop(dispute_id, None)
 
     def drop(self, task_id: int) -> None:
         """Forget a task, until an event brings it back."""
-        for known in (self.tasks, self.terms, self.changed, self.stale, self.uris):
+        for known in (self.tasks, self.terms, self.changed, self.stale, self.uris, self.reveals):
             known.pop(task_id, None)
         for dispute_id in list(self.disputes.pop(task_id, ())):
             self.close(dispute_id)

@@ -45,18 +45,12 @@ class Reader:
         self._scope = Scope(chain.address, audits, None if only is None else frozenset(only), ended)
         self._known = Followed(self._scope)
         self._view: ChainView | None = None  # of the block `_known.head`
-        self._convicted: dict[int, str] = {}
         self._forgetting = False
 
     @property
     def behind(self) -> int:
         """How many tasks are still to be read."""
         return len(self._known.changed)
-
-    @property
-    def convicted(self) -> dict[int, str]:
-        """Dispute -> challenger, for convictions whose slash the market has refused so far."""
-        return dict(self._convicted)
 
     def forget(self) -> None:
         """Drop everything learned before the next look, so that it is read again. May be called from any thread."""
@@ -202,12 +196,17 @@ class Reader:
     def _disputes(self, ids: Sequence[int], answers: Sequence[Any]) -> tuple[DisputeView, ...]:
         """Those that run, from the answers `dispute` and `onMove` for each."""
         known, running = self._known, []
-        self._convicted = {}
         for dispute_id, raw, on_move in zip(ids, answers[::2], answers[1::2], strict=True):
-            if Phase.NONE < raw["phase"] < Phase.CONVICTED:
-                running.append(dispute_view(dispute_id, raw, on_move, known.events[dispute_id]))
-            elif raw["phase"] == Phase.CONVICTED:
-                self._convicted[dispute_id] = raw["challenger"]
+            if Phase.NONE < raw["phase"] < Phase.RESOLVED:
+                running.append(self._dispute(dispute_id, raw, on_move))
             else:
                 known.close(dispute_id)
         return tuple(running)
+
+    def _dispute(self, dispute_id: int, raw: dict[str, Any], on_move: Any) -> DisputeView:
+        """Raises ChainUnavailable where the node has not shown what was revealed: then everything is read again."""
+        try:
+            return dispute_view(dispute_id, raw, on_move, self._known.reveals[raw["taskId"]])
+        except ChainUnavailable:
+            self.forget()
+            raise

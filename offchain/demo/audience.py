@@ -81,6 +81,7 @@ class Audience:
                 f"  [red]contract computes term {args['k']}: {args['computed']}, claimed {args['claimed']}[/]"
             ),
             "Resolved": lambda: f"  [bold]{name(args['winner'])} wins against {name(args['loser'])}[/]",
+            "Followed": lambda: "  [dim]revealed in another dispute already[/]",
             "Slashed": lambda: f"  [bold red]{name(args['solver'])} is slashed {args['slashed'] / 1e18:g}[/]",
         }
         if event.name in lines:

@@ -159,12 +159,12 @@ def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
 
 def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, before: dict[str, int]) -> dict[str, Any]:
     """The report about the cheat, from the contracts' events."""
-    slashed, verdict = audience.event("Slashed"), audience.event(*VERDICTS)
-    if slashed is None or verdict is None:
+    slashed, verdict, resolved = (audience.event(*names) for names in (("Slashed",), VERDICTS, ("Resolved",)))
+    if slashed is None or verdict is None or resolved is None:
         raise DemoFailed(f"the cheat was not convicted; see the logs in {stage.folder}")
     args = verdict.args
     node = task.graph.nodes[args["node"]]
-    after, challenger = stage.balances(), stage.name_of(slashed.args["challenger"])
+    after, challenger = stage.balances(), stage.name_of(resolved.args["winner"])
     moves = [m for m in audience.moves if m.dispute == args["id"] or (m.what == "open" and m.who == challenger)]
     return {
         "convicted": view.status is Status.SLASHED and stage.name_of(view.solver) == "cheat",
@@ -184,7 +184,7 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
         "challenger_paid": after[challenger] - before[challenger],
         "requester_refunded": slashed.args["refunded"],
         "requester_balance_change": after["requester"] - before["requester"],
-        "burned": slashed.args["burned"],
+        "burned": slashed.args["slashed"] - slashed.args["rewards"],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from offchain.commit.merkle import Tree
+from offchain.commit.merkle import Position, Tree
 from offchain.dispute.replay import Opening, Record, Replay
 from offchain.dispute.spans import STEP_FAN, SUM_FAN, pieces
 from offchain.errors import OffchainError
@@ -53,7 +53,7 @@ def _name_step(view: DisputeView, replay: Replay) -> Move:
 
 def _name_trace(view: DisputeView, record: Record) -> Move:
     for name, mine in ((TreeName.NODES, record.trace.nodes), (TreeName.SLOTS, record.trace.slots)):
-        reveal = _last(view, name)
+        reveal = _at(view, name, Position.top(len(mine.leaves)))
         if list(reveal.children) != mine.reveal(reveal.position):
             return _name_below(view, record, reveal, mine)
     raise NothingWrong()
@@ -65,7 +65,7 @@ def _name_child(view: DisputeView, record: Record) -> Move:
         TreeName.SLOTS: lambda: record.trace.slots,
         TreeName.CHUNKS: lambda: record.trace.tensor(view.node).tree,
     }[view.tree]()
-    return _name_below(view, record, _last(view, view.tree), mine)
+    return _name_below(view, record, _at(view, view.tree, view.position), mine)
 
 
 def _name_below(view: DisputeView, record: Record, reveal: Reveal, mine: Tree) -> Move:
@@ -182,8 +182,8 @@ def _reveals(view: DisputeView, name: TreeName) -> Iterable[Reveal]:
     return (reveal for reveal in view.reveals if reveal.tree is name)
 
 
-def _last(view: DisputeView, name: TreeName) -> Reveal:
-    return list(_reveals(view, name))[-1]
+def _at(view: DisputeView, name: TreeName, position: Position) -> Reveal:
+    return next(reveal for reveal in _reveals(view, name) if reveal.position == position)
 
 
 _NAMES: Final[dict[Phase, Callable[[DisputeView, Record], Move]]] = {

@@ -16,6 +16,8 @@ from offchain.market.view import DisputeView, Phase, TreeName
 
 def move(view: DisputeView, replay: Replay) -> Move:
     """The solver's move. Raises KeyError in a phase in which the challenger moves."""
+    if view.revealed:
+        return Move("follow", ())
     if view.phase is Phase.REVEAL_STEPS:
         ends = [hi for _, hi in pieces(view.lo, view.hi, STEP_FAN)]
         return Move("revealSteps", (replay.roots(ends),))

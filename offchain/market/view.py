@@ -113,12 +113,11 @@ class Phase(IntEnum):
     REVEAL_SUMS = 11
     NAME_SUM = 12
     REVEAL_EXPONENT = 13
-    CONVICTED = 14
-    RESOLVED = 15
+    RESOLVED = 14
 
     @property
     def running(self) -> bool:
-        return Phase.NONE < self < Phase.CONVICTED
+        return Phase.NONE < self < Phase.RESOLVED
 
 
 class TreeName(IntEnum):
@@ -140,7 +139,7 @@ class Reveal:
 
 @dataclass(frozen=True, slots=True)
 class DisputeView:
-    """IDispute.Dispute, and what its events have revealed so far. What concerns a step is of the latest one."""
+    """IDispute.Dispute, and what the solver has revealed where it stands, in this dispute or in another one."""
 
     id: int
     task_id: int
@@ -162,10 +161,11 @@ class DisputeView:
     operand: int  # whose exponent is contested
     mover: Address
     deadline: int  # of the mover, timestamp
-    step_roots: tuple[bytes, ...] = ()  # last StepsRevealed
-    reveals: tuple[Reveal, ...] = ()
-    chunk: bytes = b""
-    sums: tuple[int, ...] = ()  # last SumsRevealed
+    revealed: bool = False  # the solver is on the move, and has revealed in another dispute what is due here
+    step_roots: tuple[bytes, ...] = ()  # between lo and hi, where one of them is to be named
+    reveals: tuple[Reveal, ...] = ()  # in the trees of step lo
+    chunk: bytes = b""  # of which an element is to be named
+    sums: tuple[int, ...] = ()  # of which one is to be named
 
 
 @dataclass(frozen=True, slots=True)

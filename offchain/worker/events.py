@@ -353,10 +353,3 @@ class Dismissed(DisputeEnded):
 @dataclass(frozen=True, slots=True)
 class Conceded(DisputeEnded):
     name = "concede"
-
-
-@dataclass(frozen=True, slots=True)
-class Enforced(DisputeEnded):
-    """The slash after a conviction, which the market had refused before."""
-
-    name = "enforce"

@@ -13,6 +13,9 @@ from offchain.market.view import Terms
 from offchain.worker.options import WorkerOptions
 
 MOVES: Final = 10  # that a dispute takes, and one more reveal than most
+DISPUTES: Final = (
+    4  # that fit the clock. Each about another checkpoint needs a replay, and adds a quarter: Clocks.FURTHER
+)
 
 
 class Unfit(BadInput):
@@ -37,7 +40,7 @@ def require_countable(graph: Graph, terms: Terms, options: WorkerOptions) -> Non
     least = work / options.fastest
     for what, seconds, allowed in (
         ("a step", least, longest_step(terms, options)),
-        ("an interval", least * terms.interval, min(terms.interval_time, terms.clock)),
+        ("an interval", least * terms.interval, min(terms.interval_time, terms.clock / DISPUTES)),
     ):
         if seconds > allowed:
             raise Unfit(
@@ -47,8 +50,8 @@ def require_countable(graph: Graph, terms: Terms, options: WorkerOptions) -> Non
 
 
 def longest_step(terms: Terms, options: WorkerOptions) -> float:
-    """Seconds that a step may take in a task that fits: the traced one has a quarter of the clock."""
-    return min(terms.clock / 4, terms.interval_time) / options.headroom
+    """Seconds that a step may take in a task that fits: the traced one is part of a dispute."""
+    return min(terms.clock / DISPUTES, terms.interval_time) / options.headroom
 
 
 def needs(figures: Figures, terms: Terms, options: WorkerOptions) -> Needs:
@@ -56,23 +59,21 @@ def needs(figures: Figures, terms: Terms, options: WorkerOptions) -> Needs:
     cost, steps = figures.cost, terms.interval
     kept = min(cost.budget, cost.state_bytes * steps)
     computing = cost.plain * steps + cost.hashed
-    dispute = cost.replay_seconds(steps) + _further(cost, steps, options)
+    dispute = cost.replay_seconds(steps) + cost.step_seconds(steps) + MOVES * options.move_time
     return Needs(2 * figures.memory + kept, computing * options.headroom, dispute * options.headroom)
 
 
 def require_fit(figures: Figures, terms: Terms, options: WorkerOptions) -> None:
     """Raises NotNow for a task that this machine computes or defends too slowly for its terms, as it was measured."""
     asked = needs(figures, terms, options)
-    further = _further(figures.cost, terms.interval, options) * options.headroom
     for what, seconds, allowed, of in (
         ("computing an interval", asked.interval_seconds, terms.interval_time, "interval time"),
-        ("a dispute (hashed replay, traced step, moves)", asked.dispute_seconds, terms.clock, "clock"),
-        ("a further dispute (traced step, moves)", further, terms.clock / 4, "quarter of the clock"),
+        (
+            "a dispute (hashed replay, traced step, moves)",
+            asked.dispute_seconds,
+            terms.clock / DISPUTES,
+            "quarter of the clock",
+        ),
     ):
         if seconds > allowed:
             raise NotNow(f"{what} needs {seconds:.1f} s here, with headroom; the {of} is {allowed:g} s")
-
-
-def _further(cost: DisputeCost, steps: int, options: WorkerOptions) -> float:
-    """Seconds of a dispute about an interval that was replayed before."""
-    return cost.step_seconds(steps) + MOVES * options.move_time

@@ -12,11 +12,11 @@ from typing import Any
 from offchain.chain.client import Chain
 from offchain.errors import BadInput, ChainUnavailable
 from offchain.market.actions import Audit, Train
-from offchain.market.view import ChainView, TaskView
+from offchain.market.view import TaskView
 from offchain.roles.table import ROLES
 from offchain.store.serve import BlobServer
 from offchain.worker.defence import Party
-from offchain.worker.events import ChainSilent, Enforced, Started, Stopped
+from offchain.worker.events import ChainSilent, Started, Stopped
 from offchain.worker.guard import Guard
 from offchain.worker.home import locked
 from offchain.worker.loop import MOVES, Loop
@@ -84,7 +84,6 @@ class Worker(Loop):
             for action in actions:
                 if not isinstance(action, Train | Audit) and not self._stop.is_set():
                     self._attempt(action, partial(self._acts.perform, view, action))
-            self._enforce(view)
         except ChainUnavailable as error:
             wait = self._backoff.failed("chain")
             self.tell(ChainSilent(str(error), wait))
@@ -126,13 +125,6 @@ class Worker(Loop):
             return task.deadline(k) < self._now, 0, task.deadline(k)
         until = task.checkpoints[k].challengeable_until
         return until < self._now, -task.terms.stake, until
-
-    def _enforce(self, view: ChainView) -> None:
-        """Ask for the slash again where the market refused it after a conviction that this worker won."""
-        for dispute, challenger in self.reader.convicted.items():
-            if challenger == view.me:
-                again = partial(self._disputes.end, Enforced, dispute, self.chain.enforce)
-                self._attempt(("enforce", dispute), again)
 
 
 @contextmanager

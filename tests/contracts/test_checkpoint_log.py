@@ -94,7 +94,7 @@ def test_commit_after_a_conviction_reverts(market_world: World) -> None:
     task = world.award()
     world.commit(task, 0)
     world.send(world.log.functions.hold(task, 0), world.referee)
-    world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    world.send(world.market.functions.slash(task, world.challenger, 0, 0), world.referee)
     with reverts(world.log, "NotTraining", task, Status.SLASHED):
         world.ask(commit(world, task, 1), world.solver)
 

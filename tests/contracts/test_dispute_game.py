@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 from web3.exceptions import Web3RPCError
 
 from offchain.market.view import Phase, Status, TreeName
 from tests.support import works
+from tests.support.deployment import PARAMETERS
 from tests.support.reverts import reverts
 from tests.support.runs import Lie, run
 from tests.support.tasks import BOND, CLOCK, WINDOW
@@ -37,7 +40,8 @@ def test_open(world: World) -> None:
     assert (d.phase, d.lo, d.hi) == (Phase.REVEAL_STEPS, 3, 5)  # the last interval is shorter
     assert (d.conceded, d.claimed) == (told.state_root(3), told.state_root(5))
     assert world.free("challenger") == before - BOND
-    assert world.vault.functions.potOf(world.game.address, walk.id.to_bytes(32)).call() == BOND
+    pot = keccak(encode(["uint256", "uint32", "address"], [task, 1, world.challenger]))
+    assert world.vault.functions.potOf(world.game.address, pot).call() == BOND
     assert world.holds(task, 1) == 1
     mover, deadline = world.game.functions.onMove(walk.id).call()
     assert (mover, deadline) == (world.solver, world.w3.eth.get_block("latest")["timestamp"] + CLOCK)
@@ -202,14 +206,14 @@ def test_events_carry_what_the_other_side_needs(world: World) -> None:
         said |= {name: (args, move) for name, args in events(world, walk.send(move)).items()}
     told = walk.told
     args, move = said["StepsRevealed"]
-    assert args.roots == move.args[0]
+    assert (args.lo, args.hi, args.roots) == (0, 3, move.args[0])
     args, _ = said["StepNamed"]
     assert (args.lo, args.hi, args.conceded, args.claimed) == (1, 2, told.state_root(1), told.state_root(2))
     args, move = said["TraceRevealed"]
-    assert [args.stateTreeBefore, args.nodesTree, args.nodeChildren, args.stateTree, args.slotChildren] == move.args
+    assert [args.step, args.nodeChildren, args.slotChildren] == [1, move.args[2], move.args[4]]
     assert (said["NodeNamed"][0].node, said["NodeNamed"][0].root) == (works.WIDE, told.node_roots[1][works.WIDE])
     args, move = said["ChunksRevealed"]
-    assert [args.chunksTree, args.children] == move.args
+    assert [args.step, args.node, args.children] == [1, works.WIDE, move.args[1]]
     assert (said["ChunkNamed"][0].index, said["ChunkNamed"][0].hash) == (1, args.children[1])
     assert said["ChunkRevealed"][0].chunk == told.chunks(1, works.WIDE)[1]
     args, _ = said["ElementJudged"]
@@ -280,7 +284,7 @@ def test_disputes_run_side_by_side(world: World) -> None:
     assert events(world, false.finish())["Resolved"].winner == world.solver
     assert (world.holds(task, 0), world.holds(task, 1)) == (0, 1)
     right.until(Phase.REVEAL_SUMS)
-    world.clock.travel(CLOCK + 1)  # no sums round to the lie
+    world.clock.travel(2 * CLOCK)  # no sums round to the lie, and two disputes gave a clock and a quarter
     world.send(world.game.functions.timeout(right.id), world.stranger)
     assert world.status(task) == Status.SLASHED
 
@@ -303,8 +307,8 @@ def second(world: World) -> Iterator[Walk]:
 def test_dismiss(world: World, second: Walk) -> None:
     before = world.free("stranger")
     found = events(world, world.send(world.game.functions.dismiss(second.id), world.requester))
-    assert list(found) == ["Dismissed"]
-    assert world.free("stranger") == before + BOND
+    assert list(found) == ["Dismissed", "Rewarded"]
+    assert world.free("stranger") == before + BOND + PARAMETERS.bounty
     assert world.holds(second.task, 1) == 0
     with reverts(world.game, "NotRunning", Phase.RESOLVED):
         world.game.functions.dismiss(second.id).call()
@@ -315,8 +319,8 @@ def test_verdict_after_a_conviction_elsewhere_costs_nobody(world: World, second:
     before, solver = world.free("stranger"), world.free("solver")
     world.clock.travel(CLOCK + 1)
     found = events(world, world.send(world.game.functions.timeout(second.id), world.solver))
-    assert list(found) == ["Dismissed"]
-    assert (world.free("stranger"), world.free("solver")) == (before + BOND, solver)
+    assert list(found) == ["Dismissed", "Rewarded"]
+    assert (world.free("stranger"), world.free("solver")) == (before + BOND + PARAMETERS.bounty, solver)
 
 
 def test_open_is_refused_after_a_conviction(world: World, second: Walk) -> None:

@@ -9,13 +9,12 @@ from offchain.exec.reference import exponent_keys, exponents, rounded_word, term
 from offchain.market.view import Phase, Status
 from tests.support import works
 from tests.support.runs import Lie, run
-from tests.support.tasks import BOND, CLOCK
+from tests.support.tasks import BOND, BURNED, CLOCK, proof
 from tests.support.walks import DEMAND, Aim, Reason, begin, events, refused
 from tests.support.works import every_kind, lengthy, many, tall
 from tests.support.world import World
 
 ONE, NAN, BIG = 0x3F800000, 0x7FC00000, 0x7F000000
-BURNED = -(-BOND // 5)  # a fifth of a bond, rounded up
 
 WORK = every_kind()
 MAX_AIM = Aim(1, works.MAX, 0, DEMAND)
@@ -51,7 +50,7 @@ def test_lie_is_convicted(world: World, case: str) -> None:
         "id": walk.id, "winner": world.challenger, "loser": world.solver, "reason": Reason.COMPUTED
     }  # fmt: skip
     assert world.status(walk.task) == Status.SLASHED
-    assert world.free("challenger") == before + BOND + stake // 2
+    assert world.free("challenger") == before + BOND + proof(stake)
     assert world.holds(walk.task, aim.step // work.interval) == 0
 
 

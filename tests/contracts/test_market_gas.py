@@ -44,7 +44,7 @@ def test_gas_of_every_verb(market_world: World, gas_snapshot: GasSnapshot) -> No
     convicted = world.award()
     world.commit(convicted, 0)
     world.send(log.hold(convicted, 0), world.referee)
-    spend("TaskMarket.slash", market.slash(convicted, world.challenger), world.referee)
+    spend("TaskMarket.slash", market.slash(convicted, world.challenger, 2_000, 0), world.referee)
     stalled = world.award()
     spend("TaskMarket.stall", market.stall(stalled), world.stranger, world.clock.now + LOST)
     world.post()

@@ -128,6 +128,9 @@ def test_stall_of_delivered_work_reverts(market_world: World) -> None:
         world.ask(world.market.functions.stall(task))
 
 
+SHARES = (1760, 400)  # of a stake of 4320: for the challenger, and kept for others
+
+
 # --- conviction ------------------------------------------------------------------------------------------------------
 
 
@@ -138,12 +141,13 @@ def test_slash_pays_before_the_false_checkpoint_and_burns_half(market_world: Wor
         world.commit(task, index)
     world.send(world.log.functions.hold(task, 1), world.referee)
     world.clock.travel(2 * WINDOW)
-    receipt = world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    receipt = world.send(world.market.functions.slash(task, world.challenger, *SHARES), world.referee)
     (event,) = world.events(world.market.events.Slashed(), receipt)
-    assert [event[name] for name in ("slashed", "rewarded", "burned", "refunded")] == [4320, 2160, 2160, 534]
+    assert [event[name] for name in ("slashed", "rewards", "refunded")] == [4320, 2160, 534]
     assert world.task(task)["status"] == Status.SLASHED
     assert world.free("solver") == FREE - STAKE + 266
-    assert world.free("challenger") == FREE + 2160
+    assert world.vault.functions.freeOf(world.referee).call() == 400
+    assert world.free("challenger") == FREE + 1760
     assert world.free("requester") == FREE - FEE - 266
     assert (world.burned(), world.pots(task)) == (FEE + 2160, (0, 0))
 
@@ -153,18 +157,26 @@ def test_burn_is_rounded_up(market_world: World) -> None:
     task = world.award(stake=STAKE + 1)
     world.commit(task, 0)
     world.send(world.log.functions.hold(task, 0), world.referee)
-    world.send(world.market.functions.slash(task, world.challenger), world.referee)
-    assert (world.burned(), world.free("challenger")) == (FEE + 2161, FREE + 2160)
+    world.send(world.market.functions.slash(task, world.challenger, *SHARES), world.referee)
+    assert (world.burned(), world.vault.functions.freeOf(world.referee).call()) == (FEE + 2161, 400)
 
 
-def test_second_conviction_changes_nothing(market_world: World) -> None:
+def test_a_solver_is_slashed_once(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
     world.send(world.log.functions.hold(task, 0), world.referee)
-    world.send(world.market.functions.slash(task, world.challenger), world.referee)
-    world.send(world.market.functions.slash(task, world.stranger), world.referee)
-    assert world.free("stranger") == FREE
+    slash = world.market.functions.slash(task, world.challenger, *SHARES)
+    world.send(slash, world.referee)
+    with reverts(world.market, "WrongStatus", task, Status.TRAINING, Status.SLASHED):
+        world.ask(slash, world.referee)
+
+
+def test_half_of_a_stake_burns_in_any_case(market_world: World) -> None:
+    world = market_world
+    task = world.award()
+    with reverts(world.market, "RewardTooLarge", 2160, 2161):
+        world.ask(world.market.functions.slash(task, world.challenger, 1761, 400), world.referee)
 
 
 def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World) -> None:
@@ -176,7 +188,7 @@ def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World
     world.close_windows(task)
     world.commit(task, 99)
     world.send(world.log.functions.hold(task, 99), world.referee)
-    receipt = world.send(world.market.functions.slash(task, world.challenger), world.referee)
+    receipt = world.send(world.market.functions.slash(task, world.challenger, *SHARES), world.referee)
     assert receipt["gasUsed"] < 1_000_000
     assert world.free("solver") == FREE - STAKE + 64 * 9
     assert world.free("requester") == FREE - FEE - 64 * 9
@@ -187,14 +199,14 @@ def test_slash_by_others_reverts(market_world: World) -> None:
     task = world.award()
     for caller in (world.challenger, world.requester, world.owner):
         with reverts(world.market, "NotGame", caller.lower()):
-            world.ask(world.market.functions.slash(task, caller), caller)
+            world.ask(world.market.functions.slash(task, world.challenger, *SHARES), caller)
 
 
 def test_slash_before_the_award_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
     with reverts(world.market, "WrongStatus", task, Status.TRAINING, Status.BIDDING):
-        world.ask(world.market.functions.slash(task, world.challenger), world.referee)
+        world.ask(world.market.functions.slash(task, world.challenger, *SHARES), world.referee)
 
 
 @pytest.mark.parametrize("verb", ["collect", "stall", "award"])

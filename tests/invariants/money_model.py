@@ -140,25 +140,24 @@ class Model:
         require(now > task.due, "NotStalled")
         require(task.count_final(now) == len(task.checkpoints), "CheckpointPending")
         self._pay_final(task, now)
-        self._end(task, Status.STALLED, STALL_BURN_BPS, task.solver)
+        burned = -(-task.stake * STALL_BURN_BPS // BPS)
+        self._end(task, Status.STALLED, {task.solver: task.stake - burned})
 
-    def slash(self, sender: str, number: int, challenger: str, now: int) -> None:
+    def slash(self, sender: str, number: int, challenger: str, reward: int, kept: int, now: int) -> None:
         require(sender == self.game, "NotGame")
-        task = self.tasks[number]
-        if task.status > Status.TRAINING:
-            return
-        self._in_status(number, Status.TRAINING)
+        task = self._in_status(number, Status.TRAINING)
+        require(reward + kept <= task.stake - -(-task.stake * BURN_BPS // BPS), "RewardTooLarge")
         self._pay_final(task, now)
-        self._end(task, Status.SLASHED, BURN_BPS, challenger)
+        self._end(task, Status.SLASHED, {challenger: reward, self.game: kept})
 
-    def _end(self, task: Task, status: Status, burn_bps: int, heir: str) -> None:
-        """The rest of the escrow goes back, a part of the stake burns, `heir` gets the rest of it."""
-        burned = -(-task.stake * burn_bps // BPS)
+    def _end(self, task: Task, status: Status, heirs: dict[str, int]) -> None:
+        """The rest of the escrow goes back, `heirs` get parts of the stake, the rest of it burns."""
         self.free[task.requester] += task.escrow
         self.wealth[task.solver] -= task.stake
-        self.wealth[heir] += task.stake - burned
-        self.free[heir] += task.stake - burned
-        self.burned += burned
+        for heir, amount in heirs.items():
+            self.wealth[heir] += amount
+            self.free[heir] += amount
+        self.burned += task.stake - sum(heirs.values())
         task.status = status
 
     def _pay_final(self, task: Task, now: int) -> None:

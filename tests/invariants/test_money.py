@@ -35,6 +35,7 @@ BIDDERS = st.sampled_from(["rival", "rival", "solver", "stranger", "requester"])
 REFEREES = st.sampled_from(["game"] * 6 + ["rival", "requester"])
 TASKS = st.integers(0, 5)
 PLACES = st.integers(0, 2)
+SHARES = st.sampled_from([(0, 0), (4_000, 1_000), (0, 5_000), (3_333, 1), (4_000, 1_001)])  # in 1/10,000 of a stake
 HONEST, CHEAT = "solver", "rival"
 FEE = PARAMETERS.post_fee
 INTERVAL_TIME = 60  # seconds; most moves fit in before a deadline
@@ -191,9 +192,9 @@ class Money(RuleBasedStateMachine):
         self.pass_time(max(self.now, task.due + late))
         self.move(self.market.stall(number), "stranger", lambda: self.model.stall(number, self.now))
 
-    @rule(actor=st.sampled_from(PEOPLE), task=TASKS, challenger=st.sampled_from(["challenger", CHEAT]))
-    def slash(self, actor: str, task: int, challenger: str) -> None:
-        self.convict(actor, self.pick(task, Status.TRAINING), challenger)
+    @rule(actor=st.sampled_from(PEOPLE), task=TASKS, shares=SHARES)
+    def slash(self, actor: str, task: int, shares: tuple[int, int]) -> None:
+        self.convict(actor, self.pick(task, Status.TRAINING), shares)
 
     @precondition(lambda self: self.deliverable())
     @rule(
@@ -201,9 +202,9 @@ class Money(RuleBasedStateMachine):
         place=PLACES,
         wait=st.sampled_from([0, WINDOW + 1]),
         convicted=st.integers(0, 2),
-        challenger=st.sampled_from(["challenger", CHEAT, "requester"]),
+        shares=SHARES,
     )
-    def dispute(self, delivered: int, place: int, wait: int, convicted: int, challenger: str) -> None:
+    def dispute(self, delivered: int, place: int, wait: int, convicted: int, shares: tuple[int, int]) -> None:
         """The game holds, decides in time or late, acquits, convicts once or (of two disputes) twice, and lets go."""
         number = self.deliverable()[place % len(self.deliverable())]
         task = self.model.tasks[number]
@@ -216,12 +217,13 @@ class Money(RuleBasedStateMachine):
         self.move(hold, "game", lambda: self.model.hold("game", number, index, self.now))
         self.pass_time(self.now + wait)
         for _ in range(convicted):
-            self.convict("game", number, challenger)
+            self.convict("game", number, shares)
         self.move(unhold, "game", lambda: self.model.unhold("game", number, index))
 
-    def convict(self, actor: str, number: int, challenger: str) -> None:
-        call = self.market.slash(number, self.address(challenger))
-        self.move(call, actor, lambda: self.model.slash(actor, number, challenger, self.now))
+    def convict(self, actor: str, number: int, shares: tuple[int, int]) -> None:
+        reward, kept = (self.model.tasks[number].stake * share // 10_000 for share in shares)
+        call = self.market.slash(number, self.address("challenger"), reward, kept)
+        self.move(call, actor, lambda: self.model.slash(actor, number, "challenger", reward, kept, self.now))
 
     def deliverable(self) -> list[int]:
         """Tasks whose solver may be false, and is not late."""

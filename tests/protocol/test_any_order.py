@@ -104,7 +104,7 @@ class Crowd(RuleBasedStateMachine):
         self.settle(dispute)
 
     @precondition(lambda self: self.disputes)
-    @rule(index=st.integers(0, 2), verb=st.sampled_from(["concede", "timeout", "dismiss", "enforce"]))
+    @rule(index=st.integers(0, 2), verb=st.sampled_from(["concede", "timeout", "dismiss"]))
     def meddle(self, index: int, verb: str) -> None:
         """A stranger can end nothing."""
         dispute, _ = self.view(index)

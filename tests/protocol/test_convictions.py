@@ -10,9 +10,10 @@ from offchain.ir.kinds import Kind
 from offchain.market.view import Status
 from tests.protocol.conftest import GasBook
 from tests.support.arena import Arena
+from tests.support.deployment import PARAMETERS
 from tests.support.everything import BIG, INTERVAL, everything
 from tests.support.players import Mind, play, silent
-from tests.support.tasks import BOND, PRICE
+from tests.support.tasks import BOND, PRICE, proof
 
 STEP = 2 * INTERVAL - 1  # in the disputed interval
 NAMES = everything().names
@@ -74,8 +75,8 @@ def test_one_false_element_convicts(arena: Arena, gas_book: GasBook, case: str) 
     assert (verdict["winner"], verdict["loser"]) == (arena.challenger.address, arena.solver.address)
     assert arena.status() is Status.SLASHED
     stake = arena.terms.stake
-    half = stake - stake // 2  # rounded up, against the cheat
-    assert arena.gains(before) == {"burned": half, "challenger": stake - half, "requester": PRICE}
+    reward = proof(stake) if end.endswith("Judged") else PARAMETERS.bounty
+    assert arena.gains(before) == {"burned": stake - reward, "challenger": reward, "requester": PRICE}
     if end.endswith("Judged"):
         assert (played.refusals, verdict["reason"], played.said(end)) == ([], COMPUTED, True)
         judged = played.event(end)
@@ -144,7 +145,7 @@ def test_a_root_of_nothing_convicts(arena: Arena) -> None:
     assert arena.free("challenger") == before - BOND
     played = arena.play(dispute, (silent, arena.honest.attack))
     assert played.event("Resolved")["loser"] == arena.solver.address
-    assert arena.free("challenger") == before + arena.terms.stake // 2
+    assert arena.free("challenger") == before + PARAMETERS.bounty
 
 
 def test_steps_of_somebody_else_are_refused(arena: Arena) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from offchain.chain.client import GraphHeader
 from offchain.chain.reverts import Reverted
+from offchain.dispute import defender
 from offchain.dispute.falsified import Falsehood
-from offchain.market.view import Status
+from offchain.market.actions import Move
+from offchain.market.view import DisputeView, Phase, Status
 from tests.support.arena import Arena
+from tests.support.deployment import PARAMETERS
 from tests.support.everything import INTERVAL, everything
-from tests.support.players import CONCEDE, Mind, Strategy, silent
-from tests.support.tasks import BOND, PRICE
+from tests.support.players import CONCEDE, Mind, Player, Strategy, silent
+from tests.support.tasks import BOND, BURNED, PRICE, proof
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names
-BURNED = -(-BOND // 5)
+BOUNTY = PARAMETERS.bounty
 
 
 @pytest.fixture
@@ -46,13 +50,13 @@ def test_a_puppet_that_loses_shields_nobody(arena: Arena, cheat: Mind, how: str)
     won = arena.play(honest, (defence, arena.honest.attack))
     assert won.event("Resolved")["winner"] == arena.challenger.address
     stake = arena.terms.stake
-    half = stake - stake // 2
+    reward = BOUNTY if how == "times out" else proof(stake)
     assert arena.gains(before) == {
-        "challenger": stake - half,
+        "challenger": reward,
         "rival": -BOND,
         "solver": BOND - BURNED,
         "requester": PRICE,
-        "burned": half + BURNED,
+        "burned": stake - reward + BURNED,
     }
 
 
@@ -68,7 +72,10 @@ def _reveal(arena: Arena, dispute: int, cheat: Mind) -> None:
 @pytest.mark.parametrize("moves", [0, 1, 3])
 @pytest.mark.parametrize("ending", ["dismiss", "timeout", "concede", "move"])
 def test_nobody_pays_for_being_second(arena: Arena, cheat: Mind, ending: str, moves: int) -> None:
-    """Not even the loser of what goes on: the stake is gone, so the bond comes back whole, however it ends."""
+    """Not even the loser of what goes on: the stake is gone, so the bond comes back whole, however it ends.
+
+    Who was right gets a bounty besides.
+    """
     before = arena.wealth()
     second, first = arena.open(arena.rival), arena.open(arena.challenger)
     for _ in range(moves):
@@ -90,26 +97,25 @@ def test_nobody_pays_for_being_second(arena: Arena, cheat: Mind, ending: str, mo
     else:
         strategies = (silent, silent) if ending == "timeout" else (cheat.defend, arena.honest.attack)
         assert arena.play(second, strategies, arena.rival).event("Dismissed")
-    stake = arena.terms.stake
-    half = stake - stake // 2
-    assert arena.gains(before) == {"burned": half, "challenger": stake - half, "requester": PRICE}
+    stake, reward = arena.terms.stake, proof(arena.terms.stake)
+    burned = stake - reward - BOUNTY
+    assert arena.gains(before) == {"burned": burned, "challenger": reward, "rival": BOUNTY, "requester": PRICE}
     assert arena.holds() == 0
     with pytest.raises(Reverted, match="NotRunning"):
         arena.stranger.chain.dismiss(second)
 
 
 def test_a_puppet_that_wins_first_costs_the_honest_nothing(arena: Arena, cheat: Mind) -> None:
-    """The cheat slashes itself through a friend: half of the stake burns, and the honest bond is whole."""
+    """The cheat slashes itself through a friend: nearly all of the stake burns, and the honest one gets a bounty."""
     before = arena.wealth()
     honest, friend = arena.open(arena.challenger), arena.open(arena.rival)
     _reveal(arena, honest, cheat)
     won = arena.play(friend, (lambda view: CONCEDE, silent), arena.rival)
     assert won.event("Resolved")["winner"] == arena.rival.address
     arena.stranger.chain.dismiss(honest)
-    stake = arena.terms.stake
-    half = stake - stake // 2
-    assert arena.gains(before) == {"burned": half, "rival": stake - half, "requester": PRICE}
-    assert half >= arena.terms.max_price  # more than it could have got
+    burned = arena.terms.stake - 2 * BOUNTY
+    assert arena.gains(before) == {"burned": burned, "rival": BOUNTY, "challenger": BOUNTY, "requester": PRICE}
+    assert burned >= arena.terms.max_price  # more than it could have got
 
 
 def test_an_honest_solver_survives_a_crowd(arena: Arena) -> None:
@@ -135,3 +141,113 @@ def test_an_honest_solver_survives_a_crowd(arena: Arena) -> None:
     lost = dict.fromkeys(liars, -BOND)
     assert arena.gains(before) == lost | {"solver": 3 * (BOND - BURNED), "burned": 3 * BURNED}
     assert (arena.status(), arena.holds()) == (Status.TRAINING, 0)
+
+
+def test_a_bounty_is_for_the_step_and_node_that_were_wrong(arena: Arena, cheat: Mind) -> None:
+    """Who names another node than what was proved wrong gets its bond back, and nothing besides."""
+    before = arena.wealth()
+    lost = Mind(arena.work, Falsehood(STEP, NAMES["rows"], 2))  # believes in an earlier node
+    beside, first = arena.open(arena.rival), arena.open(arena.challenger)
+    for _ in range(4):
+        _move(arena, beside, arena.rival, (cheat.defend, lost.attack))
+    arena.play(first, (cheat.defend, arena.honest.attack))
+    assert arena.stranger.chain.dismiss(beside).event("Dismissed")
+    reward = proof(arena.terms.stake)
+    assert arena.gains(before) == {
+        "burned": arena.terms.stake - reward, "challenger": reward, "requester": PRICE
+    }  # fmt: skip
+
+
+def test_who_comes_first_is_paid_first(arena: Arena, cheat: Mind) -> None:
+    """A quarter of the stake is there for bounties, by the order of opening: friends who come later take nothing."""
+    before, terms = arena.wealth(), arena.terms
+    running = [arena.open(player) for player in (arena.challenger, arena.rival, arena.stranger)]
+    assert [arena.solver.raw(dispute)["place"] for dispute in running] == [0, 1, 2]
+    again = arena.stranger.chain.open
+    with pytest.raises(Reverted, match="AlreadyChallenged"):
+        again(arena.task, 1, GraphHeader.of(arena.work.graph))
+    arena.play(running[2], (lambda view: CONCEDE, silent), arena.stranger)
+    for dispute in running[1::-1]:
+        arena.stranger.chain.dismiss(dispute)
+    paid = dict.fromkeys(("challenger", "rival", "stranger"), BOUNTY)
+    assert arena.gains(before) == paid | {"burned": terms.stake - 3 * BOUNTY, "requester": PRICE}
+
+
+# --- one defence -----------------------------------------------------------------------------------------------------
+
+
+def test_the_solver_has_one_clock_and_reveals_once(arena: Arena) -> None:
+    """Three liars about one checkpoint: the solver reveals steps and trace once, and has a clock and a half."""
+    arena.commit(arena.honest.root(1))
+    liars = {
+        name: Mind(arena.work, Falsehood(step, NAMES[node], element)).attack
+        for name, step, node, element in (
+            ("challenger", STEP, "y", 7), ("rival", STEP, "new_w", 133), ("stranger", STEP - 1, "new_w", 133)
+        )
+    }  # fmt: skip
+    began = arena.clock.now
+    running = {name: arena.open(arena.players[name]) for name in liars}
+    views = [arena.solver.dispute(dispute) for dispute in running.values()]
+    ends = {view.deadline for view in views if view}
+    assert len(ends) == 1 and 0 <= ends.pop() - began - arena.terms.clock * 3 // 2 <= 3
+    for dispute, name in ((d, n) for _ in range(3) for n, d in running.items()):
+        _move(arena, dispute, arena.players[name], (arena.honest.defend, liars[name]))
+    made = [event.name for event in arena.stranger.chain.logs(("game",), 0, arena.stranger.chain.head().number)]
+    assert (made.count("StepsRevealed"), made.count("TraceRevealed"), made.count("Followed")) == (1, 2, 3)
+    for name, dispute in running.items():
+        played = arena.play(dispute, (arena.honest.defend, liars[name]), arena.players[name])
+        assert played.event("Resolved")["winner"] == arena.solver.address
+
+
+def test_two_lists_of_steps_for_two_challengers_are_refused(arena: Arena, cheat: Mind) -> None:
+    """A cheat cannot tell one challenger this and another one that."""
+    one, other = arena.open(arena.challenger), arena.open(arena.rival)
+    with pytest.raises(Reverted, match="NotRevealed"):
+        arena.stranger.chain.move(other, Move("follow", ()))
+    first = defender.move(_seen(arena, one), cheat.replay(1))
+    arena.solver.chain.move(one, first)
+    roots = list(first.args[0])
+    second = Move("revealSteps", ([bytes(32), *roots[1:]],))
+    with pytest.raises(Reverted, match="HashMismatch"):
+        arena.solver.chain.move(other, second)
+    assert _seen(arena, other).revealed
+    assert arena.stranger.chain.move(other, Move("follow", ())).event("Followed").args["phase"] == Phase.REVEAL_STEPS
+    assert _seen(arena, other).phase is Phase.NAME_STEP
+
+
+def test_no_friend_gives_a_late_solver_time(arena: Arena, cheat: Mind) -> None:
+    dispute = arena.open(arena.challenger)
+    arena.clock.travel(arena.terms.clock + 1)
+    late = _seen(arena, dispute).deadline
+    arena.open(arena.rival)
+    assert _seen(arena, dispute).deadline == late
+    move = cheat.defend(_seen(arena, dispute))
+    assert move is not None
+    with pytest.raises(Reverted, match="ClockExpired"):
+        arena.solver.chain.move(dispute, move)
+    assert arena.stranger.chain.timeout(dispute).event("Resolved").args["loser"] == arena.solver.address
+
+
+def test_a_clock_is_whole_again_when_no_dispute_runs(arena: Arena) -> None:
+    arena.commit(arena.honest.root(1))
+    first = arena.open(arena.challenger)
+    arena.clock.travel(arena.terms.clock - 60)
+    arena.challenger.chain.concede(first)
+    again = arena.open(arena.challenger)
+    assert _seen(arena, again).deadline >= arena.clock.now + arena.terms.clock
+
+
+def _seen(arena: Arena, dispute: int) -> DisputeView:
+    view = arena.stranger.dispute(dispute)
+    assert view is not None
+    return view
+
+
+def _move(arena: Arena, dispute: int, challenger: Player, strategies: tuple[Strategy, Strategy]) -> None:
+    """The next move, if it runs still."""
+    view = arena.stranger.dispute(dispute)
+    if view is not None:
+        solver = view.mover == arena.solver.address
+        move = strategies[0 if solver else 1](view)
+        assert move is not None
+        (arena.solver if solver else challenger).chain.move(dispute, move)

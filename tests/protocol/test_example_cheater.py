@@ -7,6 +7,7 @@ from offchain.dispute.falsified import Falsehood
 from offchain.market.actions import Move
 from offchain.market.view import DisputeView, Phase
 from tests.support.arena import Arena
+from tests.support.deployment import PARAMETERS
 from tests.support.players import Mind
 from tests.support.tasks import PRICE
 
@@ -29,9 +30,9 @@ def test_a_cheat_that_falls_silent_pays_with_its_stake(arena: Arena) -> None:
 
     assert played.functions[-1] == "nameNode"  # the tensor is one chunk, and nobody saw it
     assert played.event("Resolved")["winner"] == arena.challenger.address
-    half = arena.terms.stake // 2
+    bounty = PARAMETERS.bounty
     assert arena.gains(before) == {
-        "challenger": half,  # its bond came back besides
-        "burned": arena.terms.stake - half,
+        "challenger": bounty,  # its bond came back besides; nothing was proved
+        "burned": arena.terms.stake - bounty,
         "requester": PRICE,  # nothing was paid yet
     }

@@ -22,12 +22,11 @@ from tests.protocol.conftest import GasBook
 from tests.support.arena import Arena
 from tests.support.everything import INTERVAL, SLOTS, everything
 from tests.support.players import CONCEDE, Mind, Played, Player, Strategy, arguments
-from tests.support.tasks import BOND
+from tests.support.tasks import BOND, BURNED
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names
 SIGN, LOW = 0x80000000, 1
-BURNED = -(-BOND // 5)  # rounded up
 
 
 def acquitted(arena: Arena, liar: Strategy) -> Played:

@@ -8,13 +8,13 @@ from offchain.chain.reverts import Reverted
 from offchain.dispute.falsified import Falsehood
 from offchain.market.view import Phase, Status
 from tests.support.arena import Arena
+from tests.support.deployment import PARAMETERS
 from tests.support.everything import INTERVAL, everything
 from tests.support.players import Mind, silent
-from tests.support.tasks import BOND, PRICE
+from tests.support.tasks import BOND, BURNED, PRICE
 
 STEP = 2 * INTERVAL - 1
 NAMES = everything().names
-BURNED = -(-BOND // 5)
 WALKS = {
     "sums": (("long", 0), {Phase.REVEAL_SUMS, Phase.NAME_SUM}),
     "chunks": (("new_big", 5), {Phase.REVEAL_CHILDREN, Phase.NAME_CHILD, Phase.REVEAL_CHUNKS}),
@@ -64,8 +64,8 @@ def _times_out(arena: Arena, dispute: int, before: dict[str, int]) -> None:
     stake = arena.terms.stake
     if loser == arena.solver.address:
         assert arena.status() is Status.SLASHED
-        half = stake - stake // 2
-        assert arena.gains(before) == {"burned": half, "challenger": stake - half, "requester": PRICE}
+        bounty = PARAMETERS.bounty
+        assert arena.gains(before) == {"burned": stake - bounty, "challenger": bounty, "requester": PRICE}
     else:
         assert arena.status() is Status.TRAINING
         assert arena.gains(before) == {"challenger": -BOND, "solver": BOND - BURNED, "burned": BURNED}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from offchain.chain.abi import interface
 from offchain.chain.client import Chain, Receipt
-from offchain.chain.disputes import EVENTS, dispute_view
+from offchain.chain.disputes import RevealLog, dispute_view
 from offchain.chain.reader import Reader
 from offchain.chain.reverts import Reverted
 from offchain.dispute import challenger, defender
@@ -86,9 +86,10 @@ class Player:
         on_move = self.chain.call("game", "onMove", dispute_id)
         if not int(on_move[0], 16):
             return None
-        said = self.chain.logs(("game",), self.chain.deployment.block, self.chain.head().number)
-        events = [event for event in said if event.name in EVENTS and event.args["id"] == dispute_id]
-        return dispute_view(dispute_id, self.raw(dispute_id), on_move, events)
+        raw, revealed = self.raw(dispute_id), RevealLog()
+        for event in self.chain.logs(("game",), self.chain.deployment.block, self.chain.head().number):
+            revealed.take(event)
+        return dispute_view(dispute_id, raw, on_move, revealed.of(raw["taskId"]))
 
     def raw(self, dispute_id: int) -> dict[str, Any]:
         """The contract's own record of a dispute."""

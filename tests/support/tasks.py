@@ -16,6 +16,12 @@ BARE: Final = {"graph_root": ROOT, "state_root": ROOT[::-1], "steps": 25, "inter
 URI: Final = "memory://state"
 WINDOW: Final = 1_000  # seconds
 CLOCK: Final = 600
+BURNED: Final = -(-BOND // 2)  # of a bond that is lost; the winner gets the rest
+
+
+def proof(stake: int) -> int:
+    """What the challenger who proves a solver wrong gets of its stake."""
+    return stake * 4_000 // 10_000
 
 
 def unposted(**changes: Any) -> Terms:

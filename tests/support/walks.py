@@ -91,7 +91,7 @@ class Walk:
     def until(self, phase: Phase) -> Move:
         """Plays until that phase; returns the move that comes next."""
         while (now := self.phase) is not phase:
-            assert now < Phase.CONVICTED, f"ended before {phase.name}"
+            assert now < Phase.RESOLVED, f"ended before {phase.name}"
             self.step()
         return self.next()
 
@@ -99,7 +99,7 @@ class Walk:
         """Plays to the end; returns the receipt of the last move."""
         while True:
             receipt = self.step()
-            if self.phase >= Phase.CONVICTED:
+            if self.phase is Phase.RESOLVED:
                 return receipt
 
     def next(self) -> Move:

@@ -145,7 +145,7 @@ def test_open_move_and_concede(place: Place) -> None:
     place.solver.move(dispute, Move("revealSteps", (roots,)))
     refused("ClockRunning", lambda: place.solver.timeout(dispute))
     refused("StillTraining", lambda: place.solver.dismiss(dispute))
-    refused("WrongPhase", lambda: place.solver.enforce(dispute))
+    refused("NotRevealed", lambda: place.solver.move(dispute, Move("follow", ())))
     receipt = place.challenger.concede(dispute)
     assert receipt.event("Resolved").args["winner"] == place.solver.address
 
@@ -154,7 +154,7 @@ def test_timeout(place: Place) -> None:
     task = place.trained()
     dispute = place.challenger.open(task, 1, HEADER)
     other = place.requester.open(task, 0, HEADER)
-    place.clock.travel(CLOCK + 1)
+    place.clock.travel(2 * CLOCK)  # two disputes gave a clock and a quarter
     place.challenger.timeout(dispute)
     assert place.requester.task(task, place.terms()).status is Status.SLASHED
     place.requester.dismiss(other)
