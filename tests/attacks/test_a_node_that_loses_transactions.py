@@ -43,7 +43,7 @@ def test_a_lost_move_is_replaced_in_time(town: Town, claims: bool) -> None:
         town.until(lambda: town.told(DisputeOver))
         assert town.told(DisputeOver)[0].won
         town.until(lambda: len(town.told(CommitSent)) == 2)
-        town.clock.travel(1_001)
+        town.close_windows(task)
         town.until(lambda: solver.reader.read().task(task).paid == 2)
     net = town.net(before)
     assert net["challenger"] <= -COIN  # its bond, and gas

@@ -36,7 +36,8 @@ def test_a_requester_who_follows_its_task_gets_its_money_back(town: Town) -> Non
     net, now = town.net(before), town.fortunes()
     delivered = PRICE * DELIVERED // STEPS
     stake = town.quick("requester").required_stake(PRICE)
-    assert now["requester"].tokens - before["requester"].tokens == -delivered
-    assert -delivered - GAS < net["requester"]
+    fee = town.quick("requester").post_fee()
+    assert now["requester"].tokens - before["requester"].tokens == -delivered - fee
+    assert -delivered - fee - GAS < net["requester"]
     assert net["solver"] < delivered - stake // 10 < delivered
     assert net["rival"] == net["challenger"] == 0 > net["stranger"] > -GAS  # it sent the award

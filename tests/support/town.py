@@ -36,7 +36,7 @@ POLICY = Policy(ask=Fraction(1), audit_share=1.0)
 PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "move_time": 0.05}
 INLINE: Mapping[str, Any] = dict.fromkeys(("trials", "defence"), "inline")  # instead of processes, which take seconds
 QUIET = 4  # rounds
-BUSY = 2.0  # seconds
+BUSY = 10.0  # seconds
 FETCH = FetchOptions(timeout=10, answer=2, window=2, schemes=frozenset({"http", "file"}), private=True)
 HONEST = executor_factory("reference")
 
