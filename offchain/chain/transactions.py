@@ -24,8 +24,9 @@ from offchain.chain.outbox import Flight, Outbox, Sent
 from offchain.chain.reverts import Reverted, show
 from offchain.chain.rpc import Wire, asking, rpc_message
 from offchain.errors import ChainError, ChainUnavailable
+from offchain.ir.moves import CHARGED
 
-MAX_GAS: Final = 3_000_000  # the protocol's limit for a transaction; every honest move needs less
+MAX_GAS: Final = CHARGED  # of a transaction; every honest move needs less
 GWEI: Final = 10**9
 IN_FLIGHT: Final = ("nonce too low", "underpriced", "can't be replaced")
 KNOWN: Final = ("already known", "known transaction", "already imported")  # this very transaction

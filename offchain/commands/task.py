@@ -29,6 +29,7 @@ from offchain.commands.fetching import fetching, private_option
 from offchain.errors import NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
+from offchain.ir.moves import largest
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore
@@ -109,6 +110,8 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
     slots = [slot.spec for slot in of.graph.slots]
     groups = {"constants": of.graph.constants, "datasets": of.graph.datasets, "state": slots}
     tensors = {what: _size(specs) for what, specs in groups.items()}
+    longest, dearest = largest(of.graph)
+    move = {"bytes": longest.calldata, "gas": dearest.gas}
     return [
         ("name", of.name),
         ("graph root", of.graph_root.hex()),
@@ -120,6 +123,7 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
         *((what, size if as_json else _listed(size)) for what, size in tensors.items()),
         ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),
         ("work units a step", work_units(of.graph)),
+        ("largest move", move if as_json else _listed(move)),
         ("graph bytes", len(encode_graph(of.graph))),
         ("file bytes", file.stat().st_size),
     ]

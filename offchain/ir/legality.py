@@ -14,6 +14,7 @@ from offchain.errors import IllegalGraph
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Source
 from offchain.ir.kinds import KINDS, Kind, traits, unknown
 from offchain.ir.log import misread
+from offchain.ir.moves import Counts, excess
 from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
 
 MAX_LENGTH: Final = 1 << 34
@@ -203,6 +204,12 @@ def _log(graph: Graph, index: int, node: Node) -> Iterator[str]:
     return misread(graph, node)
 
 
+def _moves(graph: Graph, index: int, node: Node) -> Iterator[str]:
+    reason = excess(node, Counts.of(graph))
+    if reason:
+        yield reason
+
+
 NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
     _shape,
     _arity,
@@ -213,6 +220,7 @@ NODE_RULES: Final[tuple[Callable[[Graph, int, Node], Iterator[str]], ...]] = (
     _bits,
     _scatter,
     _log,
+    _moves,
 )
 
 

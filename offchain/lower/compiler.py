@@ -161,7 +161,8 @@ class _Compiler:
         return Slot(spec, ref.source, ref.index)
 
     def _graph(self, slots: list[Slot], fused: bool) -> tuple[Graph, tuple[Array, ...]]:
-        nodes, slots = (fuse if fused else prune)(self.builder.nodes, slots)
+        others = len(self.builder.constants), len(self.datasets)
+        nodes, slots = fuse(self.builder.nodes, slots, others) if fused else prune(self.builder.nodes, slots)
         nodes, constants = _used_constants(nodes, self.builder.constants)
         specs = tuple(TensorSpec(f"constant.{i}", dtype_of(c), (c.size,)) for i, c in enumerate(constants))
         data = tuple(TensorSpec(name, dtype_of(a), a.shape) for name, a in self.datasets.items())

@@ -21,6 +21,7 @@ from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Node, Slot, Source, View, readers_of, row_major
 from offchain.ir.kinds import MAX_INPUTS, Kind
 from offchain.ir.legality import program_types
+from offchain.ir.moves import Counts, excess
 from offchain.ir.primitives import MAX_PROGRAM, DType, Program
 from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import compact
@@ -42,16 +43,19 @@ def prune(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], lis
     return _keep(nodes, slots, sorted(live))
 
 
-def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list[Slot]]:
-    """The same step with fewer, longer maps."""
+def fuse(
+    nodes: Sequence[Node], slots: Sequence[Slot], others: tuple[int, int] = (0, 0)
+) -> tuple[list[Node], list[Slot]]:
+    """The same step with fewer, longer maps, of which each can still be disputed. `others`: constants and datasets."""
     nodes, slots = prune(nodes, slots)
+    counts = Counts(len(nodes), others[0], len(slots), others[1])  # of which fusion makes no more
     nodes, slots = prune(without_copies(nodes, slots), slots)
     nodes = _aligned(nodes)
     readers = readers_of(nodes)
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
     for n, node in enumerate(nodes):  # forwards, so that a map that reads only free maps becomes free itself
         if node.kind is Kind.MAP:
-            cluster = _Cluster(nodes, n)
+            cluster = _Cluster(nodes, n, counts)
             cluster.grow(readers, pinned)
             nodes[n] = cluster.node
     light = {n for n in range(len(nodes)) if n not in pinned and _is_light(nodes, n, readers[n])}
@@ -59,7 +63,7 @@ def fuse(nodes: Sequence[Node], slots: Sequence[Slot]) -> tuple[list[Node], list
     for n in range(len(nodes) - 1, -1, -1):
         if n in live:
             if nodes[n].kind is Kind.MAP:
-                cluster = _Cluster(nodes, n)
+                cluster = _Cluster(nodes, n, counts)
                 cluster.grow(readers, pinned, light)
                 nodes[n] = cluster.node
             live |= {item.index for item in nodes[n].inputs if item.source is Source.NODE}
@@ -118,6 +122,7 @@ class _Cluster:
 
     nodes: Sequence[Node]
     root: int
+    counts: Counts
 
     def __post_init__(self) -> None:
         self.node = self.nodes[self.root]
@@ -165,8 +170,10 @@ class _Cluster:
         program = _Writer(self.nodes, self.root, trial).write()
         if program is None:
             return False
-        self.members = trial
-        self.node = replace(self.node, inputs=program[1], program=program[0])
+        node = replace(self.node, inputs=program[1], program=program[0])
+        if excess(node, self.counts):
+            return False
+        self.members, self.node = trial, node
         return True
 
 

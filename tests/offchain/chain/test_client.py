@@ -276,7 +276,7 @@ def test_fee_above_the_limit_is_refused(place: Place) -> None:
 
 def test_transaction_above_the_gas_limit_is_refused(place: Place) -> None:
     place.requester.w3.eth.estimate_gas = lambda *args: MAX_GAS + 1  # type: ignore[method-assign]
-    with pytest.raises(ChainError, match="one transaction may use 3,000,000"):
+    with pytest.raises(ChainError, match="one transaction may use 4,000,000"):
         place.requester.register(SOLVER, "")
 
 

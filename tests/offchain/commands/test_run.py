@@ -19,6 +19,7 @@ from offchain.commands.plot import curve
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.ir.encoding import encode_graph
+from offchain.ir.moves import MAX_CALLDATA, MAX_GAS
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.store.taskfile import load_task, save_task, seal
@@ -187,6 +188,8 @@ def test_inspect_counts_everything(file: Path, training: Training, capsys: Captu
     assert told["file_bytes"] == file.stat().st_size
     assert told["parameters"] == 8
     assert told["work_units_a_step"] > 0
+    assert 4_096 < told["largest_move"]["bytes"] <= MAX_CALLDATA
+    assert told["largest_move"]["gas"] <= MAX_GAS
     code, out, _ = run(capsys, monkeypatch, "task", "inspect", str(file))
     assert "2 tensors, 160 elements, 640 bytes" in out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from torch.nn import functional as F
 from offchain.exec.reference import evaluate
 from offchain.ir.axes import coalesced, cut
 from offchain.ir.graph import Axis, Input, Node, Slot, Source, TensorSpec, View
-from offchain.ir.kinds import Kind
+from offchain.ir.kinds import MAX_INPUTS, Kind
+from offchain.ir.moves import MAX_CALLDATA, MAX_GAS, Counts, excess, largest
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.lower import compile
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.fuse import fuse
 from offchain.lower.node_order import peak, reordered
 from offchain.lower.refs import Ref
-from tests.support.gradients import assert_same_bits, gradient_job
+from tests.support.gradients import assert_same_bits, gradient_job, run
 
 LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
 
@@ -185,3 +187,63 @@ def test_nodes_run_in_an_order_that_keeps_little_alive() -> None:
         ]
         assert factors[0] == factors[1]
     assert reordered(nodes, moved) == (nodes, moved)  # nothing is left to gain
+
+
+class Many(nn.Module):
+    """So many parameters of several chunks each."""
+
+    def __init__(self, count: int, length: int = 2_100) -> None:
+        super().__init__()
+        self.parts = nn.ParameterList(torch.linspace(-1, 1, length) * (i + 1) for i in range(count))
+
+
+def added_up(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    total = model.parts[0]
+    for part in model.parts[1:]:
+        total = total * 0.5 + part
+    return (total * batch["w"]).square().mean()
+
+
+def joined(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    return (torch.cat([part * batch["w"] for part in model.parts]) - 1).square().mean()
+
+
+@pytest.mark.parametrize("loss", [added_up, joined])
+def test_whatever_is_fused_can_be_disputed(loss: Any) -> None:
+    """Thirty tensors in one expression, or end to end: chains of maps, none of which asks for too large a move."""
+    torch.manual_seed(0)
+    task = assert_same_bits(gradient_job(Many(30), loss, {"w": torch.tensor([0.5])}))
+    longest, dearest = largest(task.graph)
+    assert longest.calldata <= MAX_CALLDATA
+    assert dearest.gas <= MAX_GAS
+
+
+def test_fusion_goes_as_far_as_a_dispute_does() -> None:
+    """Of tensors of 2^32 elements one input more would be too many, though a map may have more inputs."""
+    builder, shape = GraphBuilder(21, 1), (1 << 16, 1 << 16)
+    slots = [TensorSpec(f"x{i}", DType.F32, shape) for i in range(30)]
+    wholes = [Ref.whole(Source.STATE, i, DType.F32, shape) for i in range(len(slots))]
+    total = wholes[0]
+    for other in wholes[1:]:
+        total = builder.map(lambda a, b: a + b, total, other)
+    made = [
+        Slot(spec, Source.NODE if i == 0 else Source.STATE, total.index if i == 0 else i)
+        for i, spec in enumerate(slots)
+    ]
+    nodes, _ = fuse(builder.nodes, made)
+    counts = Counts(len(builder.nodes), 0, len(slots), 0)
+    assert len(nodes) == 3
+    assert not any(excess(node, counts) for node in nodes)
+    most = max(nodes, key=lambda node: len(node.inputs))
+    assert 9 < len(most.inputs) < MAX_INPUTS
+    assert excess(replace(most, inputs=(*most.inputs, wholes[-1].input)), counts)
+
+
+def test_a_log_of_many_metrics() -> None:
+    """More than one map of the log can write."""
+    metrics = {f"m{i}": (lambda m, b, i=i: b["w"].sum() * i) for i in range(12)}
+    job = gradient_job(Many(1), added_up, {"w": torch.tensor([0.5])}, metrics=metrics, steps=4, interval=2)
+    assert_same_bits(job, steps=3)
+    log = run(compile(job), steps=3)["log"]
+    np.testing.assert_allclose(log[0, 1:], [0.5 * i for i in range(12)])
+    assert not log[1].any()
