@@ -11,14 +11,14 @@ The gas of a move is bounded by
         + OPENING for each opening and LEVEL for each level of its two proofs + what each instruction takes
 
 where copies(n) is what three copies of n bytes in memory cost, and the other numbers are upper bounds of what the
-contracts were measured to take (tests/contracts/test_largest_moves.py holds those of instructions to them).
+contracts were measured to take: tests/contracts/test_largest_moves.py holds them to real moves.
 A chain with EIP-7623 charges at least 40 a byte, so up to CHARGED for a move that is legal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from offchain.ir.graph import CHUNK, Graph, Input, Node, Source
@@ -112,7 +112,8 @@ def of_node(node: Node, counts: Counts) -> Iterator[Move]:
         yield _move("nameElement", CHUNK_BYTES + encoding, judged)
         yield _move("revealSums", WORD * SUM_FAN + encoding, judged + SUM * SUM_FAN)
         yield _move("proveTerm", WORD * SUM_FAN + encoding + shown, judged + opened + SUM * SUM_FAN)
-        yield _move("revealExponent", encoding + shown, judged + opened)
+        one = max(_opened(replace(node, inputs=(item,)), counts) for item in node.inputs)
+        yield _move("revealExponent", encoding + one[0], judged + one[1])
     yield _below(_chunks(node.length), "nameChunk")
 
 

@@ -25,7 +25,7 @@ from tests.support.works import Work
 from tests.support.world import World
 
 RNG = np.random.default_rng(5)
-NAN: Final = 0x7FC00000  # what a sum with an operand that is not finite rounds to
+NAN: Final = 0x7FC00000  # what a sum with an operand that is not finite rounds to; the greatest extremum
 
 
 def full(count: int) -> bytes:
@@ -111,14 +111,16 @@ class Giant:
         for position, item in enumerate(self.node.inputs):
             at = self._address(position)
             if at is not None:
-                row = k if self.node.kind is Kind.GATHER and position else None
-                self.opened.setdefault((item.source, item.index), Opened(item.dtype, item.length, at, row))
+                word = None
+                if position or self.node.kind is Kind.MAX:  # the row that is gathered, or what answers a demand
+                    word = k if self.node.kind is Kind.GATHER else NAN
+                self.opened.setdefault((item.source, item.index), Opened(item.dtype, item.length, at, word))
         self.graph = replace(
             graph,
             constant_roots=self._roots(Source.CONST, len(graph.constants)),
             dataset_roots=self._roots(Source.DATA, len(graph.datasets)),
         )
-        word = NAN if traits(self.node.kind).scaled else None
+        word = NAN if traits(self.node.kind).scaled or self.node.kind is Kind.MAX else None
         self.output = Opened(self.node.dtype, self.node.length, element, word)
         nodes = list(self._roots(Source.NODE, len(graph.nodes)))
         nodes[number] = self.output.root
@@ -210,7 +212,7 @@ def walked(world: World, told: Giant, operand: int | None = None, demand: bool =
     aim = Aim(0, told.number, told.element, DEMAND if demand else told.k, operand=operand)
     walk = GiantWalk(world, told, aim, trained(world, told)).open()  # type: ignore[arg-type]
     seen = []
-    while walk.phase < Phase.CONVICTED:
+    while walk.phase < Phase.RESOLVED:
         move = walk.next()
         receipt = walk.send(move)
         data = world.w3.eth.get_transaction(receipt["transactionHash"])["input"]
