@@ -34,8 +34,8 @@ from offchain.worker.events import (
     Trained,
 )
 from offchain.worker.materials import state_name
-from tests.support.deployment import FREE, Funded
-from tests.support.tasks import BOND
+from tests.support.deployment import FREE, PARAMETERS, Funded
+from tests.support.tasks import BOND, proof
 from tests.support.town import POLICY, PRICE, Town, lying
 from tests.support.works import BATCH, DOT, NEW, SUM, Work, every_kind, lengthy, many, tall
 
@@ -94,8 +94,8 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     verifier = town.worker("verifier", "challenger", "verifier")
     before = verifier.chain.free()
     town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
-    stake = verifier.chain.terms(task).stake
-    assert verifier.chain.free() == before + stake - stake // 2
+    proved = not town.told(TimedOut)
+    assert verifier.chain.free() == before + (proof(verifier.chain.terms(task).stake) if proved else PARAMETERS.bounty)
     town.until(lambda: town.told(DisputeOver, "verifier"))
     assert town.told(DisputeOver, "verifier")[0].won
     assert not town.told(DisputeOver, "cheat")[0].won
