@@ -13,7 +13,7 @@ from offchain.exec.base import Setting
 from offchain.exec.cuda import reductions
 from offchain.exec.cuda.executor import CudaExecutor
 from offchain.exec.plan.products import product_of
-from offchain.ir.graph import Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
+from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.legality import check as check_legal
 from offchain.ir.primitives import DType, Instr, Op
@@ -62,9 +62,9 @@ def test_terms_of_an_address_beyond_32_bits_in_a_small_table() -> None:
 def test_outputs_of_a_step_that_another_overtook() -> None:
     item = Input(Source.STATE, 0, F32, 1, View.contiguous((1,)))
     copy = Node(Kind.MAP, F32, (1,), (item,), program=(Instr(Op.INPUT),))
-    log = Slot(TensorSpec("log", F32, (1, 1)), Source.NODE, 1)
-    fast = CudaExecutor(Graph((copy, copy), (log,), (), (), (), (), ("loss",)), [], [], Setting(str(DEVICE)))
-    state = fast.load([np.zeros(1, np.float32)])
+    case = over_state([copy, copy], [np.zeros(1, np.float32)])
+    fast = CudaExecutor(case.graph, [], [], Setting(str(DEVICE)))
+    state = fast.load(case.state)
     outputs = fast.outputs(state, 0)
     next(outputs)
     fast.step(state, 0)

@@ -35,7 +35,7 @@ READ = 1 << 25  # elements of a file's tensor that there is no memory for
 def spreading(length: int, *, kept: bool) -> Graph:
     """A node that spreads one number over so many elements, which a sum reads or a slot keeps."""
     program = (Instr(Op.INPUT),)
-    one = Node(Kind.MAP, F32, (1,), (Input(Source.STATE, 1, F32, 1, View.contiguous((1,))),), program=program)
+    one = Node(Kind.MAP, F32, (1,), (), program=(Instr.const(F32, 0x3F800000),))
     rows, columns = 16, length // 16
     still = View(0, (Axis(0, 0, rows), Axis(0, 0, columns)))
     spread = Node(Kind.MAP, F32, (rows, columns), (Input(Source.NODE, 0, F32, 1, still),), program=program)
