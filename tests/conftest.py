@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import hypothesis
 import pytest
+import torch
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
@@ -104,6 +105,15 @@ def keys(ganache: Ganache) -> list[LocalAccount]:
 def deployer(w3: Web3) -> str:
     """Address of the account that deploys."""
     return w3.eth.accounts[0]
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """Tensors are small here: waking threads takes twenty times as long as the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -211,14 +211,14 @@ class Chain:
 
     # sending
 
-    def send(self, part: str, function: str, *args: Any, roomy: bool = False, urgent: bool = False) -> Receipt:
+    def send(self, part: str, function: str, *args: Any, urgent: bool = False) -> Receipt:
         """Call a function of a contract of the deployment in a transaction, and wait until it is mined.
 
-        `roomy` and `urgent`: see `Signer.send`.
+        `urgent`: see `Signer.send`.
         """
         what = f"{part}.{function}"
         data = _call_data(part, function, args)
-        mined = self._signer.send(self.deployment.addresses[part], data, what, roomy, urgent)
+        mined = self._signer.send(self.deployment.addresses[part], data, what, urgent)
         with asking(what):
             events = tuple(self._decoded(mined.logs))
         self._written, self._written_at = mined.block, time.monotonic()
@@ -340,14 +340,14 @@ class Chain:
         return int(self.send("game", "open", task_id, checkpoint, fields, urgent=True).event("Opened").args["id"])
 
     def move(self, dispute_id: int, move: Move) -> Receipt:
-        """A move of either player. Roomy: it may convict, and a conviction survives a slash that runs out of gas."""
-        return self.send("game", move.function, dispute_id, *move.args, roomy=True, urgent=True)
+        """A move of either player."""
+        return self.send("game", move.function, dispute_id, *move.args, urgent=True)
 
     def timeout(self, dispute_id: int) -> Receipt:
-        return self.send("game", "timeout", dispute_id, roomy=True, urgent=True)
+        return self.send("game", "timeout", dispute_id, urgent=True)
 
     def concede(self, dispute_id: int) -> Receipt:
-        return self.send("game", "concede", dispute_id, roomy=True, urgent=True)
+        return self.send("game", "concede", dispute_id, urgent=True)
 
     def dismiss(self, dispute_id: int) -> Receipt:
         return self.send("game", "dismiss", dispute_id)

@@ -96,7 +96,7 @@ class Sender(Protocol):
     @property
     def address(self) -> ChecksumAddress: ...
     def settle(self) -> None: ...
-    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False, urgent: bool = False) -> Mined: ...
+    def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False) -> Mined: ...
 
 
 class Signer:
@@ -144,12 +144,10 @@ class Signer:
             self._tend(own, urgent=False)
             time.sleep(self._options.poll)
 
-    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False, urgent: bool = False) -> Mined:
+    def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False) -> Mined:
         """Estimate, sign, send, and wait for the receipt.
 
         Args:
-            roomy: give all the gas that a transaction may have. For calls that succeed even if an inner call runs
-                out of gas, so that a node's estimate is too small.
             urgent: a clock runs out: replace it sooner, and up to the higher fee.
 
         Raises:
@@ -158,7 +156,7 @@ class Signer:
         """
         self.settle()
         call: dict[str, Any] = {"from": self.address, "to": to, "data": HexBytes(data), "value": 0}
-        gas = self._gas(call, what, roomy)
+        gas = self._gas(call, what)
         flight = self._launch({"to": to, "data": "0x" + data.hex(), "gas": gas}, what, urgent)
         return self._land(flight, call, urgent)
 
@@ -259,14 +257,14 @@ class Signer:
         digest, raw = "0x" + bytes(signed.hash).hex(), "0x" + bytes(signed.raw_transaction).hex()
         return replace(flight, signed_at=time.time(), raw=raw, hashes=(*flight.hashes, digest))
 
-    def _gas(self, call: dict[str, Any], what: str, roomy: bool) -> int:
+    def _gas(self, call: dict[str, Any], what: str) -> int:
         with asking(what):
             estimate = self._w3.eth.estimate_gas(call)  # type: ignore[arg-type]
             if not isinstance(estimate, int) or estimate < 0:
                 raise ValueError
         if estimate > MAX_GAS:
             raise ChainError(f"{what} needs {estimate:,} gas; one transaction may use {MAX_GAS:,}")
-        return MAX_GAS if roomy else min(MAX_GAS, estimate + estimate // 4 + 20_000)
+        return min(MAX_GAS, estimate + estimate // 4 + 20_000)
 
     def _broadcast(self, flight: Flight) -> None:
         with asking(flight.what):

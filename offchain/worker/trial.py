@@ -115,7 +115,14 @@ class Trials:
             if said.get("phase") != phase:
                 raise EOFError
         assert said
-        return Figures(DisputeCost(**said["cost"]), said["memory"])
+        try:  # a kernel that wrote over its process can make it say anything
+            return Figures(DisputeCost(**said["cost"]), int(said["memory"]))
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise EOFError from error
 
     def _died(self, child: Child) -> OffchainError:
         how = child.ending()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from offchain.chain.deployment import COIN
 from offchain.chain.ganache import Ganache
@@ -22,22 +21,13 @@ PRICE = 10 * COIN
 
 
 @pytest.fixture(scope="session")
-def _one_thread() -> Iterator[None]:
-    """Tensors are small here: waking threads takes twenty times as long as the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def _people(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Funded:
+def _people(ganache: Ganache, artifacts: dict[str, Any], one_thread: None) -> Funded:
     """Everything deployed, and everybody funded; no task."""
     return Funded.build(ganache, REAL)
 
 
 @pytest.fixture(scope="session")
-def _arena(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Arena:
+def _arena(ganache: Ganache, artifacts: dict[str, Any], one_thread: None) -> Arena:
     """Contracts of its own: its task has money in pots before a story begins."""
     return Funded.build(ganache, REAL).seen_as(Arena, work=everything(), price=PRICE)
 

@@ -34,7 +34,7 @@ def token(deploy: Deploy, snapshot: None) -> Contract:
 
 
 @pytest.fixture
-def stuck(ganache: Ganache, token: Contract, _one_thread: None) -> Iterator[Arena]:
+def stuck(ganache: Ganache, token: Contract, one_thread: None) -> Iterator[Arena]:
     """An arena whose token refuses the burn address, and is paused from now on."""
     arena = Funded.build(ganache, REAL, {"token": token.address}).seen_as(Arena, work=everything(), price=10 * COIN)
     pause(arena, token, True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from offchain.chain.ganache import Ganache
 from tests.support.arena import Arena
@@ -23,16 +22,7 @@ TOLERANCE = 0.05
 
 
 @pytest.fixture(scope="session")
-def _one_thread() -> Iterator[None]:
-    """Tensors are small here: waking threads takes twenty times as long as the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def _people(ganache: Ganache, artifacts: dict[str, Any], _one_thread: None) -> Funded:
+def _people(ganache: Ganache, artifacts: dict[str, Any], one_thread: None) -> Funded:
     """Everything deployed, and everybody funded; no task."""
     return Funded.build(ganache)
 

@@ -63,7 +63,7 @@ class NodeSender:
     def settle(self) -> None:
         """Does nothing: every transaction is mined when it is sent."""
 
-    def send(self, to: ChecksumAddress, data: bytes, what: str, roomy: bool = False, urgent: bool = False) -> Mined:
+    def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False) -> Mined:
         """Gives all the gas that a move may use. Raises Reverted: the transaction was mined, and failed."""
         eth = self._clock.w3.eth
         call: Any = {"from": self.address, "to": to, "data": "0x" + data.hex(), "gas": MAX_GAS}
