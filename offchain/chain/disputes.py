@@ -37,8 +37,7 @@ class Reveals:
             self._keep(event.args["step"], (TreeName.CHUNKS, event.args["node"], None, 0), event.args["children"])
         elif event.name == "ChildrenRevealed":
             step, tree, node, level, index = (event.args[name] for name in ("step", "tree", "node", "level", "index"))
-            spot = (TreeName(tree), node if tree == TreeName.CHUNKS else 0, level, index)
-            self._keep(step, spot, event.args["children"])
+            self._keep(step, (tree, node if tree == TreeName.CHUNKS else 0, level, index), event.args["children"])
         elif event.name in SPOTS:
             shown, names = SPOTS[event.name]
             self._shown[event.name, *(event.args[name] for name in names)] = event.args[shown]
@@ -53,10 +52,10 @@ class Reveals:
     def below(self, step: int, tops: Mapping[TreeName, int], node: int) -> Iterator[Reveal]:
         """Hashes revealed in a step's trees. `tops`: leaves of each tree; of chunks, those of `node`."""
         for (tree, of, level, index), children in self._below.get(step, {}).items():
-            if tree in tops and (tree is not TreeName.CHUNKS or of == node):
+            if tree in tops and (tree != TreeName.CHUNKS or of == node):
                 leaves = tops[tree]
                 position = Position.top(leaves) if level is None else Position(leaves, level, index)
-                yield _reveal(tree, position, children)
+                yield _reveal(TreeName(tree), position, children)
 
 
 class RevealLog:
@@ -75,10 +74,6 @@ class RevealLog:
 
     def of(self, task_id: int) -> Reveals:
         return self._reveals.setdefault(task_id, Reveals())
-
-    def clear(self, task_id: int) -> None:
-        """Forget what was revealed in a task that is over."""
-        self._reveals.pop(task_id, None)
 
 
 # event -> what it shows, and which of its arguments say where

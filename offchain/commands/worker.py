@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import torch
@@ -73,7 +73,7 @@ def worker(
     threads: int | None,
     device: str,
     executor: str,
-    **chosen: object,
+    **chosen: Any,
 ) -> None:
     """Bid, train, audit and dispute, until stopped by Ctrl-C or SIGTERM.
 
@@ -86,7 +86,7 @@ def worker(
     configure_logging(json_lines, log_level)
     if threads:
         torch.set_num_threads(threads)
-    options = worker_options(traffic, **chosen)  # type: ignore[arg-type]
+    options = worker_options(traffic, **chosen)
     if device.startswith("cuda"):
         require_cuda(device)
         options = replace(options, fastest=FASTEST_GPU)
@@ -98,38 +98,20 @@ def worker_options(
     home: Path,
     listen: tuple[str, int],
     public_url: str | None,
-    ask: float,
-    reserve: float,
-    audit_share: float,
-    min_clock: int,
-    min_window: int,
-    min_interval_time: int,
-    coin_price: float,
     poll: float,
     memory: float | None,
     move_time: float,
     max_fee: float,
     max_fee_dispute: float,
     tx_timeout: float,
+    **policy: Any,
 ) -> WorkerOptions:
-    """Options from the command line. Raises BadInput."""
-    if not 0 < reserve <= ask <= 1:
-        raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
+    """Options from the command line; what is not named here is `policy_of`'s. Raises BadInput."""
     given = int(memory * GIB) if memory else machine_memory() * 3 // 4
-    policy = Policy(
-        ask=Fraction(ask).limit_denominator(10_000),
-        reserve=Fraction(reserve).limit_denominator(10_000),
-        audit_share=audit_share,
-        min_clock=min_clock,
-        min_window=min_window,
-        min_interval_time=min_interval_time,
-        coin_price=Fraction(coin_price).limit_denominator(10**9),
-        memory=given,
-    )
     most = given // 2  # of one task, which two processes compute: one trains it, one defends it
     return WorkerOptions(
         folder=home,
-        policy=policy,
+        policy=policy_of(memory=given, **policy),
         listen=listen,
         public_url=public_url,
         poll=poll,
@@ -142,6 +124,18 @@ def worker_options(
         move_time=move_time,
         fetch=traffic.fetch,
         serve=traffic.serve,
+    )
+
+
+def policy_of(ask: float, reserve: float, coin_price: float, **same: Any) -> Policy:
+    """The operator's policy from the command line; `same` are fields as they are. Raises BadInput."""
+    if not 0 < reserve <= ask <= 1:
+        raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
+    return Policy(
+        ask=Fraction(ask).limit_denominator(10_000),
+        reserve=Fraction(reserve).limit_denominator(10_000),
+        coin_price=Fraction(coin_price).limit_denominator(10**9),
+        **same,
     )
 
 
