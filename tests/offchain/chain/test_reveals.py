@@ -1,4 +1,4 @@
-"""What the solver has revealed, learned from a node's events: it serves all disputes of a task, and is checked at use."""
+"""What the solver has revealed, learned from a node's events: it serves all disputes of a task."""
 
 from __future__ import annotations
 
