@@ -13,7 +13,7 @@ from offchain.exec.base import Executor, state_after
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
 
-SLOT_BYTES: Final = 1 << 10
+SLOT_BYTES: Final = 1 << 10  # of the objects that hold one slot of one state
 
 
 def changing(graph: Graph) -> list[int]:
