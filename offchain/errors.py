@@ -6,6 +6,7 @@ OffchainError                1   one clear line: what, where, and what to do
 │   ├── MalformedGraph           bytes are not a canonical graph
 │   ├── IllegalGraph             a graph breaks the legality table
 │   ├── BadBlob                  a tensor or task file does not match its root, or cannot be read
+│   │   └── Forbidden            an address that this worker does not follow, whoever asks (store.addresses)
 │   ├── Unsupported              an operation that cannot be lowered
 │   ├── BadTerms                 terms or options that make no sense
 │   ├── BadKey                   a private key is missing, malformed, or readable by others (chain.keys)
