@@ -1,0 +1,53 @@
+"""What happens to each case today. A case that is in no table trains like plain torch.
+
+Who makes a refused case build deletes its row. Who refuses a frozen one moves it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOLERANCE: Final = 1e-4  # distance from plain torch's tensors after the last step, in units of how far those moved
+
+LOOSE: Final = {  # Adam moves what has no gradient but rounding errors at full rate, as a bias of attention's keys
+    "ddpm": 1e-3,
+    "nanogpt": 1e-2,
+}
+
+SLOW: Final = frozenset({"ctc_loop", "ddpm", "dpo", "masked_lstm", "rwkv"})  # build for more than 4 seconds
+
+NOT_A_NUMBER: Final = frozenset({"triplet_remedy"})  # here as in plain torch, from the second step on
+
+REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, and its remedy
+    "autocast": (r"aten\._to_copy\.default in module 0", "habits.py", "use float32"),
+    "checkpointed": (r"checkpoint\(.* in module M", "sequences.py", "leave torch.utils.checkpoint out"),
+    "ctc": (r"aten\._ctc_loss\.Tensor in loss", "losses.py", "use cross_entropy"),
+    "dann_function": (r"Reverse\.apply\(h\) in loss", "gradients.py", "write it with torch's operations"),
+    "fake_quant": (r"aten\.fake_quantize_per_tensor_affine_\w+\.default", "vision.py", "elementwise operations"),
+    "function_setup": (r"Clip\.apply\(.* in loss", "habits.py", "write it with torch's operations"),
+    "gat_scatter": (r"aten\.scatter_reduce\.two in module M", "vision.py", "comparisons with amax"),
+    "lbfgs": (r"job at \S+: optimizer LBFGS", "common.py", "use one of: SGD, "),
+    "lr_by_if": (r"torch\.Tensor\.__bool__ in schedule", "habits.py", "use torch.where"),
+    "lr_by_math": (r"torch\.Tensor\.__float__ in schedule", "habits.py", "keep the value a tensor"),
+    "moe_dense_topk": (r"aten\.topk\.default in module DenseMoE", "layers.py", "use amax, or comparisons"),
+    "moe_mixtral": (r"aten\.topk\.default in module MixtralMoE", "layers.py", "use amax, or comparisons"),
+    "muon": (r"job at \S+: optimizer Muon", "common.py", "use one of: SGD, "),
+    "orthogonal": (r"aten\._linalg_solve_ex\.default in module 0", "common.py", "use products, sums"),
+    "packed": (r"torch\.zeros in module r", "sequences.py", "keep the value a tensor"),
+    "pinn_autograd": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
+    "pinn_jvp": (r"aten\.is_same_size\.default in loss", "gradients.py", "elementwise operations"),
+    "ppo": (r"torch\.Tensor\.__bool__ in loss", "generative.py", "use torch.where"),
+    "rope_complex": (r"aten\.view_as_complex\.default in module M", "sequences.py", r"use float32 \(\.float\(\)\)"),
+    "schedule_free": (r"job at \S+: optimizer ScheduleFree", "common.py", "use one of: SGD, "),
+    "stn": (r"aten\.grid_sampler_2d\.default in module M", "vision.py", "use F.interpolate"),
+    "triplet_cdist": (r"aten\._cdist_forward\.default in loss", "losses.py", r"use \(a\.unsqueeze"),
+    "vae_distributions": (r"torch\.Tensor\.__bool__ in loss", "generative.py", "use torch.where"),
+    "vqvae_cdist": (r"aten\._cdist_forward\.default in module VQ", "generative.py", r"use \(a\.unsqueeze"),
+    "wgan_gp": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
+}
+
+FROZEN: Final = {  # name -> what the trace freezes: today another training than the one that the person wrote
+    "mixup_numpy": "numpy's generator",
+    "python_counter": "a number that the module counts up",
+    "python_random": "Python's generator",
+}
