@@ -143,7 +143,7 @@ def _rsub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
 def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = None) -> Ref:
     if c.dtype is F32:
         if rounding_mode == "floor":
-            return c.elementwise(library.floor_quotient, a, b)
+            return c.elementwise(library.floor_quotient, a, b, _rest(c, a, b))
         rounding = library.trunc if rounding_mode else _unchanged
         return c.elementwise(lambda x, y: rounding(x / y), a, b)
     divisor = _divisor(b)
@@ -166,16 +166,23 @@ def _floor_divide(c: Context, a: Operand, b: Operand) -> Ref:
 @lowers(aten.remainder.Scalar, aten.remainder.Tensor)
 def _remainder(c: Context, a: Operand, b: Operand) -> Ref:
     if c.dtype is F32:
-        return c.elementwise(library.modulo, a, b)
+        return c.elementwise(library.modulo, a, b, _rest(c, a, b))
     return c.elementwise(lambda x: library.remainder(x, _divisor(b)), a)
 
 
 @lowers(aten.fmod.Scalar, aten.fmod.Tensor)
 def _fmod(c: Context, a: Operand, b: Operand) -> Ref:
     if c.dtype is F32:
-        return c.elementwise(library.fmod, a, b)
+        return _rest(c, a, b)
     divisor = abs(_divisor(b))
     return c.elementwise(lambda x: x - _truncated(x, divisor) * divisor, a)
+
+
+def _rest(c: Context, a: Operand, b: Operand) -> Ref:
+    """fmod as nodes of its own, so that what is made of it fits a program too."""
+    if not isinstance(b, Ref) and library.SHORT <= abs(b) < float("inf"):
+        return c.elementwise(library.fmod, a, b)
+    return c.elementwise(library.fmod, a, b, c.elementwise(library.fmod_begun, a, b))
 
 
 def _divisor(b: Operand) -> int:

@@ -12,17 +12,15 @@ from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
 from offchain.lower.library.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from offchain.lower.library.inverse import acos, asin, atan, atan2
 from offchain.lower.library.logarithm import log, log1p, log2, log10, power, softplus
+from offchain.lower.library.remainders import SHORT, floor_quotient, fmod, fmod_begun, modulo
 from offchain.lower.library.rounding import (
     ceil,
     floor,
-    floor_quotient,
     fmax,
     fmin,
-    fmod,
     hypot,
     maximum,
     minimum,
-    modulo,
     reciprocal,
     rsqrt,
     trunc,
@@ -30,6 +28,7 @@ from offchain.lower.library.rounding import (
 from offchain.lower.library.trigonometric import cos, sin, tan
 
 __all__ = [
+    "SHORT",
     "acos",
     "acosh",
     "asin",
@@ -52,6 +51,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "fmod_begun",
     "head",
     "horner",
     "hypot",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from offchain.ir.program import I32, Value
-from offchain.lower.library.basic import INF, head, with_sign_of
+from offchain.lower.library.basic import INF, with_sign_of
 
 
 def rsqrt(x: Value) -> Value:
@@ -34,34 +34,6 @@ def trunc(x: Value) -> Value:
 def with_sign_of_zero(x: Value, whole: Value) -> Value:
     """`whole`, but −0 where x is −0."""
     return x.eq(0.0).where(x, whole)
-
-
-def remainder_of_sizes(a: Value, b: Value) -> Value:
-    """a mod b for a, b ≥ 0; exact where a/b < 2^12, else off by what n·b rounds. NaN for b = 0 and infinite a."""
-    n = (a / b).rint()
-    b_head = head(b)
-    rest = (a - n * b_head) - n * (b - b_head)
-    return (a.lt(b) & a.lt(INF)).where(a, rest.lt(0.0).where(rest + b, rest))
-
-
-def fmod(x: Value, y: Value) -> Value:
-    """x − y·trunc(x/y), with the sign of x; exact where |x/y| < 2^12."""
-    return with_sign_of(x, remainder_of_sizes(x.abs(), y.abs()))
-
-
-def modulo(x: Value, y: Value) -> Value:
-    """x − y·⌊x/y⌋, with the sign of y; exact to one rounding where |x/y| < 2^12."""
-    rest = remainder_of_sizes(x.abs(), y.abs())
-    across = rest.ne(0.0) & (x.lt(0.0) ^ y.lt(0.0))
-    return with_sign_of(y, across.where(y.abs() - rest, rest))
-
-
-def floor_quotient(x: Value, y: Value) -> Value:
-    """⌊x/y⌋, also where x/y rounds up to a whole number; exact where |x/y| < 2^12."""
-    n = (x / y).rint()
-    y_head = head(y)
-    rest = (x - n * y_head) - n * (y - y_head)
-    return n - (rest.ne(0.0) & (rest.lt(0.0) ^ y.lt(0.0))).to_float()
 
 
 def hypot(x: Value, y: Value) -> Value:
