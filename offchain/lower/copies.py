@@ -79,6 +79,8 @@ def _first_cut(reader: Node, n: int, copy: Node) -> int | None:
 def _through(copy: Node, item: Input) -> Input:
     """The read of a copy as a read of its source. Raises _Impossible."""
     source = copy.inputs[0]
+    if not source.view.reads:  # nothing below sees an axis of size 1
+        raise _Impossible
     view, low = item.view, item.view.offset + sum(axis.stride * axis.lo for axis in item.view.axes)
     starts: dict[int, tuple[int, int]] = {}  # stride in the copy -> (axis, coordinate where the read begins)
     offset = source.view.offset

@@ -9,7 +9,7 @@ from math import prod
 from offchain.errors import Unsupported
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import Axis, Input, Source, View
-from offchain.ir.primitives import DType, Instr
+from offchain.ir.primitives import DType, Instr, Op
 from offchain.ir.program import FULL, Bounds, literal
 
 
@@ -97,12 +97,15 @@ class Ref:
         return self.with_axes(shape, axes, self.offset + axis.stride * start)
 
     def pad(self, dim: int, before: int, after: int) -> Ref:
-        """Zeros before and after along one axis."""
-        size = self.shape[dim] + before + after
+        """Zeros before and after along one axis. Of repeated numbers only 0 can be padded."""
+        shape = (*self.shape[:dim], self.shape[dim] + before + after, *self.shape[dim + 1 :])
+        if self.uniform is not None:
+            if self.uniform.op is Op.STEP or self.uniform.word:
+                raise AssertionError("a repeated number must be copied before it is padded")
+            return replace(self, shape=shape)
         axis = self.axes[dim]
         wide = Axis(axis.stride, axis.lo + before, axis.hi + before)
         axes = [*self.axes[:dim], wide, *self.axes[dim + 1 :]]
-        shape = (*self.shape[:dim], size, *self.shape[dim + 1 :])
         return self.with_axes(shape, axes, self.offset - before * axis.stride)
 
     def windows(self, dim: int, count: int, size: int, step: int, dilation: int = 1) -> Ref:
