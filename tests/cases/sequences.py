@@ -196,62 +196,47 @@ def padded_encoder():
     return M(), cross_entropy, (t, n[:, 0] % 2)
 
 
+class Block(nn.Module):
+    """nanoGPT's, with attention written out over a tril buffer."""
+
+    def __init__(self, d=32, h=4):
+        super().__init__()
+        self.h = h
+        self.l1, self.l2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.a, self.p = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.f, self.q = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        self.dr = nn.Dropout(0.1)
+        self.register_buffer("bias", torch.tril(torch.ones(16, 16)).view(1, 1, 16, 16))
+
+    def forward(self, x):
+        b, t, d = x.size()
+        q, k, v = self.a(self.l1(x)).split(d, 2)
+        q, k, v = (z.view(b, t, self.h, d // self.h).transpose(1, 2) for z in (q, k, v))
+        w = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
+        w = w.masked_fill(self.bias[:, :, :t, :t] == 0, float("-inf"))
+        w = self.dr(F.softmax(w, -1))
+        x = x + self.dr(self.p((w @ v).transpose(1, 2).contiguous().view(b, t, d)))
+        return x + self.dr(self.q(F.gelu(self.f(self.l2(x)))))
+
+
+class GPT(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.p, self.b = nn.Embedding(50, 32), nn.Embedding(16, 32), nn.Sequential(Block(), Block())
+        self.n, self.o = nn.LayerNorm(32), nn.Linear(32, 50, bias=False)
+        self.w.weight = self.o.weight
+
+    def forward(self, t):
+        return self.o(self.n(self.b(self.w(t) + self.p(torch.arange(t.size(1), device=t.device)))))
+
+
 @case("karpathy/nanoGPT: tril buffer, tied weights, decay groups, warm-up written with `if`")
 def nanogpt():
+    def optimizer(m):
+        groups = [
+            {"params": [p for p in m.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+            {"params": [p for p in m.parameters() if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=False)
 
-    class B(nn.Module):
-        def __init__(self, d=32, h=4):
-            super().__init__()
-            self.h = h
-            self.l1, self.l2 = nn.LayerNorm(d), nn.LayerNorm(d)
-            self.a, self.p, self.f, self.q = (
-                nn.Linear(d, 3 * d),
-                nn.Linear(d, d),
-                nn.Linear(d, 4 * d),
-                nn.Linear(4 * d, d),
-            )
-            self.dr = nn.Dropout(0.1)
-            self.register_buffer("bias", torch.tril(torch.ones(16, 16)).view(1, 1, 16, 16))
-
-        def forward(self, x):
-            b, t, d = x.size()
-            q, k, v = self.a(self.l1(x)).split(d, 2)
-            q, k, v = (z.view(b, t, self.h, d // self.h).transpose(1, 2) for z in (q, k, v))
-            w = q @ k.transpose(-2, -1) * (1.0 / math.sqrt(k.size(-1)))
-            w = w.masked_fill(self.bias[:, :, :t, :t] == 0, float("-inf"))
-            w = self.dr(F.softmax(w, -1))
-            x = x + self.dr(self.p((w @ v).transpose(1, 2).contiguous().view(b, t, d)))
-            return x + self.dr(self.q(F.gelu(self.f(self.l2(x)))))
-
-    class M(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w, self.p, self.b, self.n, self.o = (
-                nn.Embedding(50, 32),
-                nn.Embedding(16, 32),
-                nn.Sequential(B(), B()),
-                nn.LayerNorm(32),
-                nn.Linear(32, 50, bias=False),
-            )
-            self.w.weight = self.o.weight
-
-        def forward(self, t):
-            return self.o(self.n(self.b(self.w(t) + self.p(torch.arange(t.size(1), device=t.device)))))
-
-    return (
-        M(),
-        next_token,
-        tokens(),
-        {
-            "optimizer": lambda m: torch.optim.AdamW(
-                [
-                    {"params": [p for p in m.parameters() if p.dim() >= 2], "weight_decay": 0.1},
-                    {"params": [p for p in m.parameters() if p.dim() < 2], "weight_decay": 0.0},
-                ],
-                lr=0.001,
-                betas=(0.9, 0.95),
-                fused=False,
-            ),
-            "clip_norm": 1.0,
-        },
-    )
+    return GPT(), next_token, tokens(), {"optimizer": optimizer, "clip_norm": 1.0}
