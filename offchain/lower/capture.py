@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from offchain.errors import BadInput, Unsupported
 from offchain.job import Job, Loss, Order
 from offchain.lines import at, line_of
+from offchain.lower.aids import without_profiling, without_validation
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
 from offchain.lower.origin import Origins, Step, described, where, within, within_modules
@@ -225,6 +226,7 @@ def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> Gr
             module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
         raise refusal(error, origins, job.model) from error
+    without_profiling(module)
     _refuse_writes(module)
     return module
 
@@ -274,5 +276,6 @@ def _plain_torch() -> Iterator[None]:
         settings.enter_context(sdpa_kernel(SDPBackend.MATH))
         settings.enter_context(torch.backends.mkldnn.flags(enabled=False))
         settings.enter_context(torch.compiler._compile_session_context())
+        settings.enter_context(without_validation())
         settings.enter_context(Substituted())
         yield

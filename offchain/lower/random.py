@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from offchain.errors import Unsupported
+from offchain.lower.aids import without_checkpoints
 from offchain.lower.philox import high_product, random_words
 
 aten = torch.ops.aten
@@ -36,7 +37,7 @@ def replayed(seed: int, t: int | Tensor) -> Iterator[None]:
     Raises Unsupported for random operations that have no such form.
     """
     # fused attention would draw its dropout itself
-    with sdpa_kernel(SDPBackend.MATH), _Draws(seed, torch.as_tensor(t, dtype=torch.int32)):
+    with sdpa_kernel(SDPBackend.MATH), without_checkpoints(), _Draws(seed, torch.as_tensor(t, dtype=torch.int32)):
         yield
 
 

@@ -51,6 +51,12 @@ _CAUSES: Final = (  # the first that fits is taken
     ),
     Cause(
         "__bool__ .*value out of a tracing tensor",
+        "leave validate_args=True out: a job's step cannot check values",
+        meaning=_VALUE,
+        file="/distribution.py",
+    ),
+    Cause(
+        "__bool__ .*value out of a tracing tensor",
         "`if`, `while` and bool() on tensors cannot be traced; use torch.where",
         meaning=_VALUE,
     ),
@@ -63,11 +69,6 @@ _CAUSES: Final = (  # the first that fits is taken
         r"doesn't have storage|tolist\(\) shouldn't|numpy\(\)",
         "NumPy and Python's numbers cannot be traced; keep the value a tensor, and use torch's own functions",
         meaning=_VALUE,
-    ),
-    Cause(
-        "setup_context|saved tensor hooks",
-        "leave torch.utils.checkpoint out: it only saves memory in plain torch",
-        file="/checkpoint.py",
     ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(

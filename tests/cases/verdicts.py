@@ -20,7 +20,6 @@ NOT_A_NUMBER: Final = frozenset({"triplet_remedy"})  # here as in plain torch, f
 
 REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, and its remedy
     "autocast": (r"aten\._to_copy\.default in module 0", "habits.py", "use float32"),
-    "checkpointed": (r"checkpoint\(.* in module M", "sequences.py", "leave torch.utils.checkpoint out"),
     "ctc": (r"aten\._ctc_loss\.Tensor in loss", "losses.py", "use cross_entropy"),
     "dann_function": (r"Reverse\.apply\(h\) in loss", "gradients.py", "write it with torch's operations"),
     "fake_quant": (r"aten\.fake_quantize_per_tensor_affine_\w+\.default", "vision.py", "elementwise operations"),
@@ -36,12 +35,10 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "packed": (r"torch\.zeros in module r", "sequences.py", "keep the value a tensor"),
     "pinn_autograd": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
     "pinn_jvp": (r"aten\.is_same_size\.default in loss", "gradients.py", "elementwise operations"),
-    "ppo": (r"torch\.Tensor\.__bool__ in loss", "generative.py", "use torch.where"),
     "rope_complex": (r"aten\.view_as_complex\.default in module M", "sequences.py", r"use float32 \(\.float\(\)\)"),
     "schedule_free": (r"job at \S+: optimizer ScheduleFree", "common.py", "use one of: SGD, "),
     "stn": (r"aten\.grid_sampler_2d\.default in module M", "vision.py", "use F.interpolate"),
     "triplet_cdist": (r"aten\._cdist_forward\.default in loss", "losses.py", r"use \(a\.unsqueeze"),
-    "vae_distributions": (r"torch\.Tensor\.__bool__ in loss", "generative.py", "use torch.where"),
     "vqvae_cdist": (r"aten\._cdist_forward\.default in module VQ", "generative.py", r"use \(a\.unsqueeze"),
     "wgan_gp": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
 }
