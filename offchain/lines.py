@@ -22,10 +22,26 @@ _LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
 @cache
 def foreign(filename: str) -> bool:
     """Whether a file is the requester's: not Python's, torch's or ours. A notebook's cell counts, `<string>` not."""
+    return bool(linecache.getlines(filename)) and not ours(filename) and not of_python(filename)
+
+
+@cache
+def ours(filename: str) -> bool:
+    """Whether a file is torch's, or one of ours that runs a requester's code."""
+    return any(Path(filename).is_relative_to(folder) for folder in (*_OURS, _torch()))
+
+
+@cache
+def own(filename: str) -> bool:
+    """Whether a file is the requester's own, and not of a library that is installed."""
+    return foreign(filename) and "site-packages" not in Path(filename).parts
+
+
+@cache
+def of_python(filename: str) -> bool:
+    """Whether a file is of Python's own library."""
     path = Path(filename)
-    if not linecache.getlines(filename) or any(path.is_relative_to(own) for own in (*_OURS, _torch())):
-        return False
-    return not path.is_relative_to(_LIBRARY) or "site-packages" in path.parts
+    return filename.startswith("<frozen") or (path.is_relative_to(_LIBRARY) and "site-packages" not in path.parts)
 
 
 @cache

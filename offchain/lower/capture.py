@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import torch
@@ -22,11 +22,12 @@ from offchain.errors import BadInput, Unsupported
 from offchain.job import Job, Loss, Order
 from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
+from offchain.lower.host import Run
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
 from offchain.lower.origin import Origins, Step, described, where, within, within_modules
 from offchain.lower.packs import Pack, packed_tensors
-from offchain.lower.random import drawn
+from offchain.lower.random import drawn, replayed
 from offchain.lower.refusals import refusal
 from offchain.lower.substitutes import Substituted
 from offchain.task import PackedTensor
@@ -90,7 +91,7 @@ class Captured:
     """The graph, whose placeholders stand for `state` tensors (by name), then the dataset, then t.
 
     It returns the next values of the first `len(state)` tensors, then the metrics. Trained parameters, and what the
-    optimizer keeps of them, are in packs; `packed` says where.
+    optimizer keeps of them, are in packs; `packed` says where. `eager` is the loss with its gradient, without a graph.
     """
 
     module: GraphModule
@@ -99,6 +100,7 @@ class Captured:
     parameters: tuple[str, ...]
     packed: tuple[PackedTensor, ...]
     metrics: tuple[str, ...]
+    eager: Run
 
 
 class Losses(nn.Module):
@@ -140,11 +142,14 @@ def capture(job: Job) -> Captured:
             raise BadInput(f"job{at(line)}: both model and optimizer have a tensor {name!r}; rename the module")
     state = {**trained, **fixed, **slots}
     origins = Origins()
-    step = _step(job, optimizer, packs, tuple(fixed), tuple(slots), origins)
+    gradient = _Gradient(job, packs, tuple(fixed), origins)
+    step = _step(gradient, optimizer, tuple(slots))
     data = [as_int32(tensor) for tensor in job.dataset.values()]
-    module = _make_fx(job, step, [*state.values(), *data, torch.zeros((), dtype=torch.int32)], origins)
+    t = torch.zeros((), dtype=torch.int32)
+    module = _make_fx(job, step, [*state.values(), *data, t], origins)
     names = tuple(name for pack in packs for name, _ in pack.members)
-    return Captured(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics))
+    eager = Run(partial(_eagerly, job, gradient), (*trained.values(), *fixed.values(), *data, t))
+    return Captured(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics), eager)
 
 
 def uncopied(node: Node) -> Node:
@@ -160,35 +165,46 @@ def as_int32(data: Tensor) -> Tensor:
     return data.contiguous() if data.dtype is torch.float32 else data.to(torch.int32).contiguous()
 
 
-def _step(
-    job: Job, optimizer: Functional, packs: Sequence[Pack], fixed: Sequence[str], slots: Sequence[str], origins: Origins
-) -> Step:
-    losses = Losses(job)
+class _Gradient:
+    """The gradient of a job's loss in its packs, next values of all other tensors of the model, and the metrics."""
 
-    def step(*flat: Tensor) -> tuple[Tensor, ...]:
-        tensors = iter(flat)
-        trained, others, old, data = (
+    def __init__(self, job: Job, packs: Sequence[Pack], others: Sequence[str], origins: Origins) -> None:
+        self.job, self.packs, self.others, self.origins = job, packs, others, origins
+        self.losses = Losses(job)
+
+    def of(self, *flat: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[Tensor, ...]]:
+        """From the packs, the others, the dataset and t."""
+        tensors, job = iter(flat), self.job
+        trained, others, data = (
             {name: next(tensors) for name in names}
-            for names in ([pack.slot for pack in packs], fixed, slots, job.dataset)
+            for names in ([pack.slot for pack in self.packs], self.others, job.dataset)
         )
-        t = next(tensors)
-        batch = batch_of(job, data, t)
+        batch = batch_of(job, data, next(tensors))
 
         def value(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, Any]]:
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
-            loss, metrics = torch.func.functional_call(losses, named, (batch,))
+            loss, metrics = torch.func.functional_call(self.losses, named, (batch,))
             share = loss / job.accumulate if job.accumulate > 1 else loss
-            origins.follow(share)
+            self.origins.follow(share)
             moved = {name: named[f"model.{name}"].detach() for name in moving}  # new ones included
             return share, (metrics, moved)
 
-        weights = {name: tensor for pack in packs for name, tensor in pack.split(trained[pack.slot]).items()}
+        weights = {name: tensor for pack in self.packs for name, tensor in pack.split(trained[pack.slot]).items()}
         with within("the backward pass", line_of(job.loss)):
-            gradients, (_, (metrics, moved_others)) = torch.func.grad_and_value(value, has_aux=True)(weights)
-        joined = {pack.slot: pack.joined(gradients) for pack in packs}
-        trained, moved = optimizer.step(trained, joined, old, t)
-        return (*trained.values(), *moved_others.values(), *(moved[name] for name in slots), *metrics)
+            gradients, (_, (metrics, moved)) = torch.func.grad_and_value(value, has_aux=True)(weights)
+        return {pack.slot: pack.joined(gradients) for pack in self.packs}, moved, metrics
+
+
+def _step(gradient: _Gradient, optimizer: Functional, slots: Sequence[str]) -> Step:
+    def step(*flat: Tensor) -> tuple[Tensor, ...]:
+        """From the packs, the others, the optimizer's slots, the dataset and t, as the captured graph."""
+        packs, kept = len(gradient.packs), len(gradient.packs) + len(gradient.others)
+        old = dict(zip(slots, flat[kept:], strict=False))
+        gradients, others, metrics = gradient.of(*flat[:kept], *flat[kept + len(slots) :])
+        trained = {pack.slot: tensor for pack, tensor in zip(gradient.packs, flat[:packs], strict=True)}
+        trained, moved = optimizer.step(trained, gradients, old, flat[-1])
+        return (*trained.values(), *others.values(), *(moved[name] for name in slots), *metrics)
 
     return step
 
@@ -217,11 +233,18 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
 
 
+def _eagerly(job: Job, gradient: _Gradient, *flat: Tensor) -> list[Tensor]:
+    """The gradients, next values and metrics of a step, as eager torch computes them."""
+    with _tracing(job), replayed(job.seed, flat[-1]):
+        gradients, others, metrics = gradient.of(*flat)
+    return [*gradients.values(), *others.values(), *metrics]
+
+
 def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> GraphModule:
     table = decompositions()
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with notes.preserve_node_meta(), within_modules(job.model), _plain_torch():
+        with _tracing(job):
             functional_step = origins.noted(torch.func.functionalize(step))
             module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
@@ -262,6 +285,12 @@ def _fills_its_own(node: Node) -> bool:
 def _is_view(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and any(result.alias_info is not None for result in schema.returns)
+
+
+@contextmanager
+def _tracing(job: Job) -> Iterator[None]:
+    with notes.preserve_node_meta(), within_modules(job.model), _plain_torch():
+        yield
 
 
 @contextmanager

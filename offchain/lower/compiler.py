@@ -34,6 +34,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
+from offchain.lower.host import check_host, kept
 from offchain.lower.log import next_log
 from offchain.lower.origin import described
 from offchain.lower.refs import Ref
@@ -56,7 +57,12 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
             "fit besides the loss"
         )
-    return _Compiler(job, capture(job)).task(fused)
+    with kept(job) as world:
+        compiler = _Compiler(job, capture(job))
+        compiler.lower()
+        world.put_back()
+        check_host(job, world, compiler.captured.eager)
+    return compiler.task(fused)
 
 
 class _Compiler:
@@ -74,13 +80,17 @@ class _Compiler:
         self.moving = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
         self.datasets = {name: _array(as_int32(data)) for name, data in job.dataset.items()}
 
-    def task(self, fused: bool) -> Task:
+    def lower(self) -> None:
+        """Lower every operation. Raises Unsupported."""
         self._bind()
         for node in self.body:
             self.context.values[node] = self._attribute(node) if node.op == "get_attr" else self.context.run(node)
         for i in self.moving:
             if self.captured.state[i].dtype is torch.int64:
                 self._check_counter(i)
+
+    def task(self, fused: bool) -> Task:
+        """The task, once all is lowered."""
         state = [(self.captured.names[i], _array(self.captured.state[i])) for i in self.moving]
         slots = [
             self._slot(name, array, self._result(self.outputs[i]))

@@ -1,0 +1,107 @@
+"""Refuses a job whose steps differ by more than their tensors: a graph would repeat what was so while it was traced.
+
+The loss and its gradient run twice in eager torch, on the same tensors. The second run finds Python's objects as the
+first left them. What both change, or what makes the second run call other operations, is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import torch
+from torch import Tensor
+
+from offchain.errors import Unsupported
+from offchain.job import Job
+from offchain.lines import at
+from offchain.lower.host.kinds import GENERATORS
+from offchain.lower.host.record import CONSTANT, LEFT, Call, record
+from offchain.lower.host.watch import line_that_changes, sights
+from offchain.lower.host.world import Held, World
+
+_FROZEN: Final = "every step would use what was so while it was traced"
+_DRAW: Final = "draw with torch.rand, randn or randint, or put the numbers into a column of the dataset"
+_COUNT: Final = 'keep it in a buffer of the model: self.register_buffer("n", torch.zeros(())), then self.n += 1'
+_CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job's loss with its gradient and metrics, as a function of tensors in eager torch, and a step's tensors."""
+
+    function: Callable[..., Sequence[Tensor]]
+    inputs: tuple[Tensor, ...]
+
+    def __call__(self) -> Sequence[Tensor]:
+        return self.function(*self.inputs)
+
+
+def check_host(job: Job, before: World, run: Run) -> None:
+    """Raise Unsupported, with the requester's line, if a second run need not be like the first.
+
+    `before` is all that a run may change, as it is now.
+    """
+    with sights() as seen:
+        first = record(run, run.inputs)
+    between = World.of(job)
+    second = record(run, run.inputs, first)
+    ours, theirs = second.live(), first.live()
+    for call in ours:
+        _refuse_kept(call, between)
+    for held in before.held:
+        if held.thing is torch.default_generator and next(held.changed(), None):
+            held.put_back()
+            line = line_that_changes(held, run)
+            raise Unsupported(f"{held.name}{at(line)}: set in a step; leave it out: numbers come from the job's seed")
+    for held in between.held:
+        for name in held.changed():
+            _refuse_changing(name, held, run)
+    for sight in seen:
+        remedy = _CLOCK if sight.what.startswith("the clock") else _DRAW
+        raise Unsupported(f"{sight.what}{at(sight.line)}: differs from step to step, and {_FROZEN}; {remedy}")
+    _refuse_different(theirs, ours)
+
+
+def _refuse_kept(call: Call, between: World) -> None:
+    for reference in call.inputs:
+        if reference[0] == LEFT:
+            holder = between.holder(reference[1]) or "something outside of the model"
+            raise Unsupported(
+                f"{call.name}{call.origin.place}: reads a tensor that {holder} keeps from the step before; keep it in "
+                "a buffer of the model (self.register_buffer), and write that with .copy_()"
+            )
+
+
+def _refuse_changing(name: str, held: Held, run: Run) -> NoReturn:
+    line = line_that_changes(held, run)
+    how, remedy = ("drawn from", _DRAW) if isinstance(held.thing, GENERATORS) else ("changes", _COUNT)
+    raise Unsupported(f"{name}{at(line)}: {how} in every step, and {_FROZEN}; {remedy}")
+
+
+def _refuse_different(first: Sequence[Call], second: Sequence[Call]) -> None:
+    """Raise Unsupported at the first call of the second run that is not in the first."""
+    for one, other in zip(first, second, strict=False):
+        if (one.name, one.numbers, one.inputs) != (other.name, other.numbers, other.inputs):
+            _different(other, f":{_difference(one, other)}")
+    if len(first) != len(second):
+        _different((first if len(first) > len(second) else second)[min(len(first), len(second))], "")
+
+
+def _different(call: Call, how: str) -> NoReturn:
+    raise Unsupported(
+        f"{call.name}{call.origin.place}: differs when the step is traced again{how}; let it depend on tensors only: "
+        "the batch, torch.rand, or buffers of the model"
+    )
+
+
+def _difference(one: Call, other: Call) -> str:
+    if one.name != other.name:
+        return f" {one.name}, then {other.name}"
+    if one.numbers != other.numbers:
+        return f" {one.numbers}, then {other.numbers}"
+    for a, b in zip(one.inputs, other.inputs, strict=False):
+        if a != b and a[0] == b[0] == CONSTANT:
+            return f" {a[1][-1]}, then {b[1][-1]}"
+    return " other inputs"

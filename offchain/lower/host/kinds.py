@@ -1,0 +1,247 @@
+"""Python objects that can change: how each kind is read, compared, written back, and searched for further ones."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from logging import Handler, Logger
+from threading import Thread
+from types import CellType, GeneratorType, ModuleType
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COPIED: Final = 1 << 26  # bytes: an array is copied, to be written back; of a larger one only a hash is kept
+GENERATORS: Final = (random.Random, np.random.RandomState, np.random.Generator)  # of random numbers
+_ABSENT: Final = object()
+_FEW: Final = 8  # levels into which two values are compared
+_OPAQUE: Final = (ModuleType, type, Tensor, Logger, Handler, Thread)
+Named = Iterable[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object that can change.
+
+    read    its content, as a copy, in which objects inside are the same ones
+    write   gives an object such a content back; None where Python has no way to
+    inside  the objects in a content, each with a name, from the name of the whole
+    """
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], None] | None
+    inside: Callable[[Any, str], Named] = lambda content, name: ()
+
+
+def _entries(content: dict[Any, Any], name: str) -> Named:
+    return ((f"entry {key!r} of {name}" if _short(key) else name, value) for key, value in content.items())
+
+
+def _attributes(content: dict[str, Any], name: str) -> Named:
+    return ((f"attribute {key!r} of {name}", value) for key, value in content.items())
+
+
+def _items(content: Iterable[Any], name: str) -> Named:
+    return ((name, value) for value in content)
+
+
+def _short(key: Any) -> bool:
+    return isinstance(key, str | int) and len(str(key)) < 40
+
+
+def _refill(thing: Any, content: Any) -> None:
+    thing.clear()
+    thing.update(content)
+
+
+def _rewrite(thing: Any, content: Any) -> None:
+    thing[:] = content
+
+
+def _requeue(thing: deque[Any], content: Sequence[Any]) -> None:
+    thing.clear()
+    thing.extend(content)
+
+
+def _set_attributes(thing: Any, content: dict[str, Any]) -> None:
+    for name, value in content.items():
+        if value is not _ABSENT:
+            setattr(thing, name, value)
+        elif hasattr(thing, name):
+            delattr(thing, name)
+
+
+def attributes(names: Iterable[str]) -> Kind:
+    """An object of which only these attributes count: a class, a module of Python, an object with slots."""
+    chosen = tuple(names)
+    return Kind(lambda thing: {name: getattr(thing, name, _ABSENT) for name in chosen}, _set_attributes, _attributes)
+
+
+def variables(names: Iterable[str]) -> Kind:
+    """The global variables of these names in a function's `__globals__`."""
+    chosen = tuple(names)
+
+    def write(thing: dict[str, Any], content: dict[str, Any]) -> None:
+        for name, value in content.items():
+            if value is not _ABSENT:
+                thing[name] = value
+            else:
+                thing.pop(name, None)
+
+    return Kind(
+        lambda thing: {name: thing.get(name, _ABSENT) for name in chosen},
+        write,
+        lambda content, _: ((f"global variable {name!r}", value) for name, value in content.items()),
+    )
+
+
+def _cell(thing: CellType) -> list[Any]:
+    try:
+        return [thing.cell_contents]
+    except ValueError:  # not yet assigned
+        return []
+
+
+def _set_cell(thing: CellType, content: list[Any]) -> None:
+    if content:
+        thing.cell_contents = content[0]
+
+
+def _bytes(thing: np.ndarray[Any, Any]) -> Any:
+    if thing.dtype.hasobject or thing.nbytes <= COPIED:
+        return thing.copy()
+    return sha256(np.ascontiguousarray(thing).tobytes()).digest()
+
+
+def _set_state(thing: torch.Generator, content: bytes) -> None:
+    thing.set_state(torch.tensor(list(content), dtype=torch.uint8))
+
+
+def _set_bytes(thing: np.ndarray[Any, Any], content: Any) -> None:
+    if not isinstance(content, bytes):
+        thing[...] = content
+
+
+def _is_iterator(thing: Any) -> bool:
+    return type(thing).__module__ in ("builtins", "itertools") and hasattr(thing, "__next__")
+
+
+def _progress(thing: Any) -> Any:
+    """How far an iterator of Python's own has come."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # later versions of Python will not say
+        try:
+            parts = thing.__reduce__()
+        except TypeError:
+            return repr(thing)
+    return [_told(part) for part in parts[1:]]
+
+
+def _told(part: Any) -> Any:
+    if isinstance(part, tuple):
+        return [_told(item) for item in part]
+    return _progress(part) if _is_iterator(part) else part
+
+
+def _paused(thing: GeneratorType[Any, Any, Any]) -> Any:
+    frame = thing.gi_frame
+    return None if frame is None else (frame.f_lasti, dict(frame.f_locals))
+
+
+_KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
+    (dict, Kind(lambda thing: dict(thing), _refill, _entries)),
+    (list, Kind(lambda thing: list(thing), _rewrite, _items)),
+    (set, Kind(lambda thing: set(thing), _refill, _items)),
+    (deque, Kind(lambda thing: list(thing), _requeue, _items)),
+    (bytearray, Kind(lambda thing: bytes(thing), _rewrite)),
+    (tuple, Kind(lambda thing: thing, lambda thing, content: None, _items)),
+    (CellType, Kind(_cell, _set_cell, _items)),
+    (random.Random, Kind(lambda thing: thing.getstate(), lambda thing, content: thing.setstate(content))),
+    (
+        np.random.RandomState,
+        Kind(lambda thing: thing.get_state(legacy=False), lambda thing, content: thing.set_state(content)),
+    ),
+    (
+        np.random.Generator,
+        Kind(
+            lambda thing: thing.bit_generator.state,
+            lambda thing, content: setattr(thing.bit_generator, "state", content),
+        ),
+    ),
+    (torch.Generator, Kind(lambda thing: bytes(thing.get_state().tolist()), _set_state)),
+    (np.ndarray, Kind(_bytes, _set_bytes)),
+    (GeneratorType, Kind(_paused, None)),
+)
+_ITERATOR: Final = Kind(_progress, None)
+OBJECT: Final = Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)
+
+
+def kind_of(thing: Any) -> Kind | None:
+    """The kind of an object; None where it cannot change, or what it holds is no state of a step."""
+    if isinstance(thing, random.SystemRandom):
+        return None
+    for classes, kind in _KINDS:
+        if isinstance(thing, classes):
+            return kind
+    if isinstance(thing, _OPAQUE):
+        return None
+    if _is_iterator(thing):
+        return _ITERATOR
+    if _has_dict(thing) and not hasattr(type(thing), "__get__"):
+        return OBJECT
+    slots = _slots(cast("Any", type(thing)))
+    return attributes(slots) if slots else None
+
+
+def _has_dict(thing: Any) -> bool:
+    """Asked so that no code of the object's own runs."""
+    try:
+        object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return False
+    return True
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    found = (vars(base).get("__slots__", ()) for base in kind.__mro__ if base.__module__ != "builtins")
+    return tuple(name for slots in found for name in ([slots] if isinstance(slots, str) else slots) if name[:2] != "__")
+
+
+def same(a: Any, b: Any, depth: int = _FEW) -> bool:
+    """Whether two values are alike: equal numbers and text, equal shapes of tensors, alike contents of others."""
+    if a is b:
+        return True
+    if type(a) is not type(b) or depth == 0:
+        return type(a) is type(b)
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and a.dtype is b.dtype
+    if isinstance(a, np.ndarray):
+        return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
+    if isinstance(a, float | np.floating):
+        return bool(a == b or (a != a and b != b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(value, b[key], depth - 1) for key, value in a.items())
+    if isinstance(a, list | tuple | deque):
+        return len(a) == len(b) and all(same(x, y, depth - 1) for x, y in zip(a, b, strict=True))
+    if isinstance(a, _PLAIN):
+        return bool(a == b)
+    kind = kind_of(a)
+    return kind is None or same(kind.read(a), kind.read(b), depth - 1)
+
+
+_PLAIN: Final = (int, str, bytes, complex, frozenset, set, bytearray, np.generic, torch.Size, torch.dtype, range, slice)
+
+
+def differing(a: Any, b: Any) -> Iterator[Any]:
+    """The keys at which two contents of an object with named parts are not alike."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return (key for key in {**b, **a} if not same(a.get(key, _ABSENT), b.get(key, _ABSENT)))
+    return iter(() if same(a, b) else (None,))

@@ -1,0 +1,107 @@
+"""Watches the requester's code while it runs: it may read a clock, or draw numbers that differ each time; and which of
+its lines changes an object is found."""
+
+from __future__ import annotations
+
+import cProfile
+import datetime
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from offchain.lines import foreign, of_python, ours
+from offchain.lower.host.world import Held
+
+_CLOCKS: Final = {
+    getattr(time, name)
+    for name in dir(time)
+    if name.partition("_ns")[0] in ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+    or name in ("ctime", "localtime", "gmtime", "strftime")
+}
+_DATES: Final = ("now", "utcnow", "today")
+_SEEDING: Final = random.Random.seed.__code__
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Something that a step read and that differs each time: what, and the requester's line."""
+
+    what: str
+    line: str
+
+
+@contextmanager
+def sights() -> Iterator[list[Sight]]:
+    """While open, the requester's code is watched; the list grows by every clock that it reads."""
+    found: list[Sight] = []
+    earlier = sys.getprofile()
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        what = _clock(arg) if event == "c_call" else ""
+        if event == "call" and frame.f_code is _SEEDING and frame.f_locals.get("a") is None:
+            what = "a random generator without a seed"
+        line = _user_of(frame) if what else None
+        if line is not None:
+            found.append(Sight(what, line))
+
+    sys.setprofile(profile)
+    try:
+        yield found
+    finally:
+        if isinstance(earlier, cProfile.Profile):
+            earlier.enable()
+        else:
+            sys.setprofile(earlier)
+
+
+def _clock(function: Any) -> str:
+    name, owner = getattr(function, "__name__", ""), getattr(function, "__self__", None)
+    if owner is time and function in _CLOCKS:
+        return f"the clock (time.{name})"
+    if name in _DATES and isinstance(owner, type) and issubclass(owner, datetime.date):
+        return f"the clock ({owner.__name__}.{name})"
+    return "random bytes of the system (os.urandom)" if name == "urandom" and owner is sys.modules[os.name] else ""
+
+
+def _user_of(frame: FrameType | None) -> str | None:
+    """The requester's line that called, perhaps through Python's library; None if torch did, or a log for its time."""
+    while frame is not None and of_python(frame.f_code.co_filename):
+        if Path(frame.f_code.co_filename).parent.name == "logging":
+            return None
+        frame = frame.f_back
+    if frame is None or ours(frame.f_code.co_filename):
+        return None
+    file = frame.f_code.co_filename
+    return f"{file}:{frame.f_lineno}" if foreign(file) else ""
+
+
+def line_that_changes(held: Held, run: Callable[[], Any]) -> str:
+    """`FILE:LINE` of the requester's line that changes an object first while `run` runs; "" if none of theirs does."""
+    now, last, found = Held(held.name, held.thing, held.kind, held.now()), "", ""
+    earlier = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal last, found
+        if found or not foreign(frame.f_code.co_filename):
+            return None
+        if next(now.changed(), None) is not None:
+            found = last
+        if event == "line":
+            last = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        run()
+        if not found and next(now.changed(), None) is not None:
+            found = last
+    finally:
+        sys.settrace(earlier)
+    return found

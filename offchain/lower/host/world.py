@@ -1,0 +1,211 @@
+"""Everything of a job's Python code that a step could change: found, compared, and put back as it was."""
+
+from __future__ import annotations
+
+import dis
+import random
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import _lru_cache_wrapper, partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offchain.job import Job
+from offchain.lines import own
+from offchain.lower.host.kinds import OBJECT, Kind, Named, attributes, differing, kind_of, variables
+from offchain.lower.host.record import bare
+
+_MOST: Final = 200_000  # objects that are looked at
+_NUMPY: Final = np.random.mtrand._rand  # the one behind numpy.random's functions
+
+
+@dataclass(frozen=True)
+class Held:
+    """An object that can change, by a name that a person would give it, and its content at one moment."""
+
+    name: str
+    thing: Any
+    kind: Kind
+    content: Any
+
+    def now(self) -> Any:
+        return self.kind.read(self.thing)
+
+    def changed(self) -> Iterator[str]:
+        """Names of those parts of its content that are no longer as they were."""
+        for key in differing(self.content, self.now()):
+            parts = dict(self.kind.inside({key: None}, self.name)) if key is not None else {}
+            yield next(iter(parts), self.name)
+
+    def put_back(self) -> None:
+        if self.kind.write is not None and not _identical(self.content, self.now()):
+            self.kind.write(self.thing, self.content)
+
+
+@dataclass(frozen=True)
+class World:
+    """What can change, as it is at one moment, and the functions that remember results."""
+
+    held: tuple[Held, ...]
+    remembering: tuple[Any, ...]  # made by functools.cache and lru_cache
+
+    @staticmethod
+    def of(job: Job) -> World:
+        """All that a job's model and functions, and the functions that these call, can reach."""
+        return _Search(job).world()
+
+    def put_back(self) -> None:
+        """Give every object the content that it had."""
+        for held in self.held:
+            held.put_back()
+        for function in self.remembering:
+            function.cache_clear()  # it may remember tensors of a trace
+
+    def holder(self, tensor: Tensor) -> str:
+        """The name of what holds a tensor, or torch.func's wrapping of it; "" if nothing does."""
+        for held in self.held:
+            for name, value in held.kind.inside(held.content, held.name):
+                if isinstance(value, Tensor) and bare(value) is tensor:
+                    return name
+        return ""
+
+
+@contextmanager
+def kept(job: Job) -> Iterator[World]:
+    """At the end, whatever happened, the job's model and the objects of its functions are as they were.
+
+    Not wound back are generators and other iterators, and arrays of more than `kinds.COPIED` bytes.
+    """
+    world = World.of(job)
+    try:
+        yield world
+    finally:
+        world.put_back()
+
+
+def _identical(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(value is b[key] for key, value in a.items())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+    return not isinstance(a, np.ndarray) and bool(a == b)
+
+
+class _Search:
+    """A search from a job's model and functions, nearest objects first."""
+
+    def __init__(self, job: Job) -> None:
+        self.modules = {
+            id(module): f"module {path}" if path else "the model" for path, module in job.model.named_modules()
+        }
+        self.seen: dict[int, Any] = {}  # the objects, so that no other gets the number of one of them
+        self.held: list[Held] = []
+        self.remembering: list[Any] = []
+        self.waiting: deque[tuple[str, Any]] = deque(
+            [
+                ("Python's random numbers", random._inst),
+                ("NumPy's random numbers", _NUMPY),
+                ("torch's random seed", torch.default_generator),
+                ("the model", job.model),
+                ("the loss", job.loss),
+                *((f"metric {name!r}", metric) for name, metric in job.metrics.items()),
+                ("order", job.order),
+            ]
+        )
+        self.leave = {id(tensor) for tensor in job.dataset.values()} | {id(job), id(job.dataset)}
+
+    def world(self) -> World:
+        while self.waiting and len(self.seen) < _MOST:
+            name, thing = self.waiting.popleft()
+            if id(thing) not in self.seen and id(thing) not in self.leave:
+                self.seen[id(thing)] = thing
+                self._look(self.modules.get(id(thing), name), thing)
+        return World(tuple(self.held), tuple(self.remembering))
+
+    def _look(self, name: str, thing: Any) -> None:
+        if isinstance(thing, str | int | float | bytes | Tensor | torch.dtype | types.BuiltinFunctionType):
+            return
+        if isinstance(thing, type):
+            self._class(thing)
+        elif isinstance(thing, types.FunctionType):
+            self._function(name, thing)
+        elif isinstance(thing, types.MethodType):
+            self._later([(name, thing.__self__), (name, thing.__func__)])
+        elif isinstance(thing, partial):
+            self._later([(name, thing.func), (name, thing.args), (name, thing.keywords)])
+        elif isinstance(thing, staticmethod | classmethod):
+            self._later([(name, thing.__func__)])
+        elif isinstance(thing, property):
+            self._later([(name, thing.fget), (name, thing.fset)])
+        elif isinstance(thing, _lru_cache_wrapper):
+            self.remembering.append(thing)
+            self._later([(name, thing.__wrapped__)])
+        else:
+            kind = kind_of(thing)
+            if kind is not None:
+                self._hold(name, thing, kind)
+                self._later([(name, type(thing))])
+
+    def _hold(self, name: str, thing: Any, kind: Kind) -> None:
+        content = kind.read(thing)
+        self.held.append(Held(name, thing, kind, content))
+        self._later(kind.inside(content, name))
+
+    def _later(self, named: Named) -> None:
+        self.waiting.extend(named)
+
+    def _class(self, kind: type) -> None:
+        """What the requester's own classes keep, and their methods."""
+        for base in kind.__mro__:
+            if not _is_own_class(base) or (id(base) in self.seen and base is not kind):
+                continue
+            self.seen[id(base)] = base
+            members = dict(vars(base))
+            data = [name for name, value in members.items() if name[:2] != "__" and not hasattr(value, "__get__")]
+            self._hold(f"class {base.__qualname__}", base, attributes(data))
+            self._later((f"class {base.__qualname__}", value) for value in members.values())
+
+    def _function(self, name: str, function: types.FunctionType) -> None:
+        """Its attributes, defaults and closure; if it is the requester's own, also global variables that it names."""
+        self._hold(name, function, OBJECT)
+        self._later((name, default) for default in (function.__defaults__, function.__kwdefaults__) if default)
+        code = function.__code__
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            self._later([(f"variable {variable!r}", cell)])
+        if not own(code.co_filename):
+            return
+        names, globals_ = _names(code), function.__globals__
+        used = sorted(name for name in names if name in globals_ or name in _assigned(code))
+        if used:
+            self._hold("global variables", globals_, variables(used))
+        for module in [globals_[name] for name in used if isinstance(globals_.get(name), types.ModuleType)]:
+            if own(getattr(module, "__file__", None) or ""):
+                present = [name for name in sorted(names) if name in vars(module)]
+                self._hold(f"module {module.__name__}", module, attributes(present))
+
+
+def _is_own_class(kind: type) -> bool:
+    """Whether a class is the requester's. That of a job file, or of a notebook, is in no module that has a file."""
+    if kind.__module__.partition(".")[0] in sys.stdlib_module_names:
+        return kind.__module__ == "__main__"
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return file is None or own(file)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The names that a function, and the functions inside it, read or write."""
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _assigned(code: types.CodeType) -> set[str]:
+    """The global variables that a function, or a function inside it, assigns."""
+    inner = [_assigned(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}.union(*inner)
