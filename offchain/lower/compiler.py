@@ -26,7 +26,9 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
     pooling,
     reductions,
     resample,
+    scattering,
     shapes,
+    sorting,
     windows,
     words,
 )

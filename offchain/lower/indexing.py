@@ -131,7 +131,7 @@ def _index_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, a
     if _masks(c):
         return _masked_put(c, x, indices, values, accumulate)
     merged, index, at = _merged(c, x, indices)
-    out = _written(c, merged, at, index, values, accumulate)
+    out = written(c, merged, at, index, values, accumulate)
     dims = _indexed(indices)
     order = _order(dims, len(x.shape))
     wide = c.builder.reshape(out, tuple(x.shape[d] for d in order))
@@ -159,10 +159,10 @@ def _masked_put(c: Context, x: Ref, indices: Sequence[Ref | None], values: Ref, 
 @lowers(aten.put.default)
 def _put(c: Context, x: Ref, index: Ref, values: Ref, accumulate: bool = False) -> Ref:
     flat = c.builder.reshape(x, (prod(x.shape),))
-    return c.builder.reshape(_written(c, flat, 0, _wrapped(c, index, prod(x.shape)), values, accumulate), x.shape)
+    return c.builder.reshape(written(c, flat, 0, _wrapped(c, index, prod(x.shape)), values, accumulate), x.shape)
 
 
-def _written(c: Context, x: Ref, dim: int, index: Ref, values: Ref, accumulate: bool) -> Ref:
+def written(c: Context, x: Ref, dim: int, index: Ref, values: Ref, accumulate: bool) -> Ref:
     """`values` (axes of `index` in the place of `dim`) written to, or added to, x at `index` along `dim`."""
     before, after, count = x.shape[:dim], x.shape[dim + 1 :], prod(index.shape)
     flat = c.builder.reshape(values.expand((*before, *index.shape, *after)), (*before, count, *after))
@@ -216,49 +216,3 @@ def _added(c: Context, x: Ref, dim: int, index: Ref, values: Ref) -> Ref:
     if x.uniform is not None and not x.uniform.word:
         return summed
     return c.elementwise(lambda a, b: a + b, x, summed)
-
-
-@lowers(aten.scatter.value, aten.scatter.src)
-def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Ref:
-    source = value if isinstance(value, Ref) else Ref.constant(c.dtype, value, index.shape)
-    return _scattered(c, x, dim, index, source, False)
-
-
-@lowers(aten.scatter_add.default)
-def _scatter_add(c: Context, x: Ref, dim: int, index: Ref, source: Ref) -> Ref:
-    return _scattered(c, x, dim, index, source, True)
-
-
-@lowers(aten.scatter_reduce.two)
-def _scatter_reduce(
-    c: Context, x: Ref, dim: int, index: Ref, source: Ref, reduce: str, include_self: bool = True
-) -> Ref:
-    if reduce != "sum" or not include_self:
-        raise Unsupported(f"scatter_reduce by {reduce!r}; use 'sum' with include_self, or comparisons with amax")
-    return _scattered(c, x, dim, index, source, True)
-
-
-def _scattered(c: Context, x: Ref, dim: int, index: Ref, source: Ref, accumulate: bool) -> Ref:
-    """x[…, index[…, k, …], …] = or += source[…, k, …]. With one index in each line a comparison of coordinates, else
-    a scatter into the flat tensor (whose sums share one exponent)."""
-    dim = c.dim(dim, len(x.shape))
-    for d, size in enumerate(index.shape):
-        source = source.slice(d, 0, size)
-    others = [d for d in range(len(x.shape)) if d != dim]
-    if x.shape and index.shape[dim] == 1 and all(x.shape[d] == index.shape[d] for d in others):
-
-        def program(old: Value, at: Value, new: Value) -> Value:
-            return old.program.index(dim).eq(at).where(old + new if accumulate else new, old)
-
-        return c.builder.generate(x.shape, program, x, index, source)
-    strides = row_major(x.shape)
-
-    def place(at: Value) -> Value:
-        total = at * strides[dim]
-        for d in others:
-            total = total + at.program.index(d) * strides[d]
-        return total
-
-    flat = c.builder.generate(index.shape, place, index) if x.shape else index
-    out = _written(c, c.builder.reshape(x, (prod(x.shape),)), 0, flat, source, accumulate)
-    return c.builder.reshape(out, x.shape)

@@ -11,7 +11,9 @@ import torch
 from offchain.errors import Unsupported
 from offchain.ir.graph import Axis, row_major
 from offchain.ir.kinds import MAX_INPUTS
+from offchain.ir.primitives import DType
 from offchain.ir.program import I32, Value
+from offchain.lower.builder import GraphBuilder
 from offchain.lower.library import floor_divide, remainder
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
@@ -94,7 +96,7 @@ def _roll(c: Context, x: Ref, shifts: Sequence[int], dims: Sequence[int] = ()) -
         d = c.dim(dim, len(x.shape))
         back = -shift % x.shape[d]
         if back and x.uniform is None:
-            x = _join(c, [x.slice(d, back, x.shape[d] - back), x.slice(d, 0, back)], d)
+            x = _join(c.builder, [x.slice(d, back, x.shape[d] - back), x.slice(d, 0, back)], d, x.dtype)
     return x
 
 
@@ -285,14 +287,18 @@ def _filled(c: Context, x: Ref, source: Ref, *_: Any) -> Ref:
 
 @lowers(aten.cat.default)
 def _cat(c: Context, tensors: Sequence[Ref], dim: int = 0) -> Ref:
+    return concatenated(c.builder, tensors, c.dim(dim, len(c.shape)), c.dtype)
+
+
+def concatenated(builder: GraphBuilder, tensors: Sequence[Ref], dim: int, dtype: DType) -> Ref:
     """A part reads 0 outside its range; the coordinate chooses the part."""
-    dim = c.dim(dim, len(c.shape))
     while len(tensors) > MAX_INPUTS:
-        tensors = [_join(c, tensors[i : i + MAX_INPUTS], dim) for i in range(0, len(tensors), MAX_INPUTS)]
-    return _join(c, tensors, dim)
+        starts = range(0, len(tensors), MAX_INPUTS)
+        tensors = [_join(builder, tensors[i : i + MAX_INPUTS], dim, dtype) for i in starts]
+    return _join(builder, tensors, dim, dtype)
 
 
-def _join(c: Context, tensors: Sequence[Ref], dim: int) -> Ref:
+def _join(builder: GraphBuilder, tensors: Sequence[Ref], dim: int, dtype: DType) -> Ref:
     if len(tensors) == 1:
         return tensors[0]
     sizes = [tensor.shape[dim] for tensor in tensors]
@@ -305,9 +311,9 @@ def _join(c: Context, tensors: Sequence[Ref], dim: int) -> Ref:
     ]
 
     def program(*values: Value) -> Value:
-        at, out = values[0].program.index(dim), values[-1].cast(c.dtype)
+        at, out = values[0].program.index(dim), values[-1].cast(dtype)
         for value, end in reversed(list(zip(values[:-1], starts[1:], strict=True))):
-            out = at.lt(end).where(value.cast(c.dtype), out)
+            out = at.lt(end).where(value.cast(dtype), out)
         return out
 
-    return c.builder.generate(shape, program, *parts)
+    return builder.generate(shape, program, *parts)
