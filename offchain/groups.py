@@ -14,6 +14,8 @@ from offchain.errors import BadInput
 
 Chosen = Optimizer | tuple[type[Optimizer], Mapping[str, Any]]
 _ONCE: Final = {"initial_accumulator_value"}  # torch reads it from the constructor only, not from groups
+_OF_SCHEDULERS: Final = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum"}  # they add these to groups
+_NOT_OPTIONS: Final = {"params", "param_names", *_OF_SCHEDULERS}
 _HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -25,13 +27,16 @@ class ParameterGroup:
     options: Mapping[str, Any]
 
 
-def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tuple[ParameterGroup, ...]]:
+def groups_of(
+    model: nn.Module, optimizer: Chosen, scheduled: bool = False
+) -> tuple[type[Optimizer], tuple[ParameterGroup, ...]]:
     """The optimizer's class and its groups. Torch's constructor checks the options. Raises BadInput.
 
-    Parameters that need no gradient belong to no group. Tied weights appear once.
+    Parameters that need no gradient belong to no group. Tied weights appear once. `scheduled`: the job names the
+    scheduler that is attached to the optimizer.
     """
     built = optimizer if isinstance(optimizer, Optimizer) else _built(model, optimizer)
-    _check_fresh(built)
+    _check_fresh(built, scheduled)
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = []
     for group in built.param_groups:
@@ -41,7 +46,7 @@ def groups_of(model: nn.Module, optimizer: Chosen) -> tuple[type[Optimizer], tup
                 raise BadInput(
                     f"the optimizer holds a parameter of shape {shape} that is not the model's; give model.parameters()"
                 )
-        options = {name: _plain(name, value) for name, value in group.items() if name not in ("params", "param_names")}
+        options = {name: _plain(name, value) for name, value in group.items() if name not in _NOT_OPTIONS}
         for name in _ONCE & options.keys():
             options[name] = _plain(name, built.defaults[name])
         groups.append(ParameterGroup(tuple(names[p] for p in group["params"] if p.requires_grad), options))
@@ -78,14 +83,14 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
         raise BadInput(f"{kind.__name__}: {str(error).splitlines()[0]}") from error
 
 
-def _check_fresh(optimizer: Optimizer) -> None:
+def _check_fresh(optimizer: Optimizer, scheduled: bool) -> None:
     """Raise BadInput unless the optimizer is as its constructor left it: a task starts from that state."""
     if any(float(state.get("step", 1)) != 0 for state in optimizer.state.values()):
         raise BadInput("the optimizer was used already; give a fresh one")
     if any(getattr(optimizer, hooks) for hooks in _HOOKS):
         raise BadInput("the optimizer has hooks, which workers could not run; remove them")
-    if any("initial_lr" in group for group in optimizer.param_groups):
-        raise BadInput("a scheduler is attached to the optimizer; give a fresh one, and Job(schedule=...)")
+    if not scheduled and any("initial_lr" in group for group in optimizer.param_groups):
+        raise BadInput("a scheduler is attached to the optimizer; give it as Job(schedule=...)")
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -29,15 +29,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from offchain.errors import BadInput, OffchainError
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
+from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, rates_of
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
 Order = Callable[[Tensor], Tensor]
-Schedule = Callable[[Tensor], Tensor | float]
 
 RESERVED: Final = "log"
 _INTEGERS: Final = (torch.int64, torch.int32)
@@ -60,7 +61,8 @@ class Job:
     bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
     schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
-                t counts the optimizer's updates
+                t counts the optimizer's updates. Or a scheduler of torch over the job's optimizer, which is stepped
+                after each update. What cannot be traced is evaluated for all updates
     clip_norm   as torch.nn.utils.clip_grad_norm_, over all trained parameters together
     clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
     accumulate  steps between two updates by the optimizer, which gets the mean of their gradients; divides `steps`
@@ -92,7 +94,7 @@ class Job:
             self._check_dataset()
             self._check_numbers()
             self._check_model()
-            _ = self.groups  # raises BadInput if the optimizer cannot be used
+            self._check_optimizer()
         except BadInput as error:
             raise BadInput(f"job{at(self._line)}: {error}") from error
 
@@ -103,7 +105,24 @@ class Job:
     @cached_property
     def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[ParameterGroup, ...]]:
         """The optimizer's class and its parameter groups, by name, every option filled in."""
-        return groups_of(self.model, self.optimizer)
+        return groups_of(self.model, self.optimizer, scheduled=isinstance(self.schedule, LRScheduler))
+
+    def rates(self, count: int) -> tuple[float, ...]:
+        """Each group's learning rate in the update after `count` others."""
+        if isinstance(self.schedule, LRScheduler):
+            return self._scheduled[count]
+        by = 1.0 if self.schedule is None else factor(self.schedule, count)
+        return tuple(group.options["lr"] * by for group in self.groups[1])
+
+    @cached_property
+    def _scheduled(self) -> list[tuple[float, ...]]:
+        assert isinstance(self.schedule, LRScheduler)
+        return rates_of(self.schedule, self.updates)
+
+    @property
+    def updates(self) -> int:
+        """Updates by the optimizer in all steps."""
+        return self.steps // self.accumulate
 
     @property
     def rows(self) -> int:
@@ -113,10 +132,14 @@ class Job:
     def _check_kinds(self) -> None:
         if not isinstance(self.model, torch.nn.Module):
             raise BadInput(f"model is {self.model!r}, must be a torch.nn.Module")
-        functions = {"loss": self.loss, **{f"metric {name!r}": metric for name, metric in self.metrics.items()}}
-        for what in ("order", "schedule"):
-            if getattr(self, what) is not None:
-                functions[what] = getattr(self, what)
+        functions: dict[str, Any] = {
+            "loss": self.loss,
+            **{f"metric {name!r}": metric for name, metric in self.metrics.items()},
+        }
+        if self.order is not None:
+            functions["order"] = self.order
+        if self.schedule is not None and not isinstance(self.schedule, LRScheduler):
+            functions["schedule"] = self.schedule
         for what, value in functions.items():
             if not callable(value):
                 raise BadInput(f"{what} is {value!r}, must be a function")
@@ -152,6 +175,13 @@ class Job:
             raise BadInput(f"bits is {self.bits}, must be 2 to 27")
         if "loss" in self.metrics:
             raise BadInput("a metric may not be named 'loss', which is always logged; rename it")
+
+    def _check_optimizer(self) -> None:
+        _ = self.groups  # raises BadInput if the optimizer cannot be used
+        if isinstance(self.schedule, LRScheduler):
+            check_scheduler(self.schedule, self.optimizer)
+            if self.updates > MOST_UPDATES:
+                raise BadInput(f"a scheduler of torch for {self.updates} updates; at most {MOST_UPDATES}")
 
     def _check_model(self) -> None:
         for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):

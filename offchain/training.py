@@ -186,7 +186,6 @@ class PlainTraining:
         self._tensors = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in initial.items()}
         self._trained = [self._tensors[name] for name in trained]
         self._optimizer = optimizer_over(kind, groups, self._tensors)
-        self._rates = [group.options["lr"] for group in groups]
         self._rows: list[list[float]] = []
 
     def step(self) -> None:
@@ -216,9 +215,8 @@ class PlainTraining:
         if job.clip_value is not None:
             utils.clip_grad_value_(self._trained, job.clip_value)
         if job.schedule is not None:
-            factor = float(job.schedule(torch.tensor(float(count))))
-            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate * factor
+            for group, rate in zip(self._optimizer.param_groups, job.rates(count), strict=True):
+                group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad()
 

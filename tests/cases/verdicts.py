@@ -26,8 +26,6 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "function_setup": (r"Clip\.apply\(.* in loss", "habits.py", "write it with torch's operations"),
     "gat_scatter": (r"aten\.scatter_reduce\.two in module M", "vision.py", "comparisons with amax"),
     "lbfgs": (r"job at \S+: optimizer LBFGS", "common.py", "use one of: SGD, "),
-    "lr_by_if": (r"torch\.Tensor\.__bool__ in schedule", "habits.py", "use torch.where"),
-    "lr_by_math": (r"torch\.Tensor\.__float__ in schedule", "habits.py", "keep the value a tensor"),
     "moe_dense_topk": (r"aten\.topk\.default in module DenseMoE", "layers.py", "use amax, or comparisons"),
     "moe_mixtral": (r"aten\.topk\.default in module MixtralMoE", "layers.py", "use amax, or comparisons"),
     "muon": (r"job at \S+: optimizer Muon", "common.py", "use one of: SGD, "),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
-from offchain.errors import BadInput, Unsupported
+from offchain.errors import Unsupported
 from offchain.groups import ParameterGroup
 from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.optim.rules import RULES, Rate, Rule
+from offchain.lower.optim.tables import Table, looked_up, table_of
 from offchain.lower.origin import within
 from offchain.lower.packs import Pack, packed
 
@@ -28,11 +30,13 @@ class Functional:
     """`initial(weights)` gives the slots, `step(weights, gradients, slots, t)` the next weights and slots.
 
     A slot is named BUFFER.PARAMETER, as torch names the buffer; `grad.PARAMETER` holds a gradient being accumulated.
+    `table` has the schedule's values where it is not traced.
     """
 
     job: Job
     rule: Rule
     groups: tuple[ParameterGroup, ...]
+    table: Table
 
     def packed(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Pack, ...], Functional]:
         """The same for packs in place of single parameters: every update is elementwise, or of one number."""
@@ -61,12 +65,12 @@ class Functional:
         return _either(due, new_weights, weights), _either(due, new_slots, old_slots)
 
     def _updated(self, weights: Tensors, gradients: Tensors, slots: Tensors, count: Tensor) -> tuple[Tensors, Tensors]:
-        gradients, factor = self._clipped(gradients), self._factor(count)
+        gradients, rates = self._clipped(gradients), self._rates(count)
         new_weights, new_slots = dict(weights), dict(slots)
         line = self.job.line_of("optimizer")
         for number, group in enumerate(self.groups):
             with within(f"optimizer {_named(self.job, number)}", line):
-                lr = group.options["lr"] * factor
+                lr = rates[number]
                 for name in group.names:
                     kept = {b: slots[f"{b}.{name}"] for b in self.rule.buffers(group.options, weights[name])}
                     updated = self.rule.update(weights[name], gradients[name], kept, group.options, lr, count)
@@ -87,17 +91,17 @@ class Functional:
                 gradients = {name: gradient.clamp(-value, value) for name, gradient in gradients.items()}
         return gradients
 
-    def _factor(self, count: Tensor) -> Rate:
-        if self.job.schedule is None:
-            return 1.0
-        line = line_of(self.job.schedule)
-        with within("schedule", line):
-            factor: Any = self.job.schedule(count.to(torch.float32))
-        if isinstance(factor, Tensor) and factor.numel() == 1:
-            return factor.to(torch.float32).reshape(())
-        if not isinstance(factor, int | float):
-            raise BadInput(f"job: schedule(t){at(line)} must return one number, a factor on the learning rate")
-        return float(factor)
+    def _rates(self, count: Tensor) -> list[Rate]:
+        """The learning rate of each group in the update after `count` others."""
+        rates: list[Rate] = [group.options["lr"] for group in self.groups]
+        schedule = self.job.schedule
+        if schedule is None:
+            return rates
+        if isinstance(schedule, LRScheduler):
+            return [looked_up(column, count) for column in self.table]
+        with within("schedule", line_of(schedule)):
+            by = looked_up(self.table[0], count) if self.table else schedule(count.to(torch.float32))
+            return [rate * (by.reshape(()) if isinstance(by, Tensor) else by) for rate in rates]
 
 
 def functional(job: Job) -> Functional:
@@ -109,7 +113,7 @@ def functional(job: Job) -> Functional:
     rule = RULES[kind]
     for number in range(len(groups)):
         _check_options(job, rule, number)
-    return Functional(job, rule, groups)
+    return Functional(job, rule, groups, table_of(job))
 
 
 def _named(job: Job, number: int) -> str:

@@ -340,7 +340,7 @@ def hooked_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     ("make", "message"),
     [
         (moved_optimizer, "was used already; give a fresh one"),
-        (scheduled_optimizer, "scheduler is attached"),
+        (scheduled_optimizer, "a scheduler is attached to the optimizer; give it as Job"),
         (hooked_optimizer, "has hooks"),
         (lambda model: optim.SGD(Net().parameters(), lr=0.1), "not the model's"),
         (lambda model: optim.SGD(model.requires_grad_(False).parameters(), lr=0.1), "nothing to train"),

@@ -144,10 +144,7 @@ def test_one_value_a_channel_names_the_layer() -> None:
     assert text.endswith("use larger batches")
 
 
-def test_values_in_a_schedule_and_an_order() -> None:
-    schedule = lambda t: 1.0 if t > 5 else 0.5  # noqa: E731
-    text = refused(schedule=schedule)
-    assert text.startswith(f"torch.Tensor.__bool__ in schedule at {line(schedule)}: {VALUE}")
+def test_values_in_an_order() -> None:
     order = lambda t: torch.arange(t.item(), t.item() + 2)  # noqa: E731
     text = refused(order=order)
     assert text.startswith(f"torch.Tensor.item in order at {line(order)}: {VALUE}")
@@ -168,3 +165,6 @@ def test_a_function_that_gives_something_else() -> None:
     assert text == f"job: order(t) at {line(order)} gave torch.int32 of shape (3,); give 2 int32 rows"
     schedule = lambda t: torch.ones(3) * t  # noqa: E731
     assert refused(BadInput, schedule=schedule).startswith(f"job: schedule(t) at {line(schedule)} must return one")
+    schedule = lambda t: [1.0][int(t)]  # noqa: E731
+    text = refused(BadInput, schedule=schedule)
+    assert text.startswith(f"[1.0][int(t)] in schedule at {line(schedule)}: IndexError: list index out of range")

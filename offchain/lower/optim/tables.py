@@ -1,0 +1,59 @@
+"""Numbers that follow from the count of updates alone: evaluated for all updates while a job is built, into a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.optim.lr_scheduler import LRScheduler
+
+from offchain.errors import Unsupported
+from offchain.job import Job
+from offchain.lines import at, line_of
+from offchain.lower.origin import Origins, within
+from offchain.lower.refusals import refusal
+from offchain.schedules import MOST_UPDATES, factor
+
+Table = tuple[tuple[float, ...], ...]  # columns, each with a value for each update
+
+
+def table_of(job: Job) -> Table:
+    """The rates of a job's groups, for a scheduler of torch; the factor, for a schedule that cannot be traced; else ().
+
+    Raises what the schedule raises, in one line, and Unsupported where there are too many updates.
+    """
+    schedule = job.schedule
+    if isinstance(schedule, LRScheduler):
+        return tuple(zip(*(job.rates(i) for i in range(job.updates)), strict=True))
+    if schedule is None or _can_be_traced(schedule):
+        return ()
+    if job.updates > MOST_UPDATES:
+        raise Unsupported(
+            f"schedule{at(line_of(schedule))}: looks at the value of t, and {job.updates} updates are too many for a "
+            f"table, which holds {MOST_UPDATES}; write it with torch's operations, as torch.where for `if`"
+        )
+    try:
+        with within("schedule", line_of(schedule)):
+            return (tuple(factor(schedule, i) for i in range(job.updates)),)
+    except Exception as error:
+        raise refusal(error, Origins(), job.model) from error
+
+
+def looked_up(values: Sequence[float], count: Tensor) -> float | Tensor:
+    """The value at the place `count`, which is traced; the value itself where all are equal."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return torch.tensor(values, dtype=torch.float32).index_select(0, count.reshape(1)).reshape(())
+
+
+def _can_be_traced(schedule: Callable[[Tensor], Any]) -> bool:
+    """Whether a schedule is torch's operations on its argument, and does not look at its value."""
+    try:
+        found = []
+        make_fx(lambda t: found.append(schedule(t)))(torch.zeros(()))
+    except Exception:  # evaluating the schedule shows whether it is wrong
+        return False
+    return isinstance(found[0], Tensor) and found[0].numel() == 1
