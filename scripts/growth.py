@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 import matplotlib as mpl
 import torch
 from rich.progress import TimeElapsedColumn
@@ -33,11 +31,11 @@ from offchain.bench import chain, dispute, gemm, replay, step  # noqa: E402
 from offchain.bench import hash as hashing  # noqa: E402
 from offchain.bench import map as elementwise  # noqa: E402
 from offchain.bench.growth import PIECES, points  # noqa: E402
+from offchain.bench.machine import machine  # noqa: E402
 from offchain.bench.timing import Settings  # noqa: E402
 from offchain.commands.bench import ratio_shown, shown  # noqa: E402
 from offchain.errors import OffchainError  # noqa: E402
 from offchain.exec.make import EXECUTORS  # noqa: E402
-from offchain.native.jit import processors  # noqa: E402
 from offchain.progress import watching  # noqa: E402
 
 mpl.use("Agg")
@@ -94,7 +92,7 @@ def measure(piece: str, settings: Settings) -> dict[str, Any]:
         else:
             found = [asdict(point) for point in points(piece, settings, watch)]
     on_card = settings.device.startswith("cuda")
-    on = {"machine": _card() if on_card else _processor(), "torch": torch.__version__, **asdict(settings)}
+    on = {"machine": _card() if on_card else machine(), "torch": torch.__version__, **asdict(settings)}
     return {"piece": piece, "on": on, "points": found}
 
 
@@ -103,14 +101,6 @@ def _card() -> str:
     asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     name, driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
     return f"{name}, driver {driver}"
-
-
-def _processor() -> str:
-    """The processor's name, its kind as LLVM calls it, and the number of cores."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name} ({llvm.get_host_cpu_name()}), {processors()} cores"
 
 
 # --- figures -----------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str)
     if as_json:
         click.echo(json.dumps([row.facts() for row in rows], indent=2))
         return
+    from offchain.bench.machine import machine
+
     table = Table(box=None, pad_edge=False, caption=about, caption_justify="left")
     notes = list(dict.fromkeys(name for row in rows for name in row.notes))
     table.add_column("ratio", justify="right")
@@ -99,6 +101,7 @@ def report(measure: Callable[[Watch], Iterator[Row]], as_json: bool, about: str)
         cells = (ratio_shown(row.ratio), row.name, str(row.bits or ""), *sides, str(row.n))
         table.add_row(*cells, *(row.notes.get(name, "") for name in notes))
     Console(width=80, highlight=False).print(table)
+    click.echo(f"on {machine()}")
 
 
 def ratio_shown(ratio: float) -> str:
@@ -166,6 +169,23 @@ def gemm(settings: Settings, as_json: bool) -> None:
     from offchain.bench.gemm import rows
 
     report(lambda watch: rows(settings, watch), as_json, "peer: torch.matmul")
+
+
+@bench.command()
+@jobs_option("gpt")
+@measured
+def engines(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
+    """Measure how far processes differ that choose anew what multiplies.
+
+    The slowest of 20 fresh processes (--n) beside the median one. Each compares its steps with plain torch's, so that
+    what slows the machine for a while does not count. chosen: 16 or 8 lanes of digits, or the BLAS's name.
+
+    \b
+    Example:  offchain bench engines --bits 21
+    """
+    from offchain.bench.engines import rows
+
+    report(lambda watch: rows(jobs, settings, watch), as_json, "peer: the median process")
 
 
 @bench.command("map")

@@ -160,6 +160,16 @@ class Compiler:
         self._teams.here = True
         self._run(calls, count)
 
+    @property
+    def cpu(self) -> str:
+        """LLVM's name of this processor."""
+        return str(self._cpu)
+
+    @property
+    def processor(self) -> str:
+        """The same, and all that it can do."""
+        return f"{self._cpu} {self._features}"
+
     def has_team(self) -> bool:
         """Whether this thread ran calls, and so has threads of OpenMP's."""
         return getattr(self._teams, "here", False)

@@ -15,7 +15,7 @@ from typing import Final
 from hypothesis import given
 
 from offchain.exec.eager.executor import TorchExecutor
-from offchain.exec.fused.engines import Engines, engines
+from offchain.exec.fused.engines import Engines
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.planning import Call
 from offchain.exec.plan.shards import whole
@@ -49,7 +49,7 @@ def _bits(executor: object, case: Case) -> list[bytes]:
 
 def compile_for(graph: Graph, cpu: str) -> None:
     """Compiles the kernels of a graph for a processor."""
-    machine, chosen = target_machine(cpu), Engines(engines().blas, ELSEWHERE[cpu], ELSEWHERE[cpu])
+    machine, chosen = target_machine(cpu), Engines(ELSEWHERE[cpu], ELSEWHERE[cpu])
     for item in FusedPlanner(whole(graph), chosen).make().calls:
         if isinstance(item, Call):
             machine_code(item.kernel.text, machine)

@@ -1,14 +1,13 @@
 """The BLAS of torch and of NumPy, called from the kernels' own threads.
 
-A sum of integers is the same in any order, so any BLAS gives it. Which one is faster depends on the processor: both are
-timed once.
+A sum of integers is the same in any order, so any BLAS gives it. NumPy's was the faster one wherever both were measured
+(docs/decisions/0010); torch's is taken where it is clearly faster.
 """
 
 from __future__ import annotations
 
 import ctypes
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +19,10 @@ import numpy as np
 import torch
 
 from offchain.errors import OffchainError
+from offchain.exec.fused.choice import Choices, Run
+from offchain.native.jit import compiler
 
 TRY: Final = (192, 512, 256)  # rows, k, columns of a product that is worth a few milliseconds
-REPEATS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,6 @@ class Blas:
             function = getattr(self.library, getattr(self, kind))
             llvm.add_symbol(f"{self.name}_{kind}", ctypes.cast(function, ctypes.c_void_p).value)
 
-    def is_called(self, text: str) -> bool:
-        """Whether a kernel of that text calls it."""
-        return f"@{self.name}_" in text
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Its calls stay in the calling thread: the kernels' threads share the work."""
@@ -59,36 +55,41 @@ class Blas:
         finally:
             put(before)
 
-    def seconds(self, kind: str = "double") -> float:
-        """The least time of a product of doubles, or of singles ("float"), in one thread."""
+    def product(self) -> Run:
+        """A product of doubles, in one thread."""
         rows, k, columns = TRY
         integer = ctypes.c_int64 if self.integer == "i64" else ctypes.c_int32
-        dtype, number = (np.float64, ctypes.c_double) if kind == "double" else (np.float32, ctypes.c_float)
-        a, b, c = (np.ones(shape, dtype) for shape in ((rows, k), (columns, k), (rows, columns)))
+        a, b, c = (np.ones(shape) for shape in ((rows, k), (columns, k), (rows, columns)))
         sizes = [ctypes.byref(integer(n)) for n in (columns, rows, k, k, k, columns)]
-        one, zero = ctypes.byref(number(1.0)), ctypes.byref(number(0.0))
-        arrays = [ctypes.c_void_p(array.ctypes.data) for array in (a, b, c)]
-        gemm, times = getattr(self.library, self.dgemm if kind == "double" else self.sgemm), []
-        with self.alone():
-            for _ in range(REPEATS):
-                start = time.thread_time()
-                gemm(b"T", b"N", *sizes[:3], one, arrays[1], sizes[3], arrays[0], sizes[4], zero, arrays[2], sizes[5])
-                times.append(time.thread_time() - start)
-        return min(times)
+        one, zero = ctypes.byref(ctypes.c_double(1.0)), ctypes.byref(ctypes.c_double(0.0))
+        gemm = getattr(self.library, self.dgemm)
+
+        def run() -> None:
+            at = [ctypes.c_void_p(array.ctypes.data) for array in (a, b, c)]
+            with self.alone():
+                gemm(b"T", b"N", *sizes[:3], one, at[1], sizes[3], at[0], sizes[4], zero, at[2], sizes[5])
+
+        return run
+
+
+def calls_blas(text: str) -> bool:
+    """Whether a kernel of that text calls one."""
+    return any(f"@{name}_" in text for name in _INSTALLED)
 
 
 @cache
 def fastest() -> Blas:
-    """The faster of those that are installed. Raises OffchainError where neither can be called."""
-    found = [blas for blas in (_torch(), _numpy()) if blas is not None]
+    """The one to use here. Raises OffchainError where none can be called."""
+    found = {name: blas for name, find in _INSTALLED.items() if (blas := find()) is not None}
+    if not found:
+        raise OffchainError("neither torch's nor numpy's BLAS can be called here: take --executor torch")
+    choices = Choices(f"{compiler().processor}, numpy {np.__version__}, torch {torch.__version__}")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        best = min(found, key=Blas.seconds, default=None)
+        best = found[choices.choose("blas", next(iter(found)), {name: blas.product for name, blas in found.items()})]
     finally:
         torch.set_num_threads(threads)
-    if best is None:
-        raise OffchainError("neither torch's nor numpy's BLAS can be called here: take --executor torch")
     best.publish()
     return best
 
@@ -105,3 +106,6 @@ def _numpy() -> Blas | None:
         return None
     threads = ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_")
     return Blas("numpy", "i64", ctypes.CDLL(str(path)), "scipy_dgemm_64_", "scipy_sgemm_64_", threads)
+
+
+_INSTALLED: Final[dict[str, Callable[[], Blas | None]]] = {"numpy": _numpy, "torch": _torch}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ import torch
 from offchain.errors import BadInput
 from offchain.exec.base import DEFAULT, Setting
 from offchain.exec.fused import outputs
-from offchain.exec.fused.engines import engines
+from offchain.exec.fused.blas import calls_blas, fastest
+from offchain.exec.fused.engines import Engines, engines, known_good
 from offchain.exec.fused.outputs import COPY, Copies, copying
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.executor import PlannedExecutor, State
@@ -30,11 +31,21 @@ After = dict[int, Held]  # what the next state keeps, by node
 
 
 class FusedExecutor(PlannedExecutor[NativeKernel, After]):
-    """Runs on the CPU. Raises BadInput for any other device, OffchainError where no BLAS can be called."""
+    """Runs on the CPU. Raises BadInput for any other device, OffchainError where no BLAS can be called that is needed.
+
+    Attributes:
+        engines: multiply; given None, those that are fastest here for the graph's largest products.
+    """
 
     def __init__(
-        self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], setting: Setting = DEFAULT
+        self,
+        graph: Graph,
+        constants: Sequence[Array],
+        datasets: Sequence[Array],
+        setting: Setting = DEFAULT,
+        engines: Engines | None = None,
     ) -> None:
+        self.engines = engines
         if setting.device_type != "cpu":
             raise BadInput(f"executor fused has no kernels for {setting.device}: take --executor torch")
         super().__init__(graph, constants, datasets, setting)
@@ -49,14 +60,21 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         self._batch_rows: dict[range, Any] = {}  # of the calls of consecutive nodes, with the copies of their outputs
 
     def _planned(self, part: Share) -> Plan[NativeKernel]:
-        return FusedPlanner(part, engines()).make()
+        return FusedPlanner(part, self.engines or known_good()).make()
+
+    def _faster(self, part: Share) -> Plan[NativeKernel] | None:
+        if self.engines:
+            return None
+        self.engines = engines(part.graph.nodes, _trial)
+        return None if self.engines == known_good() else self._planned(part)
 
     def _prepare(self, kernels: Sequence[NativeKernel]) -> None:
         names = {kernel.name: kernel for kernel in kernels}
         self._setting.limits.require_kernels(len(names))
         names[COPY.name] = COPY
-        blas, watch = engines().blas, self._setting.watch
-        self._alone = blas.alone if any(blas.is_called(kernel.text) for kernel in names.values()) else nullcontext
+        watch = self._setting.watch
+        calls = any(calls_blas(kernel.text) for kernel in names.values())
+        self._alone = fastest().alone if calls else nullcontext
         done = iter(range(1, len(names) + 1))
         self._compiler = compiler()
         self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
@@ -147,6 +165,13 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
             if isinstance(tensor, Given) and not self._address(tensor):
                 self._patches.append((pointers, position, tensor))
         return pointers
+
+
+def _trial(graph: Graph, engines: Engines) -> Callable[[], object]:
+    """A step of a graph without constants, on zeros."""
+    executor = FusedExecutor(graph, [], [], engines=engines)
+    state = executor.load([np.zeros(slot.spec.shape, np.float32) for slot in graph.slots])
+    return lambda: executor.step(state, 0)
 
 
 def _row(calls: Iterable[list[int]]) -> Any:

@@ -46,6 +46,8 @@ class PlannedExecutor(ABC, Generic[K, B]):
         with self._current():
             self._plan = self._planned(part)
             self._arena = arena(part.graph, self._plan, setting.limits.memory, self._room)
+            if (faster := self._faster(part)) is not None:
+                self._plan, self._arena = faster, arena(part.graph, faster, setting.limits.memory, self._room)
             self._prepare([call.kernel for call in self._plan.calls if isinstance(call, Call)])
         self._stretches = list(self._between_joins())
         self._batches = list(self._batched())
@@ -168,6 +170,10 @@ class PlannedExecutor(ABC, Generic[K, B]):
     @abstractmethod
     def _planned(self, part: Share) -> Plan[K]:
         """The plan of this process's part of a step."""
+
+    def _faster(self, part: Share) -> Plan[K] | None:
+        """A better plan, once the first was seen to fit: to find it takes trials."""
+        return None
 
     @abstractmethod
     def _prepare(self, kernels: Sequence[K]) -> None:

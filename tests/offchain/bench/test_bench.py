@@ -22,6 +22,7 @@ from offchain.bench import growth as bench_growth
 from offchain.bench.alone import computing, updating
 from offchain.bench.dispute import Size, play
 from offchain.bench.jobs import JOBS, job
+from offchain.bench.machine import machine
 from offchain.bench.map import gelu
 from offchain.bench.replay import BEFORE, Player
 from offchain.bench.timing import Row, Settings
@@ -38,7 +39,7 @@ from tests.support import terminal
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 QUICK = Settings(quick=True, threads=1)
-MEASURED = ("step", "gemm", "map", "hash", "replay", "dispute")  # verbs that run something of torch's
+MEASURED = ("step", "gemm", "engines", "map", "hash", "replay", "dispute")  # verbs that run something of torch's
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +137,10 @@ def test_a_table_fits_a_terminal(capsys: Capture) -> None:
     ]
     for row in found:
         command.report(lambda watch, row=row: iter([row]), False, "peer: torch")  # type: ignore[misc]
-        head, line, about = capsys.readouterr().out.splitlines()
+        head, line, about, on = capsys.readouterr().out.splitlines()
         assert head.split()[0] == "ratio"
         assert (row.name in line, about.strip()) == (True, "peer: torch")
+        assert on == f"on {machine()}"
         assert all(value in line for value in row.notes.values())
         assert max(map(len, (head, line))) <= 80
 
@@ -177,6 +179,11 @@ def test_what_gemm_multiplies_is_one_dot(bits: int, extent: int) -> None:
     for result in results[1:]:
         np.testing.assert_array_equal(result.view(np.int32), results[0].view(np.int32))
     np.testing.assert_allclose(results[0], (a @ b).numpy().reshape(-1), atol=2.0 ** (3 - bits) * extent)
+
+
+def test_engines(capsys: Capture, monkeypatch: Patch) -> None:
+    (row,) = rows(capsys, monkeypatch, "engines", "--job", "gpt", "--bits", "21", "--n", "1")
+    assert (row["name"], row["bits"], row["n"], row["ratio"]) == ("engines gpt", 21, 1, 1)
 
 
 def test_map(capsys: Capture, monkeypatch: Patch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from offchain.errors import BadInput, OutOfMemory
 from offchain.exec.base import Limits, Setting
 from offchain.exec.eager.executor import TorchExecutor
-from offchain.exec.fused.engines import engines
+from offchain.exec.fused.engines import known_good
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.make import make_executor
@@ -53,8 +53,6 @@ def tree(depth: int, length: int) -> Graph:
 
 @pytest.fixture
 def never_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    engines()  # compiles a product of its own, to choose
-
     def load(*given: object) -> None:
         raise AssertionError("it was compiled before it was refused")
 
@@ -105,7 +103,7 @@ def test_numbers_that_processes_join_count_for_the_node_that_has_most_of_them() 
     """Two products lie in one buffer, of which the first begins and the second takes more."""
     nodes = [node for rows in (8, 64) for node in spread_product(rows, 2).nodes]
     graph = over_state(nodes, [FEW]).graph
-    plan = FusedPlanner(Share(graph, (Joined(0, 2), Joined(0, 2))), engines()).make()
+    plan = FusedPlanner(Share(graph, (Joined(0, 2), Joined(0, 2))), known_good()).make()
     assert plan.largest == ArenaShare(4 * graph.nodes[1].length, 1, output=False)
     what, purpose, _ = largest(graph, plan)
     assert (what, purpose[:22]) == ("node 1 (dot)", "for operands or totals")

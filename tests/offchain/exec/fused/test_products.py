@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from offchain.exec.eager.executor import TorchExecutor
-from offchain.exec.fused import executor
 from offchain.exec.fused.digits import FEATURES
-from offchain.exec.fused.engines import Engines, engines, lanes
+from offchain.exec.fused.engines import Engines, lanes
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits
 from offchain.exec.reference import ReferenceExecutor
@@ -23,12 +22,10 @@ EACH = pytest.mark.parametrize("count", [0, *FEATURES], ids=["blas", *(f"{n} lan
 
 
 @pytest.fixture
-def engine(count: int, monkeypatch: pytest.MonkeyPatch) -> Engines:
+def engine(count: int) -> Engines:
     if count and count not in lanes():
         pytest.skip(f"this processor has no {FEATURES[count]}")
-    chosen = replace(engines(), single=count, several=count)
-    monkeypatch.setattr(executor, "engines", lambda: chosen)
-    return chosen
+    return Engines(count, count)
 
 
 def dot(
@@ -74,10 +71,10 @@ def operands(graph: Graph, seed: int = 0, wild: bool = True) -> list[Array]:
     return arrays
 
 
-def assert_exact(graph: Graph, state: list[Array], slow: bool = True) -> None:
+def assert_exact(graph: Graph, engine: Engines, state: list[Array], slow: bool = True) -> None:
     """Equal to the reference, or where that would take minutes to torch's executor."""
     truth = (ReferenceExecutor if slow else TorchExecutor)(graph, [], [])
-    fast = FusedExecutor(graph, [], [])
+    fast = FusedExecutor(graph, [], [], engines=engine)
     (want,), (have,) = list(truth.outputs(truth.load(state), 0)), list(fast.outputs(fast.load(state), 0))
     assert words(have) == words(want)
 
@@ -87,7 +84,7 @@ def assert_exact(graph: Graph, state: list[Array], slow: bool = True) -> None:
 @pytest.mark.parametrize("down", [(False, False), (True, True), (False, True), (True, False)])
 def test_layouts(engine: Engines, bits: int, down: tuple[bool, bool]) -> None:
     graph = dot((7,), 9, 19, bits, down, batch=2)
-    assert_exact(graph, operands(graph, bits))
+    assert_exact(graph, engine, operands(graph, bits))
 
 
 @EACH
@@ -96,7 +93,7 @@ def test_layouts(engine: Engines, bits: int, down: tuple[bool, bool]) -> None:
 def test_blocks_of_k(engine: Engines, bits: int, k: int) -> None:
     for down in (False, True):
         graph = dot((5,), k, 17, bits, (down, down))
-        assert_exact(graph, operands(graph, k, wild=False))
+        assert_exact(graph, engine, operands(graph, k, wild=False))
 
 
 @EACH
@@ -108,7 +105,7 @@ def test_tiles(engine: Engines, bits: int, rows: tuple[int, ...], columns: int) 
     """Partial panels and tiles, rows of several axes, and more rows than are packed at once."""
     for down in (False, True):
         graph = dot(rows, 10, columns, bits, (down, down), batch=2)
-        assert_exact(graph, operands(graph, columns), slow=False)
+        assert_exact(graph, engine, operands(graph, columns), slow=False)
 
 
 @EACH
@@ -118,7 +115,7 @@ def test_the_longest_sums_of_the_largest_operands(engine: Engines, bits: int) ->
     graph = dot((6,), min(2_500, 1 << (53 - 2 * (bits - 1))), 16, bits)
     state = [np.full(slot.spec.length, np.float32(1 - 2.0**-24)) for slot in graph.slots]
     state[1][::3] *= -1
-    assert_exact(graph, state)
+    assert_exact(graph, engine, state)
 
 
 @EACH
@@ -129,7 +126,7 @@ def test_an_axis_on_which_neither_operand_moves_repeats(engine: Engines) -> None
     inputs = tuple(replace(i, view=View(0, (Axis(0, 0, 3), *i.view.axes))) for i in node.inputs)
     node = replace(node, shape=sizes, inputs=inputs)
     graph = replace(graph, nodes=(node,))
-    assert_exact(graph, operands(graph))
+    assert_exact(graph, engine, operands(graph))
 
 
 @pytest.mark.parametrize("bits", range(2, MAX_BITS + 1))

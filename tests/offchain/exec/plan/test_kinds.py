@@ -13,7 +13,7 @@ from offchain.errors import IllegalGraph
 from offchain.exec.cuda import planner as cuda
 from offchain.exec.cuda import tuning
 from offchain.exec.fused import planner as fused
-from offchain.exec.fused.engines import engines
+from offchain.exec.fused.engines import known_good
 from offchain.exec.plan import shards, together
 from offchain.exec.plan.shards import Joined, Share, whole
 from offchain.ir.graph import Graph, Input, Node, Source, View
@@ -37,9 +37,9 @@ def joined(graph: Graph) -> Share:
 @pytest.mark.parametrize(
     ("table", "plan"),
     [
-        (fused._KINDS, lambda graph: fused.FusedPlanner(whole(graph), engines()).make()),
+        (fused._KINDS, lambda graph: fused.FusedPlanner(whole(graph), known_good()).make()),
         (cuda._KINDS, lambda graph: cuda.CudaPlanner(whole(graph), tuning.Tuner(CPU)).make()),
-        (together._KINDS, lambda graph: fused.FusedPlanner(joined(graph), engines()).make()),
+        (together._KINDS, lambda graph: fused.FusedPlanner(joined(graph), known_good()).make()),
         (together._KINDS, lambda graph: cuda.CudaPlanner(joined(graph), tuning.Tuner(CPU)).make()),
         (KINDS, lambda graph: shards.Dealing(graph, 4, {0: 0})._candidates(graph.nodes[0])),
     ],
