@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
+from threading import Lock
 from typing import Any, Final
 
 from web3.exceptions import BlockNotFound
@@ -46,6 +47,7 @@ class Reader:
         self._known = Followed(self._scope)
         self._view: ChainView | None = None  # of the block `_known.head`
         self._forgetting = False
+        self._one = Lock()
 
     @property
     def behind(self) -> int:
@@ -64,7 +66,14 @@ class Reader:
         return self._known.outcomes.get(dispute_id)
 
     def read(self) -> ChainView:
-        """The view of the latest block. Raises ChainUnavailable, and keeps what was learned before."""
+        """The view of the latest block. Raises ChainUnavailable, and keeps what was learned before.
+
+        May be called from any thread; one reads at a time.
+        """
+        with self._one:
+            return self._latest()
+
+    def _latest(self) -> ChainView:
         head = self._head()
         if self._view is not None and head == self._known.head and not self._known.changed:
             return self._view

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import current_thread, main_thread
@@ -11,8 +12,8 @@ from typing import Any
 
 from offchain.chain.client import Chain
 from offchain.errors import BadInput, ChainUnavailable
-from offchain.market.actions import Audit, Train
-from offchain.market.view import TaskView
+from offchain.market.actions import Action, Audit, Train
+from offchain.market.view import ChainView, TaskView
 from offchain.roles.table import ROLES
 from offchain.store.serve import BlobServer
 from offchain.worker.defence import Party
@@ -39,8 +40,10 @@ class Worker(Loop):
     def __init__(self, *more: Any, connect: Callable[[], Chain] | None = None, **named: Any) -> None:
         super().__init__(*more, **named)
         self._connect = connect
+        self._view: ChainView | None = None  # of the last look
         self._due: list[tuple[TaskView, Train | Audit]] = []
-        self._now = 0  # timestamp of the block that was last looked at
+        self._computed = False  # whether anything was computed since then
+        self._ahead: Future[ChainView] | None = None  # the next look, begun while the worker computes
         self._guard: Guard | None = None
         if self.options.defence == "process" and any(ROLES[name].mask for name in self.roles):
             if connect is None:
@@ -59,6 +62,7 @@ class Worker(Loop):
             blobs.base = self.options.public_url or server.url
         if self._guard:
             stack.enter_context(self._guard)
+        self._looks = stack.enter_context(ThreadPoolExecutor(1, "look"))
 
     def run(self) -> None:
         """Act until stopped, by `stop`, SIGTERM or SIGINT."""
@@ -71,16 +75,19 @@ class Worker(Loop):
 
     def cycle(self) -> bool:
         """Read the chain and act once. True if there is more to compute; waits a while if the chain does not answer."""
+        if self._ahead and not self._ahead.done() and self._view:
+            self._plan(self._view, self._actions(self._view))  # a slow node holds nothing up
+            if self._compute():
+                return True
         try:
-            view = self._look()
-            self._now = view.now
+            view = self._view = self._look()
             if self._guard:
                 self._guard.start()  # after the worker is in the register: it takes seconds
             else:
                 self._disputes.notice(view)
             self._work.tidy(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]
-            self._due = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
+            self._plan(view, actions)
             for action in actions:
                 if not isinstance(action, Train | Audit) and not self._stop.is_set():
                     self._attempt(action, partial(self._acts.perform, view, action))
@@ -93,17 +100,31 @@ class Worker(Loop):
         self._backoff.succeeded("chain")
         return self._compute()
 
+    def _look(self) -> ChainView:
+        """The look that was begun while the worker computed, if it did; otherwise one at this moment."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return super()._look()
+        view = ahead.result()
+        return view if self._computed else super()._look()
+
+    def _plan(self, view: ChainView, actions: Sequence[Action]) -> None:
+        self._due = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
+
     def _compute(self) -> bool:
-        """Compute for a slice of time; True if anything was computed.
+        """Compute for a slice of time, while another thread looks at the chain; True if anything was computed.
 
         The most urgent training and the most urgent audit share it. What is later than they waits: so every deadline is
         kept of tasks whose shares of the machine fit it together, as the ledger has it.
         """
+        if self._due and self._ahead is None:
+            self._ahead = self._looks.submit(super()._look)
         trains = [due for due in self._due if isinstance(due[1], Train)]
         audits = [due for due in self._due if isinstance(due[1], Audit)]
         seconds = self.options.slice / max(1, bool(trains) + bool(audits))
         ran = [self._first(sorted(kind, key=self._deadline), seconds) for kind in (trains, audits)]
-        return any(ran)
+        self._computed = any(ran)
+        return self._computed
 
     def _first(self, due: list[tuple[TaskView, Train | Audit]], seconds: float) -> bool:
         """Compute the first of those that can be computed now."""
@@ -120,11 +141,11 @@ class Worker(Loop):
         So tasks of little stake, which cost little to make up, cannot keep a verifier from the others.
         """
         task, action = due
-        k = action.checkpoint
+        k, now = action.checkpoint, self._view.now if self._view else 0
         if isinstance(action, Train):
-            return task.deadline(k) < self._now, 0, task.deadline(k)
+            return task.deadline(k) < now, 0, task.deadline(k)
         until = task.checkpoints[k].challengeable_until
-        return until < self._now, -task.terms.stake, until
+        return until < now, -task.terms.stake, until
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -267,6 +268,23 @@ def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
         assert [event.checkpoint for event in town.told(Trained)] == [0, 1]
         assert not town.told(Failed)
         town.close()
+
+
+def test_a_slow_node_does_not_hold_up_training(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a look takes as long as it likes, both intervals are trained; what was trained is committed after it."""
+    town.post(TASK)
+    solver = town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(Computing))
+    answered, read = threading.Event(), solver.reader.read
+    monkeypatch.setattr(solver.reader, "read", lambda: answered.wait(60) and read())
+    limit = time.monotonic() + 30
+    while solver._ahead is None and time.monotonic() < limit:
+        solver.cycle()
+    while not town.told(Trained) and time.monotonic() < limit:
+        solver.cycle()
+    assert town.told(Trained) and not town.told(CommitSent)
+    answered.set()
+    town.until(lambda: len(town.told(CommitSent)) == 2)
 
 
 def test_signal_ends_the_worker(town: Town) -> None:
