@@ -78,10 +78,11 @@ class Outbox:
     """The list of what is in flight, in a file that processes lock in turn. No path: in this object's memory.
 
     A file that is damaged counts as empty: the chain knows what was mined, and what is in flight is replaced in time.
+    What cannot be written, as on a full disk, is kept in memory: no move in a dispute waits for a disk.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path, self._sent, self._lock = path, Sent(), Lock()
+        self._path, self._sent, self._lock = path, Sent(), Lock()  # `_sent`: what is in no file
 
     @contextmanager
     def opened(self) -> Iterator[Sent]:
@@ -91,11 +92,11 @@ class Outbox:
                 yield self._sent
                 return
             with _locked(self._path.with_suffix(".lock")):
-                sent = _read(self._path)
-                before = replace(sent, flights=dict(sent.flights))
+                stored = _read(self._path)
+                sent = Sent(max(stored.next, self._sent.next), stored.flights | self._sent.flights)
+                before = replace(stored, flights=dict(stored.flights))
                 yield sent
-                if sent != before:
-                    _write(self._path, sent)
+                self._sent = Sent() if sent == before or _written(self._path, sent) else sent
 
 
 @contextmanager
@@ -121,8 +122,13 @@ def _read(path: Path) -> Sent:
         return Sent()
 
 
-def _write(path: Path, sent: Sent) -> None:
+def _written(path: Path, sent: Sent) -> bool:
+    """Writes the file, whole or not at all; whether it could be."""
     partial = path.with_suffix(".tmp")
     flights = [asdict(flight) for flight in sent.flights.values()]
-    partial.write_text(json.dumps({"next": sent.next, "flights": flights}))
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps({"next": sent.next, "flights": flights}))
+        partial.replace(path)
+    except OSError:
+        return False
+    return True

@@ -156,3 +156,23 @@ def test_a_damaged_outbox_counts_as_empty(tmp_path: Path) -> None:
     path.write_text("{")
     with Outbox(path).opened() as sent:
         assert (sent.flights, sent.next) == ({}, -1)
+
+
+def test_what_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> None:
+    """Neither a full disk nor a folder that nobody may write to keeps a transaction from being sent."""
+    path = tmp_path / "outbox.json"
+    first, second = (Flight(nonce, "main", "x", {}, 1, 1, 0.0, 0.0, "0x", ("0x1",)) for nonce in (3, 4))
+    box = Outbox(path)
+    with box.opened() as sent:
+        sent.put(first)
+    path.with_suffix(".tmp").mkdir()
+    with box.opened() as sent:
+        sent.put(second)
+    with box.opened() as sent:
+        assert (sent.flights, sent.next) == ({3: first, 4: second}, 5)
+        sent.forget(4)
+    path.with_suffix(".tmp").rmdir()
+    with box.opened() as sent:
+        sent.forget(4)
+    with Outbox(path).opened() as sent:
+        assert (sent.flights, sent.next) == ({4: second}, 5)
