@@ -148,8 +148,9 @@ contract DisputeGame is Verdicts {
         uint256 place = uint256(graph.nodes) + graph.constants + slot;
         _requireInGraph(graph, place, Merkle.leaf(encoding), encodingProof);
         (bool fromNode, uint32 index) = _parseSlot(slot, encoding);
-        Descent.Position memory tree =
-            fromNode ? Descent.whole(graph.nodes, _traceOf(d).nodesTree) : Descent.whole(graph.slots, _traceOf(d).stateTreeBefore);
+        Descent.Position memory tree = fromNode
+            ? Descent.whole(graph.nodes, _traceOf(d).nodesTree)
+            : Descent.whole(graph.slots, _traceOf(d).stateTreeBefore);
         tree.leafAt(index, source, sourceProof);
         emit SlotJudged(id, d.lo, slot, root, source);
         _conclude(id, root == source);

@@ -10,9 +10,9 @@ import {Descent} from "./Descent.sol";
 /// @dev The storage that the game and its endings share: all of it is declared here. The order of the fields packs
 /// what one move reads and writes into few slots.
 /// Step roots, a step's trees and the children of their positions serve every dispute of the task that stands at the
-/// same spot. A step has one trace, whoever asks for it; so below a step a tree, a level and an index say which hash is
-/// meant. A chunk and sums are revealed in each dispute: they are cheap to compute, and keeping them costs more gas than
-/// sending them again.
+/// same spot. A step has one trace, whoever asks for it; so below a step a tree, a level and an index say which hash
+/// is meant. A chunk and sums are revealed in each dispute: they are cheap to compute, and keeping them costs more gas
+/// than sending them again.
 abstract contract Turns is IDispute {
     using Clocks for Clocks.Shared;
 
@@ -69,7 +69,9 @@ abstract contract Turns is IDispute {
     /// The solver's clock in each task.
     mapping(uint256 taskId => Clocks.Shared) internal _clocks;
 
-    /// Preimage of each task's graph root, once a dispute has shown it.
+    /// Preimage of each task's graph root, once a dispute has shown it. Endings, which runs on the game's storage, only
+    /// reads it.
+    // slither-disable-next-line uninitialized-state
     mapping(uint256 taskId => GraphHeader) internal _graphs;
 
     /// What the solver has revealed at a spot: the tree over a list of step roots, a position's own hash, a tree of

@@ -30,7 +30,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// winner gets the rest.
     uint256 public constant BURN_BPS = 5_000;
 
-    /// @notice Parts of a convicted solver's stake, in 1/10,000: for who proved it wrong, and for bounties in that case.
+    /// @notice Parts of a convicted solver's stake, in 1/10,000: for who proved it wrong, and for bounties beside that.
     uint256 public constant PROOF_BPS = 4_000;
     uint256 public constant BESIDE_PROOF_BPS = 1_000;
 

@@ -99,7 +99,7 @@ interface IDispute {
         uint256 indexed id, uint256 indexed taskId, address indexed challenger,
         uint32 checkpoint, address solver, uint256 bond
     );
-    /// Step roots, a trace and the children of a position serve all disputes about them. `id` is where they were revealed.
+    /// Step roots, a trace and the children of a position serve all disputes about them; `id` is where it was.
     event StepsRevealed(uint256 indexed id, uint32 lo, uint32 hi, bytes32[] roots);
     event StepNamed(uint256 indexed id, uint32 lo, uint32 hi, bytes32 conceded, bytes32 claimed);
     event TraceRevealed(uint256 indexed id, uint32 step, bytes32[] nodeChildren, bytes32[] slotChildren);

@@ -123,7 +123,7 @@ interface IDisputeGame is IDispute {
     function follow(uint256 id) external;
 
     /// @notice Anyone, if the task no longer trains (its solver was convicted in another dispute): the bond is
-    /// returned, and the challenger gets a bounty, if its dispute was about what was proved wrong, or nothing was proved.
+    /// returned, and the challenger gets a bounty if its dispute was about what was proved wrong, or nothing was.
     function dismiss(uint256 id) external;
 
     function dispute(uint256 id) external view returns (Dispute memory);
