@@ -165,6 +165,21 @@ def as_int32(data: Tensor) -> Tensor:
     return data.contiguous() if data.dtype is torch.float32 else data.to(torch.int32).contiguous()
 
 
+def _check_trains(job: Job, loss: Tensor) -> None:
+    """Raise BadInput for a loss without a gradient; torch.func.grad wraps what depends on a trained parameter."""
+    line = line_of(job.loss)
+    if not loss.is_floating_point():
+        raise BadInput(
+            f"job: loss{at(line)} gave {loss.dtype}, which has no gradient; give float32 from functions that have one, "
+            "as F.cross_entropy, not argmax"
+        )
+    if not (torch._C._functorch.is_gradtrackingtensor(loss) and loss.requires_grad):
+        raise BadInput(
+            f"job: loss{at(line)} depends on no trained parameter, so that nothing would be trained; compute it from "
+            "the model that the loss is given, without .detach(), torch.no_grad() and comparisons"
+        )
+
+
 class _Gradient:
     """The gradient of a job's loss in its packs, next values of all other tensors of the model, and the metrics."""
 
@@ -185,6 +200,7 @@ class _Gradient:
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
             loss, metrics = torch.func.functional_call(self.losses, named, (batch,))
+            _check_trains(job, loss)
             share = loss / job.accumulate if job.accumulate > 1 else loss
             self.origins.follow(share)
             moved = {name: named[f"model.{name}"].detach() for name in moving}  # new ones included

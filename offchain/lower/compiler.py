@@ -39,6 +39,7 @@ from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import check_host, kept
 from offchain.lower.log import next_log
 from offchain.lower.origin import described
+from offchain.lower.ranges import Known, check_ranges
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context
 from offchain.task import Task
@@ -90,6 +91,10 @@ class _Compiler:
         for i in self.moving:
             if self.captured.state[i].dtype is torch.int64:
                 self._check_counter(i)
+        count = len(self.captured.names)
+        columns = dict(zip(self.placeholders[count:], self.datasets, strict=False))
+        fixed = {self.placeholders[i]: self.captured.state[i] for i in range(count) if i not in self.moving}
+        check_ranges(self.job, self.captured.module, Known(columns, self.placeholders[-1], fixed), self._bounds)
 
     def task(self, fused: bool) -> Task:
         """The task, once all is lowered."""
@@ -159,7 +164,19 @@ class _Compiler:
             reader = next(iter(node.users), node)
             made = getattr(value, "dtype", type(value).__name__)
             raise Unsupported(f"{described(reader)}: reads {made} from outside the model; use float32 (.float())")
+        self._refuse_moving(node, value)
         return self.builder.constant(_array(value))
+
+    def _refuse_moving(self, node: fx.Node, value: Tensor) -> None:
+        """Refuse what is no constant: a parameter or buffer that steps change, read around the model."""
+        moving = {*self.captured.parameters, *self._moving_buffers()}
+        for name, tensor in (*self.job.model.named_parameters(), *self.job.model.named_buffers()):
+            if name in moving and tensor.untyped_storage().data_ptr() == value.untyped_storage().data_ptr():
+                reader = next(iter(node.users), node)
+                raise Unsupported(
+                    f"{described(reader)}: reads {name!r} of the model as it is before the first step; take it from "
+                    "the model that the loss is given"
+                )
 
     def _result(self, node: fx.Node) -> Ref:
         value: Ref = self.context.values[node]

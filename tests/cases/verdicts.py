@@ -1,6 +1,6 @@
 """What happens to each case today. A case that is in no table trains like plain torch.
 
-Who makes a refused case build deletes its row. Who refuses a frozen one moves it.
+Who makes a refused case build deletes its row.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "function_setup": (r"Clip\.apply\(.* in loss", "habits.py", "write it with torch's operations"),
     "gat_scatter": (r"aten\.scatter_reduce\.two in module M", "vision.py", "comparisons with amax"),
     "lbfgs": (r"job at \S+: optimizer LBFGS", "common.py", "use one of: SGD, "),
+    "mixup_numpy": (r"NumPy's random numbers", "habits.py", "draw with torch.rand"),
     "moe_dense_topk": (r"aten\.topk\.default in module DenseMoE", "layers.py", "use amax, or comparisons"),
     "moe_mixtral": (r"aten\.topk\.default in module MixtralMoE", "layers.py", "use amax, or comparisons"),
     "muon": (r"job at \S+: optimizer Muon", "common.py", "use one of: SGD, "),
@@ -33,16 +34,12 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "packed": (r"torch\.zeros in module r", "sequences.py", "keep the value a tensor"),
     "pinn_autograd": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
     "pinn_jvp": (r"aten\.is_same_size\.default in loss", "gradients.py", "elementwise operations"),
+    "python_counter": (r"attribute 'n' of", "habits.py", "keep it in a buffer of the model"),
+    "python_random": (r"Python's random numbers", "habits.py", "draw with torch.rand"),
     "rope_complex": (r"aten\.view_as_complex\.default in module M", "sequences.py", r"use float32 \(\.float\(\)\)"),
     "schedule_free": (r"job at \S+: optimizer ScheduleFree", "common.py", "use one of: SGD, "),
     "stn": (r"aten\.grid_sampler_2d\.default in module M", "vision.py", "use F.interpolate"),
     "triplet_cdist": (r"aten\._cdist_forward\.default in loss", "losses.py", r"use \(a\.unsqueeze"),
     "vqvae_cdist": (r"aten\._cdist_forward\.default in module VQ", "generative.py", r"use \(a\.unsqueeze"),
     "wgan_gp": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
-}
-
-FROZEN: Final = {  # name -> what the trace freezes: today another training than the one that the person wrote
-    "mixup_numpy": "numpy's generator",
-    "python_counter": "a number that the module counts up",
-    "python_random": "Python's generator",
 }

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offchain.errors import BadInput
+import offchain
+from offchain.errors import BadInput, Unsupported
 from tests.offchain.lower.refused import (
     WIDTH,
     Forward,
     Odd,
+    fields,
     line,
     network,
     refused,
@@ -168,3 +170,69 @@ def test_a_function_that_gives_something_else() -> None:
     schedule = lambda t: [1.0][int(t)]  # noqa: E731
     text = refused(BadInput, schedule=schedule)
     assert text.startswith(f"[1.0][int(t)] in schedule at {line(schedule)}: IndexError: list index out of range")
+
+
+# --- a loss that trains nothing
+
+NOTHING = "depends on no trained parameter, so that nothing would be trained; compute it from the model"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda m, b: m(b["x"]).square().mean().detach(),
+        lambda m, b: b["x"].sum(),
+        lambda m, b: torch.tensor(1.0),
+        lambda m, b: (m(b["x"]) > 0).float().mean(),
+        lambda m, b: m(b["x"]).argmax(1).float().mean(),
+        lambda m, b: OUTSIDE.square().sum(),
+    ],
+    ids=["detached", "data", "constant", "comparison", "argmax", "other-model"],
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_that_trains_nothing(loss: Any, accumulate: int) -> None:
+    text = refused(BadInput, loss=loss, accumulate=accumulate)
+    assert f"job: loss at {line(loss)} {NOTHING}" in text
+
+
+OUTSIDE = nn.Parameter(torch.ones(3))
+
+
+def test_a_loss_under_no_grad_or_of_frozen_parameters() -> None:
+    def without(m: Any, b: Any) -> Tensor:
+        with torch.no_grad():
+            return m(b["x"]).mean()
+
+    assert f"job: loss at {line(without)} {NOTHING}" in refused(BadInput, loss=without)
+    model = nn.ModuleDict({"a": nn.Linear(WIDTH, 1), "b": nn.Linear(WIDTH, 1).requires_grad_(False)})
+    frozen = lambda m, b: m["b"](b["x"]).mean()  # noqa: E731
+    assert f"job: loss at {line(frozen)} {NOTHING}" in refused(BadInput, loss=frozen, model=model)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda m, b: m(b["x"]).argmax(1).sum(), lambda m, b: (m(b["x"]) > 0).any()], ids=["int64", "bool"]
+)
+def test_a_loss_that_is_no_float(loss: Any) -> None:
+    text = refused(BadInput, loss=loss)
+    assert f"job: loss at {line(loss)} gave torch." in text
+    assert "which has no gradient; give float32" in text
+
+
+def test_a_parameter_that_is_read_around_the_model() -> None:
+    model = network()
+    weights = list(model.parameters())
+    loss = lambda m, b: square(m, b) + 1e-3 * sum(w.square().sum() for w in weights)  # noqa: E731
+    text = refused(Unsupported, model=model, loss=loss)
+    what = f"in loss at {line(loss)}: reads '0.weight' of the model as it is before the first step"
+    assert what in text
+    assert text.endswith("take it from the model that the loss is given")
+    own = lambda m, b: square(m, b) + 1e-3 * sum(w.square().sum() for w in m.parameters())  # noqa: E731
+    agree(own, model)
+
+
+def agree(loss: Any, model: nn.Module) -> None:
+    training = offchain.compile(**fields(loss=loss, model=model), executor="reference")
+    plain = training.plain()
+    training.run()
+    plain.run()
+    assert training.losses == pytest.approx(plain.losses, rel=1e-5)
