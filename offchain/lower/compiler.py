@@ -20,10 +20,12 @@ from offchain.ir.program import FULL, I32, Bounds
 from offchain.job import Job
 from offchain.lines import at
 from offchain.lower import (  # noqa: F401  importing them fills the registry
+    distances,
     elementwise,
     indexing,
     normalisation,
     pooling,
+    quantisation,
     reductions,
     resample,
     scattering,

@@ -365,3 +365,8 @@ def _arange(c: Context, start: Number, end: Number, step: Number = 1, **_: Any) 
         return whole
 
     return c.builder.generate(c.shape, program)
+
+
+@lowers(aten.is_same_size.default, aten._linalg_check_errors.default)
+def _known(c: Context, *_: Any) -> None:
+    """What torch answered, or checked, while the step was captured; no tensor is made."""

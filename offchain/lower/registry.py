@@ -40,19 +40,16 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "cholesky": "use products, sums and elementwise operations",
     "linalg": "use products, sums and elementwise operations",
     "fft": "multiply with the transform's matrix",
-    "searchsorted": "count by comparisons: (x.unsqueeze(-1) > edges).sum(-1)",
-    "bucketize": "count by comparisons: (x.unsqueeze(-1) > edges).sum(-1)",
     "bincount": "sum F.one_hot",
     "histc": "sum comparisons with the edges",
     "unique": "use F.one_hot, whose shape does not depend on values",
     "masked_scatter": "use torch.where",
-    "cummax": "use amax over a masked copy",
-    "cummin": "use amin over a masked copy",
     "logcumsumexp": "use (x - m).exp().cumsum(d).log() + m with m = x.amax(d, True)",
-    "_cdist": "use (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1).sqrt()",
-    "_pdist": "use (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1).sqrt()",
+    "grid_sampler": "call torch.nn.functional.grid_sample",
+    "ctc_loss": "call torch.nn.functional.ctc_loss",
+    "fused_moving_avg_obs": "use torch.fake_quantize_per_tensor_affine with a scale of your own",
+    "fake_quantize_learnable": "write ((x / s).round() - x / s).detach() + x / s, clamped, times s",
     "embedding_renorm": "leave max_norm out, or divide the rows by their norm",
-    "_ctc_loss": "use cross_entropy",
 }
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offchain.errors import Unsupported
 from offchain.ir.arrays import Array
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.refs import Ref
@@ -148,8 +147,3 @@ for _name in _RESIZING:
     _operation = getattr(aten, _name).default
     lowers(_operation)(_resize)
     lowers(getattr(aten, f"{_name}_backward").default)(partial(_resize_backward, _operation))
-
-
-@lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
-def _grid_sampler(c: Context, *_: Any) -> Ref:
-    raise Unsupported("sampling at computed places; use F.interpolate, whose places do not depend on values")

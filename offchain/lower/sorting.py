@@ -209,3 +209,75 @@ def _middle(c: Context, rows: Ref, without_nan: bool) -> Ref:
 @lowers(aten.median.default, aten.nanmedian.default)
 def _median_of_all(c: Context, x: Ref) -> Ref:
     return _median(c, c.builder.reshape(x, (prod(x.shape),)), 0)[0]
+
+
+# --- running extrema, and places in a sorted line
+
+
+@lowers(aten.cummax.default)
+def _cummax(c: Context, x: Ref, dim: int) -> tuple[Ref, Ref]:
+    """By log2(n) maps (Hillis and Steele, 1986). Of equal elements the last; from a NaN on, the last NaN."""
+    if not x.shape:
+        return x, Ref.constant(I32, 0)
+    lines = Lines.of(c, x, c.dim(dim, len(x.shape)))
+    return _picked(c, lines, _running(c, keys(c, lines.rows, False)))
+
+
+@lowers(aten.cummin.default)
+def _cummin(c: Context, x: Ref, dim: int) -> tuple[Ref, Ref]:
+    """As cummax of the opposite numbers."""
+    if not x.shape:
+        return x, Ref.constant(I32, 0)
+    lines = Lines.of(c, x, c.dim(dim, len(x.shape)))
+    opposite = c.builder.map(lambda v: -v if v.dtype is F32 else v ^ -1, lines.rows)
+    return _picked(c, lines, _running(c, keys(c, opposite, False)))
+
+
+def _running(c: Context, key: Ref) -> Ref:
+    """For every place the place of the greatest key so far."""
+    n, reach = key.shape[1], 1
+    key, at = c.builder.solid(key), c.builder.generate(key.shape, lambda p: p.index(1))
+    while reach < n:
+        pair = [ref for own in (key, at) for ref in (own, own.slice(1, 0, n - reach).pad(1, reach, 0))]
+
+        def chosen(mine: int, theirs: int, reach: int = reach) -> Callable[..., Value]:
+            def program(*values: Value) -> Value:
+                own, earlier = values[0], values[1]
+                keep = own.program.index(1).lt(reach) | own.ge(earlier)
+                return keep.where(values[mine], values[theirs])
+
+            return program
+
+        key, at = (c.builder.generate(key.shape, chosen(2 * i, 2 * i + 1), *pair) for i in (0, 1))
+        reach *= 2
+    return replace(at, bounds=(0, n - 1))
+
+
+@lowers(aten.bucketize.Tensor)
+def _bucketize(c: Context, x: Ref, edges: Ref, *, right: bool = False, **_: Any) -> Ref:
+    return _placed(c, edges, x, right)
+
+
+@lowers(aten.searchsorted.Tensor)
+def _searchsorted(
+    c: Context, edges: Ref, x: Ref, *, right: bool = False, side: str | None = None, sorter: Ref | None = None, **_: Any
+) -> Ref:
+    """As bucketize, in each line of edges."""
+    if sorter is not None:
+        raise Unsupported("searchsorted with a sorter; sort the edges first, as by edges.gather(-1, sorter)")
+    right = right or side == "right"
+    return _placed(c, edges.unsqueeze(len(edges.shape) - 1) if len(edges.shape) > 1 else edges, x, right)
+
+
+def _placed(c: Context, edges: Ref, x: Ref, right: bool) -> Ref:
+    """How many edges are below each number (`right`: or equal to it), by comparing all; NaN is above all."""
+    common = c.common(x, edges)
+
+    def program(v: Value, edge: Value) -> Value:
+        v, edge = v.cast(common), edge.cast(common)
+        below = (v.lt(edge) if right else v.le(edge)).negated()
+        return below.to_float()
+
+    beyond = c.builder.map(program, x.unsqueeze(len(x.shape)), edges)
+    counted = c.builder.sum(beyond, [len(x.shape)])
+    return replace(c.builder.map(lambda v: v.to_int(), counted), bounds=(0, edges.shape[-1]))

@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from offchain.errors import Unsupported
 from offchain.lower.batch_norm import batch_norm, instance_norm
+from offchain.lower.ctc import ctc_loss
+from offchain.lower.grid_sample import grid_sample, grid_sampler
 
 
 class Substituted(TorchFunctionMode):
@@ -114,6 +116,25 @@ def _multi_margin(
     return _reduced(loss.reshape(target.shape), reduction)
 
 
+def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """Never torch's shortcut by a product, in which near rows lose their distance."""
+    return torch.cdist(x1, x2, p, "donot_use_mm_for_euclid_dist")
+
+
+def _ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: int = 1,
+    zero_infinity: bool = False,
+) -> Tensor:
+    """torch.ctc_loss, whose reductions are numbers."""
+    name = ("none", "mean", "sum")[reduction]
+    return ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, name, zero_infinity)
+
+
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
@@ -126,6 +147,13 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     F.gaussian_nll_loss: _gaussian_nll,
     F.embedding_bag: _embedding_bag,
     F.multi_margin_loss: _multi_margin,
+    torch.cdist: _cdist,
+    F.grid_sample: grid_sample,
+    torch.grid_sampler: grid_sampler,
+    torch.grid_sampler_2d: grid_sampler,
+    torch.grid_sampler_3d: grid_sampler,
+    F.ctc_loss: ctc_loss,
+    torch.ctc_loss: _ctc_loss,
     F.batch_norm: batch_norm,
     F.instance_norm: instance_norm,
 }

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-import torch
 from torch import nn
-from torch.nn import functional as F
 
-from offchain.errors import Unsupported
 from offchain.ir.kinds import Kind
-from offchain.lower import compile
-from tests.support.gradients import gradient_job
-from tests.support.layers import LINE, PLANE, Case, Fed, assert_layer
+from tests.support.layers import LINE, PLANE, Case, assert_layer
 
 REARRANGED: Mapping[str, Case] = {
     "unfold": (lambda: nn.Unfold((3, 2), 2, 1, 1), PLANE),
@@ -46,12 +41,6 @@ REARRANGED: Mapping[str, Case] = {
 @pytest.mark.parametrize("name", REARRANGED)
 def test_rearranged(name: str) -> None:
     assert_layer(*REARRANGED[name])
-
-
-def test_sampling_at_computed_places_is_refused() -> None:
-    model = Fed(nn.Identity(), (1, 2, 3, 3))
-    with pytest.raises(Unsupported, match=r"grid_sampler.*use F\.interpolate"):
-        compile(gradient_job(model, lambda m, b: F.grid_sample(m(), b["at"]).sum(), {"at": torch.zeros(1, 2, 2, 2)}))
 
 
 def test_repeating_elements_needs_no_table() -> None:
