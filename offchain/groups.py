@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,16 @@ def optimizer_over(kind: type[Optimizer], groups: Sequence[ParameterGroup], tens
     return make([{"params": [tensors[name] for name in group.names], **group.options} for group in groups], **once)
 
 
+def optimizer_on(model: nn.Module, chosen: Chosen, tensors: Mapping[str, Tensor]) -> Optimizer:
+    """A copy of a model's optimizer on other tensors, given by the parameters' names. What it keeps is copied too."""
+    built = chosen if isinstance(chosen, Optimizer) else _built(model, chosen)
+    memo: dict[int, Any] = {id(parameter): tensors[name] for name, parameter in model.named_parameters()}
+    made = object.__new__(type(built))
+    own = {name: value for name, value in vars(built).items() if name != "step"}  # a scheduler wraps it
+    vars(made).update(copy.deepcopy(own, memo))
+    return made
+
+
 def _built(model: nn.Module, optimizer: Any) -> Optimizer:
     try:
         kind, options = optimizer
@@ -85,7 +96,8 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
 
 def _check_fresh(optimizer: Optimizer, scheduled: bool) -> None:
     """Raise BadInput unless the optimizer is as its constructor left it: a task starts from that state."""
-    if any(float(state.get("step", 1)) != 0 for state in optimizer.state.values()):
+    ours = type(optimizer).__module__.startswith(("torch.optim", "offchain"))  # others may start from any state
+    if any(float(state.get("step", ours and 1)) != 0 for state in optimizer.state.values()):
         raise BadInput("the optimizer was used already; give a fresh one")
     if any(getattr(optimizer, hooks) for hooks in _HOOKS):
         raise BadInput("the optimizer has hooks, which workers could not run; remove them")

@@ -18,7 +18,7 @@ from offchain.commit.roots import state_root
 from offchain.errors import BadInput
 from offchain.exec import Executor, Setting, make_executor
 from offchain.exec.distributed import Processes
-from offchain.groups import optimizer_over
+from offchain.groups import optimizer_on
 from offchain.ir.arrays import Array
 from offchain.job import Job
 from offchain.progress import Count, unwatched
@@ -180,12 +180,11 @@ class PlainTraining:
     """A job in eager torch: torch's kernels, autograd and optimizer, from the task's initial state, on its batches."""
 
     def __init__(self, job: Job, initial: dict[str, Tensor]) -> None:
-        kind, groups = job.groups
         self.job, self.t = job, 0
-        trained = {name for group in groups for name in group.names}
+        trained = {name for group in job.groups[1] for name in group.names}
         self._tensors = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in initial.items()}
         self._trained = [self._tensors[name] for name in trained]
-        self._optimizer = optimizer_over(kind, groups, self._tensors)
+        self._optimizer = optimizer_on(job.model, job.optimizer, self._tensors)
         self._rows: list[list[float]] = []
 
     def step(self) -> None:
@@ -201,11 +200,11 @@ class PlainTraining:
         with replayed(job.seed, self.t):
             loss, metrics = torch.func.functional_call(Losses(job), named, (batch,))
             (loss / job.accumulate).backward()
+            if (self.t + 1) % job.accumulate == 0:
+                self._update(self.t // job.accumulate)
         self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may replace its buffers
         self._rows.append([metric.item() for metric in metrics])
         self.t += 1
-        if self.t % job.accumulate == 0:
-            self._update(self.t // job.accumulate - 1)
 
     def _update(self, count: int) -> None:
         """The optimizer's update after `count` others."""

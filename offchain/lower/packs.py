@@ -52,13 +52,13 @@ class Pack:
 
 
 def packed(
-    groups: Sequence[ParameterGroup], weights: Mapping[str, Tensor]
+    groups: Sequence[ParameterGroup], weights: Mapping[str, Tensor], most: int = MEMBERS
 ) -> tuple[tuple[Pack, ...], tuple[ParameterGroup, ...]]:
-    """The packs of some groups, and the groups with the names of their packs' slots instead of parameters."""
+    """The packs of some groups, of at most so many parameters, and the groups with their packs' names."""
     packs: list[Pack] = []
     moved: list[ParameterGroup] = []
     for group in groups:
-        own = [group.names[i : i + MEMBERS] for i in range(0, len(group.names), MEMBERS)]
+        own = [group.names[i : i + most] for i in range(0, len(group.names), most)]
         first = len(packs)
         for names in own:
             slot = names[0] if len(names) == 1 else f"{PREFIX}{len(packs)}"

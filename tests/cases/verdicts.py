@@ -11,6 +11,7 @@ TOLERANCE: Final = 1e-4  # distance from plain torch's tensors after the last st
 
 LOOSE: Final = {  # Adam moves what has no gradient but rounding errors at full rate, as a bias of attention's keys
     "ddpm": 1e-3,
+    "muon": 0.2,  # torch's own iteration is in bfloat16; see test_muon.py
     "nanogpt": 1e-2,
 }
 
@@ -29,7 +30,6 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "mixup_numpy": (r"NumPy's random numbers", "habits.py", "draw with torch.rand"),
     "moe_dense_topk": (r"aten\.topk\.default in module DenseMoE", "layers.py", "use amax, or comparisons"),
     "moe_mixtral": (r"aten\.topk\.default in module MixtralMoE", "layers.py", "use amax, or comparisons"),
-    "muon": (r"job at \S+: optimizer Muon", "common.py", "use one of: SGD, "),
     "orthogonal": (r"aten\._linalg_solve_ex\.default in module 0", "common.py", "use products, sums"),
     "packed": (r"torch\.zeros in module r", "sequences.py", "keep the value a tensor"),
     "pinn_autograd": (r"torch\.Tensor\.requires_grad_ in loss", "gradients.py", "leave it out"),
@@ -37,7 +37,6 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "python_counter": (r"attribute 'n' of", "habits.py", "keep it in a buffer of the model"),
     "python_random": (r"Python's random numbers", "habits.py", "draw with torch.rand"),
     "rope_complex": (r"aten\.view_as_complex\.default in module M", "sequences.py", r"use float32 \(\.float\(\)\)"),
-    "schedule_free": (r"job at \S+: optimizer ScheduleFree", "common.py", "use one of: SGD, "),
     "stn": (r"aten\.grid_sampler_2d\.default in module M", "vision.py", "use F.interpolate"),
     "triplet_cdist": (r"aten\._cdist_forward\.default in loss", "losses.py", r"use \(a\.unsqueeze"),
     "vqvae_cdist": (r"aten\._cdist_forward\.default in module VQ", "generative.py", r"use \(a\.unsqueeze"),

@@ -26,11 +26,13 @@ class Rule:
     buffers  `buffers(options, parameter)`: initial value of each buffer of a parameter, by the name that torch gives it
     update   `update(parameter, gradient, buffers, options, lr, count) -> (parameter, buffers)`; `count`, an int32
              scalar, is the number of updates before this one
+    whole    whether an update is more than elementwise: each parameter is then a tensor of its own
     """
 
     options: frozenset[str]
     buffers: Callable[[Options, Tensor], Buffers]
     update: Callable[[Tensor, Tensor, Buffers, Options, Rate, Tensor], tuple[Tensor, Buffers]]
+    whole: bool = False
 
 
 def _zeros(*names: str) -> Callable[[Options, Tensor], Buffers]:
@@ -175,7 +177,7 @@ def _rule(options: str, buffers: Callable[[Options, Tensor], Buffers], update: A
 
 
 _ADAM: Final = _rule("betas eps amsgrad decoupled_weight_decay", _adam_buffers, _adam)
-RULES: Final[dict[type[Optimizer], Rule]] = {
+ELEMENTWISE_RULES: Final[dict[type[Optimizer], Rule]] = {
     torch.optim.SGD: _rule("momentum dampening nesterov", _sgd_buffers, _sgd),
     torch.optim.Adam: _ADAM,
     torch.optim.AdamW: _ADAM,

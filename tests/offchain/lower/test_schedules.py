@@ -168,7 +168,7 @@ def test_a_scheduler_that_changes_momentum_is_refused_with_the_remedy() -> None:
 
 
 def test_too_many_updates_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offchain.lower.optim.tables.MOST_UPDATES", 7)
+    monkeypatch.setattr("offchain.lower.optim.lookup.MOST_UPDATES", 7)
     with pytest.raises(Unsupported, match=r"schedule at \S+: looks at the value of t, and 8 updates .* torch\.where"):
         compile(a_job(schedule=warm_up))
 
