@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Final
 
 from offchain.commit.roots import graph_root, state_root
 from offchain.errors import BadBlob
@@ -30,11 +31,32 @@ class PackedTensor:
 
 
 @dataclass(frozen=True)
+class ModelTensor:
+    """An entry of the model's `state_dict()`, and where its values are: one of `SOURCES`.
+
+    state  in the tensor `place` of the state: steps change it
+    const  in the graph's constant number `place`
+    own    in the task's array `own[place]`: no step reads it
+    """
+
+    key: str
+    dtype: str  # one of `DTYPES`; the graph holds float32 or int32
+    shape: tuple[int, ...]
+    source: str
+    place: str | int
+
+
+SOURCES: Final = ("state", "const", "own")
+DTYPES: Final = ("float32", "int64", "int32", "bool")
+
+
+@dataclass(frozen=True)
 class Task:
     """A step graph, the flat arrays that it reads, the flat arrays of its initial state in slot order, its steps.
 
-    `parameters` names the tensors that are the trained model, `packed` says which tensors share a slot, `name` is for
-    people. The roots bind none of these three.
+    `parameters` names the tensors of the model that steps change, `model` says where all of its tensors are, `own` has
+    those that are nowhere else, `packed` says which tensors share a slot, `name` is for people. The roots bind none of
+    these.
     """
 
     graph: Graph
@@ -45,6 +67,8 @@ class Task:
     name: str = "task"
     parameters: tuple[str, ...] = ()
     packed: tuple[PackedTensor, ...] = ()
+    model: tuple[ModelTensor, ...] = ()
+    own: tuple[Array, ...] = ()
 
     @cached_property
     def graph_root(self) -> bytes:
@@ -79,6 +103,16 @@ class Task:
         """The trained model within a state: shaped arrays by parameter name, as `load_state_dict` takes them."""
         named = self.tensors(state)
         return {name: named[name] for name in self.parameters}
+
+    def model_arrays(self, state: Sequence[Array]) -> dict[str, Array]:
+        """The whole model within a state, for `load_state_dict`: every key, in its own shape and dtype."""
+        named = self.tensors(state)
+        held = {"state": named, "const": self.constants, "own": self.own}
+        found: dict[str, Array] = {}
+        for entry in self.model:
+            values: Array = held[entry.source][entry.place]  # type: ignore[index]
+            found[entry.key] = values.reshape(entry.shape).astype(entry.dtype)
+        return found
 
     def verify(self, graph_root: bytes, state_root: bytes) -> None:
         """Raise BadBlob unless this is the task that those roots name."""

@@ -66,7 +66,7 @@ def run(
     if not speaks:
         return
     if output:
-        save_model(output, training.task, training.arrays())
+        save_model(output, training.task, training.arrays(), training.metrics)
     _report(training, roots, seconds, output, as_json)
 
 
@@ -137,7 +137,11 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
         }
         click.echo(json.dumps(facts))
     else:
-        rows = [("first loss", f"{losses[0]:.6g}"), ("last loss", f"{losses[-1]:.6g}")]
+        rows = [
+            (f"{when} {name}", f"{values[place]:.6g}")
+            for name, values in training.metrics.items()
+            for when, place in (("first", 0), ("last", -1))
+        ]
         interval = training.task.interval
         rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(roots, 1)]
         rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]

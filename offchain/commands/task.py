@@ -33,7 +33,7 @@ from offchain.ir.moves import largest
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import save_model
+from offchain.store.checkpoint import last_metrics, save_model
 from offchain.store.names import task_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
@@ -195,7 +195,8 @@ def post_task(
         if ended.status is not Status.COMPLETED:
             raise NoResult(f"task {task_id} is {ended.status.name.lower()}: it has no result")
         if output:
-            save_model(output, loaded, result(chain, task_id, loaded, blobs))
+            state = result(chain, task_id, loaded, blobs)
+            save_model(output, loaded, state, last_metrics(loaded, state))
             click.echo(json.dumps({"file": str(output)}) if as_json else f"model in {output}")
 
 
@@ -276,5 +277,6 @@ def result_of(task_id: int, output: Path, task_file: Path | None, allow_private:
         path = task_file or blobs.fetch(terms.uri, name, load_task)
         loaded = load_task(path)
         loaded.verify(terms.graph_root, terms.state_root)
-        save_model(output, loaded, result(chain, task_id, loaded, blobs))
+        state = result(chain, task_id, loaded, blobs)
+        save_model(output, loaded, state, last_metrics(loaded, state))
     click.echo(f"model in {output}")

@@ -81,7 +81,7 @@ def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[s
     view = follow(stage, audience, stage.start_requester(file, result, OFFER), console)
     delivered = stage.wait_for_requester() == 0
     after = stage.balances()
-    accuracy = digits.accuracy({n: a for n, a in load_file(result).items() if n != "log"}) if delivered else 0.0
+    accuracy = digits.accuracy(load_file(result)) if delivered else 0.0
     paid = after[stage.name_of(view.solver)] - before[stage.name_of(view.solver)]
     console.print(f"[green]settled[/]: {stage.name_of(view.solver)} earned {paid / 1e18:g};", end=" ")
     console.print(f"the model gets {accuracy:.1%} of the test digits right")

@@ -40,6 +40,7 @@ from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import check_host, kept
 from offchain.lower.log import next_log
+from offchain.lower.model import model_tensors
 from offchain.lower.origin import described
 from offchain.lower.ranges import Known, check_ranges
 from offchain.lower.refs import Ref
@@ -110,6 +111,11 @@ class _Compiler:
         slots.append(self._slot(LOG_SLOT, log, next_log(self.builder, len(slots), log.shape, metrics)))
         graph, constants = self._graph(slots, fused)
         check(graph)
+        parameters = (*self.captured.parameters, *self._moving_buffers())
+        kept = {
+            name: _array(self.captured.state[i]) for i, name in enumerate(self.captured.names) if i not in self.moving
+        }
+        model, own = model_tensors(self.job.model, parameters, kept, graph.constant_roots)
         return Task(
             graph=graph,
             constants=constants,
@@ -117,8 +123,10 @@ class _Compiler:
             state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
             steps=self.job.steps,
             name=self.job.name,
-            parameters=(*self.captured.parameters, *self._moving_buffers()),
+            parameters=parameters,
             packed=self.captured.packed,
+            model=model,
+            own=own,
         )
 
     def _moving_buffers(self) -> list[str]:

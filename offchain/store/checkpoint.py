@@ -7,7 +7,8 @@ so that the first wrong field of a bad file can be named; the roots must give th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,11 +81,16 @@ def _root(file: TensorFile, field: str) -> bytes:
     return root
 
 
-def save_model(path: Path, task: Task, state: Sequence[Array]) -> None:
-    """Write the trained parameters (for `load_state_dict`) and the metrics of the last interval (`log`).
+def save_model(path: Path, task: Task, state: Sequence[Array], metrics: Mapping[str, Sequence[float]]) -> None:
+    """Write the trained model: what the file holds is what `load_state_dict` takes.
 
+    The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`.
     `state` has one array a slot. Raises BadInput if the file cannot be written.
     """
-    tensors = task.parameter_arrays(state)
+    write(path, task.model_arrays(state), {"metrics": json.dumps({name: list(row) for name, row in metrics.items()})})
+
+
+def last_metrics(task: Task, state: Sequence[Array]) -> dict[str, list[float]]:
+    """Each metric at the steps of the last interval, from the log at its end."""
     log = state[-1].reshape(task.graph.slots[-1].spec.shape)
-    write(path, {**tensors, "log": log}, {"metrics": ",".join(task.graph.metrics)})
+    return {name: [float(value) for value in log[:, i]] for i, name in enumerate(task.graph.metrics)}

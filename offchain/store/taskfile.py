@@ -1,9 +1,10 @@
 """The task file: everything that a worker needs to replay a task, in one safetensors file.
 
-Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`; metadata `format`, `name`, `steps`,
-`parameters`, `parts` (the packed tensors), `seal`. Reading it runs no code of the requester and trusts nothing: the
-graph must be canonical and legal, every tensor must have the dtype and shape that the graph states, and constants and
-datasets must match their roots.
+Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`, `own.I` (what the model has besides);
+metadata `format`, `name`, `steps`, `parameters`, `parts` (the packed tensors), `model` (where each entry of its
+`state_dict()` is), `seal`. Reading it runs no code of the requester and trusts nothing: the graph must
+be canonical and legal, every tensor must have the dtype and shape that the graph states, and constants and datasets
+must match their roots.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from offchain.ir.arrays import Array
 from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
-from offchain.store.tensorfile import TensorFile, opened, write
+from offchain.store.modelrows import check_places, own_arrays, read_model
+from offchain.store.tensorfile import MAX_NAME, TensorFile, is_plain, opened, write
 from offchain.task import PackedTensor, Task
 
-FORMAT: Final = "offchain-task-1"
+FORMAT: Final = "offchain-task-2"
 MAX_GRAPH_BYTES: Final = 1 << 22  # some ten thousand nodes; a worker decodes and checks them in about 20 s
 MAX_STEPS: Final = (1 << 31) - 1
-MAX_NAME: Final = 256
 
 
 def save_task(task: Task, path: str | Path) -> None:
@@ -44,6 +45,7 @@ def save_task(task: Task, path: str | Path) -> None:
     ):
         names = _fields(prefix, specs)
         fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
+    fields |= {f"own.{i}": array for i, array in enumerate(task.own)}
     write(path, fields, {"format": FORMAT, "seal": seal(task), **_texts(task)})
 
 
@@ -61,16 +63,21 @@ def load_task(path: str | Path) -> Task:
             _fields(prefix, specs)
             for prefix, specs in (("const.", graph.constants), ("data.", graph.datasets), ("state.", slots))
         ]
-        file.expect(["graph", *(name for names in fields for name in names)])
+        rows = read_model(file, [spec.length for spec in graph.constants])
+        own_specs = own_arrays(rows)
+        file.expect(["graph", *(name for names in fields for name in names), *(spec.name for spec in own_specs)])
         constants = _rooted(file, fields[0], graph.constants, graph.constant_roots)
         datasets = _rooted(file, fields[1], graph.datasets, graph.dataset_roots)
         state = tuple(file.tensor(name, spec) for name, spec in zip(fields[2], slots, strict=True))
         _check_state(file, slots, state)
         steps, name = _steps(file, graph), file.text("name")
-        if not _is_plain(name):
+        if not is_plain(name):
             raise file.fault("name", f"must be up to {MAX_NAME} printable characters")
         packed = _packed(file, slots)
-        task = Task(graph, constants, datasets, state, steps, name, _parameters(file, slots, packed), packed)
+        check_places(file, rows, _lengths(slots, packed))
+        own = tuple(file.tensor(spec.name, spec) for spec in own_specs)
+        parameters = _parameters(file, slots, packed)
+        task = Task(graph, constants, datasets, state, steps, name, parameters, packed, rows, own)
         if file.text("seal") != seal(task):
             raise file.fault("seal", "does not match: the file was damaged or altered")
         return task
@@ -79,12 +86,14 @@ def load_task(path: str | Path) -> Task:
 def seal(task: Task) -> str:
     """Digest of everything in a task's file. It reveals a damaged file; only the roots on chain reveal a forged one."""
     graph = sha256(encode_graph(task.graph)).hexdigest()  # the graph's root does not bind names
-    return sha256(json.dumps([graph, task.state_root.hex(), _texts(task)]).encode()).hexdigest()
+    own = [tensor_root(array).hex() for array in task.own]
+    return sha256(json.dumps([graph, task.state_root.hex(), _texts(task), own]).encode()).hexdigest()
 
 
 def _texts(task: Task) -> dict[str, str]:
-    parameters, parts = json.dumps(task.parameters), json.dumps([astuple(tensor) for tensor in task.packed])
-    return {"name": task.name, "steps": str(task.steps), "parameters": parameters, "parts": parts}
+    parts, model = (json.dumps([astuple(row) for row in rows]) for rows in (task.packed, task.model))
+    texts = {"name": task.name, "steps": str(task.steps), "parameters": json.dumps(task.parameters), "parts": parts}
+    return {**texts, "model": model}
 
 
 def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:
@@ -96,12 +105,8 @@ def _check_names(file: TensorFile, graph: Graph) -> None:
     """Names end up in terminals and logs of people who did not choose them."""
     specs = (*(slot.spec for slot in graph.slots), *graph.datasets, *graph.constants)
     for name in (*(spec.name for spec in specs), *graph.metrics):
-        if not _is_plain(name):
+        if not is_plain(name):
             raise file.fault("graph", f"a name is not printable, or longer than {MAX_NAME}: {name[:32]!r}")
-
-
-def _is_plain(name: str) -> bool:
-    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def _rooted(
@@ -148,7 +153,7 @@ def _packed(file: TensorFile, slots: Sequence[TensorSpec]) -> tuple[PackedTensor
     names = {tensor.name for tensor in packed}
     if len(names) < len(packed) or names & (lengths.keys() - {tensor.slot for tensor in packed}):
         raise file.fault("parts", "two tensors have the same name")
-    if not all(map(_is_plain, names)):
+    if not all(map(is_plain, names)):
         raise file.fault("parts", f"names must be up to {MAX_NAME} printable characters")
     return packed
 
@@ -165,12 +170,19 @@ def _is_packed(row: Any, lengths: dict[str, int]) -> bool:
     return slot in lengths and offset + prod(shape) <= lengths[slot]
 
 
+def _lengths(slots: Sequence[TensorSpec], packed: Sequence[PackedTensor]) -> dict[str, int]:
+    """Elements of every tensor of the state by name: packed ones, and whole slots."""
+    shared = {tensor.slot for tensor in packed}
+    whole = {spec.name: spec.length for spec in slots if spec.name not in shared}
+    return whole | {tensor.name: prod(tensor.shape) for tensor in packed}
+
+
 def _parameters(file: TensorFile, slots: Sequence[TensorSpec], packed: Sequence[PackedTensor]) -> tuple[str, ...]:
     try:
         names = json.loads(file.text("parameters"))
     except (ValueError, RecursionError) as error:
         raise file.fault("parameters", "not a JSON list of names") from error
-    known = {tensor.name for tensor in packed} | {spec.name for spec in slots} - {tensor.slot for tensor in packed}
+    known = _lengths(slots, packed)
     if not isinstance(names, list) or any(not isinstance(name, str) or name not in known for name in names):
         raise file.fault("parameters", "not a JSON list of names of tensors of the state")
     return tuple(names)

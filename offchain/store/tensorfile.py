@@ -22,7 +22,13 @@ from offchain.text import printable
 
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
+MAX_NAME: Final = 256  # characters
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name may stand in a file: people who did not choose it see it in terminals and logs."""
+    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def check_writable(path: Path) -> None:

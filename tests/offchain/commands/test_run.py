@@ -6,12 +6,15 @@ import json
 import random
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_torch
 from torch import Tensor, nn
 
 from offchain import cli
@@ -111,6 +114,7 @@ def test_run_shows_a_table_a_curve_and_writes_the_model(
     assert all(root.hex() in out for root in training.state_roots)
     assert f"{training.losses[0]:.6g}" in out
     assert f"{training.losses[-1]:.6g}" in out
+    assert f"{training.metrics['bias'][-1]:.6g}" in next(line for line in out.splitlines() if "last bias" in line)
     assert "█" in out
     assert list(tmp_path.iterdir()) == [model]
     saved = load_file(model)
@@ -297,3 +301,47 @@ def test_a_build_that_fails_while_writing_leaves_nothing(
 def test_run_is_listed() -> None:
     assert "run" in cli.COMMANDS
     assert set(cli.COMMANDS) == set(cli.SUMMARIES)
+
+
+# --- the model's file
+
+
+class Whole(nn.Module):
+    """Trained, frozen, tied, unused and counted tensors, in every dtype; a buffer that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.unused = nn.Linear(2, 2).requires_grad_(False)
+        self.head = nn.Linear(4, 2)
+        self.tied = self.head
+        self.register_buffer("mask", torch.tensor([True, False, True, True]))
+        self.register_buffer("ids", torch.arange(5))
+        self.register_buffer("hidden", torch.ones(4), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.frozen(self.norm(self.first(x))) * self.mask * self.hidden)
+
+
+def test_the_models_file_loads_as_it_is_and_keeps_the_whole_curve(
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    torch.manual_seed(0)
+    model = Whole()
+    training = Training(replace(a_job(), model=model, metrics={"size": lambda m, b: m.first.weight.abs().sum()}))
+    training.save(tmp_path / "whole.task")
+    training.run()
+    path = tmp_path / "model.safetensors"
+    assert run(capsys, monkeypatch, "run", str(tmp_path / "whole.task"), "-o", str(path))[0] == 0
+    fresh = Whole()
+    assert str(fresh.load_state_dict(load_torch(path))) == "<All keys matched successfully>"
+    for key, want in training.state_dict().items():
+        have = fresh.state_dict()[key]
+        assert have.dtype is want.dtype
+        assert torch.equal(have, want), key
+    assert int(fresh.norm.num_batches_tracked) == 9
+    with safe_open(path, "numpy") as file:
+        metrics = json.loads(file.metadata()["metrics"])
+    assert metrics == training.metrics
+    assert len(metrics["loss"]) == 9
