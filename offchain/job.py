@@ -198,6 +198,12 @@ def _check_values(what: str, data: Tensor) -> None:
     elif data.dtype in _INTEGERS:
         if data.numel() and (int(data.min()) < -(1 << 31) or int(data.max()) >= 1 << 31):
             raise BadInput(f"{what} holds integers that do not fit int32; use smaller ones, or float32")
+    elif data.is_complex():
+        if data.dtype is not torch.complex64 or not what.startswith("buffer"):
+            raise BadInput(
+                f"{what} is {data.dtype}; keep torch.view_as_real of it, and use torch.view_as_complex in the loss"
+            )
+        _check_values(what, torch.view_as_real(data.resolve_conj()))
     elif data.dtype is not torch.bool:
         raise BadInput(f"{what} is {data.dtype}; use float32 (.float()), or int64 for labels and indices")
 

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from opinfo import Verdict, check
 
 from offchain.lower.capture import decompositions
+from offchain.lower.pairs import PAIRED
 from offchain.lower.registry import REGISTRY, instead
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -90,9 +91,7 @@ FAMILIES: Final = (  # part of a name, why it is not lowered; the first that fit
     ("quant", "quantised tensors: `bits` sets the precision of products"),
     ("int4pack", "quantised tensors: `bits` sets the precision of products"),
     ("int8pack", "quantised tensors: `bits` sets the precision of products"),
-    ("complex", "complex numbers: keep real and imaginary parts as two tensors"),
-    ("fft", "complex numbers: multiply with the transform's matrix"),
-    ("_conj", "complex numbers: keep real and imaginary parts as two tensors"),
+    ("complex", "not supported for complex numbers; write it with real and imaginary parts (.real, .imag)"),
     ("special_", "no library expansion has been written"),
     ("linalg", "factorisations take steps that depend on values"),
     ("cholesky", "factorisations take steps that depend on values"),
@@ -100,7 +99,7 @@ FAMILIES: Final = (  # part of a name, why it is not lowered; the first that fit
     ("_test_", "torch's own tests"),
 )
 FOREIGN: Final = (  # kinds of tensors that no graph holds, even where torch decomposes the operation
-    *("sparse", "_csr", "coo", "nested", "jagged", "complex", "fft"),
+    *("sparse", "_csr", "coo", "nested", "jagged"),
     *("quant", "qparams", "int4pack", "int8pack"),
 )
 
@@ -151,8 +150,8 @@ def aten_rows() -> Iterator[str]:
         yield f"| {name} | {_how(name, operations, table, packets)} |"
 
 
-def _how(name: str, operations: list[Any], table: Any, packets: Any) -> str:
-    lower = next((REGISTRY[o] for o in operations if o in REGISTRY), None)
+def _how(name: str, operations: list[Any], decomposed: Any, packets: Any) -> str:
+    lower = next((table[o] for table in (REGISTRY, PAIRED) for o in operations if o in table), None)
     if lower is not None:
         home = lower.func if isinstance(lower, partial) else lower
         module = home.__module__.rsplit(".", 1)[-1]
@@ -162,7 +161,7 @@ def _how(name: str, operations: list[Any], table: Any, packets: Any) -> str:
     foreign = next((why for part, why in FAMILIES if part in name), None)
     if foreign and any(part in name for part in FOREIGN):
         return "no: " + foreign
-    if any(o in table for o in operations):
+    if any(o in decomposed for o in operations):
         return "by torch's decomposition into other operations"
     if any(torch._C._dispatch_has_kernel_for_dispatch_key(o.name(), "CompositeImplicitAutograd") for o in operations):
         return "torch composes it of other operations"

@@ -87,12 +87,12 @@ class GraphBuilder:
             raise AssertionError("a whole tensor has every shape")
         return through
 
-    def dot(self, a: Ref, b: Ref) -> Ref:
-        """Σ_k a·b over the last axis of both (other axes broadcast)."""
+    def dot(self, a: Ref, b: Ref, bits: int | None = None) -> Ref:
+        """Σ_k a·b over the last axis of both (other axes broadcast), at the job's bits unless others are given."""
         shape = broadcast(a.shape[:-1], b.shape[:-1])
         extent = a.shape[-1]
         a, b = (self.solid(ref.expand((*shape, extent))) for ref in (a, b))
-        bits = min(self.bits, most_bits(Kind.DOT, extent))
+        bits = min(bits or self.bits, most_bits(Kind.DOT, extent))
         return self._add(Node(Kind.DOT, F32, shape, (a.input, b.input), extent, bits))
 
     def sum(self, x: Ref, dims: Sequence[int]) -> Ref:

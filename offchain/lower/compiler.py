@@ -22,6 +22,7 @@ from offchain.lines import at
 from offchain.lower import (  # noqa: F401  importing them fills the registry
     distances,
     elementwise,
+    fourier,
     indexing,
     normalisation,
     pooling,
@@ -42,8 +43,9 @@ from offchain.lower.host import check_host, kept
 from offchain.lower.log import next_log
 from offchain.lower.model import model_tensors
 from offchain.lower.origin import described
+from offchain.lower.pairs import lowered
 from offchain.lower.ranges import Known, check_ranges
-from offchain.lower.refs import Ref
+from offchain.lower.refs import Complex, Ref
 from offchain.lower.registry import Context
 from offchain.task import Task
 
@@ -77,7 +79,7 @@ class _Compiler:
     def __init__(self, job: Job, captured: Captured) -> None:
         self.job, self.captured = job, captured
         self.builder = GraphBuilder(job.bits, job.steps)
-        self.context = Context(self.builder)
+        self.context = Context(self.builder, lowered)
         nodes = list(captured.module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
         self.outputs: list[fx.Node] = list(next(node for node in nodes if node.op == "output").args[0])
@@ -138,6 +140,9 @@ class _Compiler:
         """Bind placeholders to slots (state that steps change), constants (other state), datasets and the step."""
         values, count = self.context.values, len(self.captured.names)
         for i in range(count):
+            if self.captured.state[i].is_complex():
+                values[self.placeholders[i]] = self._complex(i)
+                continue
             array = _array(self.captured.state[i])
             if i in self.moving:
                 bounds = _ASSUMED.get(self.captured.state[i].dtype, FULL)
@@ -153,6 +158,15 @@ class _Compiler:
         step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.steps - 1))
         values[self.placeholders[-1]] = step
 
+    def _complex(self, i: int) -> Complex:
+        """Complex state, which steps may not change."""
+        if i in self.moving:
+            raise Unsupported(
+                f"{self.captured.names[i]!r} of the model is complex and changes: keep real and imaginary parts as two "
+                "tensors, and join them where they are used (torch.complex)"
+            )
+        return _constant_pair(self.builder, self.captured.state[i])
+
     def _check_counter(self, i: int) -> None:
         name, first = self.captured.names[i], self.captured.state[i]
         counter = Counter(name, first, self.placeholders[i], self.outputs[i])
@@ -167,7 +181,7 @@ class _Compiler:
             return ref.uniform.word, ref.uniform.word
         return ref.bounds
 
-    def _attribute(self, node: fx.Node) -> Ref:
+    def _attribute(self, node: fx.Node) -> Ref | Complex:
         """A tensor that the job's code holds outside the model."""
         value = getattr(self.captured.module, str(node.target))
         if not isinstance(value, Tensor) or (value.is_floating_point() and value.dtype is not torch.float32):
@@ -175,6 +189,8 @@ class _Compiler:
             made = getattr(value, "dtype", type(value).__name__)
             raise Unsupported(f"{described(reader)}: reads {made} from outside the model; use float32 (.float())")
         self._refuse_moving(node, value)
+        if value.is_complex():
+            return _constant_pair(self.builder, value)
         return self.builder.constant(_array(value))
 
     def _refuse_moving(self, node: fx.Node, value: Tensor) -> None:
@@ -227,6 +243,10 @@ def _used_constants(nodes: list[Node], constants: list[Array]) -> tuple[list[Nod
 
     moved = [replace(node, inputs=tuple(map(renamed, node.inputs))) for node in nodes]
     return moved, tuple(constants[old] for old in used)
+
+
+def _constant_pair(builder: GraphBuilder, tensor: Tensor) -> Complex:
+    return Complex(*(builder.constant(_array(part.float())) for part in (tensor.real, tensor.imag)))
 
 
 def _array(tensor: Tensor) -> Array:

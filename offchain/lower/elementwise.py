@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import pi
 from typing import Any, Final
 
 import torch
@@ -58,7 +59,7 @@ def _absolute(x: Value) -> Value:
 
 _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _simple(lambda a, b: a * b): (aten.mul.Tensor, aten.mul.Scalar),
-    _simple(lambda x: -x): (aten.neg.default,),
+    _simple(lambda x: -x): (aten.neg.default, aten._neg_view.default),
     _simple(_absolute): (aten.abs.default,),
     _simple(_relu): (aten.relu.default,),
     _simple(_sign): (aten.sign.default, aten.sgn.default),
@@ -92,6 +93,7 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _float_only(library.atanh): (aten.atanh.default,),
     _float_only(library.erfc): (aten.erfc.default,),
     _float_only(lambda x: x.bits().lt(0)): (aten.signbit.default,),
+    _float_only(lambda x: x.lt(0.0).where(pi, x.ne(x).where(x, 0.0))): (aten.angle.default,),
     _float_only(library.exp): (aten.exp.default,),
     _float_only(library.expm1): (aten.expm1.default,),
     _float_only(library.exp2): (aten.exp2.default,),

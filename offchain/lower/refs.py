@@ -180,6 +180,28 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Complex:
+    """A complex tensor: two real ones of one shape."""
+
+    real: Ref
+    imag: Ref
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.real.shape
+
+    @classmethod
+    def of(cls, value: Complex | Ref | complex) -> Complex:
+        """A complex tensor, a real one, or a number."""
+        if isinstance(value, Complex):
+            return value
+        if isinstance(value, Ref):
+            return cls(value, Ref.constant(DType.F32, 0.0, value.shape))
+        parts = complex(value)
+        return cls(Ref.constant(DType.F32, parts.real), Ref.constant(DType.F32, parts.imag))
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     size: int
     axis: Axis

@@ -15,7 +15,7 @@ from offchain.ir.primitives import DType
 from offchain.ir.program import F32, I32, Value
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.origin import described
-from offchain.lower.refs import Ref
+from offchain.lower.refs import Complex, Ref
 
 Lower = Callable[..., Any]
 L = TypeVar("L", bound=Lower)
@@ -25,6 +25,8 @@ _DTYPES: Final = {
     torch.int32: I32,
     torch.int64: I32,
     torch.bool: I32,
+    torch.complex64: F32,  # of each part
+    torch.complex128: F32,  # of a number in Python
 }
 _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "randperm": "draw rows with torch.randint, or shuffle in Job.order",
@@ -39,7 +41,6 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "masked_select": "use torch.where, whose shape does not depend on values",
     "cholesky": "use products, sums and elementwise operations",
     "linalg": "use products, sums and elementwise operations",
-    "fft": "multiply with the transform's matrix",
     "bincount": "sum F.one_hot",
     "histc": "sum comparisons with the edges",
     "unique": "use F.one_hot, whose shape does not depend on values",
@@ -71,6 +72,7 @@ class Context:
     """The captured node that is being lowered, and the builder that takes the result."""
 
     builder: GraphBuilder
+    paired: Callable[[Context, Node], Any]  # lowers an operation on complex numbers
     values: dict[Node, Any] = field(default_factory=dict)
     node: Node = field(init=False)
 
@@ -82,6 +84,8 @@ class Context:
             return self.values[source][index]  # type: ignore[index]
         try:
             self._refuse_types(node)
+            if self._is_complex(node):
+                return self.paired(self, node)
             lower = REGISTRY.get(node.target)
             if lower is None:
                 raise Unsupported("not supported; " + instead(str(node.target)))
@@ -141,13 +145,22 @@ class Context:
             ref = ref.unsqueeze(d)
         return ref
 
+    def _is_complex(self, node: Node) -> bool:
+        """Whether an operation reads or makes complex numbers."""
+        made = node.meta.get("val")
+        results = made if isinstance(made, tuple | list) else (made,)
+        return any(isinstance(self.values[n], Complex) for n in node.all_input_nodes) or any(
+            isinstance(result, torch.Tensor) and result.is_complex() for result in results
+        )
+
     def _refuse_types(self, node: Node) -> None:
         made = node.meta.get("val")
         for value in made if isinstance(made, tuple | list) else (made,):
             if not isinstance(value, torch.Tensor):
                 continue
-            if value.dtype not in _DTYPES:
-                raise Unsupported(f"makes {value.dtype}; use float32 (.float()), int32, int64 or bool")
+            if value.dtype not in _DTYPES or (value.dtype is torch.complex128 and value.ndim):
+                use = "complex64" if value.is_complex() else "float32 (.float()), int32, int64 or bool"
+                raise Unsupported(f"makes {value.dtype}; use {use}")
             if value.numel() == 0:
                 raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}; leave it out")
 

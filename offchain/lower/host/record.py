@@ -149,7 +149,7 @@ def _content(tensor: Tensor) -> tuple[Any, ...]:
         return tensor.layout, tensor.shape, id(tensor)
     if tensor.numel() == 1 and not tensor.is_complex():
         return tensor.dtype, tensor.shape, repr(tensor.reshape(()).tolist())
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
     return tensor.dtype, tensor.shape, sha256(data.tobytes()).hexdigest()
 
 
