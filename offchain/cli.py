@@ -11,8 +11,10 @@ import click
 
 from offchain import __version__
 from offchain.errors import OffchainError, OutOfMemory
+from offchain.lines import users_traceback
 from offchain.text import printable
 
+TRACEBACK: Final = "--traceback"
 COMMANDS: Final = {  # name -> module and attribute, imported when called: torch and web3 take seconds to import
     "chain": ("offchain.commands.chain", "chain"),
     "deploy": ("offchain.commands.chain", "deploy"),
@@ -59,7 +61,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="offchain")
-def root() -> None:
+@click.option("--traceback", is_flag=True, help="Of an error in a job, show where your code raised it. Anywhere.")
+def root(traceback: bool) -> None:
     """Strangers train your model; a contract can judge any single float of it.
 
     \b
@@ -69,9 +72,12 @@ def root() -> None:
 
 def main() -> None:
     """Entry point. An error is one line on stderr and an exit code, see offchain.errors."""
+    words = sys.argv[1:]
     try:
-        root.main(standalone_mode=False)
+        root.main([word for word in words if word != TRACEBACK], standalone_mode=False)
     except OffchainError as error:
+        if TRACEBACK in words:
+            click.echo("\n".join(printable(line, 4_000) for line in users_traceback(error)), err=True)
         click.echo("\n".join(printable(line, 4_000) for line in f"error: {error}".splitlines()), err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:

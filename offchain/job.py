@@ -19,19 +19,24 @@ Only the requester runs this file. Workers get the step graph that `offchain.low
 from __future__ import annotations
 
 import math
+import random
 import runpy
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, Final
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from offchain.errors import BadInput, OffchainError
+from offchain.fields import check_dataset, check_model, check_name, check_number, shown
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
 from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, rates_of
@@ -39,9 +44,6 @@ from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
 Order = Callable[[Tensor], Tensor]
-
-RESERVED: Final = "log"
-_INTEGERS: Final = (torch.int64, torch.int32)
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ class Job:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_line", line_of_caller())
         try:
+            check_name("the job", self.name)
             self._check_kinds()
-            self._check_dataset()
+            check_dataset(self.dataset)
             self._check_numbers()
-            self._check_model()
+            check_model(self.model)
             self._check_optimizer()
         except BadInput as error:
             raise BadInput(f"job{at(self._line)}: {error}") from error
@@ -130,8 +133,10 @@ class Job:
         return next(iter(self.dataset.values())).shape[0]
 
     def _check_kinds(self) -> None:
-        if not isinstance(self.model, torch.nn.Module):
-            raise BadInput(f"model is {self.model!r}, must be a torch.nn.Module")
+        if not isinstance(self.metrics, Mapping):
+            raise BadInput(
+                f'metrics is a {type(self.metrics).__name__}, must be a dict of named functions: {{"name": f}}'
+            )
         functions: dict[str, Any] = {
             "loss": self.loss,
             **{f"metric {name!r}": metric for name, metric in self.metrics.items()},
@@ -142,24 +147,15 @@ class Job:
             functions["schedule"] = self.schedule
         for what, value in functions.items():
             if not callable(value):
-                raise BadInput(f"{what} is {value!r}, must be a function")
-
-    def _check_dataset(self) -> None:
-        if not self.dataset:
-            raise BadInput("dataset is empty; give at least one named tensor")
-        for name, data in self.dataset.items():
-            if not isinstance(data, Tensor) or data.ndim == 0 or data.numel() == 0:
-                raise BadInput(f"dataset {name!r} must be a tensor with at least one row")
-            if data.shape[0] != self.rows:
-                first = next(iter(self.dataset))
-                raise BadInput(f"dataset {name!r} has {data.shape[0]} rows, but {first!r} has {self.rows}")
-            _check_values(f"dataset {name!r}", data)
+                raise BadInput(f"{what} is {shown(value)}, must be a function")
+        for name in self.metrics:
+            check_name("a metric", name)
 
     def _check_numbers(self) -> None:
         for what in ("batch_size", "steps", "interval", "accumulate"):
             value = getattr(self, what)
-            if not isinstance(value, int) or value < 1:
-                raise BadInput(f"{what} is {value!r}, must be a positive integer")
+            if type(value) is not int or value < 1:
+                raise BadInput(f"{what} is {shown(value)}, must be a positive integer")
         if self.batch_size > self.rows:
             raise BadInput(f"batch_size {self.batch_size} is larger than the {self.rows} rows of the dataset")
         for what in ("interval", "accumulate"):
@@ -168,11 +164,10 @@ class Job:
         for what in ("clip_norm", "clip_value"):
             value = getattr(self, what)
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise BadInput(f"{what} is {value!r}, must be a positive number")
-        if self.steps >= 1 << 31 or not -(1 << 63) <= self.seed < 1 << 64:
-            raise BadInput("steps must be below 2^31, and seed must fit 64 bits")
-        if not 2 <= self.bits <= 27:
-            raise BadInput(f"bits is {self.bits}, must be 2 to 27")
+                raise BadInput(f"{what} is {shown(value)}, must be a positive number")
+        check_number("steps", self.steps, 1, (1 << 31) - 1)
+        check_number("seed", self.seed, -(1 << 63), (1 << 64) - 1)
+        check_number("bits", self.bits, 2, 27)
         if "loss" in self.metrics:
             raise BadInput("a metric may not be named 'loss', which is always logged; rename it")
 
@@ -183,39 +178,38 @@ class Job:
             if self.updates > MOST_UPDATES:
                 raise BadInput(f"a scheduler of torch for {self.updates} updates; at most {MOST_UPDATES}")
 
-    def _check_model(self) -> None:
-        for what, tensors in (("parameter", self.model.named_parameters()), ("buffer", self.model.named_buffers())):
-            for name, value in tensors:
-                if name == RESERVED:
-                    raise BadInput(f"{what} name {RESERVED!r} is reserved for the metrics")
-                _check_values(f"{what} {name!r}", value.detach())
 
-
-def _check_values(what: str, data: Tensor) -> None:
-    if data.dtype is torch.float32:
-        if not bool(torch.isfinite(data).all()):
-            raise BadInput(f"{what} holds values that are not finite; replace or remove them")
-    elif data.dtype in _INTEGERS:
-        if data.numel() and (int(data.min()) < -(1 << 31) or int(data.max()) >= 1 << 31):
-            raise BadInput(f"{what} holds integers that do not fit int32; use smaller ones, or float32")
-    elif data.is_complex():
-        if data.dtype is not torch.complex64 or not what.startswith("buffer"):
-            raise BadInput(
-                f"{what} is {data.dtype}; keep torch.view_as_real of it, and use torch.view_as_complex in the loss"
-            )
-        _check_values(what, torch.view_as_real(data.resolve_conj()))
-    elif data.dtype is not torch.bool:
-        raise BadInput(f"{what} is {data.dtype}; use float32 (.float()), or int64 for labels and indices")
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """While open, the generators of Python, NumPy and torch start from 0; afterwards they are as before."""
+    states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def load(path: str | Path) -> Job:
-    """Run a requester's own job file and return its Job. Raises BadInput."""
+    """Run a requester's own job file and return its Job. Raises BadInput.
+
+    It runs as `python FILE` would, with its folder in the path, but with seeded generators of random numbers: the same
+    file makes the same job, even if it does not seed them.
+    """
     if not Path(path).is_file():
         raise BadInput(f"{path}: no such file")
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:  # the file may import its neighbours, also later, as `python FILE` lets it
+        sys.path.insert(0, folder)
     try:
-        job = runpy.run_path(str(path), run_name="__job__").get("job")
-        if callable(job) and not isinstance(job, Job):
-            job = job()
+        with _seeded():
+            job = runpy.run_path(str(path), run_name="__job__").get("job")
+            if callable(job) and not isinstance(job, Job):
+                job = job()
     except OffchainError:
         raise
     except (Exception, SystemExit) as error:  # the requester's code may raise anything; the message names its line

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from traceback import FrameSummary, extract_tb
+from traceback import FrameSummary, StackSummary, extract_tb, format_exception_only
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -63,6 +63,16 @@ def line_of_caller(end: CodeType | None = None) -> str:
 def raised_at(error: BaseException) -> FrameSummary | None:
     """The innermost frame of the requester's in which an error was raised."""
     return next((frame for frame in reversed(extract_tb(error.__traceback__)) if foreign(frame.filename)), None)
+
+
+def users_traceback(error: BaseException) -> list[str]:
+    """The lines of the traceback of an error's first cause, without the frames of torch, Python's library and ours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = extract_tb(error.__traceback__)
+    theirs = StackSummary.from_list([frame for frame in frames if foreign(frame.filename)] or list(frames))
+    told = ["Traceback (most recent call last):\n", *theirs.format(), *format_exception_only(error)]
+    return [line for part in told for line in part.rstrip().splitlines()]
 
 
 def line_of(function: Callable[..., Any]) -> str:

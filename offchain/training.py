@@ -277,9 +277,10 @@ def _tensors(job: Job) -> dict[str, Tensor]:
 def require_device(device: str) -> None:
     """Raise BadInput where torch has no such device, or where its memory cannot be read."""
     try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:  # torch raises either
-        raise BadInput(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        torch.zeros(1, device=torch.device(device), dtype=torch.float64).cpu()
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:  # torch raises any of these
+        said = str(error).splitlines()[0].partition(". ")[0].removesuffix(".")
+        raise BadInput(f"device {device!r}: {said}; use cpu, or cuda where torch finds one") from error
 
 
 @contextmanager

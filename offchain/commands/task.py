@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -68,7 +69,7 @@ def build(job: Path, output: Path, as_json: bool) -> None:
 
     check_writable(output)
     began = time.perf_counter()
-    with _patience(f"tracing and lowering {job.name}"):
+    with _patience(f"tracing and lowering {job.name}"), redirect_stdout(sys.stderr):  # what the job's own code prints
         built = lower(load(job))
         save_task(built, output)
     seconds = round(time.perf_counter() - began, 1)

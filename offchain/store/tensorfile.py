@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from offchain.errors import BadBlob, BadInput
 from offchain.exec.plan.memory import memory_for
@@ -23,6 +23,7 @@ from offchain.text import printable
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
 MAX_NAME: Final = 256  # characters
+_KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
@@ -42,12 +43,30 @@ def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str,
     target = Path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, part, dict(metadata))
+        with part.open("wb") as file:
+            _write_to(file, tensors, metadata)
         part.replace(target)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
         raise BadInput(f"{target}: cannot be written: {str(error).splitlines()[0]}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write_to(file: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """In the format of safetensors, whose own writer puts metadata in another order each time: equal content makes
+    equal files here."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))  # so that all are aligned
+    end = 0
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        kind = _KINDS[array.dtype.name]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, array in ordered:
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 @dataclass(frozen=True)

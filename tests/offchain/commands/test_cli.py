@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,54 @@ def test_a_new_key_is_private_and_never_overwritten(
 def test_amounts(text: str, units: int) -> None:
     assert TOKENS.convert(text, None, None) == units
     assert tokens(units) == text
+
+
+# --- a job's own code
+
+NEIGHBOUR = """
+def double(x):
+    print("from a neighbour")
+    return x * 2
+"""
+
+
+def test_a_job_imports_its_neighbours_and_prints_beside_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "a_neighbour_of_a_job.py").write_text(NEIGHBOUR)
+    text = JOB.replace("import torch\n", "import torch\nfrom a_neighbour_of_a_job import double\n", 1)
+    (tmp_path / "job.py").write_text(text.replace('model(batch["x"]),', 'double(model(batch["x"])),'))
+    words = ["task", "build", str(tmp_path / "job.py"), "-o", str(tmp_path / "a.task"), "--json"]
+    code, out, err = run(capsys, monkeypatch, *words)
+    assert (code, json.loads(out)["name"]) == (0, "line")
+    assert "from a neighbour" in err
+
+
+def test_traceback_shows_the_users_own_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "job.py"
+    inner = "def inner(x):\n    raise ValueError('of my own')\n\ndef outer(x):\n    return inner(x)\n"
+    file.write_text(
+        JOB.replace("x = torch", inner + "x = torch", 1).replace('model(batch["x"]),', 'outer(batch["x"]),')
+    )
+    words = ["task", "build", str(file), "-o", str(tmp_path / "a.task")]
+    code, _, err = run(capsys, monkeypatch, *words)
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = run(capsys, monkeypatch, *words, "--traceback")
+    lines = err.splitlines()
+    assert (code, lines[0]) == (2, "Traceback (most recent call last):")
+    assert [line.partition("in ")[2] for line in lines if line.startswith("  File")] == ["<lambda>", "outer", "inner"]
+    assert lines[-2:] == ["ValueError: of my own", lines[-1]]
+    assert lines[-1].startswith("error: ")
+    assert not any("site-packages" in line for line in lines)
+
+
+def test_the_same_job_makes_the_same_file_byte_for_byte(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(JOB)
+    files = [tmp_path / f"{seed}.task" for seed in (1, 2)]
+    for seed, file in enumerate(files):
+        words = [sys.executable, "-m", "offchain", "task", "build", str(tmp_path / "job.py"), "-o", str(file)]
+        subprocess.run(words, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
+    assert files[0].read_bytes() == files[1].read_bytes()

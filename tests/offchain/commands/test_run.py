@@ -254,7 +254,7 @@ def test_altered_bytes_are_refused(file: Path, training: Training, tmp_path: Pat
         ('"x": x,', '"x": x.double(),', "float64; use float32"),
         ('"x": x,', '"x": x.half(),', "float16; use float32"),
         ("batch_size=4", "batch_size=33", "batch_size 33 is larger than the 32 rows"),
-        ("torch.optim.SGD", "torch.optim.LBFGS", "optimizer LBFGS; use one of"),
+        ("torch.optim.SGD", "torch.optim.LBFGS", "optimizer LBFGS takes the loss"),
         ('{"lr": 0.1}', '{"lr": -0.1}', "Invalid learning rate"),
         ("import torch", "import torch, nothing_of_this_name", "nothing_of_this_name"),
         ("import torch", "import torch; 1 / 0", "line 2: ZeroDivisionError"),

@@ -1,0 +1,104 @@
+"""What a job's fields must be: one line, in Python as on the command line, and nothing that builds is refused later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import offchain
+from offchain.errors import BadInput
+from offchain.fields import LONGEST
+from offchain.store.taskfile import load_task
+from tests.offchain.test_job import a_job
+
+X = torch.ones(4, 3)
+META, LAZY = nn.Linear(3, 2, device="meta"), nn.LazyLinear(2)
+NAMED = "give a name of up to 200 printable characters"
+
+
+def named(name: str) -> nn.Module:
+    model = nn.Sequential()
+    model.add_module(name, nn.Linear(3, 2))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bits": 8.0}, r"bits is 8\.0, must be an integer"),
+        ({"bits": "8"}, "bits is '8', must be an integer"),
+        ({"bits": True}, "bits is True, must be an integer"),
+        ({"seed": 1.5}, r"seed is 1\.5, must be an integer"),
+        ({"seed": None}, "seed is None"),
+        ({"steps": True}, "steps is True"),
+        ({"batch_size": torch.tensor(2)}, r"batch_size is tensor\(2\)"),
+        ({"name": "a\x1b[31m"}, rf"the job is named 'a\?\[31m'; {NAMED}"),
+        ({"name": "a" * 201}, NAMED),
+        ({"name": None}, "the job is named None, which is no text"),
+        ({"dataset": {"x": X, "\n": X}}, rf"a tensor of the dataset is named '\?'; {NAMED}"),
+        ({"dataset": {"x": X, 3: X}}, "is named 3, which is no text"),
+        ({"dataset": (X, X)}, "dataset is a tuple, must be a dict of named tensors"),
+        ({"dataset": X}, "dataset is a Tensor, must be a dict"),
+        ({"dataset": DataLoader(TensorDataset(X))}, r"dataset is a DataLoader, .* torch\.stack"),
+        ({"dataset": {"x": X.numpy()}}, r"'x' is a ndarray, must be a tensor; use torch\.as_tensor"),
+        ({"dataset": {"x": X.to_sparse()}}, r"torch\.sparse_coo; .*to_dense"),
+        ({"dataset": {"x": torch.nested.nested_tensor([X[0], X[1]])}}, "'x' is nested; pad it"),
+        ({"dataset": {"x": X.to("meta")}}, r"has no values \(device 'meta'\)"),
+        ({"metrics": [lambda m, b: X.sum()]}, "metrics is .*, must be a dict"),
+        ({"metrics": {"\x1b": lambda m, b: X.sum()}}, "a metric is named '.'; give"),
+        ({"metrics": {3: lambda m, b: X.sum()}}, "a metric is named 3"),
+        ({"model": META}, r"parameter 'weight' has no values \(device 'meta'\)"),
+        ({"model": LAZY}, "'weight' has no shape yet; call the model on a batch once"),
+        ({"model": torch.jit.script(nn.Linear(3, 2))}, "ScriptModule, which cannot be traced; give the module"),
+        ({"model": named("a\x07b")}, rf"a parameter of the model is named 'a\?b\.weight'; {NAMED}"),
+        ({"model": named("a" * 300)}, NAMED),
+        ({"model": np.ones((40, 40))}, "model is array"),
+    ],
+)
+def test_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        a_job(**changes)
+    assert "\n" not in str(caught.value)
+    fields = {name: getattr(a_job(), name) for name in ("model", "loss", "optimizer", "dataset", "batch_size", "steps")}
+    with pytest.raises(BadInput, match=message):
+        offchain.compile(**{**fields, **changes})
+
+
+def test_the_remedies() -> None:
+    loader = DataLoader(TensorDataset(X, torch.arange(4)), batch_size=2)
+    x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    assert a_job(dataset={"x": x, "y": y}).rows == 4
+    lazy = nn.LazyLinear(2)
+    lazy(X)
+    real = nn.Linear(3, 2, device="meta").to_empty(device="cpu")
+    real.load_state_dict(nn.Linear(3, 2).state_dict())
+    for changes in ({"model": lazy}, {"model": real}, {"bits": int(8.0)}, {"dataset": {"x": X.to_sparse().to_dense()}}):
+        a_job(**changes)
+
+
+def test_what_builds_is_not_refused_later(tmp_path: Path) -> None:
+    """The longest names, with an optimizer whose tensors have longer ones, and names that no file system would take."""
+    fields = {
+        "model": named("a" * (LONGEST - len(".weight"))),
+        "dataset": {"x": X, "../y/\u00e9 \u4e2d": X},
+        "metrics": {"m" * LONGEST: lambda m, b: b["x"].sum()},
+        "optimizer": (torch.optim.Adam, {"amsgrad": True}),
+        "name": "n" * LONGEST,
+    }
+    training = offchain.training.Training(a_job(**fields), "torch", threads=1)
+    training.save(tmp_path / "a.task")
+    assert load_task(tmp_path / "a.task").name == fields["name"]
+
+
+@pytest.mark.parametrize("device", ["mps", "vulkan", "hpu", "meta", "", "nowhere", "cpu:x", None])
+def test_a_device_that_is_not_there(device: Any) -> None:
+    with pytest.raises(BadInput, match="; use cpu, or cuda where torch finds one") as caught:
+        offchain.training.Training(a_job(), "torch", device)
+    assert str(caught.value).startswith(f"device {device!r}: ")
+    assert "\n" not in str(caught.value)
