@@ -11,6 +11,8 @@ from functools import cached_property
 from math import prod
 from typing import Final
 
+import numpy as np
+
 from offchain.commit.roots import graph_root, state_root
 from offchain.errors import BadBlob
 from offchain.ir.arrays import Array
@@ -40,14 +42,19 @@ class ModelTensor:
     """
 
     key: str
-    dtype: str  # one of `DTYPES`; the graph holds float32 or int32
+    dtype: str  # one of `DTYPES`; the graph holds float32, pairs of it, or int32
     shape: tuple[int, ...]
     source: str
     place: str | int
 
+    @property
+    def length(self) -> int:
+        """Numbers that hold it: complex ones are pairs."""
+        return prod(self.shape) * (2 if self.dtype == "complex64" else 1)
+
 
 SOURCES: Final = ("state", "const", "own")
-DTYPES: Final = ("float32", "int64", "int32", "bool")
+DTYPES: Final = ("float32", "int64", "int32", "bool", "complex64")
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,8 @@ class Task:
         found: dict[str, Array] = {}
         for entry in self.model:
             values: Array = held[entry.source][entry.place]  # type: ignore[index]
-            found[entry.key] = values.reshape(entry.shape).astype(entry.dtype)
+            values = values.view(np.complex64) if entry.dtype == "complex64" else values.astype(entry.dtype)
+            found[entry.key] = values.reshape(entry.shape)
         return found
 
     def verify(self, graph_root: bytes, state_root: bytes) -> None:

@@ -114,9 +114,7 @@ class _Compiler:
         graph, constants = self._graph(slots, fused)
         check(graph)
         parameters = (*self.captured.parameters, *self._moving_buffers())
-        kept = {
-            name: _array(self.captured.state[i]) for i, name in enumerate(self.captured.names) if i not in self.moving
-        }
+        kept = {name: self.captured.state[i] for i, name in enumerate(self.captured.names) if i not in self.moving}
         model, own = model_tensors(self.job.model, parameters, kept, graph.constant_roots)
         return Task(
             graph=graph,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from offchain.commit.roots import tensor_root
 from offchain.ir.arrays import Array
+from offchain.lower.capture import as_int32
 from offchain.task import ModelTensor
 
 
 def model_tensors(
-    model: nn.Module, moving: Collection[str], kept: Mapping[str, Array], roots: Sequence[bytes]
+    model: nn.Module, moving: Collection[str], kept: Mapping[str, Tensor], roots: Sequence[bytes]
 ) -> tuple[tuple[ModelTensor, ...], tuple[Array, ...]]:
     """The entries, and the arrays of those that neither the state nor the graph holds.
 
@@ -31,7 +33,7 @@ def model_tensors(
         if name in moving:
             entries.append(ModelTensor(key, dtype, shape, "state", name))
             continue
-        values = kept[name].reshape(-1)
+        values = _flat(kept[name])
         number = constants.get(tensor_root(values))
         if number is not None:
             entries.append(ModelTensor(key, dtype, shape, "const", number))
@@ -39,3 +41,10 @@ def model_tensors(
         own.setdefault(name, values)
         entries.append(ModelTensor(key, dtype, shape, "own", list(own).index(name)))
     return tuple(entries), tuple(own.values())
+
+
+def _flat(tensor: Tensor) -> Array:
+    """As the graph and the file hold it: complex numbers as pairs."""
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    array: Array = as_int32(real).reshape(-1).numpy().copy()
+    return array

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any, Final
 
 from offchain.ir.encoding import MAX_RANK
@@ -36,12 +35,12 @@ def read_model(file: TensorFile, constants: Sequence[int]) -> tuple[ModelTensor,
 def own_arrays(entries: Sequence[ModelTensor]) -> list[TensorSpec]:
     """The tensors of the file that hold entries alone, by number. Entries with one number share a tensor."""
     found = {entry.place: entry for entry in entries if entry.source == "own"}
-    return [TensorSpec(f"own.{place}", _dtype(entry), (prod(entry.shape),)) for place, entry in sorted(found.items())]
+    return [TensorSpec(f"own.{place}", _dtype(entry), (entry.length,)) for place, entry in sorted(found.items())]
 
 
 def check_places(file: TensorFile, entries: Sequence[ModelTensor], state: Mapping[str, int]) -> None:
     """Raise BadBlob unless every other entry is in the state, whose tensors have these lengths."""
-    own = {entry.place: prod(entry.shape) for entry in entries if entry.source == "own"}
+    own = {entry.place: entry.length for entry in entries if entry.source == "own"}
     for entry in entries:
         if entry.source == "state" and not _fits(entry, state):
             raise file.fault("model", f"{entry.key}: is no tensor of the state")
@@ -50,11 +49,11 @@ def check_places(file: TensorFile, entries: Sequence[ModelTensor], state: Mappin
 
 
 def _fits(entry: ModelTensor, lengths: Mapping[Any, int]) -> bool:
-    return lengths.get(entry.place) == prod(entry.shape)
+    return lengths.get(entry.place) == entry.length
 
 
 def _dtype(entry: ModelTensor) -> DType:
-    return DType.F32 if entry.dtype == "float32" else DType.I32
+    return DType.F32 if entry.dtype in ("float32", "complex64") else DType.I32
 
 
 def _is_row(row: Any) -> bool:

@@ -23,7 +23,7 @@ from offchain.text import printable
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
 MAX_NAME: Final = 256  # characters
-_KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
+_KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8", "complex64": "C64"}
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 

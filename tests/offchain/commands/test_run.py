@@ -318,6 +318,7 @@ class Whole(nn.Module):
         self.tied = self.head
         self.register_buffer("mask", torch.tensor([True, False, True, True]))
         self.register_buffer("ids", torch.arange(5))
+        self.register_buffer("turns", torch.polar(torch.ones(3), torch.arange(3.0)))
         self.register_buffer("hidden", torch.ones(4), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
