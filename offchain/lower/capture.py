@@ -23,6 +23,7 @@ from offchain.job import Job, Loss, Order
 from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
 from offchain.lower.host import Run
+from offchain.lower.inner import own_backwards
 from offchain.lower.optim import Functional, functional
 from offchain.lower.order import uniform_rows
 from offchain.lower.origin import Origins, Step, described, where, within, within_modules
@@ -162,6 +163,8 @@ def uncopied(node: Node) -> Node:
 def as_int32(data: Tensor) -> Tensor:
     """The tensor on the CPU, contiguous, in the dtype that a graph holds: float32, or int32 for all other dtypes."""
     data = data.detach().cpu()
+    if data._is_zerotensor():  # of torch.func.jvp: it has no memory
+        data = torch.zeros(data.shape, dtype=data.dtype)
     return data.contiguous() if data.dtype is torch.float32 else data.to(torch.int32).contiguous()
 
 
@@ -199,7 +202,8 @@ class _Gradient:
         def value(weights: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, Any]]:
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
-            loss, metrics = torch.func.functional_call(self.losses, named, (batch,))
+            own = {name: rows.clone() for name, rows in batch.items()}  # so that the loss can take gradients of them
+            loss, metrics = torch.func.functional_call(self.losses, named, (own,))
             _check_trains(job, loss)
             share = loss / job.accumulate if job.accumulate > 1 else loss
             self.origins.follow(share)
@@ -322,5 +326,6 @@ def _plain_torch() -> Iterator[None]:
         settings.enter_context(torch.backends.mkldnn.flags(enabled=False))
         settings.enter_context(torch.compiler._compile_session_context())
         settings.enter_context(without_validation())
+        settings.enter_context(own_backwards())
         settings.enter_context(Substituted())
         yield

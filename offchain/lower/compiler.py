@@ -130,9 +130,10 @@ class _Compiler:
         )
 
     def _moving_buffers(self) -> list[str]:
-        """Buffers of the model that steps change; they belong to the trained model."""
-        buffers = {name for name, _ in self.job.model.named_buffers()}
-        return [self.captured.names[i] for i in self.moving if self.captured.names[i] in buffers]
+        """Buffers and frozen parameters of the model that steps change; they belong to the trained model."""
+        others = {name for name, _ in (*self.job.model.named_buffers(), *self.job.model.named_parameters())}
+        others -= {*self.captured.parameters}
+        return [self.captured.names[i] for i in self.moving if self.captured.names[i] in others]
 
     def _bind(self) -> None:
         """Bind placeholders to slots (state that steps change), constants (other state), datasets and the step."""

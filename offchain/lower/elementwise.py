@@ -369,6 +369,6 @@ def _arange(c: Context, start: Number, end: Number, step: Number = 1, **_: Any) 
     return c.builder.generate(c.shape, program)
 
 
-@lowers(aten.is_same_size.default, aten._linalg_check_errors.default)
+@lowers(aten.is_same_size.default, aten._has_same_storage_numel.default, aten._linalg_check_errors.default)
 def _known(c: Context, *_: Any) -> None:
     """What torch answered, or checked, while the step was captured; no tensor is made."""

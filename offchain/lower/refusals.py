@@ -72,17 +72,15 @@ _CAUSES: Final = (  # the first that fits is taken
     ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(
-        "setup_context|custom_function_call",
-        "write it with torch's operations; for the value of f with the gradient of g write "
-        "g(x) + (f(x) - g(x)).detach()",
-        meaning="a torch.autograd.Function has a backward of its own, which cannot be traced",
+        "setup_context|custom_function_call|generate_vmap_rule|vmap staticmethod",
+        "take that gradient with torch.autograd.grad(..., create_graph=True), and call the function on whole batches",
+        meaning="a torch.autograd.Function has a backward of its own, which torch.func.grad and vmap cannot trace",
     ),
     Cause(
         r"backward\(\) called inside|backward through the graph a second time",
-        "leave backward() and torch.autograd.grad out: a job's step takes the gradient of the loss by itself; "
-        "for a gradient inside the loss use torch.func.grad",
+        "leave backward() out: a job's step takes the gradient of the loss by itself; for one inside of the loss use "
+        "torch.autograd.grad(..., create_graph=True)",
     ),
-    Cause(r"requires_grad_\(\)", "leave it out: the job takes the parameters that require a gradient from the model"),
     Cause(
         "modified by an inplace operation|leaf Variable .* in-place|view .* is being modified inplace",
         "write it out of place (x = x * 2, not x.mul_(2)), or work on a copy (.clone())",

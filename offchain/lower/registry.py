@@ -85,10 +85,12 @@ class Context:
         try:
             self._refuse_types(node)
             if self._is_complex(node):
+                self._refuse_empty(node)
                 return self.paired(self, node)
             lower = REGISTRY.get(node.target)
             if lower is None:
                 raise Unsupported("not supported; " + instead(str(node.target)))
+            self._refuse_empty(node)
             args = torch.fx.map_arg(node.args, lambda n: self.values[n])
             kwargs = torch.fx.map_arg(node.kwargs, lambda n: self.values[n])
             return lower(self, *args, **kwargs)
@@ -161,7 +163,11 @@ class Context:
             if value.dtype not in _DTYPES or (value.dtype is torch.complex128 and value.ndim):
                 use = "complex64" if value.is_complex() else "float32 (.float()), int32, int64 or bool"
                 raise Unsupported(f"makes {value.dtype}; use {use}")
-            if value.numel() == 0:
+
+    def _refuse_empty(self, node: Node) -> None:
+        made = node.meta.get("val")
+        for value in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(value, torch.Tensor) and value.numel() == 0:
                 raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}; leave it out")
 
 

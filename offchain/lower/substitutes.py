@@ -15,12 +15,15 @@ from offchain.errors import Unsupported
 from offchain.lower.batch_norm import batch_norm, instance_norm
 from offchain.lower.ctc import ctc_loss
 from offchain.lower.grid_sample import grid_sample, grid_sampler
+from offchain.lower.inner import requires_grad_
 
 
 class Substituted(TorchFunctionMode):
     """While on, calls of these functions go to their substitutes."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise Unsupported("torch.autocast: leave it out, `bits` sets the precision of matrix products")
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
 
 
@@ -97,6 +100,13 @@ def _embedding_bag(
     return total / inside.sum(1).clamp(min=1) if mode == "mean" else total
 
 
+def _pack(*_: Any) -> Tensor:
+    raise Unsupported(
+        "packed sequences have sizes that depend on values; call the layer on the padded batch, mask its outputs or "
+        "gather the last valid one"
+    )
+
+
 def _multi_margin(
     x: Tensor,
     target: Tensor,
@@ -156,4 +166,6 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     torch.ctc_loss: _ctc_loss,
     F.batch_norm: batch_norm,
     F.instance_norm: instance_norm,
+    torch.Tensor.requires_grad_: requires_grad_,
+    torch._VF._pack_padded_sequence: _pack,
 }

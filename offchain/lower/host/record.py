@@ -145,8 +145,10 @@ def _known(of: WeakTensorKeyDictionary, tensor: Tensor) -> Any:
 
 def _content(tensor: Tensor) -> tuple[Any, ...]:
     """Type, shape and hash of a tensor's content; its value where it is one number."""
-    if tensor.layout is not torch.strided:
-        return tensor.layout, tensor.shape, id(tensor)
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        return tensor.layout, tensor.shape, tensor.dtype if tensor.is_meta else id(tensor)
+    if tensor._is_zerotensor():  # of torch.func.jvp: it has no memory
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
     if tensor.numel() == 1 and not tensor.is_complex():
         return tensor.dtype, tensor.shape, repr(tensor.reshape(()).tolist())
     data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
