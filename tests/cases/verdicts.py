@@ -28,5 +28,4 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "packed": (r"\S+_pack_padded_sequence in module M", "sequences.py", "call the layer on the padded batch"),
     "python_counter": (r"attribute 'n' of", "habits.py", "keep it in a buffer of the model"),
     "python_random": (r"Python's random numbers", "habits.py", "draw with torch.rand"),
-    "rope_complex": (r"aten\.view_as_complex\.default in module M", "sequences.py", r"use float32 \(\.float\(\)\)"),
 }
