@@ -31,6 +31,7 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
     resample,
     scattering,
     shapes,
+    solving,
     sorting,
     windows,
     words,

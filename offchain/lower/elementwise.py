@@ -370,5 +370,5 @@ def _arange(c: Context, start: Number, end: Number, step: Number = 1, **_: Any) 
 
 
 @lowers(aten.is_same_size.default, aten._has_same_storage_numel.default, aten._linalg_check_errors.default)
-def _known(c: Context, *_: Any) -> None:
+def _known(c: Context, *_: Any, **__: Any) -> None:
     """What torch answered, or checked, while the step was captured; no tensor is made."""

@@ -1,0 +1,73 @@
+"""Systems of linear equations: gradients beside float64, and the stated error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, linalg
+
+from offchain.errors import Unsupported
+from offchain.lower import compile
+from tests.support.cases import Batch, Case, assert_cases
+from tests.support.gradients import gradient_job, run
+from tests.support.outputs import Function, Kept
+
+g = torch.Generator().manual_seed(6)
+W = torch.randn(4, 6, generator=g)
+
+
+def skew(w: Tensor) -> Tensor:
+    return w[:, :4] - w[:, :4].T
+
+
+CASES: dict[str, Case] = {
+    "matrix": lambda w, b: linalg.solve(w[:, :4], w),
+    "vector": lambda w, b: linalg.solve(w[:, :4], w[:, 5]),
+    "right": lambda w, b: linalg.solve(w[:, :4], w.T, left=False),
+    "batch": lambda w, b: linalg.solve(w.reshape(2, 3, 4)[:, :, :3], w.reshape(2, 3, 4)),
+    "inverse": lambda w, b: linalg.inv(w[:, 2:]),
+    "cayley": lambda w, b: linalg.solve(torch.eye(4, dtype=w.dtype) + skew(w), torch.eye(4, dtype=w.dtype) - skew(w)),
+}
+
+
+def test_gradients() -> None:
+    assert_cases(CASES, W, {"x": torch.zeros(1)})
+
+
+def values(function: Function, data: Batch) -> Tensor:
+    job = gradient_job(Kept({"out": function}, data), lambda model, batch: model(batch), data)
+    return torch.from_numpy(run(compile(job))["out"]).double()
+
+
+@pytest.mark.parametrize("n", [2, 16, 64])
+def test_the_error_of_a_solution(n: int) -> None:
+    """At most 3 condition numbers times 2^-24 of the solution's norm, as docs/library.md states."""
+    u, _, v = linalg.svd(torch.randn(8, n, n, generator=g, dtype=torch.float64))
+    sizes = torch.logspace(0, -4, n, dtype=torch.float64).expand(8, n)
+    a = torch.cat([torch.randn(8, n, n, generator=g), (u * sizes.unsqueeze(1) @ v).float()])
+    data = {"a": a, "b": torch.randn(16, n, 2, generator=g)}
+    exact = linalg.solve(data["a"].double(), data["b"].double())
+    off = (values(lambda b: linalg.solve(b["a"], b["b"]), data) - exact).flatten(1).norm(dim=1)
+    assert (off <= 3 * 2**-24 * linalg.cond(a.double()) * exact.flatten(1).norm(dim=1)).all()
+
+
+def test_a_first_pivot_of_zero_is_no_harm() -> None:
+    a = torch.tensor([[[0.0, 2.0, 0.0], [0.0, 0.0, 4.0], [8.0, 0.0, 0.0]]])
+    assert values(lambda b: linalg.inv(b["a"]), {"a": a}).tolist() == linalg.inv(a).tolist()
+
+
+def newton_schulz(a: Tensor) -> Tensor:
+    x = a.T / a.square().sum()
+    for _ in range(30):
+        x = 2 * x - x @ a @ x
+    return x
+
+
+def test_a_larger_system_is_refused_and_newton_schulz_serves() -> None:
+    a = torch.eye(65) + 0.05 * torch.randn(65, 65, generator=g)
+    with pytest.raises(Unsupported, match="a system of 65 linear equations; at most 64: use Newton-Schulz"):
+        values(lambda b: linalg.inv(b["a"]), {"a": a})
+    made: Any = values(lambda b: newton_schulz(b["a"]), {"a": a})
+    assert (made - linalg.inv(a.double())).abs().max() < 1e-4
