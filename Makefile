@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+MARKED := not slow
 # node is on PATH, or set-up put it beside Python
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 
-.PHONY: setup test demo compile lint lint-python lint-solidity generated brownie format clean
+.PHONY: setup test test-all demo compile lint lint-python lint-solidity generated brownie format clean
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup
@@ -14,7 +15,11 @@ setup:
 # each for torch: threads that spin on two cores that are both busy make its small tensors many times slower.
 test: setup
 	$(BIN)/python scripts/compile.py
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "$(MARKED)" $(ARGS)
+
+# Those marked slow, too: each takes minutes.
+test-all: MARKED :=
+test-all: test
 
 demo: setup
 	$(BIN)/offchain demo $(ARGS)

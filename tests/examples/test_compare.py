@@ -25,6 +25,7 @@ def compare() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_rows(compare: Any) -> None:
     """At 21 bits the loss is plain torch's; at 3 bits it is not, and its seeds are trainings of their own."""
     plain, fine, coarse = compare.Example("mlp_digits", 20).rows(2, [21, 3])
@@ -45,6 +46,7 @@ def test_memory_is_what_a_step_takes(compare: Any) -> None:
         assert compare.peak_memory(step) == pytest.approx(96 << 20, rel=0.1)
 
 
+@pytest.mark.slow
 def test_prints_markdown_or_json(
     compare: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,12 @@ def judges() -> Iterator[Chain]:
         yield chain
 
 
-@pytest.fixture(scope="module", params=sorted(SIZES))
+SLOW: Final = {"gpt_text", "lora_minilm"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in sorted(SIZES)]
+)
 def trained(request: pytest.FixtureRequest) -> Trained:
     sizes = SIZES[request.param]
     file = runpy.run_path(str(FOLDER / f"{request.param}.py"), run_name="__job__")

@@ -117,6 +117,7 @@ def test_step_takes_each_job_at_each_precision(capsys: Capture, monkeypatch: Pat
     assert {row["n"] for row in found} == {1}
 
 
+@pytest.mark.slow
 def test_memory_of_a_step(capsys: Capture, monkeypatch: Patch) -> None:
     [row] = rows(capsys, monkeypatch, "step", "--memory", "--job", "cnn", "--bits", "8", "--n", "1", unit="bytes")
     assert (row["name"], row["bits"]) == ("memory cnn", 8)
@@ -181,6 +182,7 @@ def test_what_gemm_multiplies_is_one_dot(bits: int, extent: int) -> None:
     np.testing.assert_allclose(results[0], (a @ b).numpy().reshape(-1), atol=2.0 ** (3 - bits) * extent)
 
 
+@pytest.mark.slow
 def test_engines(capsys: Capture, monkeypatch: Patch) -> None:
     (row,) = rows(capsys, monkeypatch, "engines", "--job", "gpt", "--bits", "21", "--n", "1")
     assert (row["name"], row["bits"], row["n"], row["ratio"]) == ("engines gpt", 21, 1, 1)
@@ -235,6 +237,7 @@ def test_dispute(capsys: Capture, monkeypatch: Patch) -> None:
     assert names(found) == [("map, 16 steps", 21), ("dot, 16 steps", 21)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_court")
 def test_gas_of_a_dispute(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "dispute", "--gas", "--bits", "21", "--n", "1", unit="gas")
@@ -284,6 +287,7 @@ def growth(capsys: Capture, monkeypatch: Patch, docs: Path, *args: str) -> tuple
     return code, capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_court")
 def test_growth_measures_draws_and_writes(capsys: Capture, monkeypatch: Patch, tmp_path: Path) -> None:
     """Piece by piece: the document has all that was measured so far, and drawing again changes nothing."""

@@ -160,7 +160,7 @@ def jobs(draw: st.DrawFn) -> Job:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(jobs())
 def test_any_composition_trains_like_plain_torch(job: Job) -> None:
     training = offchain.compile(job)

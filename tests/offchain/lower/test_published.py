@@ -71,7 +71,9 @@ def an_mlp() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("make", [a_mingpt, a_nanogpt, a_tagger, an_mlp])
+@pytest.mark.parametrize(
+    "make", [a_nanogpt, an_mlp, *(pytest.param(make, marks=pytest.mark.slow) for make in (a_mingpt, a_tagger))]
+)
 def test_trains_like_plain_torch(make: Any) -> None:
     torch.manual_seed(0)
     training = compile(**make(), dataset=data(), batch_size=4, steps=STEPS)
