@@ -28,7 +28,7 @@ from offchain.ir.moves import CHARGED
 
 MAX_GAS: Final = CHARGED  # of a transaction; every honest move needs less
 GWEI: Final = 10**9
-IN_FLIGHT: Final = ("nonce too low", "underpriced", "can't be replaced")
+IN_FLIGHT: Final = ("nonce too low", "correct nonce", "underpriced", "can't be replaced")
 KNOWN: Final = ("already known", "known transaction", "already imported")  # this very transaction
 CHECK: Final = 1.0  # seconds between two questions whether the node still has a transaction
 GIVEN_UP: Final = 1.5  # times the patience, after which a call leaves it to a new look what to send instead

@@ -23,6 +23,7 @@ class Lossy:
         swallow: how many transactions are still to be lost; their senders are told that they were sent.
         claims: whether the lost ones are reported as pending; else the node knows nothing of them.
         deaf: whether it refuses batches.
+        uncounted: how many mined transactions of an account it does not count yet.
         lost: the hashes of what was lost.
         sent: how many transactions were handed on.
     """
@@ -32,6 +33,7 @@ class Lossy:
     swallow: int = 0
     claims: bool = True
     deaf: bool = False
+    uncounted: int = 0
     lost: list[str] = field(default_factory=list)
     sent: int = 0
 
@@ -57,6 +59,8 @@ class Lossy:
         if method == "eth_getTransactionCount" and params[1] == "pending" and self.lost and self.claims:
             latest = requests.post(self.behind, json=body | {"params": [params[0], "latest"]}, timeout=60).json()
             answer["result"] = hex(int(latest["result"], 16) + 1)
+        if method == "eth_getTransactionCount":
+            answer["result"] = hex(int(answer["result"], 16) - self.uncounted)
         return answer
 
 

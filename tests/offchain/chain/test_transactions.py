@@ -84,6 +84,17 @@ def test_what_stays_in_flight_gives_way_to_what_is_decided_next(place: Funded, s
     assert chain.call("registry", "worker", chain.address)["endpoint"] == "y"
 
 
+def test_a_nonce_that_was_just_used_is_no_refusal(place: Funded, node: Lossy) -> None:
+    """Between the count and the sending another one was mined: the next look decides anew."""
+    chain, _ = through(node, place)
+    chain.register(SOLVER, "x")
+    node.uncounted = 1
+    with pytest.raises(ChainUnavailable, match="is in flight"):
+        chain.register(SOLVER, "y")
+    node.uncounted = 0
+    chain.register(SOLVER, "y")
+
+
 def test_what_is_urgent_is_replaced_within_its_call(place: Funded, node: Lossy) -> None:
     chain, said = through(node, place, replace(FAST, receipt_timeout=100))
     chain.stake_on(4, said.append)  # seconds of the clock: 2 for a transaction, 1 for an urgent one
