@@ -17,7 +17,7 @@ from offchain.job import Job
 from offchain.lower.optim.merge import merged
 from offchain.lower.optim.tape import Form, Recorder, Shapes, Tape, storage_of
 
-MOST_CALLS: Final = 2_000_000  # operations that are recorded, over all updates: about a minute
+MOST_CALLS: Final = 1_000_000  # operations that are recorded, over all updates: about a minute
 MOST_FORMS: Final = 6  # different sequences of operations
 AGAIN: Final = 3  # updates that are recorded twice, and after which a history may end early
 _PLAIN: Final = (int, float, bool, str, type(None), torch.dtype, torch.device)
@@ -101,7 +101,7 @@ def history_of(job: Job) -> History:
         hosts = [*hosts[-1:], subject.host(looked)]
         if count >= AGAIN and job.schedule is None and hosts[0] == hosts[1] and done[-1] == done[-2]:
             break  # nothing changes any more but tensors
-        tape = subject.update(count, lined=len(tapes) < MOST_FORMS)
+        tape = subject.update(count, lined=count < AGAIN)
         done.append((tape.form, tape.numbers))
         if count < AGAIN and done[-1] != ((other := again.update(count, False)).form, other.numbers):
             raise Unsupported("its step differs when it runs again: it depends on more than its own state")

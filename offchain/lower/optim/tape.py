@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import CodeType
 from typing import Any, Final
 
@@ -90,6 +91,43 @@ class Shapes:
     seen: dict[Any, tuple[bool, tuple[Meta, ...]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Traits:
+    """What is asked of an operation in every call.
+
+    numbers  places and names of arguments that may be a number of Python in place of a tensor
+    writes   place and name of each argument that is written
+    """
+
+    silent: bool
+    each: bool
+    random: bool
+    looks: bool
+    view: bool
+    numbers: frozenset[int | str]
+    writes: tuple[tuple[int, str], ...]
+
+    def written(self, args: Any, kwargs: Any) -> list[Tensor]:
+        """The tensors that are written."""
+        return _tensors([args[i] if i < len(args) else kwargs.get(name) for i, name in self.writes])
+
+
+@cache
+def _traits(func: Any) -> _Traits:
+    arguments = list(enumerate(func._schema.arguments))
+    kinds = [(i, a.name, str(a.type)) for i, a in arguments]
+    numbers = [(i, name) for i, name, kind in kinds if "number" in kind or "Scalar" in kind or "Tensor" in kind]
+    return _Traits(
+        silent=func.namespace == "profiler" or func in _SAME,
+        each=func._schema.name.startswith(f"aten::{_EACH}"),
+        random=torch.Tag.nondeterministic_seeded in func.tags,
+        looks=bool(_LOOKS & set(func.tags)),
+        view=any(result.alias_info is not None for result in func._schema.returns),
+        numbers=frozenset(place for pair in numbers for place in pair),
+        writes=tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write),
+    )
+
+
 def _key(tensor: Tensor) -> tuple[Any, ...]:
     """Equal for tensors that are the same elements in the same order, as `x` and `x.data`."""
     return storage_of(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
@@ -133,25 +171,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Tape(form, tuple(self.numbers), tuple(self.constants), tuple(self.lines), unknown, self.looked)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func.namespace == "profiler" or func in _SAME:
+        kwargs, traits = kwargs or {}, _traits(func)
+        if traits.silent:
             return func(*args, **kwargs)
-        if func._schema.name.startswith(f"aten::{_EACH}"):
+        if traits.each:
             return self._each(func, args, kwargs)
-        tensors = [x for x in leaves((args, *kwargs.values())) if isinstance(x, Tensor)]
-        known = torch.Tag.nondeterministic_seeded not in func.tags
-        known = known and not any(storage_of(tensor) in self._tainted for tensor in tensors)
-        if _LOOKS & set(func.tags):
+        tensors = _tensors((*args, *kwargs.values()))
+        known = not traits.random and self._tainted.isdisjoint(map(storage_of, tensors))
+        if traits.looks:
             if known:
                 self.looked = True
                 return func(*args, **kwargs)
             raise RuntimeError("value out of a tracing tensor")  # as torch says it of a step that is traced
-        shown = self._call(func, args, kwargs)
-        result = func(*args, **kwargs) if known else self._shaped(func, args, kwargs, shown)
-        made = [x for x in leaves((result,)) if isinstance(x, Tensor)]
-        written = self._written(func, args, kwargs)
+        written = traits.written(args, kwargs)
+        shown = self._call(func, args, kwargs, written)
+        result = func(*args, **kwargs) if known else self._shaped(func, args, kwargs, tensors, written)
+        made = _tensors((result,))
         if not known:
-            self._tainted |= {storage_of(tensor) for tensor in (*made, *written)}
+            self._tainted.update(map(storage_of, (*made, *written)))
         self.calls.append(Call(func, *shown, tuple(self._name(tensor) for tensor in made)))
         self.lines.append(line_of_caller(self.end) if self.end else "")
         return result
@@ -177,49 +214,38 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._vars[_key(tensor)] = found
         return found
 
-    def _call(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
+    def _call(
+        self, func: Any, args: Any, kwargs: Any, written: list[Tensor]
+    ) -> tuple[Any, tuple[tuple[str, Any], ...]]:
         """The arguments with Vars and Holes."""
-        kinds = {argument.name: str(argument.type) for argument in func._schema.arguments}
-        names = list(kinds)
-        shown = tuple(self._shown(arg, kinds[names[i]]) for i, arg in enumerate(args))
-        named = tuple((name, self._shown(arg, kinds[name])) for name, arg in sorted(kwargs.items()))
-        if func not in _FRESH and self._foreign:
-            for tensor in self._written(func, args, kwargs):
-                if storage_of(tensor) in self._foreign:
-                    raise Unsupported(
-                        "writes to a tensor that is neither a parameter nor in the optimizer's state; keep it in "
-                        "self.state[parameter]"
-                    )
-        elif func in _FRESH:
-            self._foreign -= {storage_of(arg) for arg in args}
+        numbers = _traits(func).numbers
+        shown = tuple(self._shown(arg, i in numbers) for i, arg in enumerate(args))
+        named = tuple((name, self._shown(arg, name in numbers)) for name, arg in sorted(kwargs.items()))
+        if func in _FRESH:
+            self._foreign.difference_update(map(storage_of, args))
+        elif self._foreign and not self._foreign.isdisjoint(map(storage_of, written)):
+            raise Unsupported(
+                "writes to a tensor that is neither a parameter nor in the optimizer's state; keep it in "
+                "self.state[parameter]"
+            )
         return shown, named
 
-    def _shown(self, arg: Any, kind: str) -> Any:
+    def _shown(self, arg: Any, number: bool) -> Any:
         if isinstance(arg, Tensor):
             return self._value(arg)
         if isinstance(arg, list | tuple):
-            return ("list", *(self._shown(item, kind) for item in arg))
-        number = isinstance(arg, int | float) and not isinstance(arg, bool)
-        if number and ("number" in kind or "Scalar" in kind or "Tensor" in kind):
+            return ("list", *(self._shown(item, number) for item in arg))
+        if number and isinstance(arg, int | float) and not isinstance(arg, bool):
             self.numbers.append(arg)
             return Hole(len(self.numbers) - 1)
         return arg
 
-    @staticmethod
-    def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-        """The tensors that an operation writes."""
-        given = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
-        wrote = (given.get(a.name) for a in func._schema.arguments if a.alias_info and a.alias_info.is_write)
-        return [x for x in leaves(tuple(wrote)) if isinstance(x, Tensor)]
-
-    def _shaped(self, func: Any, args: Any, kwargs: Any, shown: Any) -> Any:
+    def _shaped(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], written: list[Tensor]) -> Any:
         """A result of the right shape; its values do not matter."""
-        written = self._written(func, args, kwargs)
         if written:
             return written[0] if len(func._schema.returns) == 1 else tuple(written)
-        if any(result.alias_info is not None for result in func._schema.returns):
-            return func(*args, **kwargs)  # a view
-        tensors = [x for x in leaves((args, *kwargs.values())) if isinstance(x, Tensor)]
+        if _traits(func).view:
+            return func(*args, **kwargs)
         others = [x for x in leaves((args, *kwargs.values())) if not isinstance(x, Tensor | float)]
         key = func, tuple(map(_meta, tensors)), tuple(map(repr, others))
         if key not in self.shapes.seen:
@@ -248,6 +274,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 results.append(one(*own, **named))
         return None if name.endswith("_") else results
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among some values, and in lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
 
 
 def _meta(tensor: Tensor) -> Meta:

@@ -178,6 +178,16 @@ def test_schedule_free_adamw_as_it_is_published(foreach: bool) -> None:
     assert not any(optimizer.state.values()) and optimizer.param_groups[0]["k"] == 0  # the requester's own stays fresh
 
 
+@pytest.mark.parametrize("kind", [Looking, Noisy])
+def test_all_executors_give_the_same_bits(kind: Any) -> None:
+    task, roots = compile(a_job((kind, {"lr": 0.05}), steps=4, interval=4)), set()
+    for executor in ("reference", "torch", "fused"):
+        run = Run(task, executor, threads=1)
+        run.run()
+        roots.add(run.state_root)
+    assert len(roots) == 1
+
+
 def test_a_requesters_adam_is_ours() -> None:
     """Counting and branching included, beside the rule that follows torch."""
     mine = type("Mine", (torch.optim.AdamW,), {})
