@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ class ParameterGroup:
 
     names: tuple[str, ...]
     options: Mapping[str, Any]
+
+    def without(self, names: Collection[str]) -> ParameterGroup:
+        """The group without these parameters."""
+        return replace(self, names=tuple(name for name in self.names if name not in names))
 
 
 def groups_of(

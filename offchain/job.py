@@ -87,6 +87,7 @@ class Job:
     clip_value: float | None = None
     accumulate: int = 1
     name: str = "job"
+    _left: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     _line: str = field(init=False, repr=False, compare=False, default="")  # of the requester's call
 
     def __post_init__(self) -> None:
@@ -108,7 +109,13 @@ class Job:
     @cached_property
     def groups(self) -> tuple[type[torch.optim.Optimizer], tuple[ParameterGroup, ...]]:
         """The optimizer's class and its parameter groups, by name, every option filled in."""
-        return groups_of(self.model, self.optimizer, scheduled=isinstance(self.schedule, LRScheduler))
+        kind, groups = groups_of(self.model, self.optimizer, scheduled=isinstance(self.schedule, LRScheduler))
+        return kind, tuple(group.without(self._left) for group in groups)
+
+    def leave(self, names: frozenset[str]) -> None:
+        """From now on these parameters, on which the loss does not depend, are in no group."""
+        object.__setattr__(self, "_left", self._left | names)
+        vars(self).pop("groups", None)
 
     def rates(self, count: int) -> tuple[float, ...]:
         """Each group's learning rate in the update after `count` others."""

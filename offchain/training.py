@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,7 +150,7 @@ class Training(Run):
         from offchain.lower import compile as lower
 
         self.job = job
-        self._initial = _tensors(job)
+        self._initial, self._keys = _tensors(job), _keys(job.model)
         super().__init__(lower(job), executor, device, threads, processes=processes)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -162,14 +161,6 @@ class Training(Run):
             for name, tensor in self._initial.items()
         }
         return {key: values[name].clone() for key, name in self._keys.items()}
-
-    @cached_property
-    def _keys(self) -> dict[str, str]:
-        """Key in the model's state_dict (tied weights have several) -> name of its tensor."""
-        model = self.job.model
-        names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-        state = model.state_dict(keep_vars=True)
-        return {key: names[id(tensor)] for key, tensor in state.items() if id(tensor) in names}
 
     def plain(self) -> PlainTraining:
         """The same job in ordinary torch, from the same initial values."""
@@ -272,6 +263,13 @@ def _tensors(job: Job) -> dict[str, Tensor]:
     """Copies of the model's parameters and buffers by name, tied ones once."""
     named = (*job.model.named_parameters(), *job.model.named_buffers())
     return {name: tensor.detach().clone() for name, tensor in named}
+
+
+def _keys(model: torch.nn.Module) -> dict[str, str]:
+    """Key in the model's state_dict (tied weights have several) -> name of its tensor."""
+    names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    state = model.state_dict(keep_vars=True)
+    return {key: names[id(tensor)] for key, tensor in state.items() if id(tensor) in names}
 
 
 def require_device(device: str) -> None:

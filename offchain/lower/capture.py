@@ -255,7 +255,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 
 def _eagerly(job: Job, gradient: _Gradient, *flat: Tensor) -> list[Tensor]:
     """The gradients, next values and metrics of a step, as eager torch computes them."""
-    with _tracing(job), replayed(job.seed, flat[-1]):
+    with tracing(job), replayed(job.seed, flat[-1]):
         gradients, others, metrics = gradient.of(*flat)
     return [*gradients.values(), *others.values(), *metrics]
 
@@ -264,7 +264,7 @@ def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> Gr
     table = decompositions()
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with _tracing(job):
+        with tracing(job):
             functional_step = origins.noted(torch.func.functionalize(step))
             module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
@@ -308,7 +308,8 @@ def _is_view(node: Node) -> bool:
 
 
 @contextmanager
-def _tracing(job: Job) -> Iterator[None]:
+def tracing(job: Job) -> Iterator[None]:
+    """While open, the job's functions run as they are captured: in plain operations, which know their modules."""
     with notes.preserve_node_meta(), within_modules(job.model), _plain_torch():
         yield
 

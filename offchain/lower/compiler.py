@@ -40,7 +40,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
-from offchain.lower.host import check_host, kept
+from offchain.lower.host import World, check_host, kept
 from offchain.lower.log import next_log
 from offchain.lower.model import model_tensors
 from offchain.lower.origin import described
@@ -48,6 +48,7 @@ from offchain.lower.pairs import lowered
 from offchain.lower.ranges import Known, check_ranges
 from offchain.lower.refs import Complex, Ref
 from offchain.lower.registry import Context
+from offchain.lower.unused import without_gradient
 from offchain.task import Task
 
 __all__ = ["compile"]
@@ -67,11 +68,22 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             "fit besides the loss"
         )
     with kept(job) as world:
-        compiler = _Compiler(job, capture(job))
-        compiler.lower()
+        compiler = _lowered(job, world)
+        unused = without_gradient(job)
         world.put_back()
+        if unused:
+            job.leave(unused)
+            compiler = _lowered(job, world)
         check_host(job, world, compiler.captured.eager)
     return compiler.task(fused)
+
+
+def _lowered(job: Job, world: World) -> _Compiler:
+    """The compiler that has captured and lowered the job; `world` is put back after that."""
+    compiler = _Compiler(job, capture(job))
+    compiler.lower()
+    world.put_back()
+    return compiler
 
 
 class _Compiler:

@@ -40,7 +40,7 @@ _CAUSES: Final = (  # the first that fits is taken
     Cause(
         "would mutate a captured Tensor",
         "in-place tricks on inputs (the batch, or tensors from outside the model) cannot be replayed; "
-        "work on a copy (.clone())",
+        "work on a copy (.clone()); what a model keeps for the next step is a buffer (register_buffer)",
         meaning="a tensor is written in place",
     ),
     Cause(

@@ -366,3 +366,36 @@ def test_int64_state_that_may_outgrow_int32_is_refused(count: Any, first: int) -
 def test_other_dtypes_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(OffchainError, match=f"{dtype}; use float32"):
         Job(**fields(dataset={"x": torch.ones(ROWS, WIDTH).to(dtype)}))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, torch.optim.Adadelta])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_parameter_that_the_loss_does_not_use_stays_as_it_is(kind: Any, accumulate: int) -> None:
+    """Torch's optimizers pass over it, with its weight decay and momentum."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"used": nn.Linear(WIDTH, CLASSES), "not": nn.Linear(WIDTH, CLASSES)})
+    loss = lambda m, b: nn.functional.cross_entropy(m["used"](b["x"]), b["y"]) + m["not"](b["x"]).detach().mean()  # noqa: E731
+    changes = {"loss": loss, "optimizer": (kind, {"lr": 0.1, "weight_decay": 0.5}), "accumulate": accumulate}
+    training = offchain.compile(**fields(model, **changes), executor="reference")
+    plain = training.plain()
+    training.run()
+    plain.run()
+    for name, want in plain.parameters.items():
+        torch.testing.assert_close(training.state_dict()[name], want, rtol=1e-4, atol=1e-5)
+    assert torch.equal(plain.parameters["not.weight"], model["not"].weight)
+
+
+def test_a_buffer_that_the_first_step_registers() -> None:
+    class Registering(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if not hasattr(self, "scale"):
+                self.register_buffer("scale", torch.full((CLASSES,), 0.5))
+            return super().forward(x) * self.scale
+
+    training = offchain.compile(**fields(Registering(WIDTH, CLASSES)), executor="reference")
+    assert list(training.job.model.state_dict()) == ["weight", "bias"]
+    plain = training.plain()
+    training.run()
+    plain.run()
+    np.testing.assert_allclose(training.losses, plain.losses, rtol=1e-5)
+    assert list(training.state_dict()) == ["weight", "bias"]

@@ -20,10 +20,16 @@ from offchain.lower.host.kinds import GENERATORS
 from offchain.lower.host.record import CONSTANT, LEFT, Call, record
 from offchain.lower.host.watch import line_that_changes, sights
 from offchain.lower.host.world import Held, World
+from offchain.lower.origin import Origins
+from offchain.lower.refusals import refusal
 
 _FROZEN: Final = "every step would use what was so while it was traced"
 _DRAW: Final = "draw with torch.rand, randn or randint, or put the numbers into a column of the dataset"
-_COUNT: Final = 'keep it in a buffer of the model: self.register_buffer("n", torch.zeros(())), then self.n += 1'
+_COUNT: Final = (
+    'keep it in a buffer of the model: self.register_buffer("n", torch.zeros(())), then self.n += 1; what is only '
+    "looked at can be a metric of the job"
+)
+_ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses"
 _CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
 
 
@@ -43,10 +49,13 @@ def check_host(job: Job, before: World, run: Run) -> None:
 
     `before` is all that a run may change, as it is now.
     """
-    with sights() as seen:
-        first = record(run, run.inputs)
-    between = World.of(job)
-    second = record(run, run.inputs, first)
+    try:
+        with sights() as seen:
+            first = record(run, run.inputs)
+        between = World.of(job)
+        second = record(run, run.inputs, first)
+    except Exception as error:  # of the requester's code, which did not raise it before
+        raise refusal(error, Origins(), job.model) from error
     ours, theirs = second.live(), first.live()
     for call in ours:
         _refuse_kept(call, between)
@@ -77,6 +86,8 @@ def _refuse_kept(call: Call, between: World) -> None:
 def _refuse_changing(name: str, held: Held, run: Run) -> NoReturn:
     line = line_that_changes(held, run)
     how, remedy = ("drawn from", _DRAW) if isinstance(held.thing, GENERATORS) else ("changes", _COUNT)
+    if hasattr(type(held.thing), "__next__"):
+        remedy = _ROWS
     raise Unsupported(f"{name}{at(line)}: {how} in every step, and {_FROZEN}; {remedy}")
 
 

@@ -10,13 +10,13 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from offchain.lines import foreign, of_python, ours
+from offchain.lines import foreign, of_python, ours, own
 from offchain.lower.host.world import Held
 
 _CLOCKS: Final = {
@@ -89,17 +89,19 @@ def line_that_changes(held: Held, run: Callable[[], Any]) -> str:
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal last, found
-        if found or not foreign(frame.f_code.co_filename):
+        if found or not own(frame.f_code.co_filename):
             return None
         if next(now.changed(), None) is not None:
             found = last
-        if event == "line":
-            last = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        now_at = frame if event == "line" else frame.f_back if event == "return" else None
+        if now_at is not None and own(now_at.f_code.co_filename):
+            last = f"{now_at.f_code.co_filename}:{now_at.f_lineno}"
         return trace
 
     sys.settrace(trace)
     try:
-        run()
+        with suppress(Exception):  # an iterator may have come to its end
+            run()
         if not found and next(now.changed(), None) is not None:
             found = last
     finally:
