@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count as from_zero
 from typing import Any, Final
 
 import torch
@@ -164,23 +163,39 @@ def _refuse_shared(inputs: Mapping[str, Tensor]) -> None:
 
 def _kept(optimizer: Optimizer, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:
     """Everything that an optimizer keeps, but its parameters: `exp_avg.NAME` of a parameter, `group0.lr` of a group."""
-    names = {id(value): name for name, value in weights.items()}
+    walk = _Walk({id(value): name for name, value in weights.items()})
     for owner, entry in optimizer.state.items():
-        for path, value in _walk(entry):
-            yield (f"{path}.{names[id(owner)]}" if id(owner) in names else f"optimizer.{owner}.{path}"), value
-    for i, group in zip(from_zero(), optimizer.param_groups):
-        yield from _walk({key: value for key, value in group.items() if key != "params"}, f"group{i}")
+        name = walk.names.get(id(owner))
+        for path, value in walk.over(entry, ""):
+            yield (f"{path}.{name}" if name else f"optimizer.{owner}.{path}"), value
+    for i, group in enumerate(optimizer.param_groups):
+        yield from walk.over({key: value for key, value in group.items() if key != "params"}, f"group{i}")
     for name, entry in vars(optimizer).items():
         if name not in _ASIDE and "hook" not in name:
-            yield from ((path, v) for path, v in _walk(entry, f"optimizer.{name}") if id(v) not in names)
+            yield from walk.over(entry, f"optimizer.{name}")
 
 
-def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _walk(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            yield from _walk(inner, f"{path}.{i}" if path else str(i))
-    else:
-        yield path, value
+class _Walk:
+    """Goes through containers and objects, each once; `names` are of the parameters, by id, which are left out."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self.names = names
+        self.seen: set[int] = set()
+
+    def over(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        inner: Iterable[tuple[Any, Any]]
+        if isinstance(value, dict):
+            inner = ((self.names.get(id(key), key), found) for key, found in value.items())
+        elif isinstance(value, list | tuple):
+            inner = enumerate(value)
+        elif isinstance(value, Optimizer):  # that another one wraps
+            inner = ((key, found) for key, found in vars(value).items() if key != "defaults" and "hook" not in key)
+        else:
+            if id(value) not in self.names:
+                yield path, value
+            return
+        if id(value) in self.seen:
+            return
+        self.seen.add(id(value))
+        for key, found in inner:
+            yield from self.over(found, f"{path}.{key}" if path else str(key))

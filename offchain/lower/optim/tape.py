@@ -24,6 +24,7 @@ aten = torch.ops.aten
 _FRESH: Final = frozenset({aten.lift_fresh.default, aten.lift_fresh_copy.default})
 _SAME: Final = frozenset({aten.detach.default, aten.alias.default})  # of which a tape says nothing: see `_key`
 _LOOKS: Final = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
+_MADE: Final = "_made_by_an_update"
 _EACH: Final = "_foreach_"
 _NAMED: Final = {  # of _foreach_ operations whose single form has another name
     "maximum.Scalar": aten.clamp_min,
@@ -190,6 +191,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not known:
             self._tainted.update(map(storage_of, (*made, *written)))
         self.calls.append(Call(func, *shown, tuple(self._name(tensor) for tensor in made)))
+        for tensor in made:
+            setattr(tensor, _MADE, True)
         self.lines.append(line_of_caller(self.end) if self.end else "")
         return result
 
@@ -203,6 +206,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Where the tape has a tensor; one that it does not know is a constant, or a number that may change."""
         found = self._vars.get(_key(tensor))
         if found is None:
+            if getattr(tensor, _MADE, False):
+                raise Unsupported("keeps a tensor where it is not found again; keep it in self.state[parameter]")
             self._alive.append(tensor)
             self._foreign.add(storage_of(tensor))
             if tensor.ndim == 0 and tensor.dtype is not torch.bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,7 +154,28 @@ class Halving(torch.optim.AdamW):
         return super().step(closure)
 
 
-OWN = [Counting, Looking, Tensors, Layered, Noisy, Replacing, Halving]
+class Lookahead(Base):
+    """As it is often written: around another optimizer, whose groups it shares, with the slow weights in a list."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.optimizer = torch.optim.Adam(params, lr)
+        super().__init__(self.optimizer.param_groups, {"lr": lr})
+        self.optimizer.param_groups = self.param_groups
+        self.slow = [[p.detach().clone() for p in group["params"]] for group in self.param_groups]
+        self.count = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.optimizer.step()
+        self.count += 1
+        if self.count % 2:
+            return
+        for group, slow in zip(self.param_groups, self.slow, strict=True):
+            for p, q in zip(group["params"], slow, strict=True):
+                q.add_(p.detach() - q, alpha=0.5)
+                p.data.copy_(q)
+
+
+OWN = [Lookahead, Counting, Looking, Tensors, Layered, Noisy, Replacing, Halving]
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -240,6 +262,15 @@ class Outside(Own):
         p.sub_(p.grad * OUTSIDE.sum())
 
 
+class Hidden(Own):
+    """Keeps its momentum in an object of its own."""
+
+    def move(self, p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        box = state.setdefault("box", SimpleNamespace(m=torch.zeros_like(p)))
+        box.m = 0.9 * box.m + p.grad
+        p.sub_(box.m)
+
+
 class Rolls(Own):
     def move(self, p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         state["k"] = state.get("k", 0) + 1
@@ -263,6 +294,7 @@ class Closing(Own):
             r"optimizer Shares at {}: its state before\.0\.weight shares memory with parameter 0\.weight; keep a",
         ),
         (Outside, r"optimizer Outside at {}: writes to a tensor that is neither a parameter nor"),
+        (Hidden, r"optimizer Hidden at {}: keeps a tensor where it is not found again; keep it in self\.state\[param"),
         (Rolls, r"optimizer Rolls at {}: takes more than 6 different courses"),
         (
             Closing,
