@@ -15,7 +15,7 @@ LOOSE: Final = {  # Adam moves what has no gradient but rounding errors at full 
     "nanogpt": 1e-2,
 }
 
-SLOW: Final = frozenset({"ctc_loop", "ddpm", "dpo", "masked_lstm", "rwkv"})  # build for more than 4 seconds
+SLOW: Final = frozenset({"ctc", "ctc_loop", "ddpm", "dpo", "masked_lstm", "rwkv"})  # build for more than 4 seconds
 
 NOT_A_NUMBER: Final = frozenset({"triplet_remedy"})  # here as in plain torch, from the second step on
 
@@ -24,7 +24,6 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "lbfgs": (r"job at \S+: optimizer LBFGS", "common.py", "use one of: SGD, "),
     "mixup_numpy": (r"NumPy's random numbers", "habits.py", "draw with torch.rand"),
     "moe_mixtral": (r"aten\.nonzero\.default in module MixtralMoE", "layers.py", "use torch.where, whose shape"),
-    "orthogonal": (r"aten\._linalg_solve_ex\.default in module 0", "common.py", "use products, sums"),
     "packed": (r"\S+_pack_padded_sequence in module M", "sequences.py", "call the layer on the padded batch"),
     "python_counter": (r"attribute 'n' of", "habits.py", "keep it in a buffer of the model"),
     "python_random": (r"Python's random numbers", "habits.py", "draw with torch.rand"),
