@@ -179,7 +179,9 @@ def page(rows: list[str], operators: int, samples: int) -> str:
     counts = {status: statuses.count(status) for status in ("yes", "partly", "no", "wrong")}
     counts["untested"] = operators - len(rows)
     text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    head = HEAD.format(samples=samples, counts=f"{operators} operators: {text}.")
+    share = round(100 * counts["yes"] / max(len(rows), 1))
+    said = f"{operators} operators: {text}. Of those that were tested {share} % lower."
+    head = HEAD.format(samples=samples, counts=said)
     return head + "\n".join(rows) + ATEN_HEAD + "\n".join(aten_rows()) + "\n"
 
 

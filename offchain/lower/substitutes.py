@@ -145,6 +145,18 @@ def _ctc_loss(
     return ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, name, zero_infinity)
 
 
+def _logcumsumexp(x: Tensor, dim: int) -> Tensor:
+    """By log2(n) steps of logaddexp, whose gradient is a quotient; torch's is an exponential of large differences."""
+    never = -1e30
+    y = x.masked_fill(x == float("-inf"), never)
+    size, reach = (x.shape[dim], 1) if x.ndim else (1, 1)
+    while reach < size:
+        rest = torch.logaddexp(y.narrow(dim, reach, size - reach), y.narrow(dim, 0, size - reach))
+        y = torch.cat([y.narrow(dim, 0, reach), rest], dim)
+        reach *= 2
+    return y.masked_fill(y < never / 2, float("-inf"))
+
+
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
@@ -158,6 +170,8 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     F.embedding_bag: _embedding_bag,
     F.multi_margin_loss: _multi_margin,
     torch.cdist: _cdist,
+    torch.logcumsumexp: _logcumsumexp,
+    torch.Tensor.logcumsumexp: _logcumsumexp,
     F.grid_sample: grid_sample,
     torch.grid_sampler: grid_sampler,
     torch.grid_sampler_2d: grid_sampler,

@@ -53,7 +53,7 @@ def test_an_operation_of_the_loss_and_of_a_metric() -> None:
 def test_an_operation_of_the_order_and_of_the_schedule() -> None:
     order = lambda t: torch.randperm(ROWS)[:2] + t  # noqa: E731
     text = refused(order=order)
-    assert text.startswith(f"aten.randperm.default in order at {line(order)}: not supported; draw rows with")
+    assert text.startswith(f"aten.randperm.default in order at {line(order)}: not supported; use torch.rand(n)")
     schedule = lambda t: t.lgamma()  # noqa: E731
     text = refused(schedule=schedule)
     assert text == f"aten.lgamma.default in schedule at {line(schedule)}: not supported; {GENERAL}"

@@ -1,0 +1,113 @@
+"""The remedies that refusals of operations name, carried out: each is the function that it stands for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.offchain.lower.refused import refused
+from tests.support.cases import Batch
+from tests.support.outputs import Function, outputs
+
+g = torch.Generator().manual_seed(9)
+DATA = {
+    "x": torch.randn(4, 30, generator=g),
+    "s": torch.randn(4, 30, generator=g),
+    "i": torch.randint(0, 5, (4, 30), generator=g),
+    "mask": torch.rand(4, 30, generator=g) > 0.5,
+}
+EDGES = torch.linspace(-3, 3, 7)
+
+
+def histogram(b: Batch) -> Tensor:
+    x = b["x"].flatten().unsqueeze(-1)
+    return ((x >= EDGES[:-1]) & ((x < EDGES[1:]) | (x == EDGES[-1]) & (EDGES[1:] == EDGES[-1]))).sum(0).float()
+
+
+def filled(b: Batch) -> Tensor:
+    mask, s = b["mask"], b["s"]
+    return torch.where(mask, s.flatten()[mask.flatten().cumsum(0).clamp(min=1) - 1].view(mask.shape), b["x"])
+
+
+def bounded_rows(b: Batch) -> Tensor:
+    """What max_norm does to the rows that are read."""
+    norm = b["x"].norm(dim=1, keepdim=True)
+    return (b["x"] * torch.where(norm > 2, 2 / (norm + 1e-7), 1.0))[b["i"][:, 0].clamp(max=3)]
+
+
+EXACT: dict[str, tuple[Function, Function, str]] = {  # the original, what to write, and a word of the refusal
+    "bincount": (
+        lambda b: torch.bincount(b["i"].flatten(), minlength=5),
+        lambda b: F.one_hot(b["i"].flatten(), 5).sum(0),
+        "F.one_hot",
+    ),
+    "histc": (lambda b: torch.histc(b["x"], 6, -3, 3), histogram, "comparisons with the edges"),
+    "unique": (
+        lambda b: torch.unique(torch.cat([b["i"].flatten(), torch.arange(5)]), return_counts=True)[1] - 1,
+        lambda b: F.one_hot(b["i"].flatten(), 5).sum(0),
+        "sum F.one_hot",
+    ),
+    "masked_scatter": (lambda b: b["x"].masked_scatter(b["mask"], b["s"]), filled, "mask.flatten().cumsum(0)"),
+    "masked_select": (
+        lambda b: b["x"].masked_select(b["mask"]).square().sum(),
+        lambda b: torch.where(b["mask"], b["x"], 0.0).square().sum(),
+        "torch.where",
+    ),
+    "nonzero": (
+        lambda b: b["x"].flatten()[b["mask"].flatten().nonzero()].sum(),
+        lambda b: torch.where(b["mask"], b["x"], 0.0).sum(),
+        "torch.where",
+    ),
+    "max_norm": (
+        lambda b: F.embedding(b["i"][:, 0].clamp(max=3), b["x"].clone(), max_norm=2.0),
+        bounded_rows,
+        "divide the rows by their norm",
+    ),
+}
+
+
+def test_they_are_the_same_functions() -> None:
+    made = outputs({name: remedy for name, (_, remedy, _) in EXACT.items()}, DATA)
+    for name, (original, _, _) in EXACT.items():
+        np.testing.assert_allclose(made[name], original(DATA).numpy(), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_originals_are_refused_with_them(name: str) -> None:
+    original, _, word = EXACT[name]
+    loss: Any = lambda m, b: m(b["x"]).sum() + original(b).sum()  # noqa: E731
+    assert word in refused(loss=loss, model=torch.nn.Linear(30, 4), dataset=DATA, batch_size=4)
+
+
+COUNT = 1000
+DRAWN: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {  # what to write, its mean, its mean square
+    "multinomial": (lambda x: (CHANCES.log() - (-torch.rand_like(CHANCES).log()).log()).argmax(-1).float(), 1.1, 1.9),
+    "poisson": (
+        lambda x: (-torch.rand(*x.shape, 12).log()).cumsum(-1).le(2 * x.unsqueeze(-1)).sum(-1).float(),
+        2.0,
+        6.0,
+    ),
+    "cauchy": (lambda x: (torch.pi * (torch.rand_like(x) - 0.5)).tan().clamp(-1, 1), 0.0, 0.6366),
+    "geometric": (lambda x: ((1 - torch.rand_like(x)).log() / math.log1p(-0.4)).ceil().clamp(min=1), 2.5, 10.0),
+    "log_normal": (lambda x: (0.1 + 0.2 * torch.randn_like(x)).exp(), math.exp(0.12), math.exp(0.28)),
+    "rrelu": (lambda x: torch.where(-x < 0, -x * (0.1 + (0.3 - 0.1) * torch.rand_like(x)), x), -0.2, 0.04333),
+    "randperm": (lambda x: torch.rand(COUNT).argsort().float() / COUNT, 0.5, 1 / 3),
+}
+CHANCES = torch.tensor([0.2, 0.5, 0.3]).expand(COUNT, 3)
+
+
+def test_what_is_drawn_has_the_same_distribution() -> None:
+    drawn = {name: (lambda b, draw=draw: draw(torch.ones(COUNT))) for name, (draw, _, _) in DRAWN.items()}
+    made = outputs(drawn, {"x": torch.zeros(1)})
+    for name, (_, mean, square) in DRAWN.items():
+        values = made[name].astype(np.float64)
+        assert abs(values.mean() - mean) < 0.1 * (1 + abs(mean)), name
+        assert abs((values**2).mean() - square) < 0.15 * (1 + square), name
+    assert sorted((made["randperm"] * COUNT).round().astype(int).tolist()) == list(range(COUNT))
