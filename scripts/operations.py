@@ -50,6 +50,25 @@ Indices that are computed from the dataset, from `order` and from random numbers
 refused if they leave the table. What a job learns is not known when it is built: there a gather outside of its table
 reads 0, and a write outside of it is left out, where plain torch stops with an error.
 
+## Optimizers, schedules and gradients of your own
+
+An optimizer without a rule of ours is run while the job is built, once for each update, on copies of the parameters.
+Its tensor operations become part of the step. Python in it may count and branch: what follows from the number of
+updates alone goes into tables. So do schedules that look at the value of t, and schedulers of torch. Refused are:
+
+- optimizers that need a closure (LBFGS), since they take the loss several times in an update;
+- updates that look at the value of a gradient or of a parameter;
+- more than six different courses of an update;
+- more than a million operations in all updates, where Python's numbers change in every one. A count in a tensor of the
+  optimizer's state needs no table.
+
+Muon iterates with the job's products, where torch takes bfloat16: its test ends within 3 % of torch's weights.
+
+`torch.autograd.grad` works within a loss, and so does a `torch.autograd.Function`, whose backward is traced; but not
+such a function within `torch.func.grad` or `vmap`. `backward()` is refused: the step takes the gradient of the loss by
+itself. `torch.utils.checkpoint` and `record_function` change nothing. `torch.autocast` is refused, since `bits` sets
+the precision, and packed sequences are, since their sizes depend on values.
+
 ## Functions of torch, measured
 
 Torch tests its operators with samples from its own database (`torch.testing`, OpInfo). A row of this table compiles the
