@@ -22,6 +22,7 @@ from offchain.lower.origin import described
 
 aten = torch.ops.aten
 _STEPS: Final = 1 << 16  # of more steps this many are tried, evenly spaced
+_MOST: Final = 1 << 28  # numbers that are looked at, to try each row alone
 _BLOCK: Final = 256  # batches that are computed at once
 
 
@@ -147,17 +148,28 @@ class _Part:
 def _check(job: Job, index: Index, part: _Part) -> None:
     columns = [job.dataset[name] for name in part.rows.values()]
     columns = [column if column.dtype is torch.float32 else column.to(torch.int32) for column in columns]
-    count = -(-job.rows // job.batch_size) if columns else min(job.steps, _STEPS)
-    tried = torch.arange(count) if columns else torch.linspace(0, job.steps - 1, count, dtype=torch.float64).long()
-    for steps in torch.split(tried, _BLOCK):
-        rows = (steps[:, None] * job.batch_size + torch.arange(job.batch_size)).clamp(max=job.rows - 1)
-        values = _values(part, (steps % job.steps).int(), [column[rows] for column in columns])
+    for steps, rows in _batches(job, columns):
+        values = _values(part, steps, [column[rows] for column in columns])
         bad = index.outside(values).reshape(len(steps), -1).any(1)
         if bad.any():
             k = int(bad.nonzero()[0])
             if columns:
                 _refuse_row(index, part, columns, rows[k])
             _refuse_step(job, index, int(steps[k]), values[k])
+
+
+def _batches(job: Job, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Steps and the rows of their batches, some at once: all rows in turn, then, unless that is too much, each row as a
+    whole batch, since a loss may look at some places of a batch only. Without columns: all steps."""
+    count = -(-job.rows // job.batch_size) if columns else min(job.steps, _STEPS)
+    tried = torch.arange(count) if columns else torch.linspace(0, job.steps - 1, count, dtype=torch.float64).long()
+    place = torch.arange(job.batch_size)
+    for steps in torch.split(tried, _BLOCK):
+        rows = (steps[:, None] * job.batch_size + place).clamp(max=job.rows - 1)
+        yield (steps % job.steps).int(), rows
+    if columns and sum(column.numel() for column in columns) * job.batch_size <= _MOST:
+        for rows in torch.split(torch.arange(job.rows), _BLOCK):
+            yield torch.zeros(len(rows), dtype=torch.int32), rows[:, None].expand(-1, job.batch_size)
 
 
 def _values(part: _Part, steps: Tensor, columns: Sequence[Tensor]) -> Tensor:

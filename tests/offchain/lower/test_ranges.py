@@ -78,6 +78,11 @@ def test_labels_of_a_sequence_and_rows_that_only_together_are_wrong() -> None:
     assert "of dataset 'y' gives the index" in text
 
 
+def test_a_place_of_the_batch_at_which_the_row_never_stands_when_rows_come_in_turn() -> None:
+    loss: Loss = lambda m, b: m(b["x"]).mean() + m[0].bias[b["y"][:1]].sum()  # noqa: E731
+    assert f"row {BAD} of dataset 'y' gives the index 4" in refused(BadInput, loss=loss, dataset=labels(4))
+
+
 def test_what_a_job_learns_or_counts_is_not_known() -> None:
     """A gather outside of its table reads 0; plain torch refuses it."""
     model = network()
