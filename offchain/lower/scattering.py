@@ -19,10 +19,10 @@ from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
 
 aten = torch.ops.aten
-_ORDERS: Final = {  # the indices that these return name no place twice
-    aten.sort.default,
-    aten.sort.stable,
-    aten.topk.default,
+_ORDERS: Final = {  # the indices that these return name no place twice along one axis -> the argument that says which
+    aten.sort.default: 1,
+    aten.sort.stable: 1,
+    aten.topk.default: 2,
 }
 _THROUGH: Final = {aten.alias.default, aten.detach.default, aten.clone.default, aten.slice.Tensor}
 MOST: Final = 1 << 26  # comparisons of an index with the rows that it may name
@@ -36,7 +36,7 @@ def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Re
     if not x.shape or _one_each(c, x, dim, index):
         return _scattered(c, x, dim, index, source, False)
     d = c.dim(dim, len(x.shape))
-    at = _inverse(c, x, d, index) if _is_order(c.node.args[2]) else _last(c, x, d, index)
+    at = _inverse(c, x, d, index) if _is_order(c.node.args[2], d, len(x.shape)) else _last(c, x, d, index)
     return c.builder.map(
         lambda mark, old, new: mark.ge(0).where(new.cast(c.dtype), old), at, x, _along(c, source, d, at)
     )
@@ -98,12 +98,16 @@ def _one_each(c: Context, x: Ref, dim: int, index: Ref) -> bool:
     return index.shape[d] == 1 and all(x.shape[o] == index.shape[o] for o in range(len(x.shape)) if o != d)
 
 
-def _is_order(node: Any) -> bool:
-    """Whether an index is (part of) what a sort returned, which names each place of a line once."""
+def _is_order(node: Any, dim: int, rank: int) -> bool:
+    """Whether an index is (part of) what a sort along that axis returned, which names each place of a line once."""
     while isinstance(node, Node) and node.target in _THROUGH:
         node = node.args[0]
-    source = node.args[0] if isinstance(node, Node) and node.args else None
-    return isinstance(source, Node) and source.target in _ORDERS
+    source: Any = node.args[0] if isinstance(node, Node) and node.args else None
+    if not isinstance(source, Node) or source.target not in _ORDERS:
+        return False
+    place = _ORDERS[source.target]
+    given: Any = source.kwargs.get("dim", source.args[place] if len(source.args) > place else -1)
+    return bool(given % rank == dim)
 
 
 def _places(c: Context, x: Ref, dim: int, index: Ref) -> Ref:

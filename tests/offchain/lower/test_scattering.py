@@ -67,6 +67,17 @@ def test_what_a_sort_returned_scatters_exactly(monkeypatch: pytest.MonkeyPatch) 
     assert (outputs(case, wide)["back"] == wide["x"].numpy()).all()
 
 
+def test_an_order_along_another_axis_may_name_a_place_twice() -> None:
+    square = {"x": torch.randn(4, 4, generator=g)}
+    cases = {
+        "sorted": lambda b: torch.zeros(4, 4).scatter(1, b["x"].sort(0)[1], b["x"]),
+        "top": lambda b: torch.zeros(4, 4).scatter(0, b["x"].topk(2, 1)[1], b["x"]),
+    }
+    made = outputs(cases, square)
+    for name, case in cases.items():
+        assert (made[name] == case(square).numpy()).all()
+
+
 def test_what_would_compare_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     case = GRADIENTS["amax-True-1"]
     monkeypatch.setattr(scattering, "MOST", 4 * 6 * 6 - 1)
