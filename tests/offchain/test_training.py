@@ -263,27 +263,12 @@ def _halve_weight(model: Any, batch: dict[str, Tensor]) -> Tensor:
     return cross_entropy(model, batch)
 
 
-def _double_batch(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    batch["x"].mul_(2)
-    return cross_entropy(model, batch)
-
-
-def _zero_view(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    batch["x"][:, 0] = 0
-    return cross_entropy(model, batch)
-
-
-def _through_data(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    batch["x"].data.mul_(2)
-    return cross_entropy(model, batch)
-
-
 def _outside(model: Any, batch: dict[str, Tensor]) -> Tensor:
     OUTSIDE.mul_(2)
     return cross_entropy(model, {**batch, "x": batch["x"] * OUTSIDE})
 
 
-@pytest.mark.parametrize("loss", [_halve_weight, _double_batch, _zero_view, _through_data, _outside])
+@pytest.mark.parametrize("loss", [_halve_weight, _outside])
 @pytest.mark.parametrize("where", ["loss", "metric"])
 def test_writing_inputs_in_place_is_refused(loss: Any, where: str) -> None:
     changes = {"loss": loss} if where == "loss" else {"metrics": {"m": loss}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from offchain.errors import Unsupported
+from offchain.errors import BadInput, Unsupported
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.training import Training
@@ -92,6 +93,37 @@ def test_gradients_inside_of_a_loss(loss: Any) -> None:
 
 def test_all_executors_give_the_same_bits() -> None:
     assert_same_bits(a_job(curvature), steps=1)
+
+
+# --- writing to the batch, whose rows are the step's own
+
+
+def doubled(model: Any, batch: Batch) -> Tensor:
+    batch["x"].mul_(2)
+    return F.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def through_a_view(model: Any, batch: Batch) -> Tensor:
+    batch["x"][:, 0] = 0
+    return F.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def through_data(model: Any, batch: Batch) -> Tensor:
+    batch["x"].data.mul_(2)
+    return F.cross_entropy(model(batch["x"]), batch["y"])
+
+
+@pytest.mark.parametrize("loss", [doubled, through_a_view, through_data])
+def test_writing_the_batch_is_as_in_plain_torch(loss: Any) -> None:
+    trained(a_job(loss))
+
+
+@pytest.mark.parametrize("metric", [doubled, through_a_view])
+def test_writing_the_batch_before_its_gradient_is_torchs_error(metric: Any) -> None:
+    job = replace(a_job(without_cast), metrics={"m": metric})
+    with pytest.raises(BadInput, match=r"modified by an inplace operation.* work on a copy") as caught:
+        compile(job)
+    assert "\n" not in str(caught.value)
 
 
 # --- functions with a backward of their own
