@@ -129,6 +129,7 @@ class _Cluster:
         rank = range(len(self.node.shape))
         self.members: dict[int, Axes] = {self.root: tuple(rank)}
         self.copied: set[int] = set()
+        self.written = True  # whether `node` has the program of all members
 
     def grow(self, readers: Sequence[set[int]], pinned: set[int], light: set[int] | None = None) -> None:
         """Swallow the maps that fit; without `light`, only free ones."""
@@ -149,6 +150,10 @@ class _Cluster:
             seen.update(fresh)
             for p in fresh:
                 heapq.heappush(queue, p)
+        if not self.written:
+            node = self._together(self.members)
+            assert node is not None  # as _surely_fits says
+            self.node, self.written = node, True
 
     def _producers(self, member: int) -> list[int]:
         """Maps that a member reads, negated so that the heap gives the last first."""
@@ -167,14 +172,40 @@ class _Cluster:
 
     def _swallow(self, candidate: int, axes: Axes) -> bool:
         trial = {**self.members, candidate: axes}
-        program = _Writer(self.nodes, self.root, trial).write()
-        if program is None:
+        if self._surely_fits(trial):
+            self.members, self.written = trial, False
+            return True
+        node = self._together(trial)
+        if node is None:
             return False
-        node = replace(self.node, inputs=program[1], program=program[0])
-        if excess(node, self.counts):
-            return False
-        self.members, self.node = trial, node
+        self.members, self.node, self.written = trial, node, True
         return True
+
+    def _together(self, members: dict[int, Axes]) -> Node | None:
+        """The node that does what all members do; None where it is not legal."""
+        program = _Writer(self.nodes, self.root, members).write()
+        if program is None:
+            return None
+        node = replace(self.node, inputs=program[1], program=program[0])
+        return None if excess(node, self.counts) else node
+
+    def _surely_fits(self, members: dict[int, Axes]) -> bool:
+        """Whether the members fit together even if nothing were simplified: this takes far less time than to write it.
+
+        No instruction becomes more than one, and no read more than one; a move is the larger, the more there are.
+        """
+        program = tuple(instr for member in members for instr in self.nodes[member].program)
+        reads = {
+            (item, axes)
+            for member, axes in members.items()
+            for item in self.nodes[member].inputs
+            if item.source is not Source.NODE or item.index not in members
+        }
+        if len(program) > MAX_PROGRAM or len(reads) > MAX_INPUTS:
+            return False
+        everywhere = View.contiguous(self.node.shape)
+        inputs = tuple(replace(item, view=everywhere) for item, _ in reads)
+        return not excess(replace(self.node, inputs=inputs, program=program), self.counts)
 
 
 def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | None:
