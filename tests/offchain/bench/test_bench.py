@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -69,36 +68,6 @@ def rows(capsys: Capture, monkeypatch: Patch, *args: str, unit: str = "s") -> li
 
 def names(found: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return [(row["name"], row["bits"]) for row in found]
-
-
-# --- pairs -------------------------------------------------------------------------------------------------------
-
-
-def test_pairs_alternate_after_a_warm_up() -> None:
-    calls: list[str] = []
-    pairs = QUICK.measure(lambda: calls.append("o"), lambda: calls.append("p"), 3, lambda *_: None, "")
-    assert len(pairs) == 3
-    assert "".join(calls) == "opop" + "op" + "po" + "op"
-
-
-def test_ratio_is_the_median_of_the_pairs_own() -> None:
-    """The machine is ten times slower during one pair: that changes no ratio."""
-    row = Row.of("x", 21, [(2.0, 1.0), (20.0, 10.0), (3.0, 1.0)])
-    assert (row.ours, row.peer, row.ratio, row.n) == (3.0, 1.0, 2.0, 3)
-
-
-def test_seconds_are_those_of_the_calls() -> None:
-    [pair] = QUICK.measure(lambda: time.sleep(0.03), lambda: None, 1, lambda *_: None, "")
-    assert 0.03 <= pair[0] < 1 and pair[1] < 0.03
-
-
-def test_threads_are_set_only_while_measuring() -> None:
-    before, seen = torch.get_num_threads(), []
-    with pytest.raises(ZeroDivisionError):
-        Settings(threads=before + 1).measure(
-            lambda: seen.append(torch.get_num_threads()), lambda: 1 // 0, 1, lambda *_: None, ""
-        )
-    assert (seen, torch.get_num_threads()) == ([before + 1], before)
 
 
 # --- step --------------------------------------------------------------------------------------------------------
