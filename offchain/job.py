@@ -24,11 +24,11 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -45,6 +45,10 @@ Batch = dict[str, Tensor]
 Loss = Callable[[Any, Batch], Tensor]
 Order = Callable[[Tensor], Tensor]
 
+# As precise as products of that type. 13 bits are 12 beside the largest of a row, where TF32 has 11 in each element.
+PRECISIONS: Final = {"int8": 8, "tf32": 13, "float32": 21}
+DEFAULT_BITS: Final = PRECISIONS["float32"]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -60,7 +64,8 @@ class Job:
     interval    steps between two checkpoints
     seed        for the default order, dropout and other random operations
     metrics     further scalars for the log, `metric(model, batch)`, after the loss
-    bits        precision of matrix products, 2 to 27 (21: like float32; 8: like int8)
+    bits        precision of matrix products, 2 to 27: that of an element beside the largest of its row
+    precision   the same by the name of a class in PRECISIONS, in place of `bits`
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
     schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
                 t counts the optimizer's updates. Or a scheduler of torch over the job's optimizer, which is stepped
@@ -80,19 +85,22 @@ class Job:
     interval: int
     seed: int = 0
     metrics: Mapping[str, Loss] = field(default_factory=dict)
-    bits: int = 21
+    bits: int = DEFAULT_BITS
     order: Order | None = None
     schedule: Schedule | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
     name: str = "job"
+    precision: InitVar[str | None] = None
     _left: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     _line: str = field(init=False, repr=False, compare=False, default="")  # of the requester's call
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, precision: str | None) -> None:
         object.__setattr__(self, "_line", line_of_caller())
         try:
+            if precision is not None:
+                object.__setattr__(self, "bits", bits_of(precision, self.bits))
             check_name("the job", self.name)
             self._check_kinds()
             check_dataset(self.dataset)
@@ -184,6 +192,15 @@ class Job:
             check_scheduler(self.schedule, self.optimizer)
             if self.updates > MOST_UPDATES:
                 raise BadInput(f"a scheduler of torch for {self.updates} updates; at most {MOST_UPDATES}")
+
+
+def bits_of(precision: str, bits: int = DEFAULT_BITS) -> int:
+    """The bits of a class of precision. Raises BadInput for another name, and where `bits` are given that differ."""
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise BadInput(f"precision is {shown(precision)}, must be one of {', '.join(PRECISIONS)}; or give bits")
+    if bits not in (DEFAULT_BITS, PRECISIONS[precision]):
+        raise BadInput(f"precision {precision} is {PRECISIONS[precision]} bits, and bits is {bits}: give one of them")
+    return PRECISIONS[precision]
 
 
 @contextmanager

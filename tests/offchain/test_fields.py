@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import offchain
 from offchain.errors import BadInput
 from offchain.fields import LONGEST
+from offchain.job import PRECISIONS
 from offchain.store.taskfile import load_task
 from tests.offchain.test_job import a_job
 
@@ -31,6 +33,9 @@ def named(name: str) -> nn.Module:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"precision": "bf16"}, "precision is 'bf16', must be one of int8, tf32, float32; or give bits"),
+        ({"precision": "tf32", "bits": 8}, "precision tf32 is 13 bits, and bits is 8: give one of them"),
+        ({"precision": ["tf32"]}, "precision is"),
         ({"bits": 8.0}, r"bits is 8\.0, must be an integer"),
         ({"bits": "8"}, "bits is '8', must be an integer"),
         ({"bits": True}, "bits is True, must be an integer"),
@@ -68,6 +73,12 @@ def test_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     fields = {name: getattr(a_job(), name) for name in ("model", "loss", "optimizer", "dataset", "batch_size", "steps")}
     with pytest.raises(BadInput, match=message):
         offchain.compile(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(("precision", "bits"), PRECISIONS.items())
+def test_a_class_of_precision_is_so_many_bits(precision: str, bits: int) -> None:
+    job = a_job(precision=precision)
+    assert (job.bits, replace(job, bits=5).bits, a_job(precision=precision, bits=bits).bits) == (bits, 5, bits)
 
 
 def test_the_remedies() -> None:
