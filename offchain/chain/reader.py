@@ -22,8 +22,8 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import ChainView, DisputeView, Phase, TaskView
 
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
-TASKS: Final = 50  # tasks that are read together
-POINTS: Final = 500  # checkpoints that are read together
+TASKS: Final = 50  # tasks that are read together at most
+POINTS: Final = 5  # checkpoints that are read together for each of them
 BUDGET: Final = 1.0  # seconds of a look for reading tasks in which this account has no part
 
 
@@ -47,6 +47,7 @@ class Reader:
         self._known = Followed(self._scope)
         self._view: ChainView | None = None  # of the block `_known.head`
         self._forgetting = False
+        self._width = TASKS // 10  # tasks that are read together on this node
         self._one = Lock()
 
     @property
@@ -153,19 +154,30 @@ class Reader:
         known = self._known
         while own := [task_id for task_id in known.changed if task_id in known.mine][:TASKS]:
             self._read_some(own, head)
-        deadline = time.monotonic() + BUDGET
-        while known.changed and (self._scope.curious or time.monotonic() < deadline):
-            self._read_some(list(islice(known.changed, TASKS)), head)
+        began = before = time.monotonic()
+        while known.changed and (self._scope.curious or before < began + BUDGET):
+            self._read_some(list(islice(known.changed, self._width)), head)
+            now = time.monotonic()
+            self._adapt(now - before)
+            before = now
+
+    def _adapt(self, seconds: float) -> None:
+        """After a request that took so long: a slow node is asked for less at once, so that no look becomes long."""
+        if seconds > BUDGET / 2:
+            self._width = max(1, self._width // 2)
+        elif seconds < BUDGET / 8:
+            self._width = min(TASKS, 2 * self._width)
 
     def _read_some(self, ids: Sequence[int], head: BlockHead) -> None:
-        """Read tasks, and POINTS of their checkpoints. Who is read whole is not `changed` any more."""
+        """Read tasks, and POINTS checkpoints for each. Who is read whole is not `changed` any more."""
         known = self._known
         due: dict[int, int] = {}  # task -> how many checkpoints it has
         for task, count in self._headers(ids, head.number):
             if known.keep(task, head.timestamp):
                 due[task.id] = count
-        unread = [(task_id, k) for task_id, count in due.items() for k in known.unread(task_id, count, POINTS)]
-        self._read_points(unread[:POINTS], head.number)
+        most = POINTS * len(ids)
+        unread = [(task_id, k) for task_id, count in due.items() for k in known.unread(task_id, count, most)]
+        self._read_points(unread[:most], head.number)
         for task_id, count in due.items():
             if not known.unread(task_id, count, 1):
                 del known.changed[task_id]

@@ -77,6 +77,26 @@ def test_a_look_does_not_grow_with_what_strangers_post(place: Funded) -> None:
     counted(place, before, mine)
 
 
+def test_no_look_is_long_on_a_slow_node(place: Funded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 20 ms a question, by a clock that only questions move: the first looks share the reading among them."""
+    attack(place)
+    chain, now, longest = place.chain("solver"), [0.0], 0.0
+    post = chain.wire._post
+
+    def slow(body: bytes) -> tuple[bytes, int]:
+        now[0] += 0.02 * body.count(b'"method"')
+        return post(body)
+
+    monkeypatch.setattr(chain.wire, "_post", slow)
+    monkeypatch.setattr("offchain.chain.reader.time.monotonic", lambda: now[0])
+    reader = Reader(chain)
+    while not longest or reader.behind:
+        before = now[0]
+        reader.read()
+        longest = max(longest, now[0] - before)
+    assert longest < 2
+
+
 def counted(place: Funded, before: dict[str, object], mine: int) -> None:
     """The solver goes on, and is paid. The flood cost the stranger and its friend gas."""
     place.quick("solver").commit(mine, 2, tasks.ROOT, tasks.URI)
