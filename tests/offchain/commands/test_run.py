@@ -249,7 +249,6 @@ def test_altered_bytes_are_refused(file: Path, training: Training, tmp_path: Pat
             "depends on a tensor's value",
         ),
         ('model(batch["x"])', 'model(batch["x"]) * batch["x"].sum().item()', "depends on a tensor's value"),
-        ('model(batch["x"])', 'model(batch["x"].mul_(2))', "in-place tricks on inputs"),
         ('"x": x,', '"x": x / 0,', "not finite"),
         ('"x": x,', '"x": x.double(),', "float64; use float32"),
         ('"x": x,', '"x": x.half(),', "float16; use float32"),
