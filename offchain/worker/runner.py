@@ -75,10 +75,8 @@ class Worker(Loop):
 
     def cycle(self) -> bool:
         """Read the chain and act once. True if there is more to compute; waits a while if the chain does not answer."""
-        if self._ahead and not self._ahead.done() and self._view:
-            self._plan(self._view, self._actions(self._view))  # a slow node holds nothing up
-            if self._compute():
-                return True
+        if self._ahead and not self._ahead.done() and self._compute_on():  # a slow node holds nothing up
+            return True
         try:
             view = self._view = self._look()
             if self._guard:
@@ -94,7 +92,7 @@ class Worker(Loop):
         except ChainUnavailable as error:
             wait = self._backoff.failed("chain")
             self.tell(ChainSilent(str(error), wait))
-            if not self._compute():  # work that was decided before stays worth computing
+            if not self._compute_on():
                 self._stop.wait(wait)
             return False
         self._backoff.succeeded("chain")
@@ -110,6 +108,12 @@ class Worker(Loop):
 
     def _plan(self, view: ChainView, actions: Sequence[Action]) -> None:
         self._due = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
+
+    def _compute_on(self) -> bool:
+        """Compute what is still to do by the last look: what was computed since is not computed again."""
+        if self._view:
+            self._plan(self._view, self._actions(self._view))
+        return self._compute()
 
     def _compute(self) -> bool:
         """Compute for a slice of time, while another thread looks at the chain; True if anything was computed.

@@ -15,8 +15,8 @@ import pytest
 from offchain.chain.ganache import Ganache
 from offchain.commit.roots import tensor_root
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
-from offchain.errors import BadInput
-from offchain.market.view import Status
+from offchain.errors import BadInput, ChainUnavailable
+from offchain.market.view import ChainView, Status
 from offchain.worker.database import BadDatabase
 from offchain.worker.events import (
     Audited,
@@ -285,6 +285,29 @@ def test_a_slow_node_does_not_hold_up_training(town: Town, monkeypatch: pytest.M
     assert town.told(Trained) and not town.told(CommitSent)
     answered.set()
     town.until(lambda: len(town.told(CommitSent)) == 2)
+
+
+def test_what_was_trained_is_not_trained_again_while_the_chain_is_away(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town.post(TASK)
+    solver = town.worker("solver", "solver", "solver", max_backoff=0.1)
+    read, away = solver.reader.read, threading.Event()
+
+    def silent() -> ChainView:
+        if solver._due or away.is_set():  # from the moment on that there is something to train
+            away.set()
+            raise ChainUnavailable("no answer")
+        return read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(solver.reader, "read", silent)
+        town.until(lambda: town.told(Trained))
+        for _ in range(10):
+            solver.cycle()
+    assert [event.checkpoint for event in town.told(Trained)] == [0]
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    assert [event.checkpoint for event in town.told(Trained)] == [0, 1]
 
 
 def test_signal_ends_the_worker(town: Town) -> None:
