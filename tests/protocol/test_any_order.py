@@ -16,6 +16,7 @@ from tests.support.everything import STEPS, everything
 from tests.support.players import Mind
 
 LAST = STEPS - 1
+CHALLENGERS = ["challenger", "rival"]
 LIES = [
     ("y", 7, 1), ("new_w", 133, 1 << 20), ("top", 2, 1 << 20), ("back", 80, 1 << 20), ("y", 7, 0, (0, 4)),
     ("sum65", 1, 0, (-2, 0)),
@@ -49,9 +50,14 @@ class Crowd(RuleBasedStateMachine):
         if self.arena.solver.dispute(dispute) is None:
             del self.disputes[dispute]
 
-    @precondition(lambda self: len(self.disputes) < 3)
-    @rule(who=st.sampled_from(["challenger", "rival"]), lie=st.integers(0, len(LIES) - 1))
+    @precondition(lambda self: len(self.disputes) < len(CHALLENGERS))
+    @rule(who=st.sampled_from(CHALLENGERS), lie=st.integers(0, len(LIES) - 1))
     def open(self, who: str, lie: int) -> None:
+        """Whoever disputes the checkpoint already has to end that first: another one opens in its place."""
+        if any(who == challenger for challenger, _ in self.disputes.values()):
+            with pytest.raises(Reverted, match="AlreadyChallenged"):
+                self.arena.open(self.arena.players[who])
+            who = next(name for name in CHALLENGERS if all(name != busy for busy, _ in self.disputes.values()))
         self.disputes[self.arena.open(self.arena.players[who])] = (who, self.liars[lie])
 
     @precondition(lambda self: self.disputes)
