@@ -52,7 +52,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         self._fixed = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
         self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
         self._step = ctypes.c_int32(0)
-        self._patches: list[tuple[Any, int, Given]] = []  # arguments that change from step to step
+        self._patches: list[tuple[Any, int, Given, int]] = []  # arguments that change from step to step; bytes to skip
         self._arguments = [self._pointers(call) for call in self._plan.calls]
         self._copies = {nodes: Copies(nodes.start, graph.nodes[nodes.start : nodes.stop]) for nodes in self._batches}
         self._threads = 0
@@ -83,9 +83,9 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
 
     def _bind(self, state: State, after: After, t: int) -> After:
         self._step.value = t
-        for pointers, position, given in self._patches:
+        for pointers, position, given, start in self._patches:
             held = after[given.index] if given.source is Source.NODE else state[given.index]
-            pointers[position] = held.address
+            pointers[position] = held.address + start
         threads = torch.get_num_threads()
         if threads != self._threads:
             self._threads = threads
@@ -160,10 +160,12 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
     def _pointers(self, call: Call[NativeKernel] | Join) -> Any:
         if isinstance(call, Join):
             return None
-        pointers = (ctypes.c_void_p * len(call.tensors))(*(self._address(tensor) for tensor in call.tensors))
-        for position, tensor in enumerate(call.tensors):
-            if isinstance(tensor, Given) and not self._address(tensor):
-                self._patches.append((pointers, position, tensor))
+        starts = call.starts or (0,) * len(call.tensors)
+        places = [self._address(tensor) for tensor in call.tensors]
+        pointers = (ctypes.c_void_p * len(places))(*map(int.__add__, places, starts))
+        for position, (tensor, start) in enumerate(zip(call.tensors, starts, strict=True)):
+            if isinstance(tensor, Given) and not places[position]:
+                self._patches.append((pointers, position, tensor, start))
         return pointers
 
 

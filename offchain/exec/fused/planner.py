@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.calls import FusedCalls
+from offchain.exec.fused.calls import WORD, FusedCalls
 from offchain.exec.fused.digits import dot_kernel, totals_kernel
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
 from offchain.exec.fused.kernel import TYPES
@@ -19,7 +20,7 @@ from offchain.exec.fused.reductions import (
     sum_kernel,
 )
 from offchain.exec.fused.together import FusedBucket
-from offchain.exec.plan.geometry import scatters_rows
+from offchain.exec.plan.geometry import from_start, scatters_rows
 from offchain.exec.plan.pieces import cuts
 from offchain.exec.plan.planning import STEP, Tensor
 from offchain.exec.plan.products import product_of
@@ -40,24 +41,27 @@ class FusedPlanner(FusedCalls):
     def map(self, node: Node, out: Tensor) -> None:
         """Piece by piece where it chooses by a coordinate."""
         for part, view in cuts(node, View.contiguous(node.shape)):
-            self.call(map_kernel(part, view), out, *(self.source(item) for item in part.inputs), STEP)
+            inputs, starts = self.started(part.inputs)
+            target, start = from_start(view)
+            kernel = map_kernel(replace(part, inputs=inputs), target)
+            sources = (self.source(item) for item in part.inputs)
+            self.call(kernel, out, *sources, STEP, starts=(WORD * start, *starts, 0))
 
     def sum(self, node: Node, out: Tensor) -> None:
-        self.call(sum_kernel(node), out, self.source(node.inputs[0]))
+        self.reading(sum_kernel, node, out)
 
     def max(self, node: Node, out: Tensor) -> None:
-        self.call(max_kernel(node), out, self.source(node.inputs[0]))
+        self.reading(max_kernel, node, out)
 
     def gather(self, node: Node, out: Tensor) -> None:
-        self.call(gather_kernel(node), out, *(self.source(item) for item in node.inputs))
+        self.reading(gather_kernel, node, out)
 
     def scatter_add(self, node: Node, out: Tensor) -> None:
-        sources = [self.source(item) for item in node.inputs]
         if not scatters_rows(node):
-            self.call(mask_kernel(node), out, *sources)
+            self.reading(mask_kernel, node, out)
             return
         total, back = self.buffer(8 * node.length), self.buffer(8 * prod(node.shape[1:]))
-        self.call(scatter_kernel(node), total, back, *sources)
+        self.reading(scatter_kernel, node, total, back)
         self.call(rows_kernel(node), out, total, back)
 
     def dot(self, node: Node, out: Tensor) -> None:

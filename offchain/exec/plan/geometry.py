@@ -23,6 +23,17 @@ def without(view: View, dropped: Sequence[int]) -> View:
     return View(view.offset, tuple(axes))
 
 
+def from_start(view: View) -> tuple[View, int]:
+    """The same read of a tensor that begins at the first element that it reads, and where that is.
+
+    Reads at other offsets of the same pattern are then equal. At coordinate 0 of every axis that is read whole, and
+    outside of ranges by choice, such a view reads element 0.
+    """
+    view = view.settled()
+    low = sum(axis.stride * axis.lo for axis in view.axes)
+    return View(-low, view.axes), view.offset + low
+
+
 def goes_down(item: Input, shape: tuple[int, ...]) -> bool:
     """Whether a reduction of that shape walks down columns: k is farther apart in memory than its last axis."""
     *axes, k = item.view.axes

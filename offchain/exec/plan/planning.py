@@ -52,10 +52,11 @@ Tensor = Buffer | Within | Given
 
 @dataclass(frozen=True)
 class Call(Generic[K]):
-    """One kernel over its tensors."""
+    """One kernel over its tensors, each from so many bytes on; without `starts` from the beginning."""
 
     kernel: K
     tensors: tuple[Tensor, ...]
+    starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ class Planner(ABC, Generic[K]):
         self.plan.outputs.append(Given(Source.NODE, n) if n in self._kept else self.buffer(size, output=True))
         return self.plan.outputs[-1]
 
-    def call(self, kernel: K, *tensors: Tensor) -> None:
+    def call(self, kernel: K, *tensors: Tensor, starts: tuple[int, ...] = ()) -> None:
         self._touch(*tensors)
-        self.plan.calls.append(Call(kernel, tensors))
+        self.plan.calls.append(Call(kernel, tensors, starts))
 
     def join(self, buffer: Buffer, dtype: torch.dtype, greatest: bool) -> None:
         self._touch(buffer)
