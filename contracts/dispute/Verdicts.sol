@@ -7,6 +7,7 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Money} from "../lib/Money.sol";
+import {Pots} from "../lib/Pots.sol";
 import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
 import {Turns} from "./Turns.sol";
@@ -185,7 +186,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
         uint256 taskId = d.taskId;
         bool proved = _reason() == Reason.Computed;
         uint32 others = _close(d);
-        uint256 stake = vault.potOf(address(market), market.stakePot(taskId));
+        uint256 stake = vault.potOf(address(market), Pots.stake(taskId));
         uint256 most = Money.partDown(stake, proved ? BESIDE_PROOF_BPS : UNPROVED_BPS, Money.BPS);
         uint256 places = bounty == 0 ? 0 : most / bounty;
         uint256 reward = bounty;
@@ -200,7 +201,6 @@ abstract contract Verdicts is Turns, IDisputeGame {
         market.slash(taskId, d.challenger, reward, kept);
         emit Rewarded(id, d.challenger, reward);
         if (kept != 0) {
-            vault.lock(_rewardPot(taskId), address(this), kept);
             if (places > type(uint32).max) places = type(uint32).max;
             _convictions[taskId] =
                 Conviction(uint32(places), proved, d.lo, d.node.length == 0 ? NO_NODE : d.node.index);
@@ -236,17 +236,17 @@ abstract contract Verdicts is Turns, IDisputeGame {
             if (c.step < d.lo || c.step >= d.hi) return;
             if (d.node.length != 0 && d.node.index != c.node) return;
         }
-        uint256 left = vault.potOf(address(this), _rewardPot(d.taskId));
+        uint256 left = vault.potOf(address(this), Pots.stake(d.taskId));
         _reward(id, d, left < bounty ? left : bounty);
     }
 
     function _reward(uint256 id, Record storage d, uint256 amount) private {
         emit Rewarded(id, d.challenger, amount);
-        vault.pay(_rewardPot(d.taskId), d.challenger, amount);
+        vault.pay(Pots.stake(d.taskId), d.challenger, amount);
     }
 
     function _burnRest(uint256 taskId) private {
-        bytes32 pot = _rewardPot(taskId);
+        bytes32 pot = Pots.stake(taskId);
         uint256 rest = vault.potOf(address(this), pot);
         if (rest != 0) vault.burn(pot, rest);
     }
@@ -292,10 +292,5 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// Holds the bond of the one dispute that an account may have about a checkpoint.
     function _pot(uint256 taskId, uint32 checkpoint, address challenger) private pure returns (bytes32) {
         return keccak256(abi.encode(taskId, checkpoint, challenger));
-    }
-
-    /// Holds what is left for the other challengers of a convicted solver.
-    function _rewardPot(uint256 taskId) private pure returns (bytes32) {
-        return bytes32(taskId);
     }
 }

@@ -12,6 +12,7 @@ interface IStakeVault {
     event Locked(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
     event Paid(address indexed module, bytes32 indexed pot, address indexed account, uint256 amount);
     event Burned(address indexed module, bytes32 indexed pot, uint256 amount);
+    event Moved(address indexed module, bytes32 indexed pot, address indexed to, uint256 amount);
     /// Burned tokens left the vault for the burn address.
     event Swept(uint256 amount);
 
@@ -19,7 +20,7 @@ interface IStakeVault {
     error AlreadyConnected();
     error ZeroAddress();
     error ZeroAmount();
-    error NotModule(address caller);
+    error NotModule(address account);
     error InsufficientFree(address account, uint256 required, uint256 free);
     error InsufficientPot(address module, bytes32 pot, uint256 required, uint256 held);
     error NothingToWithdraw(address account);
@@ -44,6 +45,9 @@ interface IStakeVault {
     /// @notice Only a module: move money from its pot to the free balance of `account` (release, pay, reward, refund).
     function pay(bytes32 pot, address account, uint256 amount) external;
 
+    /// @notice Only a module: move money from its pot to the pot of the same name of another module.
+    function move(bytes32 pot, address module, uint256 amount) external;
+
     /// @notice Only a module: burn money of its pot. Nobody can get it back; the token itself is moved by `sweep`, so
     /// that a token that refuses the burn address stops no verdict.
     function burn(bytes32 pot, uint256 amount) external;
@@ -51,7 +55,7 @@ interface IStakeVault {
     /// @notice Anyone: send all that was burned, and is still here, to the burn address.
     function sweep() external;
 
-    /// @notice Only the deployer, once and for ever: name the contracts that may lock, pay and burn.
+    /// @notice Only the deployer, once and for ever: name the contracts that may lock, pay, move and burn.
     function connect(address[] calldata modules) external;
 
     function freeOf(address account) external view returns (uint256);

@@ -127,7 +127,7 @@ interface ITaskMarket {
     function stall(uint256 taskId) external;
 
     /// @notice Only the dispute game: the solver is convicted of a false checkpoint. The challenger gets `reward` of
-    /// the stake, and the game `kept`, as free balance, for others; the rest burns, at least half.
+    /// the stake, and the game's pot of the same name as the stake's `kept`, for others; the rest burns, at least half.
     /// @dev Called while the convicted checkpoint is still held: the hold is what excludes it from pay. Pays up to 64
     /// final intervals; any further ones that were not collected are forfeited with the rest of the escrow.
     function slash(uint256 taskId, address challenger, uint256 reward, uint256 kept) external;

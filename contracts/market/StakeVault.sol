@@ -109,6 +109,14 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     }
 
     /// @inheritdoc IStakeVault
+    function move(bytes32 pot, address module, uint256 amount) external onlyModule {
+        if (!isModule[module]) revert NotModule(module);
+        _takePot(pot, amount);
+        _pots[module][pot] += amount;
+        emit Moved(msg.sender, pot, module, amount);
+    }
+
+    /// @inheritdoc IStakeVault
     function burn(bytes32 pot, uint256 amount) external onlyModule {
         _takePot(pot, amount);
         burnable += amount;

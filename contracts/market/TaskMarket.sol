@@ -8,6 +8,7 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
 import {Money} from "../lib/Money.sol";
+import {Pots} from "../lib/Pots.sol";
 
 /// @title TaskMarket
 /// @notice Decides when the money of a task changes owner. The tokens stay in the vault.
@@ -98,8 +99,8 @@ contract TaskMarket is ITaskMarket {
         t.biddingEnds = uint64(block.timestamp) + asked.biddingTime;
         emit Posted(taskId, msg.sender, asked.graphRoot, asked.uri);
         uint256 fee = _limits.postFee;
-        vault.lock(escrowPot(taskId), msg.sender, asked.maxPrice + fee);
-        if (fee != 0) vault.burn(escrowPot(taskId), fee);
+        vault.lock(Pots.escrow(taskId), msg.sender, asked.maxPrice + fee);
+        if (fee != 0) vault.burn(Pots.escrow(taskId), fee);
     }
 
     /// @inheritdoc ITaskMarket
@@ -120,8 +121,8 @@ contract TaskMarket is ITaskMarket {
         emit Bid(taskId, msg.sender, price);
         uint128 stake = _terms[taskId].stake;
         // Release first, then lock: a bidder who lowers its own bid needs only one stake.
-        if (outbid != address(0)) vault.pay(stakePot(taskId), outbid, stake);
-        vault.lock(stakePot(taskId), msg.sender, stake);
+        if (outbid != address(0)) vault.pay(Pots.stake(taskId), outbid, stake);
+        vault.lock(Pots.stake(taskId), msg.sender, stake);
     }
 
     /// @inheritdoc ITaskMarket
@@ -137,7 +138,7 @@ contract TaskMarket is ITaskMarket {
             t.awardedAt = uint64(block.timestamp);
             emit Awarded(taskId, t.solver, t.price);
         }
-        if (surplus != 0) vault.pay(escrowPot(taskId), t.requester, surplus);
+        if (surplus != 0) vault.pay(Pots.escrow(taskId), t.requester, surplus);
     }
 
     /// @inheritdoc ITaskMarket
@@ -148,7 +149,7 @@ contract TaskMarket is ITaskMarket {
         if (t.paid == total) {
             t.status = Status.Completed;
             emit Completed(taskId);
-            vault.pay(stakePot(taskId), t.solver, _terms[taskId].stake);
+            vault.pay(Pots.stake(taskId), t.solver, _terms[taskId].stake);
         }
     }
 
@@ -169,9 +170,9 @@ contract TaskMarket is ITaskMarket {
         uint256 burned = Money.partUp(stake, STALL_BURN_BPS, BPS);
         uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
         emit Stalled(taskId, refunded, burned);
-        vault.pay(escrowPot(taskId), t.requester, refunded);
-        vault.pay(stakePot(taskId), t.solver, stake - burned);
-        vault.burn(stakePot(taskId), burned);
+        vault.pay(Pots.escrow(taskId), t.requester, refunded);
+        vault.pay(Pots.stake(taskId), t.solver, stake - burned);
+        vault.burn(Pots.stake(taskId), burned);
     }
 
     /// @inheritdoc ITaskMarket
@@ -188,10 +189,10 @@ contract TaskMarket is ITaskMarket {
         if (paid > allowed) revert RewardTooLarge(allowed, paid);
         uint256 refunded = t.price - _earnedDown(t.price, t.paid, total);
         emit Slashed(taskId, t.solver, stake, paid, refunded);
-        vault.pay(escrowPot(taskId), t.requester, refunded);
-        vault.pay(stakePot(taskId), challenger, reward);
-        if (kept != 0) vault.pay(stakePot(taskId), msg.sender, kept);
-        vault.burn(stakePot(taskId), stake - paid);
+        vault.pay(Pots.escrow(taskId), t.requester, refunded);
+        vault.pay(Pots.stake(taskId), challenger, reward);
+        if (kept != 0) vault.move(Pots.stake(taskId), msg.sender, kept);
+        vault.burn(Pots.stake(taskId), stake - paid);
     }
 
     /// @inheritdoc ITaskMarket
@@ -254,13 +255,13 @@ contract TaskMarket is ITaskMarket {
     }
 
     /// @inheritdoc ITaskMarket
-    function escrowPot(uint256 taskId) public pure returns (bytes32) {
-        return bytes32(taskId << 1);
+    function escrowPot(uint256 taskId) external pure returns (bytes32) {
+        return Pots.escrow(taskId);
     }
 
     /// @inheritdoc ITaskMarket
-    function stakePot(uint256 taskId) public pure returns (bytes32) {
-        return bytes32(taskId << 1 | 1);
+    function stakePot(uint256 taskId) external pure returns (bytes32) {
+        return Pots.stake(taskId);
     }
 
     /// Pays the next final intervals in one transfer. Returns how many.
@@ -278,7 +279,7 @@ contract TaskMarket is ITaskMarket {
         number = index - first;
         if (number == 0) return 0;
         t.paid = index;
-        vault.pay(escrowPot(taskId), solver, earned - before);
+        vault.pay(Pots.escrow(taskId), solver, earned - before);
     }
 
     function _require(uint256 taskId, Status expected) private view returns (Task storage t) {

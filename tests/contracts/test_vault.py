@@ -140,6 +140,29 @@ def test_pay_from_another_modules_pot_reverts(till: Till) -> None:
         till.vault.functions.pay(POT, till.other, 1).call({"from": till.other})
 
 
+def test_move(till: Till) -> None:
+    till.send(till.vault.functions.move(POT, till.other, 250), till.module)
+    pots = [till.vault.functions.potOf(module, POT).call() for module in (till.module, till.other)]
+    assert pots == [350, 250]
+    till.send(till.vault.functions.pay(POT, till.owner, 250), till.other)
+    assert till.free(till.owner) == 650
+
+
+def test_move_to_itself_changes_nothing(till: Till) -> None:
+    till.send(till.vault.functions.move(POT, till.module, 250), till.module)
+    assert till.vault.functions.potOf(till.module, POT).call() == 600
+
+
+def test_move_beyond_the_pot_reverts(till: Till) -> None:
+    with reverts(till.vault, "InsufficientPot", till.module.lower(), POT, 601, 600):
+        till.vault.functions.move(POT, till.other, 601).call({"from": till.module})
+
+
+def test_move_to_who_is_no_module_reverts(till: Till) -> None:
+    with reverts(till.vault, "NotModule", till.owner.lower()):
+        till.vault.functions.move(POT, till.owner, 1).call({"from": till.module})
+
+
 def test_burn(till: Till) -> None:
     till.send(till.vault.functions.burn(POT, 250), till.module)
     assert till.vault.functions.burnable().call() == 250
@@ -170,7 +193,7 @@ def test_burn_beyond_the_pot_reverts(till: Till) -> None:
         till.vault.functions.burn(POT, 601).call({"from": till.module})
 
 
-@pytest.mark.parametrize("verb", ["lock", "pay", "burn"])
+@pytest.mark.parametrize("verb", ["lock", "pay", "move", "burn"])
 def test_only_modules(till: Till, verb: str) -> None:
     arguments = (POT, 1) if verb == "burn" else (POT, till.owner, 1)
     with reverts(till.vault, "NotModule", till.owner.lower()):

@@ -41,12 +41,17 @@ def pots(chain: Chain) -> dict[Pot, tuple[str, int]]:
     filled: dict[Pot, str] = {}
     held: dict[Pot, int] = defaultdict(int)
     for event in chain.logs(("vault",), chain.deployment.block, chain.head().number):
-        if event.name not in ("Locked", "Paid", "Burned"):
+        if event.name not in ("Locked", "Moved", "Paid", "Burned"):
             continue
+        amount = event.args["amount"]
         pot = event.args["module"], event.args["pot"]
         if event.name == "Locked":
             filled[pot] = event.args["account"]
-        held[pot] += event.args["amount"] * (1 if event.name == "Locked" else -1)
+        elif event.name == "Moved":
+            other = event.args["to"], event.args["pot"]
+            filled[other] = filled[pot]
+            held[other] += amount
+        held[pot] += amount if event.name == "Locked" else -amount
     return {pot: (filled[pot], amount) for pot, amount in held.items() if amount}
 
 

@@ -102,3 +102,7 @@ class World(Funded):
         keys = self.market.functions.escrowPot(task).call(), self.market.functions.stakePot(task).call()
         escrow, stake = (self.vault.functions.potOf(self.market.address, key).call() for key in keys)
         return escrow, stake
+
+    def kept(self, task: int) -> int:
+        """What of a convicted solver's stake the game keeps for challengers."""
+        return int(self.vault.functions.potOf(self.referee, self.market.functions.stakePot(task).call()).call())
