@@ -148,7 +148,10 @@ def _check_size(forms: int, calls: int, count: int) -> None:
     if forms > MOST_FORMS:
         raise Unsupported(f"takes more than {MOST_FORMS} different courses in its first {count + 1} updates; {remedy}")
     if calls > MOST_CALLS:
-        raise Unsupported(f"its numbers change in every update, and there are too many to record them all; {remedy}")
+        raise Unsupported(
+            f"its numbers change in every update, and its first {count + 1} take more than {MOST_CALLS:,} operations, "
+            f"the most that are recorded; {remedy}, or take fewer steps"
+        )
 
 
 def _refuse_shared(inputs: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from offchain.errors import BadInput, Unsupported
 from offchain.job import Job
 from offchain.lower import compile
-from offchain.training import Training
+from tests.support.beside import trained
 from tests.support.gradients import assert_same_bits
 
 Batch = dict[str, Tensor]
@@ -32,17 +32,6 @@ def a_job(loss: Any, model: nn.Module | None = None) -> Job:
         steps=3,
         interval=3,
     )
-
-
-def trained(job: Job) -> Training:
-    training = Training(job, executor="torch", threads=1)
-    plain = training.plain()
-    for run in (training, plain):
-        run.run()
-    assert training.losses == pytest.approx(plain.losses, rel=1e-5)
-    for name, want in plain.parameters.items():
-        assert torch.allclose(training.state_dict()[name], want, rtol=1e-4, atol=1e-6), name
-    return training
 
 
 # --- torch.autograd.grad

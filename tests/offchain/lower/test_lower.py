@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,6 @@ from offchain.task import Task
 
 ROWS, WIDTH, CLASSES, BATCH = 24, 6, 5, 8
 SGD = (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads cost more than they give on tensors this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def data() -> dict[str, Tensor]:

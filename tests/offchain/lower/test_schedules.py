@@ -17,7 +17,7 @@ from offchain.ir.graph import Source
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.lower.capture import batch_of
-from offchain.training import Training
+from tests.support.beside import trained
 
 STEPS = 8
 
@@ -62,15 +62,6 @@ def by_hand(job: Job, optimizer: torch.optim.Optimizer, scheduler: Any, model: n
             optimizer.step()
             scheduler.step()
     return losses
-
-
-def trained(job: Job) -> Training:
-    training = Training(job, executor="torch", threads=1)
-    plain = training.plain()
-    for run in (training, plain):
-        run.run()
-    assert training.losses == pytest.approx(plain.losses, rel=1e-5)
-    return training
 
 
 def warm_up(t: Any) -> Any:

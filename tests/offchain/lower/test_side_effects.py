@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -104,14 +103,6 @@ USES: dict[str, Callable[[Any], Any]] = {
     "is dropped": lambda value: 1.0,
 }
 CERTAIN = {"_settles", "_replaces", "_makes_once", "_stores", "seeded", "torch"}  # alike in every step
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(EFFECTS)), st.sampled_from(sorted(USES))), min_size=1, max_size=3))
