@@ -18,7 +18,7 @@ from offchain.job import Job
 from offchain.lines import at
 from offchain.lower.host.kinds import GENERATORS
 from offchain.lower.host.record import CONSTANT, LEFT, Call, record
-from offchain.lower.host.watch import line_that_changes, sights
+from offchain.lower.host.watch import line_that_changes, other_addresses, sights
 from offchain.lower.host.world import Held, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
@@ -29,7 +29,7 @@ _COUNT: Final = (
     'keep it in a buffer of the model: self.register_buffer("n", torch.zeros(())), then self.n += 1; what is only '
     "looked at can be a metric of the job"
 )
-_ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses"
+_ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses; the build has moved it on"
 _CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
 
 
@@ -53,7 +53,8 @@ def check_host(job: Job, before: World, run: Run) -> None:
         with sights() as seen:
             first = record(run, run.inputs)
         between = World.of(job)
-        second = record(run, run.inputs, first)
+        with other_addresses(between.known):
+            second = record(run, run.inputs, first)
     except Exception as error:  # of the requester's code, which did not raise it before
         raise refusal(error, Origins(), job.model) from error
     ours, theirs = second.live(), first.live()

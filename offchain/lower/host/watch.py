@@ -3,13 +3,14 @@ its lines changes an object is found."""
 
 from __future__ import annotations
 
+import builtins
 import cProfile
 import datetime
 import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _CLOCKS: Final = {
     or name in ("ctime", "localtime", "gmtime", "strftime")
 }
 _DATES: Final = ("now", "utcnow", "today")
+_FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
 _SEEDING: Final = random.Random.seed.__code__
 
 
@@ -80,6 +82,30 @@ def _user_of(frame: FrameType | None) -> str | None:
         return None
     file = frame.f_code.co_filename
     return f"{file}:{frame.f_lineno}" if foreign(file) else ""
+
+
+@contextmanager
+def other_addresses(known: Collection[int]) -> Iterator[None]:
+    """While open, id() and hash() tell the requester's code other addresses of objects that a step makes than in a run
+    before. `known` are those of objects that were there before it, which stay."""
+    address, hashed = builtins.id, builtins.hash
+
+    def told(thing: object, true: int) -> int:
+        kept = address(thing) in known or not own(sys._getframe(2).f_code.co_filename)
+        return true if kept else true + _FURTHER
+
+    def told_id(thing: object, /) -> int:
+        return told(thing, address(thing))
+
+    def told_hash(thing: object, /) -> int:
+        value = hashed(thing)
+        return told(thing, value) if type(thing).__hash__ is object.__hash__ else value
+
+    builtins.id, builtins.hash = told_id, told_hash
+    try:
+        yield
+    finally:
+        builtins.id, builtins.hash = address, hashed
 
 
 def line_that_changes(held: Held, run: Callable[[], Any]) -> str:

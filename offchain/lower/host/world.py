@@ -55,6 +55,7 @@ class World:
 
     held: tuple[Held, ...]
     remembering: tuple[Any, ...]  # made by functools.cache and lru_cache
+    known: frozenset[int]  # the addresses of all objects that can be reached
 
     @staticmethod
     def of(job: Job) -> World:
@@ -127,7 +128,7 @@ class _Search:
             if id(thing) not in self.seen and id(thing) not in self.leave:
                 self.seen[id(thing)] = thing
                 self._look(self.modules.get(id(thing), name), thing)
-        return World(tuple(self.held), tuple(self.remembering))
+        return World(tuple(self.held), tuple(self.remembering), frozenset(self.seen))
 
     def _look(self, name: str, thing: Any) -> None:
         if isinstance(thing, str | int | float | bytes | Tensor | torch.dtype | types.BuiltinFunctionType):

@@ -8,10 +8,11 @@ import functools
 import itertools
 import os
 import random
+import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,6 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.also(self, self.linear(x))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # --- what changes from step to step
@@ -299,6 +292,33 @@ def test_a_difference_without_a_known_cause() -> None:
     text = refused(loss=loss)
     assert "differs" in text or "changes" in text
     assert line(loss) in text or __file__ in text
+
+
+def _numbers_an_object(m: Any, y: Tensor) -> Tensor:
+    made = object()
+    return y * (1 + id(made) % 97)
+
+
+@pytest.mark.parametrize(
+    "also",
+    [_numbers_an_object, lambda m, y: y * (id(object()) % 1000), lambda m, y: y * (hash(object()) % 8)],
+    ids=["id", "id of nothing kept", "hash"],
+)
+def test_the_address_of_an_object_that_a_step_makes(also: Any) -> None:
+    text = refused(model=nn.Sequential(Model(also)))
+    assert re.match(
+        rf"aten\.mul\.\w+ in module 0 at {re.escape(__file__)}:\d+: differs when the step is traced", text
+    ), text
+
+
+def test_addresses_may_be_keys() -> None:
+    table = {id(SPARE): 2.0}
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        seen = {id(batch["x"]): 3.0, id(model): 0.5}
+        return square(model, batch) * table[id(SPARE)] * seen[id(batch["x"])] * seen[id(model)]
+
+    agree(nn.Linear(WIDTH, WIDTH), loss=loss, dataset={"x": torch.randn(ROWS, WIDTH)})
 
 
 # --- the remedies

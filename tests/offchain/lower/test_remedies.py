@@ -42,6 +42,34 @@ def bounded_rows(b: Batch) -> Tensor:
     return (b["x"] * torch.where(norm > 2, 2 / (norm + 1e-7), 1.0))[b["i"][:, 0].clamp(max=3)]
 
 
+def cholesky(a: Tensor) -> Tensor:
+    """Column by column, for a matrix whose size is known."""
+    columns = []
+    for j in range(a.shape[-1]):
+        below = (torch.arange(a.shape[-1]) >= j).float()
+        columns.append(a[:, j] * below / a[j, j].sqrt())
+        a = a - columns[j].unsqueeze(1) * columns[j]
+    return torch.stack(columns, 1)
+
+
+def positive(b: Batch) -> Tensor:
+    x = b["x"][:, :4]
+    return x @ x.T + torch.eye(4)
+
+
+def observed(b: Batch) -> Tensor:
+    """torch's quantisation by a running range, which this call moves by 0.1 of the way."""
+    on, low, high = torch.ones(1, dtype=torch.int64), torch.full((1,), -1.0), torch.full((1,), 2.0)
+    scale, zero = torch.ones(1), torch.zeros(1, dtype=torch.int32)
+    return torch.fused_moving_avg_obs_fake_quant(b["x"], on, on, low, high, scale, zero, 0.1, 0, 255, 0)
+
+
+def quantised(b: Batch) -> Tensor:
+    low, high = (-1.0 + 0.1 * (b["x"].min() + 1.0)).clamp(max=0), (2.0 + 0.1 * (b["x"].max() - 2.0)).clamp(min=0)
+    scale = (high - low) / 255
+    return torch.fake_quantize_per_tensor_affine(b["x"], scale, (-(low / scale).round()).int(), 0, 255)
+
+
 EXACT: dict[str, tuple[Function, Function, str]] = {  # the original, what to write, and a word of the refusal
     "bincount": (
         lambda b: torch.bincount(b["i"].flatten(), minlength=5),
@@ -65,6 +93,12 @@ EXACT: dict[str, tuple[Function, Function, str]] = {  # the original, what to wr
         lambda b: torch.where(b["mask"], b["x"], 0.0).sum(),
         "torch.where",
     ),
+    "cholesky": (
+        lambda b: torch.linalg.cholesky(positive(b)),
+        lambda b: cholesky(positive(b)),
+        "products, sums, elementwise operations",
+    ),
+    "fused_moving_avg_obs": (observed, quantised, "fake_quantize_per_tensor_affine with a scale of your own"),
     "max_norm": (
         lambda b: F.embedding(b["i"][:, 0].clamp(max=3), b["x"].clone(), max_norm=2.0),
         bounded_rows,
@@ -101,6 +135,15 @@ DRAWN: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {  # what to
     "randperm": (lambda x: torch.rand(COUNT).argsort().float() / COUNT, 0.5, 1 / 3),
 }
 CHANCES = torch.tensor([0.2, 0.5, 0.3]).expand(COUNT, 3)
+
+
+def test_a_generator_is_left_out() -> None:
+    own = torch.Generator().manual_seed(1)
+    for draw in (lambda **k: torch.rand(4, **k), lambda **k: torch.empty(4).normal_(**k)):
+        loss = lambda m, b, draw=draw: (m(b["x"]) * draw(generator=own)).sum()  # noqa: E731
+        assert "leave it out" in refused(loss=loss, model=torch.nn.Linear(30, 4), dataset=DATA, batch_size=4)
+    made = outputs({"rand": lambda b: torch.rand(COUNT), "normal_": lambda b: torch.empty(COUNT).normal_()}, DATA)
+    assert abs(made["rand"].mean() - 0.5) < 0.05 and abs(made["normal_"].mean()) < 0.1
 
 
 def test_what_is_drawn_has_the_same_distribution() -> None:

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 import offchain
 from offchain.errors import BadInput, Unsupported
+from offchain.job import Job
+from offchain.lower import compile
 from tests.offchain.lower.refused import (
     WIDTH,
     Forward,
@@ -186,6 +188,36 @@ def test_a_loss_under_no_grad_or_of_frozen_parameters() -> None:
     model = nn.ModuleDict({"a": nn.Linear(WIDTH, 1), "b": nn.Linear(WIDTH, 1).requires_grad_(False)})
     frozen = lambda m, b: m["b"](b["x"]).mean()  # noqa: E731
     assert f"job: loss at {line(frozen)} {NOTHING}" in refused(BadInput, loss=frozen, model=model)
+
+
+FLAT = "has the gradient 0 for every parameter, so that nothing would be trained; round, floor, sign and comparisons"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda m, b: m(b["x"]).round().square().mean(),
+        lambda m, b: m(b["x"]).sign().sum(),
+        lambda m, b: (m(b["x"]) > 0).float().mean() + 0 * m(b["x"]).sum(),
+        lambda m, b: F.mse_loss(m(b["x"]).floor(), b["x"]),
+    ],
+    ids=["round", "sign", "times-0", "floor"],
+)
+def test_a_loss_whose_gradient_is_always_0(loss: Any) -> None:
+    text = refused(BadInput, loss=loss)
+    assert f"job: loss at {line(loss)} {FLAT}" in text
+    assert text.endswith("x + (x.round() - x).detach()")
+
+
+def test_a_gradient_of_0_in_the_first_step_alone_and_one_that_passes_round() -> None:
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, 1, bias=False))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    compile(
+        Job(**fields(model=model, loss=lambda m, b: m(b["x"]).square().mean()))
+    )  # plain torch trains nothing either
+    x = lambda m, b: m(b["x"] / 3)  # noqa: E731
+    agree(lambda m, b: (x(m, b) + (x(m, b).round() - x(m, b)).detach()).square().mean(), network())
 
 
 @pytest.mark.parametrize(
