@@ -38,27 +38,27 @@ def check_number(what: str, value: Any, low: int, high: int) -> None:
         raise BadInput(f"{what} is {value}, must be {low} to {high}")
 
 
-def check_dataset(dataset: Any) -> None:
-    """Raise BadInput unless `dataset` is named tensors of equally many rows."""
+def check_dataset(dataset: Any, what: str = "dataset") -> None:
+    """Raise BadInput unless `dataset` is named tensors of equally many rows. `what` it is for."""
     if not isinstance(dataset, Mapping):
         raise BadInput(
-            f'dataset is a {type(dataset).__name__}, must be a dict of named tensors: {{"x": inputs, "y": labels}}; '
-            "stack the samples of a Dataset or DataLoader with torch.stack"
+            f"{what} is a {type(dataset).__name__}, must be a dict of named tensors, "
+            '{"x": inputs, "y": labels}, or a tuple of tensors'
         )
     if not dataset:
-        raise BadInput("dataset is empty; give at least one named tensor")
+        raise BadInput(f"{what} is empty; give at least one tensor")
     first, rows = "", 0
     for name, data in dataset.items():
-        check_name("a tensor of the dataset", name)
+        check_name(f"a tensor of the {what}", name)
         if not isinstance(data, Tensor):
-            raise BadInput(f"dataset {name!r} is a {type(data).__name__}, must be a tensor; use torch.as_tensor")
-        _check_layout(f"dataset {name!r}", data)
+            raise BadInput(f"{what} {name!r} is a {type(data).__name__}, must be a tensor; use torch.as_tensor")
+        _check_layout(f"{what} {name!r}", data)
         if data.ndim == 0 or data.numel() == 0:
-            raise BadInput(f"dataset {name!r} must be a tensor with at least one row")
+            raise BadInput(f"{what} {name!r} must be a tensor with at least one row")
         first, rows = first or name, rows or data.shape[0]
         if data.shape[0] != rows:
-            raise BadInput(f"dataset {name!r} has {data.shape[0]} rows, but {first!r} has {rows}")
-        _check_values(f"dataset {name!r}", data)
+            raise BadInput(f"{what} {name!r} has {data.shape[0]} rows, but {first!r} has {rows}")
+        _check_values(f"{what} {name!r}", data)
 
 
 def check_model(model: Any) -> None:

@@ -24,7 +24,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from traceback import extract_tb
@@ -35,14 +35,15 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from offchain.columns import Unnamed, check_alike, columns_of
 from offchain.errors import BadInput, OffchainError
-from offchain.fields import check_dataset, check_model, check_name, check_number, shown
+from offchain.fields import check_model, check_name, check_number, shown
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
 from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, rates_of
 
 Batch = dict[str, Tensor]
-Loss = Callable[[Any, Batch], Tensor]
+Loss = Callable[[Any, Any], Tensor]  # of the model and the batch
 Order = Callable[[Tensor], Tensor]
 
 # As precise as products of that type. 13 bits are 12 beside the largest of a row, where TF32 has 11 in each element.
@@ -55,10 +56,12 @@ class Job:
     """A training job in ordinary torch objects.
 
     model       module whose parameters that require a gradient are trained; its present values are the initial state
-    loss        `loss(model, batch)`: scalar; `batch` maps each dataset name to its rows of this step
+    loss        `loss(model, batch)`: scalar; `batch` maps each dataset name to its rows of this step, or is a tuple of
+                them, where the dataset has no names
     optimizer   (torch.optim.X, its options), or a fresh optimizer over the model's parameters with groups of its own;
                 a parameter in none of its groups is not trained
-    dataset     float32, or integers that fit int32; all with the same first dimension
+    dataset     float32, or integers that fit int32; all with the same first dimension. By name, or a tuple, a list or a
+                TensorDataset; then they are named x0, x1, ...
     batch_size  rows a step
     steps       steps in all, a multiple of `interval`
     interval    steps between two checkpoints
@@ -74,12 +77,14 @@ class Job:
     clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
     accumulate  steps between two updates by the optimizer, which gets the mean of their gradients; divides `steps`
     name        shown to people
+    validation  rows with the dataset's names and dtypes, at each checkpoint given to loss and metrics in batches of at
+                most `batch_size`, the model in evaluation mode; no step reads them
     """
 
     model: torch.nn.Module
     loss: Loss
     optimizer: Chosen
-    dataset: dict[str, Tensor]
+    dataset: Any
     batch_size: int
     steps: int
     interval: int
@@ -92,6 +97,7 @@ class Job:
     clip_value: float | None = None
     accumulate: int = 1
     name: str = "job"
+    validation: Any = None
     precision: InitVar[str | None] = None
     _left: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     _line: str = field(init=False, repr=False, compare=False, default="")  # of the requester's call
@@ -103,7 +109,7 @@ class Job:
                 object.__setattr__(self, "bits", bits_of(precision, self.bits))
             check_name("the job", self.name)
             self._check_kinds()
-            check_dataset(self.dataset)
+            self._name_columns()
             self._check_numbers()
             check_model(self.model)
             self._check_optimizer()
@@ -145,7 +151,42 @@ class Job:
     @property
     def rows(self) -> int:
         """Rows of the dataset."""
-        return next(iter(self.dataset.values())).shape[0]
+        return rows_of(self.dataset)
+
+    def given(self, batch: Mapping[str, Tensor]) -> Any:
+        """The columns of a batch as the loss gets them."""
+        return tuple(batch.values()) if isinstance(self.dataset, Unnamed) else dict(batch)
+
+    def validations(self) -> tuple[Job, ...]:
+        """The validation set as jobs whose steps read it once, in order: in whole batches, and what is left over."""
+        if self.validation is None:
+            return ()
+        rows, size = rows_of(self.validation), self.batch_size
+        parts = [(0, rows // size * size, size), (rows // size * size, rows, rows % size)]
+        return tuple(self._reading(*part) for part in parts if part[0] < part[1])
+
+    def _reading(self, first: int, end: int, size: int) -> Job:
+        columns = type(self.dataset)({name: column[first:end] for name, column in self.validation.items()})
+        count = (end - first) // size
+        job = replace(
+            self,
+            dataset=columns,
+            validation=None,
+            batch_size=size,
+            steps=count,
+            interval=count,
+            accumulate=1,
+            schedule=None,
+            order=lambda t: t * size + torch.arange(size, dtype=torch.int32),
+        )
+        object.__setattr__(job, "_line", self._line)
+        return job
+
+    def _name_columns(self) -> None:
+        object.__setattr__(self, "dataset", columns_of(self.dataset))
+        if self.validation is not None:
+            object.__setattr__(self, "validation", columns_of(self.validation, "validation"))
+            check_alike(self.validation, self.dataset)
 
     def _check_kinds(self) -> None:
         if not isinstance(self.metrics, Mapping):
@@ -192,6 +233,11 @@ class Job:
             check_scheduler(self.schedule, self.optimizer)
             if self.updates > MOST_UPDATES:
                 raise BadInput(f"a scheduler of torch for {self.updates} updates; at most {MOST_UPDATES}")
+
+
+def rows_of(columns: Mapping[str, Tensor]) -> int:
+    """Rows of each column."""
+    return next(iter(columns.values())).shape[0]
 
 
 def bits_of(precision: str, bits: int = DEFAULT_BITS) -> int:

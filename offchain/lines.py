@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 _HERE: Final = Path(__file__).parent
-_OURS: Final = (_HERE / "lower", _HERE / "job.py", _HERE / "groups.py", _HERE / "training.py")
+_OURS: Final = (_HERE / "lower", _HERE / "job.py", _HERE / "columns.py", _HERE / "groups.py", _HERE / "training.py")
 _LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
 
 

@@ -63,7 +63,8 @@ class Task:
 
     `parameters` names the tensors of the model that steps change, `model` says where all of its tensors are, `own` has
     those that are nowhere else, `packed` says which tensors share a slot, `name` is for people. The roots bind none of
-    these.
+    these, nor `validation`: tasks of their own, whose steps read the rows of a validation set once and change nothing.
+    Their slots, but for the log, are tensors of this task's state.
     """
 
     graph: Graph
@@ -76,6 +77,7 @@ class Task:
     packed: tuple[PackedTensor, ...] = ()
     model: tuple[ModelTensor, ...] = ()
     own: tuple[Array, ...] = ()
+    validation: tuple[Task, ...] = ()
 
     @cached_property
     def graph_root(self) -> bytes:

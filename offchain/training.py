@@ -15,11 +15,12 @@ from torch import Tensor
 from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
+from offchain.evaluation import Evaluation
 from offchain.exec import Executor, Setting, make_executor
 from offchain.exec.distributed import Processes
 from offchain.groups import optimizer_on
 from offchain.ir.arrays import Array
-from offchain.job import Job
+from offchain.job import Job, rows_of
 from offchain.progress import Count, unwatched
 from offchain.store.taskfile import save_task
 from offchain.task import Task
@@ -48,6 +49,7 @@ class Run:
         self._roots: list[bytes] = []  # of the states at interval ends, as far as they are hashed
         self._closing: Future[Reached] | None = None  # the hashing of the next one
         self._rows: list[Array] = []  # the log, one array for each interval
+        self._validated: list[dict[str, float]] = []  # one at each checkpoint
         self._place(list(task.state), executor, device, threads)
 
     def use(self, executor: str = "fused", device: str = "cpu", threads: int | None = None) -> None:
@@ -63,6 +65,9 @@ class Run:
             task.constants,
             task.datasets,
             Setting(device, self._watch, self._processes),
+        )
+        self._evaluation = Evaluation(
+            task, lambda p: make_executor(executor, p.graph, p.constants, p.datasets, Setting(device, self._watch))
         )
         self._state: Any = made.load(state)
         self._executor: Executor[Any] = made
@@ -88,6 +93,8 @@ class Run:
     def _close_interval(self) -> None:
         state = self.arrays()
         self._rows.append(self._log(state))
+        if self.task.validation:
+            self._validated.append(self._evaluation.of(state))
         done = self.state_roots  # hashes one state at a time, since each takes memory
         self._closing = close(len(done), state)
 
@@ -98,6 +105,12 @@ class Run:
             closed, self._closing = self._closing, None
             self._roots.append(closed.result().root)
         return list(self._roots)
+
+    @property
+    def validation(self) -> dict[str, list[float]]:
+        """Each metric on the validation set, at each checkpoint so far; {} for a task without one."""
+        names = self.task.graph.metrics if self.task.validation else ()
+        return {name: [figures[name] for figures in self._validated] for name in names}
 
     @property
     def last_rows(self) -> Array:
@@ -177,25 +190,50 @@ class PlainTraining:
         self._trained = [self._tensors[name] for name in trained]
         self._optimizer = optimizer_on(job.model, job.optimizer, self._tensors)
         self._rows: list[list[float]] = []
+        self._validated: list[list[float]] = []
 
     def step(self) -> None:
         """Run one step. Raises BadInput after the last one."""
-        from offchain.lower.capture import Losses, batch_of
         from offchain.lower.random import replayed
 
-        job, t = self.job, torch.tensor(self.t, dtype=torch.int32)
+        job = self.job
         if self.t >= job.steps:
             raise BadInput(f"cannot run 1 step: 0 of {job.steps} are left")
-        batch = batch_of(job, job.dataset, t)
         named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
         with replayed(job.seed, self.t):
-            loss, metrics = torch.func.functional_call(Losses(job), named, (batch,))
-            (loss / job.accumulate).backward()
+            loss, metrics = self._losses(job, named, self.t)
+            (loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
             if (self.t + 1) % job.accumulate == 0:
                 self._update(self.t // job.accumulate)
         self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may replace its buffers
         self._rows.append([metric.item() for metric in metrics])
         self.t += 1
+        if self.t % job.interval == 0:
+            self._validate()
+
+    @staticmethod
+    def _losses(job: Job, named: dict[str, Tensor], t: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss, and all metrics, of the batch of step t."""
+        from offchain.lower.capture import Losses, batch_of
+
+        batch = batch_of(job, job.dataset, torch.tensor(t, dtype=torch.int32))
+        given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(Losses(job), named, (batch,))
+        return given
+
+    def _validate(self) -> None:
+        from offchain.lower.capture import evaluating
+        from offchain.lower.random import replayed
+
+        totals = [0.0] * (1 + len(self.job.metrics))
+        with evaluating(self.job.model), torch.no_grad():
+            for part in self.job.validations():
+                for t in range(part.steps):
+                    named = {f"model.{name}": tensor.detach().clone() for name, tensor in self._tensors.items()}
+                    with replayed(part.seed, t):
+                        _, metrics = self._losses(part, named, t)
+                    totals = [total + part.batch_size * m.item() for total, m in zip(totals, metrics, strict=True)]
+        if self.job.validation is not None:
+            self._validated.append([total / rows_of(self.job.validation) for total in totals])
 
     def _update(self, count: int) -> None:
         """The optimizer's update after `count` others."""
@@ -224,6 +262,12 @@ class PlainTraining:
     def losses(self) -> list[float]:
         """The loss of each step so far."""
         return [row[0] for row in self._rows]
+
+    @property
+    def validation(self) -> dict[str, list[float]]:
+        """Each metric on the validation set, at each checkpoint so far; {} for a job without one."""
+        names = () if self.job.validation is None else ("loss", *self.job.metrics)
+        return {name: [row[i] for row in self._validated] for i, name in enumerate(names)}
 
     @property
     def parameters(self) -> dict[str, Tensor]:

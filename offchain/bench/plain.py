@@ -26,7 +26,7 @@ def ordinary_step(job: Job, device: str = "cpu", fused: bool = False) -> Callabl
 
     def step() -> None:
         rows = torch.randint(job.rows, (job.batch_size,), device=device)
-        compute(model, {name: data[rows] for name, data in dataset.items()}).backward()
+        compute(model, job.given({name: data[rows] for name, data in dataset.items()})).backward()
         if job.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(trained, job.clip_norm)
         optimizer.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -43,7 +43,9 @@ def run(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Train a task file, and show its loss and the state root of each checkpoint.
+    """Train a task file, and show its metrics and the state root of each checkpoint.
+
+    If the job has a validation set, its figures at each checkpoint are shown too.
 
     Any executor, device, number of threads and number of processes gives the same roots.
 
@@ -66,7 +68,7 @@ def run(
     if not speaks:
         return
     if output:
-        save_model(output, training.task, training.arrays(), training.metrics)
+        save_model(output, training.task, training.arrays(), training.metrics, training.validation)
     _report(training, roots, seconds, output, as_json)
 
 
@@ -88,7 +90,7 @@ def _agreed(processes: Processes | None, prepared: Callable[[], Run]) -> Run:
 def _loaded(file: Path) -> Task:
     if file.suffix == ".py":
         raise BadInput(f"{file} is a job file; first run: offchain task build {file} -o {file.stem}.task")
-    return load_task(file)
+    return load_task(file, validated=True)
 
 
 def _prepared(
@@ -122,7 +124,10 @@ def _train(training: Run, steps: int, progress: Progress) -> None:
         training.step()
         progress.update(bar, completed=training.t)
         if training.t % training.task.interval == 0:
-            progress.update(bar, description=f"loss {training.last_rows[-1, 0]:.5g}")
+            shown = f"loss {training.last_rows[-1, 0]:.5g}"
+            if training.validation:
+                shown += f", validation {training.validation['loss'][-1]:.5g}"
+            progress.update(bar, description=shown)
 
 
 def _report(training: Run, roots: list[bytes], seconds: float, output: Path | None, as_json: bool) -> None:
@@ -132,7 +137,8 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
             "steps": training.t,
             "loss": [_finite(value) for value in losses],
             "state_roots": [root.hex() for root in roots],
-            "metrics": {name: [_finite(v) for v in values] for name, values in training.metrics.items()},
+            "metrics": _finite_ones(training.metrics),
+            **({"validation": _finite_ones(training.validation)} if training.validation else {}),
             "seconds": round(seconds, 3),
         }
         click.echo(json.dumps(facts))
@@ -143,6 +149,11 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
             for when, place in (("first", 0), ("last", -1))
         ]
         interval = training.task.interval
+        rows += [
+            (f"validation {name} at {i * interval}", f"{value:.6g}")
+            for name, values in training.validation.items()
+            for i, value in enumerate(values, 1)
+        ]
         rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(roots, 1)]
         rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]
         show([*rows, *([("model", str(output))] if output else [])], as_json=False)
@@ -150,6 +161,10 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
     bad = next((t for t, value in enumerate(losses) if not math.isfinite(value)), None)
     if bad is not None:
         click.echo(f"warning: the loss of step {bad} is not finite ({losses[bad]})", err=True)
+
+
+def _finite_ones(metrics: Mapping[str, Sequence[float]]) -> dict[str, list[float | None]]:
+    return {name: [_finite(value) for value in values] for name, values in metrics.items()}
 
 
 def _finite(value: float) -> float | None:

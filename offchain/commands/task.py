@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -16,6 +17,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from offchain.chain.client import Chain
 from offchain.commands.common import (
     TOKENS,
     Connection,
@@ -34,13 +36,14 @@ from offchain.ir.moves import largest
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import last_metrics, save_model
+from offchain.store.checkpoint import save_model
 from offchain.store.names import task_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import check_writable
 from offchain.task import Task
 from offchain.worker.posting import Offer, follow, post, result, terms_of
+from offchain.worker.results import Validated, curves
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PATIENCE = 2.0  # seconds until a clock is shown
@@ -85,7 +88,7 @@ def inspect(file: Path, as_json: bool) -> None:
     \b
     Example:  offchain task inspect digits.task
     """
-    show(facts(load_task(file), file, as_json), as_json)
+    show(facts(load_task(file, validated=True), file, as_json), as_json)
 
 
 @contextmanager
@@ -122,6 +125,7 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
         ("nodes", sum(kinds.values())),
         ("nodes by kind", dict(sorted(kinds.items())) if as_json else _listed(dict(kinds.most_common()))),
         *((what, size if as_json else _listed(size)) for what, size in tensors.items()),
+        *([("validation rows", sum(p.graph.datasets[0].shape[0] for p in of.validation))] if of.validation else []),
         ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),
         ("work units a step", work_units(of.graph)),
         ("largest move", move if as_json else _listed(move)),
@@ -177,7 +181,7 @@ def post_task(
     Example:  offchain task post digits.task --max-price 100 --key me.key \\
                 -o model.safetensors
     """
-    loaded = load_task(file)
+    loaded = load_task(file, validated=output is not None)
     chain = connection.chain()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
@@ -186,25 +190,35 @@ def post_task(
             server = stack.enter_context(BlobServer(folder, *listen))
             blobs.base = public_url or server.url
             name = task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval)
-            uri = blobs.publish(name, lambda path: save_task(loaded, path))
+            uri = blobs.publish(name, lambda path: save_task(replace(loaded, validation=()), path))
         task_id = post(chain, terms_of(chain, loaded, Offer(**offer), uri))
         click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
         if blobs.base is None and output is None:
             return
-        ended = _watch(connection, task_id)
+        validated = Validated(loaded, blobs)
+        ended = _watch(connection, task_id, validated)
         click.echo(json.dumps(_facts(ended)) if as_json else f"task {task_id} is {ended.status.name.lower()}")
         if ended.status is not Status.COMPLETED:
             raise NoResult(f"task {task_id} is {ended.status.name.lower()}: it has no result")
         if output:
-            state = result(chain, task_id, loaded, blobs)
-            save_model(output, loaded, state, last_metrics(loaded, state))
+            _save_result(chain, task_id, validated, loaded, blobs, output)
             click.echo(json.dumps({"file": str(output)}) if as_json else f"model in {output}")
 
 
-def _watch(connection: Connection, task_id: int) -> TaskView:
-    """Follow a task to its end, with a bar of its checkpoints."""
+def _save_result(
+    chain: Chain, task_id: int, validated: Validated, loaded: Task, blobs: BlobStore, output: Path
+) -> None:
+    """Write the model with its whole loss curve, and what is known of the validation set."""
+    view, state = result(chain, task_id, loaded, blobs)
+    validated.add(view.checkpoints[-1].root, state)
+    save_model(output, loaded, state, curves(view, loaded, blobs), validated.curves(view))
+
+
+def _watch(connection: Connection, task_id: int, validated: Validated) -> TaskView:
+    """Follow a task to its end, with a bar of its checkpoints, which are evaluated as they come."""
     with watching("bidding") as watch:
         for view in follow(connection.chain(), task_id):
+            validated.look(view)
             watch(f"{view.status.name.lower()}, {view.paid} paid", len(view.checkpoints), view.terms.intervals)
     return view
 
@@ -267,6 +281,9 @@ def _facts(view: TaskView) -> dict[str, object]:
 def result_of(task_id: int, output: Path, task_file: Path | None, allow_private: bool, connection: Connection) -> None:
     """Fetch a completed task's model, check it against the last checkpoint, and save it.
 
+    Its metadata has every metric at every step whose log the solver serves. A validation set is in the file that was
+    built (--file), and is evaluated at the last checkpoint; `task post -o` does so at each.
+
     \b
     Example:  offchain task result 0 -o model.safetensors --dev-account 1
     """
@@ -276,8 +293,7 @@ def result_of(task_id: int, output: Path, task_file: Path | None, allow_private:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         name = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
         path = task_file or blobs.fetch(terms.uri, name, load_task)
-        loaded = load_task(path)
+        loaded = load_task(path, validated=True)
         loaded.verify(terms.graph_root, terms.state_root)
-        state = result(chain, task_id, loaded, blobs)
-        save_model(output, loaded, state, last_metrics(loaded, state))
+        _save_result(chain, task_id, Validated(loaded, blobs), loaded, blobs, output)
     click.echo(f"model in {output}")

@@ -109,7 +109,7 @@ class Losses(nn.Module):
 
     def __init__(self, job: Job) -> None:
         super().__init__()
-        self.model, self.loss, self.metrics = job.model, job.loss, dict(job.metrics)
+        self.model, self.loss, self.metrics, self.given = job.model, job.loss, dict(job.metrics), job.given
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         loss = self._scalar("loss", self.loss, batch)
@@ -119,7 +119,7 @@ class Losses(nn.Module):
     def _scalar(self, name: str, function: Loss, batch: dict[str, Tensor]) -> Tensor:
         line = line_of(function)
         with within(name, line):
-            value = function(self.model, dict(batch))
+            value = function(self.model, self.given(batch))
             if not isinstance(value, Tensor) or value.numel() != 1:
                 gave = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise BadInput(f"job: {name}{at(line)} gave {gave}, must give one number as a tensor; use .mean()")
@@ -151,6 +151,38 @@ def capture(job: Job) -> Captured:
     names = tuple(name for pack in packs for name, _ in pack.members)
     eager = Run(partial(_eagerly, job, gradient), (*trained.values(), *fixed.values(), *data, t))
     return Captured(module, tuple(state), tuple(state.values()), names, tensors, ("loss", *job.metrics), eager)
+
+
+def capture_metrics(job: Job) -> Captured:
+    """Capture loss and metrics of one batch, which change nothing. Raises as `capture` does."""
+    tensors = (*job.model.named_parameters(), *job.model.named_buffers())
+    state = {name: tensor.detach() for name, tensor in tensors}
+    losses = Losses(job)
+
+    def step(*flat: Tensor) -> tuple[Tensor, ...]:
+        named = {f"model.{name}": tensor.clone() for name, tensor in zip(state, flat, strict=False)}
+        batch = batch_of(job, dict(zip(job.dataset, flat[len(state) :], strict=False)), flat[-1])
+        _, metrics = torch.func.functional_call(losses, named, (batch,))
+        return (*flat[: len(state)], *metrics)
+
+    data = [as_int32(tensor) for tensor in job.dataset.values()]
+    t = torch.zeros((), dtype=torch.int32)
+    module = _make_fx(job, step, [*state.values(), *data, t], Origins())
+    module.graph.eliminate_dead_code()  # what is read of the model is then what the figures depend on
+    run = Run(step, (*state.values(), *data, t))
+    return Captured(module, tuple(state), tuple(state.values()), (), (), ("loss", *job.metrics), run)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """While open, every module is in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def uncopied(node: Node) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from offchain.commit.roots import tensor_root
-from offchain.errors import Unsupported
+from offchain.errors import OffchainError, Unsupported
 from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
 from offchain.ir.kinds import MAX_INPUTS
@@ -37,7 +38,7 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
     words,
 )
 from offchain.lower.builder import GraphBuilder
-from offchain.lower.capture import Captured, as_int32, capture, uncopied
+from offchain.lower.capture import Captured, as_int32, capture, capture_metrics, evaluating, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import World, check_host, kept
@@ -75,7 +76,23 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             job.leave(unused)
             compiler = _lowered(job, world)
         check_host(job, world, compiler.captured.eager)
-    return compiler.task(fused)
+        world.put_back()
+        task = compiler.task(fused)
+        return replace(task, validation=_validation(job, task.parameters, fused))
+
+
+def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, ...]:
+    """Tasks that read the validation set and leave the model's tensors, those named `moving`, as they are."""
+    found = []
+    try:
+        with evaluating(job.model):
+            for part in job.validations():
+                compiler = _Compiler(part, capture_metrics(part), frozenset(moving))
+                compiler.lower()
+                found.append(compiler.evaluation(fused))
+    except OffchainError as error:
+        raise type(error)(f"validation: {error}") from error
+    return tuple(found)
 
 
 def _lowered(job: Job, world: World) -> _Compiler:
@@ -87,9 +104,9 @@ def _lowered(job: Job, world: World) -> _Compiler:
 
 
 class _Compiler:
-    """Lowers a captured step into slots, nodes and constants."""
+    """Lowers a captured step into slots, nodes, constants. Slots are what it changes, and what it reads of `held`."""
 
-    def __init__(self, job: Job, captured: Captured) -> None:
+    def __init__(self, job: Job, captured: Captured, held: frozenset[str] = frozenset()) -> None:
         self.job, self.captured = job, captured
         self.builder = GraphBuilder(job.bits, job.steps)
         self.context = Context(self.builder, lowered)
@@ -98,7 +115,9 @@ class _Compiler:
         self.outputs: list[fx.Node] = list(next(node for node in nodes if node.op == "output").args[0])
         self.body = [node for node in nodes if node.op not in ("placeholder", "output")]
         count = len(captured.names)
-        self.moving = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
+        self.changed = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
+        reads = [len(self.placeholders[i].users) > 1 and captured.names[i] in held for i in range(count)]
+        self.moving = sorted({*self.changed, *(i for i in range(count) if reads[i])})
         self.datasets = {name: _array(as_int32(data)) for name, data in job.dataset.items()}
 
     def lower(self) -> None:
@@ -106,7 +125,7 @@ class _Compiler:
         self._bind()
         for node in self.body:
             self.context.values[node] = self._attribute(node) if node.op == "get_attr" else self.context.run(node)
-        for i in self.moving:
+        for i in self.changed:
             if self.captured.state[i].dtype is torch.int64:
                 self._check_counter(i)
         count = len(self.captured.names)
@@ -116,6 +135,30 @@ class _Compiler:
 
     def task(self, fused: bool) -> Task:
         """The task, once all is lowered."""
+        graph, constants, state = self._whole(fused)
+        parameters = (*self.captured.parameters, *self._moving_buffers())
+        kept = {name: self.captured.state[i] for i, name in enumerate(self.captured.names) if i not in self.moving}
+        model, own = model_tensors(self.job.model, parameters, kept, graph.constant_roots)
+        return Task(
+            graph=graph,
+            constants=constants,
+            datasets=self._columns(),
+            state=state,
+            steps=self.job.steps,
+            name=self.job.name,
+            parameters=parameters,
+            packed=self.captured.packed,
+            model=model,
+            own=own,
+        )
+
+    def evaluation(self, fused: bool) -> Task:
+        """The task of steps that change nothing. Its state, all zeros, takes the tensors of a training's by name."""
+        graph, constants, state = self._whole(fused)
+        return Task(graph, constants, self._columns(), tuple(map(np.zeros_like, state)), self.job.steps, self.job.name)
+
+    def _whole(self, fused: bool) -> tuple[Graph, tuple[Array, ...], tuple[Array, ...]]:
+        """The graph, its constants, and its initial state in slot order."""
         state = [(self.captured.names[i], _array(self.captured.state[i])) for i in self.moving]
         slots = [
             self._slot(name, array, self._result(self.outputs[i]))
@@ -126,21 +169,10 @@ class _Compiler:
         slots.append(self._slot(LOG_SLOT, log, next_log(self.builder, len(slots), log.shape, metrics)))
         graph, constants = self._graph(slots, fused)
         check(graph)
-        parameters = (*self.captured.parameters, *self._moving_buffers())
-        kept = {name: self.captured.state[i] for i, name in enumerate(self.captured.names) if i not in self.moving}
-        model, own = model_tensors(self.job.model, parameters, kept, graph.constant_roots)
-        return Task(
-            graph=graph,
-            constants=constants,
-            datasets=tuple(array.reshape(-1) for array in self.datasets.values()),
-            state=(*(array.reshape(-1) for _, array in state), log.reshape(-1)),
-            steps=self.job.steps,
-            name=self.job.name,
-            parameters=parameters,
-            packed=self.captured.packed,
-            model=model,
-            own=own,
-        )
+        return graph, constants, (*(array.reshape(-1) for _, array in state), log.reshape(-1))
+
+    def _columns(self) -> tuple[Array, ...]:
+        return tuple(array.reshape(-1) for array in self.datasets.values())
 
     def _moving_buffers(self) -> list[str]:
         """Buffers and frozen parameters of the model that steps change; they belong to the trained model."""

@@ -2,7 +2,8 @@
 
 Tensors `state.NAME` of all slots; the log's is optional, since the next interval reads nothing of it, and a
 solver opens it only after the auditors have committed to theirs. The metadata holds every slot's tensor root,
-so that the first wrong field of a bad file can be named; the roots must give the expected state root.
+so that the first wrong field of a bad file can be named; the roots must give the expected state root. A log has a file
+of its own too, which a solver keeps for its requester when the state is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import state_root_of, state_tree, tensor_roots
+from offchain.commit.roots import state_root_of, state_tree, tensor_root, tensor_roots
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import LOG_SLOT, Graph
 from offchain.ir.log import is_needed
@@ -23,6 +24,8 @@ from offchain.store.tensorfile import TensorFile, opened, write
 from offchain.task import Task
 
 FORMAT: Final = "offchain-state-1"
+LOG_FORMAT: Final = "offchain-log-1"
+Curves = Mapping[str, Sequence[float | None]]
 
 
 def save_state(
@@ -81,16 +84,36 @@ def _root(file: TensorFile, field: str) -> bytes:
     return root
 
 
-def save_model(path: Path, task: Task, state: Sequence[Array], metrics: Mapping[str, Sequence[float]]) -> None:
+def save_log(path: str | Path, graph: Graph, log: Array, tree: Tree) -> None:
+    """Write the log of a state alone, with the roots of all slots, which bind it. `tree` is the state's."""
+    spec = graph.slots[-1].spec
+    roots = {f"root.{i}": root.hex() for i, root in enumerate(tree.leaves)}
+    write(path, {f"state.{LOG_SLOT}": log.reshape(spec.shape)}, {"format": LOG_FORMAT, **roots})
+
+
+def load_log(path: str | Path, graph: Graph, expected: bytes) -> Array:
+    """The log of the state with root `expected`: one row a step, one column a metric. Raises BadBlob."""
+    spec, count = graph.slots[-1].spec, len(graph.slots)
+    with opened(path, LOG_FORMAT) as file:
+        file.expect([f"state.{LOG_SLOT}"])
+        tree = Tree([_root(file, f"root.{i}") for i in range(count)])
+        if state_root_of(count, tree.root) != expected:
+            raise file.fault("roots", f"are not those of the state root {expected.hex()}")
+        log = file.tensor(f"state.{LOG_SLOT}", spec)
+        if tensor_root(log) != tree.leaves[-1]:
+            raise file.fault(f"state.{LOG_SLOT}", "content does not match its root")
+        return log.reshape(spec.shape)
+
+
+def save_model(
+    path: Path, task: Task, state: Sequence[Array], metrics: Curves, validation: Curves | None = None
+) -> None:
     """Write the trained model: what the file holds is what `load_state_dict` takes.
 
-    The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`.
+    The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`; and
+    `validation`, if there is a validation set: each metric on it at each checkpoint. null stands for what is not known.
     `state` has one array a slot. Raises BadInput if the file cannot be written.
     """
-    write(path, task.model_arrays(state), {"metrics": json.dumps({name: list(row) for name, row in metrics.items()})})
-
-
-def last_metrics(task: Task, state: Sequence[Array]) -> dict[str, list[float]]:
-    """Each metric at the steps of the last interval, from the log at its end."""
-    log = state[-1].reshape(task.graph.slots[-1].spec.shape)
-    return {name: [float(value) for value in log[:, i]] for i, name in enumerate(task.graph.metrics)}
+    texts = {"metrics": metrics, **({"validation": validation} if validation else {})}
+    metadata = {name: json.dumps({key: list(row) for key, row in curves.items()}) for name, curves in texts.items()}
+    write(path, task.model_arrays(state), metadata)

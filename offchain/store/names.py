@@ -23,3 +23,8 @@ def state_name(task: str, root: bytes) -> str:
 
 def _digest(*parts: bytes) -> bytes:
     return sha256(b"".join(sha256(part).digest() for part in parts)).digest()
+
+
+def log_name(task: str, root: bytes) -> str:
+    """Of the log of that state."""
+    return blob_name(_digest(task.encode(), root), "log")

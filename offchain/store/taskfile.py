@@ -2,16 +2,16 @@
 
 Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`, `own.I` (what the model has besides);
 metadata `format`, `name`, `steps`, `parameters`, `parts` (the packed tensors), `model` (where each entry of its
-`state_dict()` is), `seal`. Reading it runs no code of the requester and trusts nothing: the graph must
-be canonical and legal, every tensor must have the dtype and shape that the graph states, and constants and datasets
-must match their roots.
+`state_dict()` is), `seal`; with a validation set also what `validation.py` names. Reading it runs no code of the
+requester and trusts nothing: the graph must be canonical and legal, every tensor must have the dtype and shape that the
+graph states, and constants and datasets must match their roots.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -24,12 +24,13 @@ from offchain.ir.arrays import Array
 from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
+from offchain.store import validation
+from offchain.store.graphfile import MAX_GRAPH_BYTES, fields_of, rooted
 from offchain.store.modelrows import check_places, own_arrays, read_model
 from offchain.store.tensorfile import MAX_NAME, TensorFile, is_plain, opened, write
 from offchain.task import PackedTensor, Task
 
 FORMAT: Final = "offchain-task-2"
-MAX_GRAPH_BYTES: Final = 1 << 22  # some ten thousand nodes; a worker decodes and checks them in about 20 s
 MAX_STEPS: Final = (1 << 31) - 1
 
 
@@ -43,14 +44,15 @@ def save_task(task: Task, path: str | Path) -> None:
         ("data.", graph.datasets, task.datasets),
         ("state.", slots, task.state),
     ):
-        names = _fields(prefix, specs)
+        names = fields_of(prefix, specs)
         fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
     fields |= {f"own.{i}": array for i, array in enumerate(task.own)}
-    write(path, fields, {"format": FORMAT, "seal": seal(task), **_texts(task)})
+    parts, text = validation.written(task)
+    write(path, fields | parts, {"format": FORMAT, "seal": seal(task), **_texts(task), **text})
 
 
-def load_task(path: str | Path) -> Task:
-    """Read a task file that a stranger wrote.
+def load_task(path: str | Path, validated: bool = False) -> Task:
+    """Read a task file that a stranger wrote. `validated`: with its validation set, which no step needs.
 
     Raises BadBlob, MalformedGraph or IllegalGraph in one line that names the field.
     """
@@ -60,14 +62,17 @@ def load_task(path: str | Path) -> Task:
         _check_names(file, graph)
         slots = [slot.spec for slot in graph.slots]
         fields = [
-            _fields(prefix, specs)
+            fields_of(prefix, specs)
             for prefix, specs in (("const.", graph.constants), ("data.", graph.datasets), ("state.", slots))
         ]
         rows = read_model(file, [spec.length for spec in graph.constants])
         own_specs = own_arrays(rows)
-        file.expect(["graph", *(name for names in fields for name in names), *(spec.name for spec in own_specs)])
-        constants = _rooted(file, fields[0], graph.constants, graph.constant_roots)
-        datasets = _rooted(file, fields[1], graph.datasets, graph.dataset_roots)
+        beside = [name for name in file.names() if name.startswith(validation.PREFIX)]
+        file.expect(
+            ["graph", *(name for names in fields for name in names), *(spec.name for spec in own_specs)], beside
+        )
+        constants = rooted(file, fields[0], graph.constants, graph.constant_roots)
+        datasets = rooted(file, fields[1], graph.datasets, graph.dataset_roots)
         state = tuple(file.tensor(name, spec) for name, spec in zip(fields[2], slots, strict=True))
         _check_state(file, slots, state)
         steps, name = _steps(file, graph), file.text("name")
@@ -80,7 +85,7 @@ def load_task(path: str | Path) -> Task:
         task = Task(graph, constants, datasets, state, steps, name, parameters, packed, rows, own)
         if file.text("seal") != seal(task):
             raise file.fault("seal", "does not match: the file was damaged or altered")
-        return task
+        return replace(task, validation=validation.read(file, task)) if validated else task
 
 
 def seal(task: Task) -> str:
@@ -96,29 +101,12 @@ def _texts(task: Task) -> dict[str, str]:
     return {**texts, "model": model}
 
 
-def _fields(prefix: str, specs: Sequence[TensorSpec]) -> list[str]:
-    """Names in the file: constants by number, all others by name."""
-    return [f"{prefix}{i if prefix == 'const.' else spec.name}" for i, spec in enumerate(specs)]
-
-
 def _check_names(file: TensorFile, graph: Graph) -> None:
     """Names end up in terminals and logs of people who did not choose them."""
     specs = (*(slot.spec for slot in graph.slots), *graph.datasets, *graph.constants)
     for name in (*(spec.name for spec in specs), *graph.metrics):
         if not is_plain(name):
             raise file.fault("graph", f"a name is not printable, or longer than {MAX_NAME}: {name[:32]!r}")
-
-
-def _rooted(
-    file: TensorFile, fields: Sequence[str], specs: Sequence[TensorSpec], roots: Sequence[bytes]
-) -> tuple[Array, ...]:
-    arrays = []
-    for field, spec, root in zip(fields, specs, roots, strict=True):
-        array = file.tensor(field, spec)
-        if tensor_root(array) != root:
-            raise file.fault(field, "content does not match its root in the graph")
-        arrays.append(array)
-    return tuple(arrays)
 
 
 def _check_state(file: TensorFile, slots: Sequence[TensorSpec], state: Sequence[Array]) -> None:

@@ -21,8 +21,9 @@ from offchain.market.view import Status, TaskView, Terms
 from offchain.store import names
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import read_state, save_state
-from offchain.store.taskfile import MAX_GRAPH_BYTES, load_task
+from offchain.store.checkpoint import read_state, save_log, save_state
+from offchain.store.graphfile import MAX_GRAPH_BYTES
+from offchain.store.taskfile import load_task
 from offchain.task import Task
 from offchain.worker.background import Background
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
@@ -208,10 +209,13 @@ class Materials:
 
     # states
 
-    def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree) -> None:
-        """Store and publish a state of a task, whose tree this is."""
-        name = state_name(terms, state_root_of(len(state), tree.root))
-        self.blobs.publish(name, lambda path: save_state(path, graph, state, tree=tree))
+    def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree, log: bool = False) -> None:
+        """Store and publish a state of a task, whose tree this is. `log`: its log alone too, which no state's end takes
+        away, so that the requester can have the whole curve."""
+        root = state_root_of(len(state), tree.root)
+        self.blobs.publish(state_name(terms, root), lambda path: save_state(path, graph, state, tree=tree))
+        if log:
+            self.blobs.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The best state to compute interval `checkpoint` from; None while one is being fetched.
@@ -293,3 +297,7 @@ def task_name(terms: Terms) -> str:
 
 def state_name(terms: Terms, root: bytes) -> str:
     return names.state_name(task_name(terms), root)
+
+
+def log_name(terms: Terms, root: bytes) -> str:
+    return names.log_name(task_name(terms), root)

@@ -120,8 +120,8 @@ def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
                 verbs[type(action)](task_id)
 
 
-def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Array]:
-    """The final state of a completed task, fetched from its solver and checked: one flat array a slot.
+def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> tuple[TaskView, list[Array]]:
+    """A completed task, and its final state, fetched from its solver and checked: one flat array a slot.
 
     Raises NoResult, Unreachable, BadBlob.
     """
@@ -131,4 +131,4 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> list[Arr
     final = view.checkpoints[-1]
     name = state_name(view.terms, final.root)
     path = blobs.fetch(final.uri, name, lambda file: load_state(file, task.graph, final.root))
-    return load_state(path, task.graph, final.root)
+    return view, load_state(path, task.graph, final.root)

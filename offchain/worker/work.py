@@ -59,7 +59,11 @@ class Work:
         course = self._course("train", task, checkpoint)
         if course is None:
             return False
-        reached = course.work(seconds, lambda end: self._materials.store(task.terms, course.graph, end.state, end.tree))
+
+        def keep(end: Reached) -> None:
+            self._materials.store(task.terms, course.graph, end.state, end.tree, log=True)
+
+        reached = course.work(seconds, keep)
         self._tell(Progress(task.id, "train", course.done, task.terms.steps))
         if reached is not None:
             self._db.add_trained(task, reached.checkpoint, reached.root, state_name(task.terms, reached.root))

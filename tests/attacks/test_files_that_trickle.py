@@ -69,7 +69,7 @@ def test_idle_connections_do_not_keep_a_requester_from_its_model(town: Town) -> 
             address = (place.hostname or "", place.port or 0)
             held.enter_context(socket.create_connection(address, 5, source))
         time.sleep(1)  # who has only just connected is not let go
-        state = result(town.quick("requester"), honest, TASK, BlobStore(town.folder / "mine", options=FETCH))
+        _, state = result(town.quick("requester"), honest, TASK, BlobStore(town.folder / "mine", options=FETCH))
     assert len(state) == len(TASK.graph.slots)
     net = town.net(before)
     assert net["stranger"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 import offchain
 from offchain.errors import BadInput
@@ -19,9 +20,22 @@ from offchain.job import PRECISIONS
 from offchain.store.taskfile import load_task
 from tests.offchain.test_job import a_job
 
-X = torch.ones(4, 3)
+X, Y = torch.ones(4, 3), torch.arange(4)
 META, LAZY = nn.Linear(3, 2, device="meta"), nn.LazyLinear(2)
 NAMED = "give a name of up to 200 printable characters"
+
+
+class Squares(Dataset[Any]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.full((3,), float(i)), i * i
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        return ((torch.ones(3), i) for i in range(3))
 
 
 def named(name: str) -> nn.Module:
@@ -48,9 +62,17 @@ def named(name: str) -> nn.Module:
         ({"name": None}, "the job is named None, which is no text"),
         ({"dataset": {"x": X, "\n": X}}, rf"a tensor of the dataset is named '\?'; {NAMED}"),
         ({"dataset": {"x": X, 3: X}}, "is named 3, which is no text"),
-        ({"dataset": (X, X)}, "dataset is a tuple, must be a dict of named tensors"),
-        ({"dataset": X}, "dataset is a Tensor, must be a dict"),
-        ({"dataset": DataLoader(TensorDataset(X))}, r"dataset is a DataLoader, .* torch\.stack"),
+        ({"dataset": (X, [1, 2])}, "dataset 'x1' is a list, must be a tensor"),
+        ({"dataset": ()}, "dataset is empty"),
+        ({"dataset": X}, "dataset is a Tensor, must be a dict of named tensors, .*, or a tuple of tensors"),
+        ({"dataset": DataLoader(TensorDataset(X))}, r"dataset is a DataLoader, .* of d = its \.dataset; batch_size="),
+        ({"dataset": Squares()}, r"dataset is a Squares, whose own code makes the rows; give tensors: torch\.utils"),
+        ({"dataset": Stream()}, r"dataset is a Stream, .*default_collate\(list\(d\)\) of it"),
+        ({"validation": {"x": X, "y": Y.float()}}, r"validation 'y' is torch\.float32, .*\.to\(torch\.int64\)"),
+        ({"validation": {"x": X}}, "validation has 'x', but the dataset 'x', 'y'; give the same names"),
+        ({"validation": {"x": X, "y": Y[:2]}}, "validation 'y' has 2 rows, but 'x' has 4"),
+        ({"validation": DataLoader(Squares())}, "validation is a DataLoader"),
+        ({"validation": {"x": X[:0], "y": Y[:0]}}, "validation 'x' must be a tensor with at least one row"),
         ({"dataset": {"x": X.numpy()}}, r"'x' is a ndarray, must be a tensor; use torch\.as_tensor"),
         ({"dataset": {"x": X.to_sparse()}}, r"torch\.sparse_coo; .*to_dense"),
         ({"dataset": {"x": torch.nested.nested_tensor([X[0], X[1]])}}, "'x' is nested; pad it"),
@@ -75,6 +97,22 @@ def test_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
         offchain.compile(**{**fields, **changes})
 
 
+@pytest.mark.parametrize("dataset", [(X, Y), [X, Y], TensorDataset(X, Y)], ids=["tuple", "list", "TensorDataset"])
+def test_tensors_without_names_make_a_batch_without_names(dataset: Any) -> None:
+    def loss(model: Any, batch: Any) -> torch.Tensor:
+        x, y = batch
+        return nn.functional.cross_entropy(model(x), y % 2)
+
+    job = a_job(dataset=dataset, loss=loss, steps=4)
+    again = replace(job, bits=20)
+    assert list(job.dataset) == ["x0", "x1"] and type(again.given(job.dataset)) is tuple
+    training = offchain.compile(again, executor="reference")
+    plain = training.plain()
+    training.run()
+    plain.run()
+    assert training.losses == pytest.approx(plain.losses, rel=1e-5)
+
+
 @pytest.mark.parametrize(("precision", "bits"), PRECISIONS.items())
 def test_a_class_of_precision_is_so_many_bits(precision: str, bits: int) -> None:
     job = a_job(precision=precision)
@@ -82,9 +120,10 @@ def test_a_class_of_precision_is_so_many_bits(precision: str, bits: int) -> None
 
 
 def test_the_remedies() -> None:
-    loader = DataLoader(TensorDataset(X, torch.arange(4)), batch_size=2)
-    x, y = (torch.cat(parts) for parts in zip(*loader, strict=True))
-    assert a_job(dataset={"x": x, "y": y}).rows == 4
+    for d in (DataLoader(TensorDataset(X, Y)).dataset, Squares()):
+        columns = default_collate([d[i] for i in range(len(d))])  # type: ignore[arg-type, index]
+        assert a_job(dataset=columns, loss=lambda m, b: m(b[0]).mean(), batch_size=2).rows == len(columns[0])
+    assert torch.equal(a_job(dataset=default_collate(list(Stream()))).dataset["x1"], torch.arange(3))
     lazy = nn.LazyLinear(2)
     lazy(X)
     real = nn.Linear(3, 2, device="meta").to_empty(device="cpu")

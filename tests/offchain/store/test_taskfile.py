@@ -20,7 +20,8 @@ from offchain.ir.encoding import encode_graph
 from offchain.job import Job
 from offchain.lower import compile
 from offchain.store.checkpoint import load_state, read_state, save_state
-from offchain.store.taskfile import MAX_GRAPH_BYTES, load_task, save_task
+from offchain.store.graphfile import MAX_GRAPH_BYTES
+from offchain.store.taskfile import load_task, save_task
 from offchain.store.tensorfile import MAX_HEADER
 from offchain.task import Task
 

@@ -17,6 +17,8 @@ from offchain.commit.roots import tensor_root
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.errors import BadInput, ChainUnavailable
 from offchain.market.view import ChainView, Status
+from offchain.store.blobs import BlobStore
+from offchain.training import Run
 from offchain.worker.database import BadDatabase
 from offchain.worker.events import (
     Audited,
@@ -34,10 +36,12 @@ from offchain.worker.events import (
     TimedOut,
     Trained,
 )
-from offchain.worker.materials import state_name
+from offchain.worker.materials import log_name, state_name
+from offchain.worker.posting import result
+from offchain.worker.results import curves
 from tests.support.deployment import FREE, PARAMETERS, Funded
 from tests.support.tasks import BOND, proof
-from tests.support.town import POLICY, PRICE, Town, lying
+from tests.support.town import FETCH, POLICY, PRICE, Town, lying
 from tests.support.works import BATCH, DOT, NEW, SUM, Work, every_kind, lengthy, many, tall
 
 TASK = every_kind(6, 3)
@@ -75,6 +79,14 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     town.until(lambda: town.workers["solver"].cycle() or True)
     states = [path.name for path in solver.materials.blobs.folder.glob("*.state")]
     assert len(states) == 1  # the final one, for the requester
+    mine, told = BlobStore(town.folder / "mine", options=FETCH), Run(TASK, "reference")
+    told.run()
+    view, _ = result(town.quick("requester"), task, TASK, mine)
+    assert curves(view, TASK, mine) == told.metrics  # of every interval
+    log = solver.materials.blobs.path(log_name(view.terms, view.checkpoints[0].root))
+    log.unlink()
+    there = curves(view, TASK, BlobStore(town.folder / "theirs", options=FETCH))
+    assert all(there[name] == [None] * 3 + values[3:] for name, values in told.metrics.items())
 
 
 @pytest.mark.parametrize(

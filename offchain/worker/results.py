@@ -1,0 +1,83 @@
+"""What a requester learns of a training besides its model: the whole loss curve, and figures on the validation set."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from offchain.errors import BadInput, NoRoom, Unreachable
+from offchain.evaluation import Evaluation
+from offchain.exec import Setting, make_executor
+from offchain.ir.arrays import Array
+from offchain.market.view import CheckpointView, TaskView
+from offchain.store.blobs import BlobStore
+from offchain.store.checkpoint import load_log, load_state
+from offchain.task import Task
+from offchain.worker.materials import log_name, state_name
+
+TRIES: Final = 3  # to fetch a state that is to be evaluated
+PATIENCE: Final = 60.0  # seconds for each
+Curves = dict[str, list[float | None]]
+
+
+def curves(view: TaskView, task: Task, blobs: BlobStore) -> Curves:
+    """Each metric at all steps of a task, from the logs that its solver keeps, each checked against its checkpoint.
+
+    None for the steps of a log that is not served.
+    """
+    found: Curves = {name: [] for name in task.graph.metrics}
+    for point in view.checkpoints:
+        log = _log(view, point, task, blobs)
+        for i, values in enumerate(found.values()):
+            values += [None] * task.interval if log is None else [float(value) for value in log[:, i]]
+    return found
+
+
+def _log(view: TaskView, point: CheckpointView, task: Task, blobs: BlobStore) -> Array | None:
+    name, graph, root = log_name(view.terms, point.root), task.graph, point.root
+    beside = f"{point.uri.rpartition('/')[0]}/{name}"  # a solver keeps it where the state was
+    with suppress(Unreachable, NoRoom, BadInput):
+        return load_log(blobs.fetch(beside, name, lambda path: load_log(path, graph, root)), graph, root)
+    return None
+
+
+class Validated:
+    """Figures on a task's validation set, of each checkpoint that is committed while `look` is called."""
+
+    def __init__(self, task: Task, blobs: BlobStore) -> None:
+        self._task, self._blobs = task, blobs
+        self._figures: dict[bytes, dict[str, float]] = {}  # by root: a checkpoint may be replaced
+        self._tries: dict[bytes, int] = {}
+        self._evaluation: Evaluation | None = None
+
+    def look(self, view: TaskView) -> None:
+        """Fetch and evaluate states that are new. What cannot be fetched is tried again in the next looks."""
+        for point in view.checkpoints if self._task.validation else ():
+            tries = self._tries.get(point.root, 0)
+            if point.root in self._figures or tries >= TRIES:
+                continue
+            self._tries[point.root] = tries + 1
+            with suppress(Unreachable, NoRoom, BadInput):
+                self.add(point.root, self._state(view, point))
+
+    def add(self, root: bytes, state: list[Array]) -> None:
+        """Evaluate a state that has this root."""
+        if self._evaluation is None:
+            self._evaluation = Evaluation(
+                self._task, lambda part: make_executor("fused", part.graph, part.constants, part.datasets, Setting())
+            )
+        if root not in self._figures and self._task.validation:
+            self._figures[root] = self._evaluation.of(state)
+
+    def curves(self, view: TaskView) -> Curves:
+        """Each metric at each checkpoint; None where it was not seen. {} for a task without a validation set."""
+        seen = [self._figures.get(point.root, {}) for point in view.checkpoints]
+        names = self._task.graph.metrics if self._task.validation else ()
+        return {name: [figures.get(name) for figures in seen] for name in names}
+
+    def _state(self, view: TaskView, point: CheckpointView) -> list[Array]:
+        name, graph, root = state_name(view.terms, point.root), self._task.graph, point.root
+        path = self._blobs.fetch(point.uri, name, lambda file: load_state(file, graph, root), timeout=PATIENCE)
+        state = load_state(path, graph, root)
+        self._blobs.remove(name)
+        return state
