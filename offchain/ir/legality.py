@@ -7,6 +7,7 @@ inside their source, programs are well typed, sums are exact) and can be judged 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -15,7 +16,7 @@ from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Source
 from offchain.ir.kinds import KINDS, Kind, traits, unknown
 from offchain.ir.log import misread
 from offchain.ir.moves import Counts, excess
-from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op
+from offchain.ir.primitives import CANONICAL_NAN, MAX_PROGRAM, TABLE, DType, Instr, Op, Program
 
 MAX_LENGTH: Final = 1 << 34
 MAX_EXTENT: Final = 1 << 30
@@ -59,20 +60,27 @@ def result_dtype(node: Node) -> DType:
 
 def program_types(node: Node) -> list[DType]:
     """The dtype of every value of a program. Raises IllegalGraph for an ill-typed or malformed instruction."""
+    return list(_types(node.program, tuple(item.dtype for item in node.inputs), len(node.shape)))
+
+
+@lru_cache(maxsize=1024)  # the cells of a recurrence have equal programs, and each is asked about several times
+def _types(program: Program, inputs: tuple[DType, ...], rank: int) -> tuple[DType, ...]:
+    """`program_types` of a map with inputs of these dtypes and so many dimensions."""
     types: list[DType] = []
-    for n, instr in enumerate(node.program):
-        reason = _instruction_fault(node, n, instr, types)
+    for n, instr in enumerate(program):
+        if instr.op is Op.INPUT and instr.a >= len(inputs):
+            reason: str | None = f"no input {instr.a}"
+        elif instr.op is Op.INDEX and instr.a >= rank:
+            reason = f"no dimension {instr.a}"
+        else:
+            reason = _instruction_fault(n, instr, types)
         if reason:
             raise IllegalGraph(f"instruction {n} ({instr.op.name.lower()}): {reason}")
-        types.append(_instruction_type(node, instr, types))
-    return types
+        types.append(inputs[instr.a] if instr.op is Op.INPUT else TABLE[instr.op].result or types[instr.b])
+    return tuple(types)
 
 
-def _instruction_fault(node: Node, n: int, instr: Instr, types: list[DType]) -> str | None:
-    if instr.op is Op.INPUT and instr.a >= len(node.inputs):
-        return f"no input {instr.a}"
-    if instr.op is Op.INDEX and instr.a >= len(node.shape):
-        return f"no dimension {instr.a}"
+def _instruction_fault(n: int, instr: Instr, types: list[DType]) -> str | None:
     if instr.op is Op.CONST_F32 and instr.word & 0x7FFFFFFF > 0x7F800000 and instr.word != CANONICAL_NAN:
         return "a NaN constant that is not canonical"
     if any(arg >= n for arg in instr.args):
@@ -94,12 +102,6 @@ def _unused_fault(instr: Instr) -> str | None:
     used = {Op.INPUT: 1, Op.INDEX: 1, Op.CONST_F32: 3, Op.CONST_I32: 3}.get(instr.op, len(instr.args))
     constant_a = instr.a if instr.op in (Op.CONST_F32, Op.CONST_I32) else 0
     return "unused operands are not 0" if constant_a or any((instr.a, instr.b, instr.c)[used:]) else None
-
-
-def _instruction_type(node: Node, instr: Instr, types: list[DType]) -> DType:
-    if instr.op is Op.INPUT:
-        return node.inputs[instr.a].dtype
-    return TABLE[instr.op].result or types[instr.b]
 
 
 def _shape(graph: Graph, index: int, node: Node) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
-from offchain.exec.fused.calls import WORD, FusedCalls
+from offchain.exec.fused.calls import WORD, FusedCalls, form_of, started
 from offchain.exec.fused.digits import dot_kernel, totals_kernel
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
 from offchain.exec.fused.kernel import TYPES
@@ -27,6 +27,7 @@ from offchain.exec.plan.products import product_of
 from offchain.exec.plan.shards import Joined
 from offchain.ir.graph import Node, View
 from offchain.ir.kinds import Kind, chosen
+from offchain.native.kernel import NativeKernel
 
 
 class FusedPlanner(FusedCalls):
@@ -40,12 +41,11 @@ class FusedPlanner(FusedCalls):
 
     def map(self, node: Node, out: Tensor) -> None:
         """Piece by piece where it chooses by a coordinate."""
-        for part, view in cuts(node, View.contiguous(node.shape)):
-            inputs, starts = self.started(part.inputs)
-            target, start = from_start(view)
-            kernel = map_kernel(replace(part, inputs=inputs), target)
-            sources = (self.source(item) for item in part.inputs)
-            self.call(kernel, out, *sources, STEP, starts=(WORD * start, *starts, 0))
+        form, starts = form_of(node)
+        for piece in self.kept(_pieces, form):
+            reads = [(node.inputs[number], starts[number] + start) for number, start in piece.reads]
+            sources, begins = [self.source(item) for item, _ in reads], [start for _, start in reads]
+            self.call(piece.kernel, out, *sources, STEP, starts=(piece.start, *begins, 0))
 
     def sum(self, node: Node, out: Tensor) -> None:
         self.reading(sum_kernel, node, out)
@@ -65,19 +65,41 @@ class FusedPlanner(FusedCalls):
         self.call(rows_kernel(node), out, total, back)
 
     def dot(self, node: Node, out: Tensor) -> None:
-        product, digits = product_of(node), self.engines.digits(node.bits)
+        form, _ = form_of(node)
+        product, digits = self.kept(product_of, form), self.engines.digits(node.bits)
         (q0, back0), (q1, back1) = (self.packed(node, side, product) for side in (0, 1))
         if digits and product.size == node.length:
-            self.call(dot_kernel(product, node.shape, digits), out, q0, q1, back0, back1)
+            self.call(self.kept(dot_kernel, product, node.shape, digits), out, q0, q1, back0, back1)
             return
         kind, slices = ("double", 1) if digits else (product.kind, product.slices)
         total = self.buffer(TYPES[kind].itemsize * product.size * slices)
         if digits:
-            self.call(totals_kernel(product, digits, kind), total, q0, q1)
+            self.call(self.kept(totals_kernel, product, digits, kind), total, q0, q1)
         else:
-            self.call(multiply_kernel(product, self.engines.blas), total, q0, q1)
-        kernel = product_kernel(node.shape, product.total, product.backs, kind, slices)
+            self.call(self.kept(multiply_kernel, product, self.engines.blas), total, q0, q1)
+        kernel = self.kept(product_kernel, node.shape, product.total, product.backs, kind, slices)
         self.call(kernel, out, total, back0, back1)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A kernel of a part of a map: the byte of the output where it begins, and what it reads from which byte on, by
+    the number of an input of the map."""
+
+    kernel: NativeKernel
+    start: int
+    reads: tuple[tuple[int, int], ...]
+
+
+def _pieces(form: Node) -> list[_Piece]:
+    """Of a map whose inputs are `started`."""
+    made = []
+    for part, view in cuts(form, View.contiguous(form.shape)):
+        moved = [started(item, item.index) for item in part.inputs]
+        target, start = from_start(view)
+        kernel = map_kernel(replace(part, inputs=tuple(item for item, _ in moved)), target)
+        made.append(_Piece(kernel, WORD * start, tuple((item.index, start) for item, start in moved)))
+    return made
 
 
 _KINDS: Final = {

@@ -26,10 +26,8 @@ def without(view: View, dropped: Sequence[int]) -> View:
 def from_start(view: View) -> tuple[View, int]:
     """The same read of a tensor that begins at the first element that it reads, and where that is.
 
-    Reads at other offsets of the same pattern are then equal. At coordinate 0 of every axis that is read whole, and
-    outside of ranges by choice, such a view reads element 0.
+    Of a view in its canonical form. Reads at other offsets of the same pattern are then equal.
     """
-    view = view.settled()
     low = sum(axis.stride * axis.lo for axis in view.axes)
     return View(-low, view.axes), view.offset + low
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final, Generic, TypeVar
 
+import numpy as np
 import torch
 
 from offchain.exec.plan.shards import Joined, Share
@@ -169,17 +170,14 @@ def place(buffers: Sequence[Buffer]) -> int:
 
     The largest goes first, each to the lowest place that is free while it lives.
     """
-    placed: list[Buffer] = []
     size = 0
-    for buffer in sorted(buffers, key=lambda b: -b.bytes):
-        at = 0
-        for other in sorted(placed, key=lambda b: b.place):
-            if other.last < buffer.first or buffer.last < other.first:
-                continue
-            if at + buffer.bytes <= other.place:
-                break
-            at = max(at, other.place + other.bytes)
-        buffer.place = at
-        placed.append(buffer)
-        size = max(size, at + buffer.bytes)
+    first, last, begin, end = np.zeros((4, len(buffers)), np.int64)  # of those that have a place
+    for n, buffer in enumerate(sorted(buffers, key=lambda b: -b.bytes)):
+        others = np.flatnonzero((first[:n] <= buffer.last) & (last[:n] >= buffer.first))
+        others = others[np.argsort(begin[others])]
+        free = np.maximum.accumulate(np.concatenate([[0], end[others]]))  # from where on, before each and after all
+        fits = np.flatnonzero(free[:-1] + buffer.bytes <= begin[others])
+        buffer.place = int(free[fits[0] if fits.size else -1])
+        first[n], last[n], begin[n], end[n] = buffer.first, buffer.last, buffer.place, buffer.place + buffer.bytes
+        size = max(size, buffer.place + buffer.bytes)
     return size
