@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from offchain.errors import BadInput
+from offchain.ir.encoding import MAX_RANK
 from offchain.text import printable
 
 LONGEST: Final = 200  # characters of a name; files hold 256, and an optimizer's tensors have longer names
@@ -74,6 +75,13 @@ def check_model(model: Any) -> None:
             check_name(f"a {what} of the model", name)
             if is_lazy(value):
                 raise BadInput(f"{what} {name!r} has no shape yet; call the model on a batch once, before the job")
+            if value.requires_grad and not value.numel():
+                raise BadInput(f"{what} {name!r} has no elements; leave its layer out, or use .requires_grad_(False)")
+            if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+                raise BadInput(
+                    f"{what} {name!r} has hooks on its gradient, which no step would run; let an optimizer of your own "
+                    "change parameter.grad in its step"
+                )
             _check_layout(f"{what} {name!r}", value)
             _check_values(f"{what} {name!r}", value.detach())
 
@@ -81,6 +89,8 @@ def check_model(model: Any) -> None:
 def _check_layout(what: str, data: Tensor) -> None:
     if data.is_meta:
         raise BadInput(f"{what} has no values (device 'meta'); make it on the CPU, or load values into it")
+    if data.ndim > MAX_RANK:
+        raise BadInput(f"{what} has {data.ndim} dimensions, at most {MAX_RANK} are supported; keep it in another shape")
     if data.is_nested or data.layout is not torch.strided:
         raise BadInput(f"{what} is {'nested' if data.is_nested else data.layout}; pad it, or use .to_dense()")
 

@@ -123,6 +123,10 @@ class Losses(nn.Module):
             if not isinstance(value, Tensor) or value.numel() != 1:
                 gave = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise BadInput(f"job: {name}{at(line)} gave {gave}, must give one number as a tensor; use .mean()")
+            if value.is_complex():
+                raise BadInput(
+                    f"job: {name}{at(line)} gave {value.dtype}, must give one real number; use .abs() or .real"
+                )
             return value.reshape(())
 
 
@@ -313,7 +317,8 @@ def _refuse_writes(module: GraphModule) -> None:
         if schema is not None and schema.is_mutable and not _fills_its_own(node):
             raise Unsupported(
                 f"{described(node)}{_written_by(node)}: a parameter, or a tensor from outside the model, is written in "
-                "place: in-place tricks on inputs cannot be replayed; write only to buffers of the model"
+                "place: in-place tricks on inputs cannot be replayed; write only to buffers of the model, and to "
+                "parameters in the step of an optimizer of your own"
             )
 
 

@@ -49,7 +49,6 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "ctc_loss": "call torch.nn.functional.ctc_loss",
     "fused_moving_avg_obs": "use torch.fake_quantize_per_tensor_affine with a scale of your own",
     "fake_quantize_learnable": "write ((x / s).round() - x / s).detach() + x / s, clamped, times s",
-    "embedding_renorm": "leave max_norm out, or divide the rows by their norm",
 }
 
 

@@ -73,6 +73,23 @@ def _gaussian_nll(
     return _reduced(loss, reduction)
 
 
+def _embedding(
+    rows: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """As torch's, where it writes nothing and its gradient is dense."""
+    if max_norm is not None:
+        raise Unsupported("max_norm writes to the rows that are read; leave it out, or divide the rows by their norm")
+    if sparse:
+        raise Unsupported("a sparse gradient; leave sparse=True out, and use an optimizer of dense gradients")
+    return F.embedding(rows, weight, padding_idx, None, norm_type, scale_grad_by_freq)
+
+
 def _embedding_bag(
     rows: Tensor,
     weight: Tensor,
@@ -167,6 +184,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     F.pad: _pad,
     F.one_hot: _one_hot,
     F.gaussian_nll_loss: _gaussian_nll,
+    F.embedding: _embedding,
     F.embedding_bag: _embedding_bag,
     F.multi_margin_loss: _multi_margin,
     torch.cdist: _cdist,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,17 @@ class Stream(IterableDataset[Any]):
 def named(name: str) -> nn.Module:
     model = nn.Sequential()
     model.add_module(name, nn.Linear(3, 2))
+    return model
+
+
+def hooked(model: nn.Module) -> nn.Module:
+    next(model.parameters()).register_hook(lambda gradient: gradient / 10)
+    return model
+
+
+def deep(rank: int) -> nn.Module:
+    model = nn.Linear(3, 2)
+    model.register_buffer("deep", torch.ones([1] * rank))
     return model
 
 
@@ -86,6 +98,13 @@ def named(name: str) -> nn.Module:
         ({"model": named("a\x07b")}, rf"a parameter of the model is named 'a\?b\.weight'; {NAMED}"),
         ({"model": named("a" * 300)}, NAMED),
         ({"model": np.ones((40, 40))}, "model is array"),
+        ({"model": hooked(nn.Linear(3, 2))}, "parameter 'weight' has hooks on its gradient, .* optimizer of your own"),
+        (
+            {"model": nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 0))},
+            r"parameter '1\.weight' has no elements; leave its",
+        ),
+        ({"model": deep(9)}, r"buffer 'deep' has 9 dimensions, at most 8 are supported; keep it in another shape"),
+        ({"dataset": {"x": X.reshape(4, *[1] * 8, 3)}}, "dataset 'x' has 10 dimensions, at most 8"),
     ],
 )
 def test_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -130,6 +149,46 @@ def test_the_remedies() -> None:
     real.load_state_dict(nn.Linear(3, 2).state_dict())
     for changes in ({"model": lazy}, {"model": real}, {"bits": int(8.0)}, {"dataset": {"x": X.to_sparse().to_dense()}}):
         a_job(**changes)
+
+
+class Slow(torch.optim.SGD):
+    """A tenth of the gradient, and weights that stay small: as by a hook, and a loss that clamps."""
+
+    def step(self, closure: Any = None) -> None:
+        with torch.no_grad():
+            for parameter in (p for group in self.param_groups for p in group["params"]):
+                parameter.grad.mul_(0.1)
+            super().step(closure)
+            for parameter in (p for group in self.param_groups for p in group["params"]):
+                parameter.clamp_(-0.4, 0.4)
+
+
+def test_gradients_and_parameters_are_changed_in_the_step_of_an_own_optimizer() -> None:
+    rows = {"x": torch.linspace(-1, 1, 12).reshape(4, 3)}
+    model = nn.Linear(3, 2)
+    ours = copy.deepcopy(model)
+    own = offchain.compile(
+        model=ours,
+        loss=lambda m, b: m(b["x"]).square().mean(),
+        optimizer=(Slow, {"lr": 1.0}),
+        dataset=rows,
+        batch_size=4,
+        steps=3,
+        order=lambda t: torch.arange(4, dtype=torch.int32),
+        executor="reference",
+    )
+    own.run()
+    optimizer = torch.optim.SGD(hooked(model).parameters(), lr=1.0)
+    model.bias.register_hook(lambda gradient: gradient / 10)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(rows["x"]).square().mean().backward()
+        optimizer.step()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.clamp_(-0.4, 0.4)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(own.state_dict()[name], parameter.detach())
 
 
 def test_what_builds_is_not_refused_later(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.offchain.lower.refused import refused
+from offchain.job import Job
+from offchain.lower import compile
+from tests.offchain.lower.refused import fields, refused
 from tests.support.cases import Batch
 from tests.support.outputs import Function, outputs
 
@@ -135,6 +137,20 @@ DRAWN: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {  # what to
     "randperm": (lambda x: torch.rand(COUNT).argsort().float() / COUNT, 0.5, 1 / 3),
 }
 CHANCES = torch.tensor([0.2, 0.5, 0.3]).expand(COUNT, 3)
+
+
+def test_a_dense_gradient_of_an_embedding_is_the_sparse_one() -> None:
+    def gradient(sparse: bool) -> Tensor:
+        weight = torch.linspace(-1, 1, 15).reshape(5, 3).requires_grad_()
+        F.embedding(DATA["i"], weight, sparse=sparse).square().sum().backward()
+        return weight.grad.to_dense() if sparse else weight.grad  # type: ignore[union-attr, return-value]
+
+    assert torch.equal(gradient(True), gradient(False))
+    loss = lambda m, b: m(b["i"]).square().mean()  # noqa: E731
+    options: dict[str, Any] = {"loss": loss, "dataset": DATA, "batch_size": 4}
+    assert "leave sparse=True out" in refused(model=torch.nn.Embedding(5, 3, sparse=True), **options)
+    assert "max_norm writes to the rows" in refused(model=torch.nn.Embedding(5, 3, max_norm=1.0), **options)
+    compile(Job(**fields(model=torch.nn.Embedding(5, 3), **options)))
 
 
 def test_a_generator_is_left_out() -> None:

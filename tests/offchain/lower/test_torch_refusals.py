@@ -229,6 +229,13 @@ def test_a_loss_that_is_no_float(loss: Any) -> None:
     assert "which has no gradient; give float32" in text
 
 
+def test_a_metric_that_is_complex() -> None:
+    metric = lambda m, b: torch.complex(b["x"].sum(), b["x"].sum())  # noqa: E731
+    text = refused(BadInput, metrics={"z": metric})
+    assert f"metric 'z' at {line(metric)} gave torch.complex64, must give one real number; use .abs() or .real" in text
+    compile(Job(**fields(metrics={"z": lambda m, b: metric(m, b).abs()})))
+
+
 def test_a_parameter_that_is_read_around_the_model() -> None:
     model = network()
     weights = list(model.parameters())
