@@ -49,6 +49,15 @@ _CAUSES: Final = (  # the first that fits is taken
         meaning=_VALUE,
         file="/batchnorm.py",
     ),
+    *(
+        Cause(
+            "value out of a tracing tensor",
+            "give its tensors as the job's dataset: batch_size= and order= choose the rows",
+            meaning="a DataLoader chooses rows while it runs",
+            file=file,
+        )
+        for file in ("/utils/data/dataloader.py", "/utils/data/sampler.py")
+    ),
     Cause(
         "__bool__ .*value out of a tracing tensor",
         "leave validate_args=True out: a job's step cannot check values",
@@ -69,6 +78,17 @@ _CAUSES: Final = (  # the first that fits is taken
         r"doesn't have storage|tolist\(\) shouldn't|numpy\(\)",
         "NumPy and Python's numbers cannot be traced; keep the value a tensor, and use torch's own functions",
         meaning=_VALUE,
+    ),
+    Cause(
+        "retain_grad",
+        "leave it out, a step has no .grad; for a gradient inside of the loss use "
+        "torch.autograd.grad(..., create_graph=True)",
+        meaning="the gradient of a tensor is kept",
+    ),
+    Cause(
+        r"mutating directly with `\.data`",
+        "write to buffers with .copy_(), and to parameters in the step of an optimizer of your own",
+        meaning="a tensor of the model is replaced",
     ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(

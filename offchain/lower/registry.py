@@ -48,6 +48,7 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "grid_sampler": "call torch.nn.functional.grid_sample",
     "ctc_loss": "call torch.nn.functional.ctc_loss",
     "fused_moving_avg_obs": "use torch.fake_quantize_per_tensor_affine with a scale of your own",
+    "embedding_renorm": "leave max_norm out, or divide the rows by their norm",
     "fake_quantize_learnable": "write ((x / s).round() - x / s).detach() + x / s, clamped, times s",
 }
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import offchain
 from offchain.errors import BadInput, Unsupported
@@ -227,6 +228,45 @@ def test_a_loss_that_is_no_float(loss: Any) -> None:
     text = refused(BadInput, loss=loss)
     assert f"job: loss at {line(loss)} gave torch." in text
     assert "which has no gradient; give float32" in text
+
+
+ROWS_OF_A_LOADER = DataLoader(TensorDataset(torch.ones(6, WIDTH)), batch_size=2, shuffle=True)
+
+
+def _replaces(model: Any, batch: Any) -> Tensor:
+    model[0].weight.data = model[0].weight.data * 0.5
+    return square(model, batch)
+
+
+def _keeps_a_gradient(model: Any, batch: Any) -> Tensor:
+    y = model(batch["x"])
+    y.retain_grad()
+    return y.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "below", "message"),
+    [
+        (
+            _replaces,
+            1,
+            "a tensor of the model is replaced: write to buffers with .copy_(), and to parameters in the step",
+        ),
+        (
+            _keeps_a_gradient,
+            2,
+            "the gradient of a tensor is kept: leave it out, a step has no .grad; for a gradient inside",
+        ),
+        (
+            lambda m, b: m(next(iter(ROWS_OF_A_LOADER))[0]).square().mean(),
+            0,
+            "a DataLoader chooses rows while it runs: give its tensors as the job's dataset: batch_size= and order=",
+        ),
+    ],
+    ids=["data", "retain_grad", "DataLoader"],
+)
+def test_what_only_a_training_loop_can_do(loss: Any, below: int, message: str) -> None:
+    assert f"in loss at {line(loss, below)}: {message}" in refused(Unsupported, loss=loss)
 
 
 def test_a_metric_that_is_complex() -> None:
