@@ -250,8 +250,10 @@ def bits_of(precision: str, bits: int = DEFAULT_BITS) -> int:
 
 
 @contextmanager
-def _seeded() -> Iterator[None]:
-    """While open, the generators of Python, NumPy and torch start from 0; afterwards they are as before."""
+def _as_a_program(path: str | Path) -> Iterator[None]:
+    """While open, the generators of Python, NumPy and torch start from 0, and the command line is that of `python FILE`
+    without arguments; afterwards they are as before."""
+    words, sys.argv = sys.argv, [str(path)]
     states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
     random.seed(0)
     np.random.seed(0)
@@ -259,6 +261,7 @@ def _seeded() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.argv = words
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
@@ -276,7 +279,7 @@ def load(path: str | Path) -> Job:
     if folder not in sys.path:  # the file may import its neighbours, also later, as `python FILE` lets it
         sys.path.insert(0, folder)
     try:
-        with _seeded():
+        with _as_a_program(path):
             job = runpy.run_path(str(path), run_name="__job__").get("job")
             if callable(job) and not isinstance(job, Job):
                 job = job()
@@ -285,7 +288,11 @@ def load(path: str | Path) -> Job:
     except (Exception, SystemExit) as error:  # the requester's code may raise anything; the message names its line
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1]}" if frames else ""
-        raise BadInput(f"{path}{line}: {type(error).__name__}: {error}") from error
+        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise BadInput(f"{path}{line}: {said}") from error
     if not isinstance(job, Job):
-        raise BadInput(f"{path}: must define `job = Job(...)` or a function `job()` that returns one")
+        raise BadInput(
+            f"{path}: must define `job = Job(...)` or a function `job()` that returns one, "
+            'and not only where __name__ is "__main__"'
+        )
     return job

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import wraps
@@ -21,6 +24,7 @@ from offchain.chain.ganache import ACCOUNTS, local_account
 from offchain.chain.keys import load_account
 from offchain.chain.transactions import SendOptions
 from offchain.errors import BadInput
+from offchain.store.tensorfile import check_writable
 
 DECIMALS: Final = 18
 DEPLOYMENT_FILE: Final = "deployment.json"
@@ -118,6 +122,33 @@ def connection_options(command: F) -> F:
         return command(connection=Connection(rpc, deployment_file, key_file, dev_account), **options)
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def printing_aside() -> Iterator[None]:
+    """While open, what is printed goes to stderr, also by programs that are started: stdout is the answer's."""
+    with ExitStack() as after:
+        after.enter_context(redirect_stdout(sys.stderr))
+        with suppress(OSError):  # where one of them is closed
+            kept = os.dup(1)
+            after.callback(os.close, kept)
+            _flush()
+            os.dup2(2, 1)
+            after.callback(os.dup2, kept, 1)
+            after.callback(_flush)
+        yield
+
+
+def _flush() -> None:
+    if sys.__stdout__ is not None:
+        sys.__stdout__.flush()
+
+
+def check_output(output: Path, *given: Path) -> None:
+    """Raise BadInput where a command could not write its file, or would write it over one that it reads."""
+    check_writable(output)
+    if output.exists() and any(file.exists() and output.samefile(file) for file in given):
+        raise BadInput(f"{output}: is the file that is read; name another one with -o")
 
 
 def json_option(command: F) -> F:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from offchain.commands.common import json_option, show
+from offchain.commands.common import check_output, json_option, show
 from offchain.commands.plot import curve
 from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.distributed import Processes, joined, own_device
@@ -19,7 +19,6 @@ from offchain.exec.make import EXECUTORS
 from offchain.progress import bars
 from offchain.store.checkpoint import save_model
 from offchain.store.taskfile import load_task
-from offchain.store.tensorfile import check_writable
 from offchain.task import Task
 from offchain.training import Run
 
@@ -56,7 +55,7 @@ def run(
     with joined(device) as processes:
         speaks = processes is None or processes.rank == 0
         if output and speaks:
-            check_writable(output)
+            check_output(output, file)
         with bars(shown=speaks) as progress:
             training = _agreed(
                 processes, lambda: _prepared(file, executor, device, threads, steps, progress, processes)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +21,10 @@ from offchain.commands.common import (
     TOKENS,
     Connection,
     HostPort,
+    check_output,
     connection_options,
     json_option,
+    printing_aside,
     show,
     table_of,
     tokens,
@@ -40,7 +41,6 @@ from offchain.store.checkpoint import save_model
 from offchain.store.names import task_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
-from offchain.store.tensorfile import check_writable
 from offchain.task import Task
 from offchain.worker.posting import Offer, follow, post, result, terms_of
 from offchain.worker.results import Validated, curves
@@ -70,9 +70,9 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     from offchain.job import load
     from offchain.lower import compile as lower
 
-    check_writable(output)
+    check_output(output, job)
     began = time.perf_counter()
-    with _patience(f"tracing and lowering {job.name}"), redirect_stdout(sys.stderr):  # what the job's own code prints
+    with _patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
         built = lower(load(job))
         save_task(built, output)
     seconds = round(time.perf_counter() - began, 1)
@@ -181,6 +181,8 @@ def post_task(
     Example:  offchain task post digits.task --max-price 100 --key me.key \\
                 -o model.safetensors
     """
+    if output:
+        check_output(output, file)
     loaded = load_task(file, validated=output is not None)
     chain = connection.chain()
     with ExitStack() as stack:
@@ -287,6 +289,7 @@ def result_of(task_id: int, output: Path, task_file: Path | None, allow_private:
     \b
     Example:  offchain task result 0 -o model.safetensors --dev-account 1
     """
+    check_output(output, *([task_file] if task_file else []))
     chain = connection.chain()
     terms = chain.terms(task_id)
     with TemporaryDirectory(prefix="offchain-") as folder:

@@ -164,9 +164,41 @@ def test_traceback_shows_the_users_own_frames(
 
 
 def test_the_same_job_makes_the_same_file_byte_for_byte(tmp_path: Path) -> None:
-    (tmp_path / "job.py").write_text(JOB)
+    """And what it prints, in whatever way, leaves the answer alone."""
+    prints = "\nimport os, sys\nos.system('echo of a program')\nos.write(1, b'raw')\nsys.__stdout__.write('dunder')\n"
+    (tmp_path / "job.py").write_text(JOB + prints)
     files = [tmp_path / f"{seed}.task" for seed in (1, 2)]
     for seed, file in enumerate(files):
-        words = [sys.executable, "-m", "offchain", "task", "build", str(tmp_path / "job.py"), "-o", str(file)]
-        subprocess.run(words, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
+        words = [sys.executable, "-m", "offchain", "task", "build", str(tmp_path / "job.py"), "-o", str(file), "--json"]
+        done = subprocess.run(words, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
+        assert json.loads(done.stdout)["name"] == "line"
+        assert all(word in done.stderr.decode() for word in ("of a program", "raw", "dunder"))
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_no_file_is_written_over_the_one_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "job.py"
+    file.write_text(JOB)
+    commands: list[list[str]] = [["task", "build"], ["run"], ["task", "post", "--max-price", "1"]]
+    for words in commands:
+        code, out, err = run(capsys, monkeypatch, *words, str(file), "-o", str(file))
+        assert (code, out) == (2, "") and err == f"error: {file}: is the file that is read; name another one with -o\n"
+        assert file.read_text() == JOB
+
+
+def test_a_job_file_runs_as_a_program_without_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(text: str) -> str:
+        (tmp_path / "job.py").write_text(text)
+        code, out, err = run(capsys, monkeypatch, "task", "build", str(tmp_path / "job.py"), "-o", str(tmp_path / "a"))
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    arguments = "import argparse, sys\np = argparse.ArgumentParser()\np.add_argument('--lr', type=float, default=0.1)\n"
+    end = "raise ValueError(f'{p.parse_args().lr} {len(sys.argv)}\\nand more')\n"
+    assert refused(arguments + end).endswith("line 4: ValueError: 0.1 1\n")
+    assert refused("assert False").endswith("line 1: AssertionError\n")
+    assert 'not only where __name__ is "__main__"' in refused("if __name__ == '__main__':\n    job = 3\n")
