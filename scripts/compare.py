@@ -28,14 +28,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from offchain.bench.memory import MEASURABLE, peak_memory  # noqa: E402
-from offchain.bench.plain import ordinary_step  # noqa: E402
+from offchain.bench.plain import autocast, ordinary_step  # noqa: E402
 from offchain.ir.encoding import encode_graph  # noqa: E402
-from offchain.job import Job  # noqa: E402
+from offchain.job import DEFAULT_BITS, Job  # noqa: E402
 from offchain.training import PlainTraining, Training  # noqa: E402
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 MEASURED_STEPS = 15  # at most, of the ordinary step
 MEASURED_PEAKS = 7
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Example:
         self._file = runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__job__")
         self._steps = {} if steps is None else {"steps": steps}
 
-    def job(self, seed: int, bits: int = 21) -> Job:
+    def job(self, seed: int, bits: int = DEFAULT_BITS) -> Job:
         job: Job = self._file["job"](seed=seed, bits=bits, **self._steps)
         return job
 
@@ -113,9 +114,9 @@ class Example:
         last = losses[-max(1, len(losses) // 10) :]
         return Outcome(statistics.fmean(last), self._file["evaluate"](state), **built)
 
-    def plain(self, seed: int) -> Outcome:
+    def plain(self, seed: int, changed: Callable[[Job], Job] = lambda job: job) -> Outcome:
         """Eager torch with the graph's batches and random numbers."""
-        job = self.job(seed)
+        job = changed(self.job(seed))
         cost = cost_of(ordinary_step(job), MEASURED_STEPS) if seed == 0 else None
         named = (*job.model.named_parameters(), *job.model.named_buffers())
         training = PlainTraining(job, {name: tensor.detach().clone() for name, tensor in named})
@@ -140,10 +141,12 @@ class Example:
             build_seconds=seconds,
         )
 
-    def rows(self, seeds: int, all_bits: list[int]) -> Iterator[Row]:
-        """Plain torch first, then each precision."""
+    def rows(self, seeds: int, all_bits: list[int], bfloat16: bool = False) -> Iterator[Row]:
+        """Plain torch first, then under bfloat16 autocast if asked for, then each precision."""
         plain = [self.plain(seed) for seed in range(seeds)]
-        yield self._row("plain", plain, plain)
+        yield self._row(PLAIN, plain, plain)
+        if bfloat16:
+            yield self._row("bfloat16", [self.plain(seed, autocast) for seed in range(seeds)], plain)
         for bits in all_bits:
             yield self._row(f"{bits} bits", [self.compiled(seed, bits) for seed in range(seeds)], plain)
 
@@ -160,7 +163,7 @@ class Example:
             nodes=first.nodes,
             graph_bytes=first.graph_bytes,
             build_seconds=first.build_seconds,
-            cost=first.cost if first.nodes else ordinary,
+            cost=first.cost,
             time_ratio=first.cost.seconds / ordinary.seconds,
             memory_ratio=first.cost.memory / ordinary.memory if ordinary.memory >= MEASURABLE else None,
         )
@@ -178,14 +181,15 @@ def markdown(row: Row) -> str:
     """One line of the table; ± is the standard deviation over the seeds."""
     test = ", ".join(f"{name} {_mean_and_spread(values)}" for name, values in row.test.items())
     cells = [row.example, str(row.steps), row.way, f"{statistics.fmean(row.losses):.4f}"]
+    built = ["", "", ""]
     if row.nodes:
-        worst = max(row.differences, key=abs)
-        cells += [f"{worst:+.3%}", test, f"{row.nodes:,}", f"{row.graph_bytes / 1000:,.0f} kB"]
-        cells += [f"{row.build_seconds:.1f} s", f"×{row.time_ratio:.1f}"]
-        cells.append("" if row.memory_ratio is None else f"×{row.memory_ratio:.1f}")
-    else:
+        built = [f"{row.nodes:,}", f"{row.graph_bytes / 1000:,.0f} kB", f"{row.build_seconds:.1f} s"]
+    if row.way == PLAIN:
         memory = "< 1 MB" if row.memory_ratio is None else f"{row.cost.memory / 1e6:.3g} MB"
-        cells += ["", test, "", "", "", f"{row.cost.seconds * 1000:.3g} ms", memory]
+        cells += ["", test, *built, f"{row.cost.seconds * 1000:.3g} ms", memory]
+    else:
+        memory = "" if row.memory_ratio is None else f"×{row.memory_ratio:.1f}"
+        cells += [f"{max(row.differences, key=abs):+.3%}", test, *built, f"×{row.time_ratio:.1f}", memory]
     return f"| {' | '.join(cells)} |"
 
 
@@ -199,7 +203,8 @@ def main() -> None:
     parser.add_argument("--example", action="append", choices=EXAMPLES, help="again for more; default: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="default: those of the job file")
-    parser.add_argument("--bits", type=int, action="append", help="again for more; default: 21 and 8")
+    parser.add_argument("--bits", type=int, action="append", help="again for more; default: 13, 21 and 8")
+    parser.add_argument("--bfloat16", action="store_true", help="plain torch under bfloat16 autocast, too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one object a row instead of Markdown")
     args = parser.parse_args()
@@ -207,7 +212,7 @@ def main() -> None:
     if not args.json:
         print(HEAD)
     for name in args.example or EXAMPLES:
-        for row in Example(name, args.steps).rows(args.seeds, args.bits or [21, 8]):
+        for row in Example(name, args.steps).rows(args.seeds, args.bits or [13, 21, 8], args.bfloat16):
             print(json.dumps(asdict(row)) if args.json else markdown(row), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The peer: an ordinary training step of plain torch."""
+"""The peers: an ordinary training step of plain torch, and plain torch under bfloat16 autocast."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from offchain.groups import ParameterGroup, optimizer_over
-from offchain.job import Job
+from offchain.job import Batch, Job
 
 
 def ordinary_step(job: Job, device: str = "cpu", fused: bool = False) -> Callable[[], None]:
@@ -33,6 +34,16 @@ def ordinary_step(job: Job, device: str = "cpu", fused: bool = False) -> Callabl
         optimizer.zero_grad()
 
     return step
+
+
+def autocast(job: Job) -> Job:
+    """The job with its loss under bfloat16 autocast, as people train with less precision in plain torch."""
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return job.loss(model, batch)
+
+    return replace(job, loss=loss)
 
 
 def deterministic(step: Callable[[], None]) -> Callable[[], None]:

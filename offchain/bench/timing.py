@@ -73,7 +73,7 @@ class Settings:
     executor: str = "fused"
     device: str = "cpu"
     threads: int | None = None
-    bits: tuple[int, ...] = (21, 8)
+    bits: tuple[int, ...] = (13, 21)
     n: int | None = None
     quick: bool = False
 

@@ -46,7 +46,7 @@ def measured(command: F) -> F:
     @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
     @click.option("--device", default="cpu", show_default=True, help="For both: cpu, cuda, cuda:1 …")
     @click.option("--threads", type=click.IntRange(1), help="For both, on the CPU. Default: all cores.")
-    @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="May be repeated. Default: 21 and 8.")
+    @click.option("--bits", type=click.IntRange(2, 27), multiple=True, help="May be repeated. Default: 13 and 21.")
     @counted
     @wraps(command)
     def wrapped(
@@ -54,7 +54,7 @@ def measured(command: F) -> F:
     ) -> None:
         from offchain.bench.timing import Settings
 
-        command(settings=Settings(executor, device, threads, bits or (21, 8), n, quick), **rest)
+        command(settings=Settings(executor, device, threads, bits or (13, 21), n, quick), **rest)
 
     return wrapped  # type: ignore[return-value]
 

@@ -46,7 +46,8 @@ def run(
 
     If the job has a validation set, its figures at each checkpoint are shown too.
 
-    Any executor, device, number of threads and number of processes gives the same roots.
+    Any executor, device, number of threads and number of processes gives the same roots. How precise matrix
+    products are belongs to the task: `offchain task inspect` shows it.
 
     \b
     Example:  offchain run digits.task -o model.safetensors

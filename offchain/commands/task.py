@@ -33,6 +33,7 @@ from offchain.commands.fetching import fetching, private_option
 from offchain.errors import NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
+from offchain.ir.kinds import Kind
 from offchain.ir.moves import largest
 from offchain.market.view import Status, TaskView
 from offchain.progress import watching
@@ -62,7 +63,8 @@ def task() -> None:
 def build(job: Path, output: Path, as_json: bool) -> None:
     """Make a task file: trace a job, lower it to a step graph, check it, add its data.
 
-    The job file is your own code, and runs only here. Workers get data, not code.
+    The job file is your own code, and runs only here. Workers get data, not code. Matrix products have 13 bits, the
+    class of TF32, unless the job says precision="float32" (21 bits), "int8" (8 bits) or bits=N.
 
     \b
     Example:  offchain task build job.py -o digits.task
@@ -111,6 +113,7 @@ def _patience(doing: str) -> Iterator[None]:
 def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
     """What a task file holds, as rows. With `as_json`, groups of numbers are objects."""
     kinds = Counter(node.kind.name.lower() for node in of.graph.nodes)
+    products = Counter(node.bits for node in of.graph.nodes if node.kind is Kind.DOT)
     slots = [slot.spec for slot in of.graph.slots]
     groups = {"constants": of.graph.constants, "datasets": of.graph.datasets, "state": slots}
     tensors = {what: _size(specs) for what, specs in groups.items()}
@@ -124,6 +127,7 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
         ("interval", of.interval),
         ("nodes", sum(kinds.values())),
         ("nodes by kind", dict(sorted(kinds.items())) if as_json else _listed(dict(kinds.most_common()))),
+        ("products", products if as_json else ", ".join(f"{n} of {bits} bits" for bits, n in products.most_common())),
         *((what, size if as_json else _listed(size)) for what, size in tensors.items()),
         *([("validation rows", sum(p.graph.datasets[0].shape[0] for p in of.validation))] if of.validation else []),
         ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),

@@ -68,7 +68,6 @@ def job(steps: int = STEPS, interval: int = INTERVAL) -> Job:
         interval=interval,
         seed=1,
         metrics={"accuracy": batch_accuracy},
-        bits=21,
         name="digits",
     )
 

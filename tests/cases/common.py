@@ -32,7 +32,7 @@ class Case:
 
     def job(self, **changes: Any) -> Job:
         """A job of a few steps with this model. Raises what a job raises."""
-        torch.manual_seed(0)
+        torch.manual_seed(changes.get("seed", 0))
         model, loss, tensors, *more = self.make()
         fields: dict[str, Any] = {"optimizer": (torch.optim.SGD, {"lr": 0.1}), **(more[0] if more else {}), **changes}
         if not isinstance(fields["optimizer"], tuple):
@@ -42,7 +42,7 @@ class Case:
             model=model,
             loss=lambda model, batch: loss(model, tuple(batch[name] for name in names)),
             dataset=dict(zip(names, tensors, strict=True)),
-            **{"batch_size": ROWS, "steps": STEPS, "interval": STEPS, **fields},
+            **{"batch_size": ROWS, "steps": STEPS, "interval": STEPS, "bits": 21, **fields},
         )
 
 

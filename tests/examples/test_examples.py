@@ -17,7 +17,7 @@ from offchain.adjudicate import adjudicate, court
 from offchain.chain.client import Chain
 from offchain.exec.make import make_executor
 from offchain.ir.arrays import Array
-from offchain.job import Job, load
+from offchain.job import DEFAULT_BITS, Job, load
 from offchain.training import Training
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "examples"
@@ -66,7 +66,7 @@ SLOW: Final = {"gpt_text", "lora_minilm"}
 def trained(request: pytest.FixtureRequest) -> Trained:
     sizes = SIZES[request.param]
     file = runpy.run_path(str(FOLDER / f"{request.param}.py"), run_name="__job__")
-    job: Job = file["job"](seed=1, steps=STEPS, **sizes)
+    job: Job = file["job"](seed=1, steps=STEPS, bits=21, **sizes)
     compiled = offchain.compile(job)
     plain = compiled.plain()
     compiled.run(STEPS - 1)
@@ -110,7 +110,7 @@ def test_evaluates_on_rows_that_it_does_not_train_on(trained: Trained) -> None:
 @pytest.mark.parametrize("name", ["mlp_digits", "tabular_classification", "tabular_regression"])
 def test_is_a_job_file(name: str) -> None:
     job = load(FOLDER / f"{name}.py")
-    assert job.steps % job.interval == 0 and job.bits == 21
+    assert job.steps % job.interval == 0 and job.bits == DEFAULT_BITS
 
 
 def test_digits_are_learnt() -> None:

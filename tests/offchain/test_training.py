@@ -49,6 +49,7 @@ def fields(model: nn.Module | None = None, **changes: Any) -> dict[str, Any]:
         "batch_size": BATCH,
         "steps": 6,
         "interval": 3,
+        "bits": 21,
         "order": in_turn,
     }
     return {**own, **changes}

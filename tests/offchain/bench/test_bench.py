@@ -81,7 +81,7 @@ def test_step(capsys: Capture, monkeypatch: Patch, executor: str) -> None:
 
 def test_step_takes_each_job_at_each_precision(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "step", "--job", "gpt-sdpa", "--job", "gpt", "--n", "1")
-    both = [(name, bits) for job in ("gpt-sdpa", "gpt") for bits in (21, 8) for name in (job, f"{job}, deterministic")]
+    both = [(name, bits) for job in ("gpt-sdpa", "gpt") for bits in (13, 21) for name in (job, f"{job}, deterministic")]
     assert names(found) == both
     assert {row["n"] for row in found} == {1}
 
@@ -128,7 +128,7 @@ def test_a_ratio_as_people_read_it(ratio: float, text: str) -> None:
 def test_gemm(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "gemm", "--n", "3")
     kinds = [f"dot / {peer} BLAS" for peer in ("float32", "float64")]
-    assert names(found) == [(name, bits) for bits in (21, 8) for name in kinds]
+    assert names(found) == [(name, bits) for bits in (13, 21) for name in kinds]
     assert {row["n"] for row in found} == {3}
 
 

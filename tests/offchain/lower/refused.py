@@ -47,6 +47,7 @@ def fields(**changes: Any) -> dict[str, Any]:
         "batch_size": 2,
         "steps": 4,
         "interval": 2,
+        "bits": 21,
     }
     return {**given, **changes}
 

@@ -29,6 +29,7 @@ def a_job(loss: Any) -> Job:
         batch_size=6,
         steps=3,
         interval=3,
+        bits=21,
     )
 
 

@@ -31,6 +31,7 @@ def a_job(loss: Any, model: nn.Module | None = None) -> Job:
         batch_size=6,
         steps=3,
         interval=3,
+        bits=21,
     )
 
 

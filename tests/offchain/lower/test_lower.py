@@ -58,6 +58,7 @@ def a_job(model: nn.Module | None = None, **changes: Any) -> Job:
         "batch_size": BATCH,
         "steps": 6,
         "interval": 6,
+        "bits": 21,
     }
     return Job(**{**fields, **changes})
 

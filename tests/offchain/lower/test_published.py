@@ -76,7 +76,7 @@ def an_mlp() -> dict[str, Any]:
 )
 def test_trains_like_plain_torch(make: Any) -> None:
     torch.manual_seed(0)
-    training = compile(**make(), dataset=data(), batch_size=4, steps=STEPS)
+    training = compile(**make(), dataset=data(), batch_size=4, steps=STEPS, bits=21)
     training.run()
     plain = training.plain()
     plain.run()

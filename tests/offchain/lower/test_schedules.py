@@ -41,6 +41,7 @@ def a_job(**changes: Any) -> Job:
         "batch_size": 6,
         "steps": STEPS,
         "interval": STEPS,
+        "bits": 21,
     }
     return Job(**{**fields, **changes})
 

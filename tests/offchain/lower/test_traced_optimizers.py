@@ -38,6 +38,7 @@ def a_job(optimizer: Any, model: nn.Module | None = None, **changes: Any) -> Job
         "batch_size": 6,
         "steps": STEPS,
         "interval": STEPS,
+        "bits": 21,
     }
     return Job(**{**fields, **changes})
 
