@@ -69,16 +69,22 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     \b
     Example:  offchain task build job.py -o digits.task
     """
+    from offchain.closeness import first_update, warning
     from offchain.job import load
     from offchain.lower import compile as lower
 
     check_output(output, job)
     began = time.perf_counter()
     with _patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
-        built = lower(load(job))
+        loaded = load(job)
+        built = lower(loaded)
         save_task(built, output)
+        apart = first_update(loaded, built)
+    if apart is not None and (said := warning(apart, loaded.bits)):
+        click.echo(f"warning: {job}: {said}", err=True)
     seconds = round(time.perf_counter() - began, 1)
-    show([*facts(built, output, as_json), ("file", str(output)), ("seconds", seconds)], as_json)
+    known = [] if apart is None else [("first update", apart if as_json else f"{apart:.1g} from plain torch's")]
+    show([*facts(built, output, as_json), *known, ("file", str(output)), ("seconds", seconds)], as_json)
 
 
 @task.command()
