@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -13,10 +14,11 @@ from offchain.market.view import CheckpointView, TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_log, load_state
 from offchain.task import Task
-from offchain.worker.materials import log_name, state_name
+from offchain.worker.materials import SLACK, log_name, state_name
 
 TRIES: Final = 3  # to fetch a state that is to be evaluated
 PATIENCE: Final = 60.0  # seconds for each
+ALL_LOGS: Final = 300.0  # seconds
 Curves = dict[str, list[float | None]]
 
 
@@ -26,18 +28,24 @@ def curves(view: TaskView, task: Task, blobs: BlobStore) -> Curves:
     None for the steps of a log that is not served.
     """
     found: Curves = {name: [] for name in task.graph.metrics}
+    end = time.monotonic() + ALL_LOGS
     for point in view.checkpoints:
-        log = _log(view, point, task, blobs)
+        log = _log(view, point, task, blobs, end - time.monotonic())
         for i, values in enumerate(found.values()):
             values += [None] * task.interval if log is None else [float(value) for value in log[:, i]]
     return found
 
 
-def _log(view: TaskView, point: CheckpointView, task: Task, blobs: BlobStore) -> Array | None:
+def _log(view: TaskView, point: CheckpointView, task: Task, blobs: BlobStore, patience: float) -> Array | None:
     name, graph, root = log_name(view.terms, point.root), task.graph, point.root
     beside = f"{point.uri.rpartition('/')[0]}/{name}"  # a solver keeps it where the state was
+    limit = 4 * graph.slots[-1].spec.length + SLACK + 256 * len(graph.slots)
+    if patience <= 0:
+        return None
     with suppress(Unreachable, NoRoom, BadInput):
-        return load_log(blobs.fetch(beside, name, lambda path: load_log(path, graph, root)), graph, root)
+        return load_log(
+            blobs.fetch(beside, name, lambda path: load_log(path, graph, root), limit, patience), graph, root
+        )
     return None
 
 
