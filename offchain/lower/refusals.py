@@ -59,6 +59,13 @@ _CAUSES: Final = (  # the first that fits is taken
         for file in ("/utils/data/dataloader.py", "/utils/data/sampler.py")
     ),
     Cause(
+        "value out of a tracing tensor",
+        "keep the average in parameters of the model that require no gradient, and write them with .mul_ and .add_ "
+        "under torch.no_grad()",
+        meaning="torch's AveragedModel looks at its count",
+        file="/optim/swa_utils.py",
+    ),
+    Cause(
         "__bool__ .*value out of a tracing tensor",
         "leave validate_args=True out: a job's step cannot check values",
         meaning=_VALUE,

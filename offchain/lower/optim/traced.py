@@ -67,11 +67,7 @@ def traced(job: Job) -> Traced:
     line = job.line_of("optimizer")
     closure = inspect.signature(kind.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
-        names = ", ".join(known.__name__ for known in RULES)
-        raise Unsupported(
-            f"job{at(line)}: optimizer {kind.__name__} takes the loss several times in an update, by a closure; use "
-            f"one of: {names}"
-        )
+        raise _needs_a_closure(job)
     try:
         with within(f"optimizer {kind.__name__}", line), torch.enable_grad():
             history = history_of(job)
@@ -80,5 +76,16 @@ def traced(job: Job) -> Traced:
         place = f"{frame.filename}:{frame.lineno}" if frame else line
         raise Unsupported(f"optimizer {kind.__name__}{at(place)}: {error}") from error
     except Exception as error:
+        if closure is not None and str(error) == "'NoneType' object is not callable":
+            raise _needs_a_closure(job) from error
         raise refusal(error, Origins(), job.model) from error
     return Traced(job, groups, history)
+
+
+def _needs_a_closure(job: Job) -> Unsupported:
+    name, names = job.groups[0].__name__, ", ".join(known.__name__ for known in RULES)
+    return Unsupported(
+        f"job{at(job.line_of('optimizer'))}: optimizer {name} takes the loss several times in an update, by a closure; "
+        f"use one of: {names}; the loss may take gradients itself, at other parameters too (torch.autograd.grad, "
+        "torch.func.functional_call)"
+    )

@@ -281,3 +281,82 @@ def test_packed_sequences_are_refused_and_masked_ones_are_the_same() -> None:
     training = trained(a_job(of_sequences, models[1]))
     batch = training.job.dataset
     assert of_sequences(models[0], batch).item() == pytest.approx(of_sequences(models[1], batch).item(), rel=1e-6)
+
+
+# --- what an optimizer's closure, and torch's averaged model, are for
+
+
+class Sharp(torch.optim.Optimizer):
+    """SAM as it is usually written: its step wants the loss again."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        with torch.enable_grad():
+            closure()
+
+
+def ascended(model: Any, batch: Batch) -> Tensor:
+    """SAM's loss: at the parameters that are moved by 0.05 along the gradient."""
+    named = dict(model.named_parameters())
+    gradients = torch.autograd.grad(F.cross_entropy(model(batch["x"]), batch["y"]), list(named.values()))
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+    moved = {name: p + 0.05 * g / norm for (name, p), g in zip(named.items(), gradients, strict=True)}
+    return F.cross_entropy(torch.func.functional_call(model, moved, (batch["x"],)), batch["y"])
+
+
+def test_an_optimizer_that_wants_the_loss_again_and_its_remedy() -> None:
+    job = a_job(ascended)
+    with pytest.raises(
+        Unsupported, match=r"^job at \S+: optimizer Sharp takes the loss several times .*functional_call"
+    ):
+        compile(replace(job, optimizer=(Sharp, {"lr": 0.1})))
+    training = trained(replace(job, order=lambda t: torch.arange(6, dtype=torch.int32)))
+    model, rows = job.model, {name: column[:6] for name, column in job.dataset.items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):  # as SAM does it: gradient, ascent, gradient, back, step
+        F.cross_entropy(model(rows["x"]), rows["y"]).backward()
+        with torch.no_grad():
+            parameters = list(model.parameters())
+            norm = torch.stack([p.grad.square().sum() for p in parameters]).sum().sqrt()  # type: ignore[union-attr]
+            moves = [0.05 * p.grad / norm for p in parameters]  # type: ignore[operator]
+            for parameter, move in zip(parameters, moves, strict=True):
+                parameter.add_(move)
+        optimizer.zero_grad()
+        F.cross_entropy(model(rows["x"]), rows["y"]).backward()
+        with torch.no_grad():
+            for parameter, move in zip(parameters, moves, strict=True):
+                parameter.sub_(move)
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(training.state_dict()[name], parameter.detach(), rtol=1e-4, atol=1e-6)
+
+
+class Averaged(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.mean = nn.Linear(4, 2), nn.Linear(4, 2).requires_grad_(False)
+
+
+def averaging(model: Any, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        for mean, now in zip(model.mean.parameters(), model.now.parameters(), strict=True):
+            mean.mul_(0.9).add_(now, alpha=0.1)
+    return F.cross_entropy(model.now(batch["x"]), batch["y"])
+
+
+def test_an_averaged_model_and_its_remedy() -> None:
+    model = nn.Linear(4, 2)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+
+    def loss(m: Any, batch: Batch) -> Tensor:
+        averaged.update_parameters(m)
+        return F.cross_entropy(m(batch["x"]), batch["y"])
+
+    with pytest.raises(
+        Unsupported, match="AveragedModel looks at its count: keep the average in parameters of the model"
+    ):
+        compile(a_job(loss, model))
+    trained(a_job(averaging, Averaged()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -95,6 +96,7 @@ EFFECTS: dict[str, Effect] = {
     "own": lambda m, y: m.draws.random(),
     "seeded": lambda m, y: random.Random(7).random(),
     "clock": lambda m, y: time.time() % 1,
+    "address": lambda m, y: id([]) % 97 / 97,
     "torch": lambda m, y: torch.rand(()),
 }
 USES: dict[str, Callable[[Any], Any]] = {
@@ -134,3 +136,17 @@ def test_no_side_effect_is_silently_frozen(chosen: list[tuple[str, str]]) -> Non
         training.run()
         plain.run()
         np.testing.assert_allclose(training.losses, plain.losses, rtol=1e-4)
+
+
+def test_a_large_array_is_known_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offchain.lower.host.kinds.COPIED", 8)
+    table = np.zeros(4)
+
+    def loss(model: Any, batch: Batch) -> Tensor:
+        table[0] += 1
+        return model(batch["x"]).square().mean()
+
+    rows = {"x": torch.ones(8, WIDTH)}
+    with pytest.raises(Unsupported, match=r"variable 'table' at \S+: changes in every step"):
+        offchain.compile(**fields(model=nn.Linear(WIDTH, WIDTH), loss=loss, dataset=rows), executor="torch")
+    assert table[0] > 0  # a copy would be too large to put back, as `kept` says
