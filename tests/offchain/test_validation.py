@@ -84,7 +84,7 @@ def test_no_root_and_no_mode_of_the_model_depends_on_it(task: Task) -> None:
     assert (with_it.graph_root, with_it.state_root) == (without.graph_root, without.state_root)
     assert [module.training for module in job.model] == [True, True, True, False, True]
     assert without.validation == () and Run(without, "torch").validation == {}
-    few = compile(a_job(validation={name: column[:5] for name, column in OTHERS.items()}))
+    few = compile(a_job(model=nn.Linear(6, 3), validation={name: column[:5] for name, column in OTHERS.items()}))
     assert [part.steps for part in few.validation] == [1] and [part.steps for part in task.validation] == [2, 1]
 
 
@@ -92,7 +92,7 @@ def test_rows_without_names() -> None:
     def unnamed(model: Any, batch: Any) -> Tensor:
         return F.cross_entropy(model(batch[0]), batch[1])
 
-    job = a_job(dataset=(X, Y), validation=(OTHERS["x"], OTHERS["y"]), loss=unnamed, metrics={})
+    job = a_job(dataset=(X, Y), validation=(OTHERS["x"], OTHERS["y"]), loss=unnamed, metrics={}, model=nn.Linear(6, 3))
     training = offchain.compile(job, executor="torch")
     plain = training.plain()
     for one in (training, plain):
@@ -108,7 +108,7 @@ def test_labels_of_the_validation_set_are_looked_at_too() -> None:
         labels = OTHERS["y"].clone()
         labels[row] = 3
         with pytest.raises(BadInput, match=rf"^validation: .* in loss at \S+: .*{message}"):
-            compile(a_job(validation={"x": OTHERS["x"], "y": labels}))
+            compile(a_job(model=nn.Linear(6, 3), metrics={}, validation={"x": OTHERS["x"], "y": labels}))
 
 
 # --- the task's file
