@@ -29,7 +29,7 @@ from rich.progress import Progress
 sys.path.insert(0, str(Path(__file__).parent))
 from opinfo import Verdict, check
 
-from offchain.lower.capture import decompositions
+from offchain.lower.decompositions import decompositions
 from offchain.lower.pairs import PAIRED
 from offchain.lower.registry import REGISTRY, instead
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 
 import torch
 import torch.fx.traceback as notes
 from torch import Tensor, nn
-from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,6 +21,7 @@ from offchain.errors import BadInput, Unsupported
 from offchain.job import Job, Loss, Order
 from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
+from offchain.lower.decompositions import decompositions, shapes_on_meta
 from offchain.lower.host import Run
 from offchain.lower.inner import own_backwards
 from offchain.lower.optim import Functional, functional
@@ -36,55 +36,6 @@ from offchain.task import PackedTensor
 aten = torch.ops.aten
 _COPIES: Final = frozenset({aten.clone.default, aten.detach.default, aten.alias.default})
 _ROWS: Final = (torch.int32, torch.int64)
-_DECOMPOSED: Final = [
-    aten.native_layer_norm,
-    aten.gelu,
-    aten.gelu_backward,
-    aten._log_softmax,
-    aten._softmax,
-    aten.var_mean,
-    aten.embedding_dense_backward,
-    aten.addmm,
-    aten.nll_loss_forward,
-    aten.nll_loss_backward,
-    aten.silu,
-    aten.silu_backward,
-    aten.elu,
-    aten.elu_backward,
-    aten.mish,
-    aten.mish_backward,
-    aten.native_group_norm,
-    aten.native_group_norm_backward,
-    aten._native_batch_norm_legit,
-    aten._native_batch_norm_legit_functional,
-    aten.softplus_backward,
-    aten.sigmoid_backward,
-    aten.tanh_backward,
-    aten.threshold_backward,
-    aten.detach,
-    aten.t,
-    aten.linalg_vector_norm,
-    aten.addmv,
-    aten.dist,
-    aten.new_empty_strided,
-]
-_DIRECT: Final = [
-    aten.roll,
-    aten.eye,
-    aten.native_layer_norm_backward,
-    aten._safe_softmax,
-    aten.softplus,
-    aten.im2col,
-    aten.col2im,
-    aten._adaptive_avg_pool2d,
-    aten._adaptive_avg_pool3d,
-    *(getattr(aten, f"upsample_nearest{n}d") for n in (1, 2, 3)),
-    *(getattr(aten, f"_upsample_nearest_exact{n}d") for n in (1, 2, 3)),
-    aten.upsample_linear1d,
-    aten.upsample_bilinear2d,
-    aten.upsample_trilinear3d,
-    aten.upsample_bicubic2d,
-]  # our lowerings of these are shorter than torch's decompositions
 
 
 @dataclass(frozen=True)
@@ -282,13 +233,6 @@ def _ordered(job: Job, order: Order, t: Tensor) -> Tensor:
         return rows
 
 
-@cache
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Torch's decompositions, by operation, that run before operations are lowered."""
-    table = {**core_aten_decompositions(), **get_decompositions(_DECOMPOSED)}
-    return {operation: f for operation, f in table.items() if operation.overloadpacket not in _DIRECT}
-
-
 def _eagerly(job: Job, gradient: _Gradient, *flat: Tensor) -> list[Tensor]:
     """The gradients, next values and metrics of a step, as eager torch computes them."""
     with tracing(job), replayed(job.seed, flat[-1]):
@@ -300,7 +244,7 @@ def _make_fx(job: Job, step: Step, inputs: list[Tensor], origins: Origins) -> Gr
     table = decompositions()
     clones = [tensor.clone() for tensor in inputs]  # a model may change its buffers in place
     try:
-        with tracing(job):
+        with tracing(job), shapes_on_meta():
             functional_step = origins.noted(torch.func.functionalize(step))
             module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
