@@ -132,6 +132,10 @@ def test_tensors_without_names_make_a_batch_without_names(dataset: Any) -> None:
     assert training.losses == pytest.approx(plain.losses, rel=1e-5)
 
 
+def test_products_have_13_bits_unless_a_job_says_otherwise() -> None:
+    assert a_job().bits == PRECISIONS["tf32"] == 13
+
+
 @pytest.mark.parametrize(("precision", "bits"), PRECISIONS.items())
 def test_a_class_of_precision_is_so_many_bits(precision: str, bits: int) -> None:
     job = a_job(precision=precision)

@@ -12,6 +12,7 @@ from offchain.exec.cuda import engines, tuning
 from offchain.exec.cuda.engines import INT8_TERMS, Engine, Float64, Int8, digits_of
 from offchain.exec.cuda.tuning import Tuner, trial_operands
 from offchain.exec.plan.products import product_of
+from offchain.job import DEFAULT_BITS
 from tests.offchain.exec.cuda.compared import (
     DEVICE,
     GPU,
@@ -29,7 +30,7 @@ def totals(engine: Engine, operands: Sequence[torch.Tensor]) -> torch.Tensor:
     return engine.whole(found)
 
 
-@pytest.mark.parametrize("bits", [2, 7, 8, 9, 15, 16, 21, 23, 24, 27])
+@pytest.mark.parametrize("bits", [2, 7, 8, 9, 13, 15, 16, 21, 23, 24, 27])
 @pytest.mark.parametrize("down", [False, True])
 def test_engines_agree_on_integers_of_all_bits(bits: int, down: bool) -> None:
     made = engines.engines(product_of(dot(5, 33, 2 if bits == 27 else 40, bits, down)), bits)
@@ -61,7 +62,7 @@ def test_int8_sums_that_are_as_long_as_an_int32_holds(bits: int) -> None:
 
 
 def test_digits_hold_their_integers() -> None:
-    assert [digits_of(bits) for bits in (2, 8, 9, 15, 16, 23, 24, 27)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert [digits_of(bits) for bits in (2, 8, 9, DEFAULT_BITS, 15, 16, 23, 24, 27)] == [1, 1, 2, 2, 2, 3, 3, 4, 4]
 
 
 def test_a_float32_engine_gives_way_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_every_primitive_on_special_words(check: object, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("down", "bits"), [(False, 21), (True, 8)])
+@pytest.mark.parametrize(("down", "bits"), [(False, 21), (True, 13), (True, 8)])
 def test_a_product_whose_k_is_shared_by_programs(
     engine: str, down: bool, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
