@@ -25,6 +25,7 @@ COMMANDS: Final = {  # name -> module and attribute, imported when called: torch
     "worker": ("offchain.commands.worker", "worker"),
     "adjudicate": ("offchain.commands.adjudicate", "adjudicate"),
     "bench": ("offchain.commands.bench", "bench"),
+    "economics": ("offchain.commands.economics", "economics"),
     "demo": ("offchain.commands.demo", "demo"),
 }
 SUMMARIES: Final = {
@@ -37,6 +38,7 @@ SUMMARIES: Final = {
     "worker": "Bid, train, audit and dispute, until stopped.",
     "adjudicate": "Have deployed contracts judge a step, and compare with the executor.",
     "bench": "Measure steps, products, hashing and disputes against what people use now.",
+    "economics": "Simulate the market: who gets which task, and what that is worth.",
     "demo": "Show everything on a local chain: an honest run, then a cheat.",
 }
 

@@ -41,6 +41,7 @@ def test_every_command_explains_itself_with_an_example(
         ["deploy"],
         ["run"],
         ["adjudicate"],
+        ["economics", "market"],
         ["chain", "up"],
         ["account", "new"],
         ["vault", "deposit"],
