@@ -179,6 +179,7 @@ def test_gradients_and_parameters_are_changed_in_the_step_of_an_own_optimizer() 
         batch_size=4,
         steps=3,
         order=lambda t: torch.arange(4, dtype=torch.int32),
+        bits=21,
         executor="reference",
     )
     own.run()

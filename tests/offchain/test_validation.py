@@ -46,6 +46,7 @@ def a_job(**changes: Any) -> Job:
         "dataset": {"x": X, "y": Y},
         "batch_size": 8,
         "steps": 6,
+        "bits": 21,
         "interval": 3,
         "metrics": {"accuracy": accuracy},
         "validation": OTHERS,
