@@ -105,7 +105,7 @@ def test_a_parameter_that_is_written() -> None:
 
     text = refused(loss=loss)
     assert text.startswith(f"aten.copy_.default in loss at {line(loss, 2)}: a parameter, or a tensor from outside")
-    assert text.endswith("write only to buffers of the model")
+    assert text.endswith("only to buffers of the model, and to parameters in the step of an optimizer of your own")
 
 
 # --- the backward pass
