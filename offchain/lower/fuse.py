@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -22,7 +23,7 @@ from offchain.ir.graph import Axis, Input, Node, Slot, Source, View, readers_of,
 from offchain.ir.kinds import MAX_INPUTS, Kind
 from offchain.ir.legality import program_types
 from offchain.ir.moves import Counts, excess
-from offchain.ir.primitives import MAX_PROGRAM, DType, Program
+from offchain.ir.primitives import MAX_PROGRAM, DType, Instr, Op, Program
 from offchain.ir.program import ProgramBuilder, Value
 from offchain.lower.builder import compact
 from offchain.lower.copies import without_copies
@@ -194,18 +195,33 @@ class _Cluster:
 
         No instruction becomes more than one, and no read more than one; a move is the larger, the more there are.
         """
-        program = tuple(instr for member in members for instr in self.nodes[member].program)
+        if sum(len(self.nodes[member].program) for member in members) > MAX_PROGRAM:
+            return False
         reads = {
             (item, axes)
             for member, axes in members.items()
             for item in self.nodes[member].inputs
             if item.source is not Source.NODE or item.index not in members
         }
-        if len(program) > MAX_PROGRAM or len(reads) > MAX_INPUTS:
+        if len(reads) > MAX_INPUTS:
             return False
-        everywhere = View.contiguous(self.node.shape)
-        inputs = tuple(replace(item, view=everywhere) for item, _ in reads)
-        return not excess(replace(self.node, inputs=inputs, program=program), self.counts)
+        read = tuple(sorted((item.source, item.length) for item, _ in reads))
+        return _sendable(self.node.shape, self._operations(members), read, self.counts)
+
+    def _operations(self, members: dict[int, Axes]) -> tuple[Op, ...]:
+        """Of all members, in an order that does not depend on that of the members."""
+        return tuple(sorted(instr.op for member in members for instr in self.nodes[member].program))
+
+
+@lru_cache(maxsize=4096)
+def _sendable(
+    shape: tuple[int, ...], operations: tuple[Op, ...], read: tuple[tuple[Source, int], ...], counts: Counts
+) -> bool:
+    """Whether every move about a map fits: one of these operations, that reads tensors of these lengths everywhere."""
+    everywhere = View.contiguous(shape)
+    inputs = tuple(Input(source, 0, DType.F32, length, everywhere) for source, length in read)
+    program = tuple(map(Instr, operations))
+    return not excess(Node(Kind.MAP, DType.F32, shape, inputs, program=program), counts)
 
 
 def _follow(producer: Node, reader: Node, item: Input, axes: Axes) -> Axes | None:
