@@ -18,9 +18,10 @@ contract LedgerHarness {
         uint256[] pending;
         uint256[] escrows; // per task
         uint256[] stakes; // per task
+        uint256[] kept; // per task: with the game, for challengers
     }
 
-    function read(IERC20 token, IStakeVault vault, ITaskMarket market, address[] calldata accounts)
+    function read(IERC20 token, IStakeVault vault, ITaskMarket market, address game, address[] calldata accounts)
         external
         view
         returns (Books memory books)
@@ -39,9 +40,11 @@ contract LedgerHarness {
         uint256 tasks = market.taskCount();
         books.escrows = new uint256[](tasks);
         books.stakes = new uint256[](tasks);
+        books.kept = new uint256[](tasks);
         for (uint256 i = 0; i < tasks; ++i) {
             books.escrows[i] = vault.potOf(address(market), market.escrowPot(i));
             books.stakes[i] = vault.potOf(address(market), market.stakePot(i));
+            books.kept[i] = vault.potOf(game, market.stakePot(i));
         }
     }
 }

@@ -40,6 +40,7 @@ class Task:
     price: int = 0
     awarded_at: int = 0
     paid: int = 0
+    kept: int = 0  # of its stake, with the game, for challengers
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
     @property
@@ -148,16 +149,18 @@ class Model:
         task = self._in_status(number, Status.TRAINING)
         require(reward + kept <= task.stake - -(-task.stake * BURN_BPS // BPS), "RewardTooLarge")
         self._pay_final(task, now)
-        self._end(task, Status.SLASHED, {challenger: reward, self.game: kept})
+        self._end(task, Status.SLASHED, {challenger: reward}, kept)
 
-    def _end(self, task: Task, status: Status, heirs: dict[str, int]) -> None:
-        """The rest of the escrow goes back, `heirs` get parts of the stake, the rest of it burns."""
+    def _end(self, task: Task, status: Status, heirs: dict[str, int], kept: int = 0) -> None:
+        """The rest of the escrow goes back, `heirs` get parts of the stake, the game keeps one; the rest burns."""
         self.free[task.requester] += task.escrow
         self.wealth[task.solver] -= task.stake
         for heir, amount in heirs.items():
             self.wealth[heir] += amount
             self.free[heir] += amount
-        self.burned += task.stake - sum(heirs.values())
+        task.kept = kept
+        self.wealth[self.game] += kept
+        self.burned += task.stake - sum(heirs.values()) - kept
         task.status = status
 
     def _pay_final(self, task: Task, now: int) -> None:

@@ -242,17 +242,20 @@ class Money(RuleBasedStateMachine):
         self.moved = False
         world, model = self.world, self.model
         accounts = [*map(self.address, self.names), BURN_ADDRESS]
-        arguments = (world.token.address, world.vault.address, world.market.address, accounts)
-        supply, vault, burnable, wallets, free, pending, escrows, stakes = self.ledger.functions.read(*arguments).call()
-        assert vault == sum(free) + sum(pending) + sum(escrows) + sum(stakes) + burnable
+        parts = (world.token.address, world.vault.address, world.market.address, world.referee)
+        supply, vault, burnable, wallets, free, pending, *pots = self.ledger.functions.read(*parts, accounts).call()
+        escrows, stakes, kept = pots
+        assert vault == sum(free) + sum(pending) + sum(map(sum, pots)) + burnable
         assert supply == vault + sum(wallets) == sum(self.initial.values())
         assert (wallets[-1], burnable) == (self.swept, model.burned - self.swept)
         assert (free[-1], pending[-1]) == (0, 0)
         assert escrows == [task.escrow for task in model.tasks]
         assert stakes == [task.locked for task in model.tasks]
+        assert kept == [task.kept for task in model.tasks]
         for place, name in enumerate(self.names):
             own = sum(task.escrow for task in model.tasks if task.requester == name)
             own += sum(task.locked for task in model.tasks if task.solver == name)
+            own += sum(kept) if name == "game" else 0
             assert wallets[place] + free[place] + pending[place] + own == model.wealth[name], name
             assert (wallets[place], free[place]) == (self.wallets[name], model.free[name]), name
 
