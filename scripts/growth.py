@@ -172,6 +172,7 @@ def document(folder: Path) -> str:
     for verb in VERBS:
         if verb in found:
             parts += [f"## {verb}\n", _rows(found[verb]["points"]), _said(found[verb])]
+    parts += _build(found)
     parts += _on_a_card(found)
     parts += ["## How the cost grows\n"] if found.keys() & PIECES.keys() else []
     for piece, (title, _) in AXES.items():
@@ -184,6 +185,22 @@ def document(folder: Path) -> str:
                 _said(found[piece]),
             ]
     return "\n".join(parts)
+
+
+def _build(found: dict[str, Any]) -> list[str]:
+    """What it costs to build a job."""
+    if "build" not in found:
+        return []
+    rows = found["build"]["points"]
+    heads = ["what", "nodes", "lowering", "kernels", "compiling them", "both"]
+    lines = [
+        f"| {r['name']} | {r['nodes']:,} | {r['lower']:.1f} s | {r['kernels']} | {r['compile']:.1f} s | "
+        f"{r['lower'] + r['compile']:.1f} s |"
+        for r in rows
+    ]
+    table = "\n".join([f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *lines])
+    on = f"{found['build']['machine']}; torch {found['build']['torch']}, processor time, other work on the machine."
+    return ["## build\n", "`python scripts/build_cost.py`\n", f"{table}\n", f"{on}\n"]
 
 
 def _on_a_card(found: dict[str, Any]) -> list[str]:
