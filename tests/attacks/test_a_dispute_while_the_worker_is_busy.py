@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
 from offchain.worker.events import CommitSent, DefenceLost, DefenceStarted, DisputeOver, DisputeSeen, Moved
@@ -18,6 +20,7 @@ from tests.support.town import Town, lying
 from tests.support.works import DOT, every_kind
 
 
+@pytest.mark.slow
 def test_a_dispute_while_the_worker_is_busy(town: Town) -> None:
     before = town.fortunes()
     task = town.post(every_kind(6, 3))

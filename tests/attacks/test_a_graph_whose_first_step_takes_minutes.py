@@ -9,6 +9,7 @@ comes before both. `trial_time` makes the test short: the terms allow two minute
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
@@ -47,6 +48,7 @@ def post(town: Town, task: Task, price: int) -> int:
     return tasks.post(town, task, **(TERMS | {"uri": f"file://{path}", "max_price": price, "bidding_time": 20_000}))
 
 
+@pytest.mark.slow
 def test_a_graph_whose_first_step_takes_minutes(town: Town) -> None:
     assert len(encode_graph(bomb(ACTUAL).graph)) < 616
     before = town.fortunes()

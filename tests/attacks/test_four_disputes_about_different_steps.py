@@ -6,6 +6,8 @@ them one after the other, lost the last ones by its clock, and was slashed. The 
 
 from __future__ import annotations
 
+import pytest
+
 from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
@@ -19,6 +21,7 @@ TASK = every_kind(2 * INTERVAL, INTERVAL)
 LIARS = {"requester": 6, "rival": 1, "challenger": 4, "stranger": 3}  # and the step that each one lies about
 
 
+@pytest.mark.slow
 def test_every_liar_pays_and_the_interval_is_replayed_once(town: Town) -> None:
     before = town.fortunes()
     tally = Tally(town.folder / "tally")

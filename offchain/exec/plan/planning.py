@@ -17,6 +17,7 @@ from offchain.ir.primitives import DType
 
 K = TypeVar("K")
 ALIGN: Final = 64  # bytes
+BEYOND: Final = 1 << 62  # bytes: more than any machine has, and no sum of two leaves 64 bits
 DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
@@ -165,11 +166,20 @@ def aligned(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 
 
+def _in_a_row(buffers: Sequence[Buffer]) -> int:
+    size = 0
+    for buffer in buffers:
+        buffer.place, size = size, size + buffer.bytes
+    return size
+
+
 def place(buffers: Sequence[Buffer]) -> int:
     """Places buffers so that those alive at the same time do not overlap. Returns the arena's size in bytes.
 
     The largest goes first, each to the lowest place that is free while it lives.
     """
+    if sum(buffer.bytes for buffer in buffers) > BEYOND:  # whoever asks for it is refused, wherever they lie
+        return _in_a_row(buffers)
     size = 0
     first, last, begin, end = np.zeros((4, len(buffers)), np.int64)  # of those that have a place
     for n, buffer in enumerate(sorted(buffers, key=lambda b: -b.bytes)):

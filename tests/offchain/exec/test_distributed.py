@@ -110,7 +110,8 @@ def roots_alone(file: Path) -> list[str]:
     return [root.hex() for root in alone.state_roots]
 
 
-@pytest.mark.parametrize("processes", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2, 4])
 def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(processes: int, files: list[Path]) -> None:
     """Of graphs with fewer rows than processes nothing is asked. Kernels for CUDA run in Triton's interpreter."""
     runs = [f"{executor}={file}" for file in files for executor in ("fused", "torch")]

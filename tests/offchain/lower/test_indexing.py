@@ -198,7 +198,7 @@ def test_sums_of_large_integers_are_exact(scale: int) -> None:
         (lambda w, b: w * (b["many"] * 300_000_000).sum(), "may reach"),
         (lambda w, b: F.one_hot(b["columns"]) * w[:, :1], "num_classes"),
         (lambda w, b: F.embedding_bag(b["rows"], w, torch.tensor([0, 2])), "2-D"),
-        (lambda w, b: F.embedding(b["rows"], w, max_norm=1.0), "in place"),
+        (lambda w, b: F.embedding(b["rows"], w, max_norm=1.0), "max_norm writes to the rows"),
         (lambda w, b: w.double(), "float64"),
         (lambda w, b: w.half(), "float16"),
         (lambda w, b: w * b["x"].nonzero().sum(), "torch.where"),

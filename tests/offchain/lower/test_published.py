@@ -72,7 +72,7 @@ def an_mlp() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "make", [a_nanogpt, an_mlp, *(pytest.param(make, marks=pytest.mark.slow) for make in (a_mingpt, a_tagger))]
+    "make", [an_mlp, *(pytest.param(make, marks=pytest.mark.slow) for make in (a_nanogpt, a_mingpt, a_tagger))]
 )
 def test_trains_like_plain_torch(make: Any) -> None:
     torch.manual_seed(0)

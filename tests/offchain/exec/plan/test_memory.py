@@ -107,7 +107,7 @@ def test_a_task_file_that_does_not_fit_names_its_tensor(tmp_path: Path) -> None:
 def test_what_no_node_is_to_blame_for_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offchain.commands.task, "load_task", lambda path: np.empty(1 << 50))
+    monkeypatch.setattr(offchain.commands.task, "load_task", lambda path, validated: np.empty(1 << 50))
     told = run(capsys, monkeypatch, "task", "inspect", "line.task")
     assert told[0] == OutOfMemory.exit_code
     assert told[2].startswith("error: not enough memory (Unable to allocate 8.00 PiB")
