@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from web3.contract import Contract
 from offchain.chain.ganache import Ganache
 from tests.support.clock import Clock
 from tests.support.deployment import connected
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,12 +61,7 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(scope="session")
 def compiler() -> ModuleType:
     """scripts/compile.py as a module."""
-    spec = importlib.util.spec_from_file_location("compile_contracts", ROOT / "scripts" / "compile.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compile")
 
 
 @pytest.fixture(scope="session")

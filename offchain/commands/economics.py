@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from offchain.commands.common import json_option
-from offchain.errors import BadInput
 from offchain.progress import watching
 
 if TYPE_CHECKING:
@@ -107,16 +106,7 @@ def market(
     else:
         _show(found)
     if plot is not None:
-        _draw(found, plot)
-
-
-def _draw(figures: list[Figures], file: Path) -> None:
-    from offchain.economics.plot import draw
-
-    try:
-        draw(figures, file)
-    except OSError as error:
-        raise BadInput(f"{file} cannot be written: {error.strerror}") from error
+        drawing.draw(found, plot)
 
 
 def _show(figures: list[Figures]) -> None:

@@ -32,8 +32,7 @@ def check(file: Path) -> None:
 
 
 def draw(figures: Sequence[Figures], file: Path) -> None:
-    """Write the figure; the same figures give the same SVG. Raises BadInput, see `check`."""
-    check(file)
+    """Write the figure; the same figures give the same SVG. Raises BadInput; `check` finds most causes before."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -46,8 +45,11 @@ def draw(figures: Sequence[Figures], file: Path) -> None:
     axes[1].set_yscale("symlog", linthresh=1)
     handles, labels = axes[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize="small")
-    with mpl.rc_context({"svg.hashsalt": "market"}):
-        canvas.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    try:
+        with mpl.rc_context({"svg.hashsalt": "market"}):
+            canvas.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _bars(axis: Any, figures: Sequence[Figures], field: str) -> None:

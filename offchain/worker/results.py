@@ -19,6 +19,7 @@ from offchain.worker.materials import SLACK, log_name, state_name
 TRIES: Final = 3  # to fetch a state that is to be evaluated
 PATIENCE: Final = 60.0  # seconds for each
 ALL_LOGS: Final = 300.0  # seconds
+ALL_STATES: Final = 300.0  # seconds
 Curves = dict[str, list[float | None]]
 
 
@@ -59,7 +60,12 @@ class Validated:
         self._evaluation: Evaluation | None = None
 
     def look(self, view: TaskView) -> None:
-        """Fetch and evaluate states that are new. What cannot be fetched is tried again in the next looks."""
+        """Fetch and evaluate states that are new. What cannot be fetched is tried again in the next looks.
+
+        A solver that serves slowly must not keep its requester from acting: while the task runs one state is tried in a
+        look, and what is left when it has ended is tried for ALL_STATES seconds.
+        """
+        end = time.monotonic() + (ALL_STATES if view.status.ended else 0)
         for point in view.checkpoints if self._task.validation else ():
             tries = self._tries.get(point.root, 0)
             if point.root in self._figures or tries >= TRIES:
@@ -67,6 +73,8 @@ class Validated:
             self._tries[point.root] = tries + 1
             with suppress(Unreachable, NoRoom, BadInput):
                 self.add(point.root, self._state(view, point))
+            if time.monotonic() >= end:
+                return
 
     def add(self, root: bytes, state: list[Array]) -> None:
         """Evaluate a state that has this root."""

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare.py"
+from tests.support.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def compare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("compare")
 
 
 @pytest.mark.slow
@@ -51,7 +44,7 @@ def test_prints_markdown_or_json(
     compare: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def printed(*more: str) -> list[str]:
-        command = [str(SCRIPT), "--example", "tabular_regression", "--seeds", "1", "--steps", "4", *more]
+        command = ["compare.py", "--example", "tabular_regression", "--seeds", "1", "--steps", "4", *more]
         monkeypatch.setattr(sys, "argv", command)
         compare.main()
         return capsys.readouterr().out.splitlines()

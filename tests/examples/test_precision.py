@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,18 +15,12 @@ from offchain.job import Job
 from offchain.lower import compile as lower
 from tests.cases import habits  # noqa: F401  registers cases
 from tests.cases.common import CASES
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "precision.py"
+from tests.support.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def precision() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("precision", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["precision"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("precision")
 
 
 def a_case(seed: int = 0, **changes: Any) -> Job:

@@ -6,7 +6,6 @@ compute something for one of the twins.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from offchain.ir.primitives import DType
 from tests.conftest import ROOT
 from tests.support.evidence import Prover, call
 from tests.support.reverts import reverts
+from tests.support.scripts import load_script
 from tests.support.strategies import Case, nodes
 
 
@@ -139,10 +139,7 @@ def test_players_refuse_it(admitted: None, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture(scope="module")
 def widened(compiler: ModuleType, w3: Web3) -> Contract:
     """StepVerifier with constants that are generated from a table with the twins."""
-    spec = importlib.util.spec_from_file_location("generate_opcodes", ROOT / "scripts" / "generate_opcodes.py")
-    assert spec and spec.loader
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
+    generator = load_script("generate_opcodes")
     folders = [ROOT / "contracts" / name for name in ("interfaces", "lib", "step")]
     sources = compiler.read_sources([path for folder in folders for path in folder.glob("*.sol")])
     with pytest.MonkeyPatch.context() as patch:

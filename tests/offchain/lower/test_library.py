@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +22,7 @@ from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.ir.program import FULL, ProgramBuilder, Value
 from offchain.lower import library
+from tests.support.scripts import load_script
 
 Array = np.ndarray[Any, Any]
 NAN, INF = np.nan, np.inf
@@ -33,17 +30,7 @@ SPECIAL = [0.0, INF, NAN, 1.0, 1e-45, 1.1754942e-38, 1.1754944e-38, 3.4e38, 3.40
 EDGES = [88.72283, 88.72284, 87.33655, 103.97208, 103.97209, 9.010913, 3.9192059, 0.93, 0.5, 0.625, 2.0**25, 10.054]
 
 
-def _script() -> ModuleType:
-    path = Path(__file__).parents[3] / "scripts" / "ulp.py"
-    spec = importlib.util.spec_from_file_location("ulp", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ulp = _script()
+ulp = load_script("ulp")
 
 
 def run(f: Callable[..., Value], *inputs: Array) -> Array:

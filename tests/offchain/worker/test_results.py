@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from offchain.commit.roots import state_tree
-from offchain.errors import BadBlob
+from offchain.errors import BadBlob, Unreachable
 from offchain.market.view import CheckpointView, Status, TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_log, save_log, save_state
@@ -16,7 +16,7 @@ from offchain.store.fetch import FetchOptions
 from offchain.task import Task
 from offchain.training import Training
 from offchain.worker.materials import log_name, state_name
-from offchain.worker.results import Validated, curves
+from offchain.worker.results import ALL_STATES, PATIENCE, Validated, curves
 from tests.offchain.test_validation import a_job
 from tests.support.tasks import BARE, unposted
 
@@ -76,6 +76,32 @@ def test_checkpoints_are_evaluated_while_they_are_served(solved: Solved, tmp_pat
     late = Validated(solved.task, BlobStore(tmp_path, options=FILES))
     late.add(solved.view.checkpoints[-1].root, solved.training.arrays())
     assert late.curves(solved.view)["loss"] == [None, solved.training.validation["loss"][1]]
+    ended = Validated(solved.task, BlobStore(tmp_path, options=FILES))
+    ended.look(replace(solved.view, status=Status.COMPLETED))
+    assert ended.curves(solved.view) == solved.training.validation
     none = Validated(replace(solved.task, validation=()), solved.mine)
     none.look(solved.view)
     assert none.curves(solved.view) == {}
+
+
+def test_a_solver_that_serves_slowly_does_not_keep_its_requester_from_acting(
+    solved: Solved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One state a look while the task runs; once it has ended no more seconds than ALL_STATES."""
+    fetched, clock = list[str](), [0.0]
+
+    def slow(uri: str, *_: object, timeout: float) -> Path:
+        fetched.append(uri)
+        clock[0] += timeout
+        raise Unreachable(f"{uri}: too slow")
+
+    blobs = BlobStore(tmp_path, options=FILES)
+    monkeypatch.setattr(blobs, "fetch", slow)
+    monkeypatch.setattr("offchain.worker.results.time.monotonic", lambda: clock[0])
+    many = replace(solved.view, checkpoints=solved.view.checkpoints[:1] * 2)
+    roots = [replace(point, root=bytes([n]) * 32) for n, point in enumerate(many.checkpoints * 50)]
+    validated, running = Validated(solved.task, blobs), replace(many, checkpoints=tuple(roots))
+    validated.look(running)
+    assert len(fetched) == 1
+    validated.look(replace(running, status=Status.COMPLETED))
+    assert len(fetched) == 1 + round(ALL_STATES / PATIENCE)
