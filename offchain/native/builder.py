@@ -17,6 +17,7 @@ class LlvmBuilder:
 
     name: str
     parameters: Sequence[tuple[str, str]]  # LLVM type with attributes, name
+    inner: bool = False  # called within its text alone, and compiled on its own
     entry: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     _names: int = 0
@@ -140,5 +141,6 @@ class LlvmBuilder:
 
     def __str__(self) -> str:
         parameters = ", ".join(f"{kind} {name}" for kind, name in self.parameters)
-        body = [f"define void @{self.name}({parameters}) nounwind {{", "start:", *self.entry, *self.lines]
+        define, attributes = ("define internal", "nounwind noinline") if self.inner else ("define", "nounwind")
+        body = [f"{define} void @{self.name}({parameters}) {attributes} {{", "start:", *self.entry, *self.lines]
         return "\n".join([*body, "  ret void", "}", ""])
