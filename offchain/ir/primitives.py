@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class DType(IntEnum):
@@ -98,8 +98,7 @@ TABLE: Final[dict[Op, Primitive]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Instr:
+class Instr(NamedTuple):  # and no dataclass: programs are hashed and compared a million times while a job is built
     """One instruction: three 16-bit operands, or for constants a 32-bit word in `b` (high) and `c` (low)."""
 
     op: Op

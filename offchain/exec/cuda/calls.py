@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -99,4 +98,4 @@ def dense(node: Node) -> Input:
 def column_of(node: Node) -> Input:
     """A number for each column, which is all but the first axis."""
     whole = View.contiguous(node.shape)
-    return Input(*NOWHERE, prod(node.shape[1:]), View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:])))
+    return Input(*NOWHERE, prod(node.shape[1:]), View(0, (whole.axes[0]._replace(stride=0), *whole.axes[1:])))

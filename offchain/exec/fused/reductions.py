@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -117,7 +116,7 @@ def scatter_kernel(node: Node, part: bool = False) -> NativeKernel:
 def rows_kernel(node: Node) -> NativeKernel:
     """Elements from what `scatter_kernel` makes. Tensors: output, totals, backs."""
     whole = View.contiguous(node.shape)
-    column = View(0, (replace(whole.axes[0], stride=0), *whole.axes[1:]))
+    column = View(0, (whole.axes[0]._replace(stride=0), *whole.axes[1:]))
     lengths = (node.length, prod(node.shape[1:]))
     total, back = (Input(Source.NODE, 0, node.dtype, n, v) for n, v in zip(lengths, (whole, column), strict=True))
     return product_kernel(node.shape, total, [back], "double", 1)

@@ -30,7 +30,7 @@ def cuts(node: Node, out: View, most: int = MAX_PIECES) -> Iterator[tuple[Node, 
         yield node, out
     for lo, hi in pairwise(ends):
         axes = list(out.axes)
-        axes[axis] = replace(axes[axis], hi=hi - lo)
+        axes[axis] = axes[axis]._replace(hi=hi - lo)
         view = View(out.offset + out.axes[axis].stride * lo, tuple(axes))
         yield from cuts(restricted(node, axis, lo, hi), view, most // (len(ends) - 1))
 

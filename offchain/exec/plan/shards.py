@@ -219,7 +219,7 @@ class _Process:
             return replace(item, index=self._whole(item.index))
         block, own = self.dealing.rows * inner, (self.hi - self.lo) * inner
         axes = (
-            replace(a, stride=a.stride // block * own) if d != axis and a.stride % block == 0 else a
+            a._replace(stride=a.stride // block * own) if d != axis and a.stride % block == 0 else a
             for d, a in enumerate(item.view.axes)
         )
         view = View(item.view.offset + first * (own - block) - self.lo * inner, tuple(axes))
