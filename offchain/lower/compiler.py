@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import gc
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -68,7 +70,7 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
             "fit besides the loss"
         )
-    with kept(job) as world:
+    with _unsearched(), kept(job) as world:
         compiler = _lowered(job, world)
         unused = without_gradient(job)
         world.put_back()
@@ -79,6 +81,19 @@ def compile(job: Job, *, fused: bool = True) -> Task:
         world.put_back()
         task = compiler.task(fused)
         return replace(task, validation=_validation(job, task.parameters, fused))
+
+
+@contextmanager
+def _unsearched() -> Iterator[None]:
+    """While open, Python does not search again and again what was there before, most of it torch's, for garbage."""
+    if gc.get_freeze_count():
+        yield  # somebody froze objects, and wants them to stay so
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, ...]:

@@ -52,11 +52,11 @@ def fuse(
     counts = Counts(len(nodes), others[0], len(slots), others[1])  # of which fusion makes no more
     nodes, slots = prune(without_copies(nodes, slots), slots)
     nodes = _aligned(nodes)
-    readers = readers_of(nodes)
+    readers, written = readers_of(nodes), _Written()
     pinned = {slot.index for slot in slots if slot.source is Source.NODE}
     for n, node in enumerate(nodes):  # forwards, so that a map that reads only free maps becomes free itself
         if node.kind is Kind.MAP:
-            cluster = _Cluster(nodes, n, counts)
+            cluster = _Cluster(nodes, n, counts, written)
             cluster.grow(readers, pinned)
             nodes[n] = cluster.node
     light = {n for n in range(len(nodes)) if n not in pinned and _is_light(nodes, n, readers[n])}
@@ -64,7 +64,7 @@ def fuse(
     for n in range(len(nodes) - 1, -1, -1):
         if n in live:
             if nodes[n].kind is Kind.MAP:
-                cluster = _Cluster(nodes, n, counts)
+                cluster = _Cluster(nodes, n, counts, written)
                 cluster.grow(readers, pinned, light)
                 nodes[n] = cluster.node
             live |= {item.index for item in nodes[n].inputs if item.source is Source.NODE}
@@ -117,6 +117,11 @@ def _keep(nodes: Sequence[Node], slots: Sequence[Slot], kept: Sequence[int]) -> 
     return list(numbers), moved
 
 
+Pattern = tuple[object, ...]
+Reading = tuple[int, int, int, tuple[Axis, ...]]  # member, in order; number of its input; beyond its offset; axes
+_Written = dict[Pattern, tuple[Program, tuple[Reading, ...]] | None]  # what clusters of a pattern become
+
+
 @dataclass
 class _Cluster:
     """A root map and the maps that its program swallows."""
@@ -124,6 +129,7 @@ class _Cluster:
     nodes: Sequence[Node]
     root: int
     counts: Counts
+    known: _Written
 
     def __post_init__(self) -> None:
         self.node = self.nodes[self.root]
@@ -183,12 +189,44 @@ class _Cluster:
         return True
 
     def _together(self, members: dict[int, Axes]) -> Node | None:
-        """The node that does what all members do; None where it is not legal."""
-        program = _Writer(self.nodes, self.root, members).write()
-        if program is None:
+        """The node that does what all members do; None where it is not legal.
+
+        Clusters that differ only by where they read, as the cells of a recurrence do, are written once.
+        """
+        order, pattern = sorted(members), self._pattern(members)
+        if pattern not in self.known:
+            self.known[pattern] = self._written_anew(members)
+        found = self.known[pattern]
+        if found is None:
             return None
-        node = replace(self.node, inputs=program[1], program=program[0])
-        return None if excess(node, self.counts) else node
+        program, readings = found
+        inputs = []
+        for member, number, beyond, axes in readings:
+            item = self.nodes[order[member]].inputs[number]
+            inputs.append(replace(item, view=View(item.view.offset + beyond, axes)))
+        return replace(self.node, inputs=tuple(inputs), program=program)
+
+    def _written_anew(self, members: dict[int, Axes]) -> tuple[Program, tuple[Reading, ...]] | None:
+        writer = _Writer(self.nodes, self.root, members)
+        made = writer.write()
+        if made is None or excess(replace(self.node, inputs=made[1], program=made[0]), self.counts):
+            return None
+        return made[0], tuple(writer.readings[item] for item in made[1])
+
+    def _pattern(self, members: dict[int, Axes]) -> Pattern:
+        """All that decides what the members become, but for which tensors they read and from which element on."""
+        root, tensors = self.nodes[self.root], dict[tuple[Source, int, int], int]()
+        ranks = {member: rank for rank, member in enumerate(sorted(members))}
+        parts: list[object] = [root.shape, root.dtype, ranks[self.root]]
+        for member in ranks:
+            parts += [self.nodes[member].program, members[member]]
+            for item in self.nodes[member].inputs:
+                if item.source is Source.NODE and item.index in ranks:
+                    parts.append(ranks[item.index])
+                    continue
+                number = tensors.setdefault((item.source, item.index, item.view.offset), len(tensors))
+                parts.append((number, item.source, item.dtype, item.length, item.view.axes))
+        return tuple(parts)
 
     def _surely_fits(self, members: dict[int, Axes]) -> bool:
         """Whether the members fit together even if nothing were simplified: this takes far less time than to write it.
@@ -263,13 +301,14 @@ class _Writer:
         self.shape = nodes[root].shape
         self.builder = ProgramBuilder(self.shape)
         self.inputs: dict[Input, int] = {}
+        self.readings: dict[Input, Reading] = {}
         self.results: dict[int, Value] = {}
 
     def write(self) -> tuple[Program, tuple[Input, ...]] | None:
         """None where the result is not a legal program."""
         try:
-            for member in sorted(self.members):
-                self.results[member] = self._member(member)
+            for rank, member in enumerate(sorted(self.members)):
+                self.results[member] = self._member(member, rank)
         except Unsupported:
             return None
         program, inputs = compact(self.builder.finish(self.results[self.root]), tuple(self.inputs))
@@ -281,16 +320,19 @@ class _Writer:
             return None
         return (program, inputs) if types[-1] is self.nodes[self.root].dtype else None
 
-    def _member(self, member: int) -> Value:
+    def _member(self, member: int, rank: int) -> Value:
         node, axes = self.nodes[member], self.members[member]
 
         def index(axis: int) -> Value:
             target = axes[axis]
             return self.builder.whole(0) if target is None else self.builder.index(target)
 
-        return self.builder.repeat(node.program, lambda number: self._input(node.inputs[number], axes), index)
+        def read(number: int) -> Value:
+            return self._input(node.inputs[number], axes, (rank, number))
 
-    def _input(self, item: Input, axes: Axes) -> Value:
+        return self.builder.repeat(node.program, read, index)
+
+    def _input(self, item: Input, axes: Axes, place: tuple[int, int]) -> Value:
         if item.source is Source.NODE and item.index in self.results:
             return self.results[item.index]
         if not item.view.reads:
@@ -301,4 +343,5 @@ class _Writer:
                 moved[target] = axis
         read = replace(item, view=View(item.view.offset, tuple(moved)).settled())
         number = self.inputs.setdefault(read, len(self.inputs))
+        self.readings.setdefault(read, (*place, read.view.offset - item.view.offset, read.view.axes))
         return self.builder.input(number, item.dtype)

@@ -19,9 +19,10 @@ from offchain.ir.graph import Axis, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import MAX_INPUTS, Kind
 from offchain.ir.moves import MAX_CALLDATA, MAX_GAS, Counts, excess, largest
 from offchain.ir.primitives import DType, Instr, Op
+from offchain.job import Job
 from offchain.lower import compile
 from offchain.lower.builder import GraphBuilder
-from offchain.lower.fuse import fuse
+from offchain.lower.fuse import _Cluster, _Writer, fuse
 from offchain.lower.node_order import peak, reordered
 from offchain.lower.refs import Ref
 from tests.support.gradients import assert_same_bits, gradient_job, run
@@ -167,6 +168,38 @@ def test_four_layers_with_adam_take_at_most_three_hundred_nodes(spelled: bool) -
 def test_fusion_is_deterministic(layers: int) -> None:
     roots = {compile(gradient_job(language_model(layers), next_letter, text())).graph_root for _ in range(2)}
     assert len(roots) == 1
+
+
+class Recurrent(nn.Module):
+    """An LSTM over the middle axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cells = nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cells(x)[0][:, -1].square().mean()
+
+
+def recurrent(times: int) -> Job:
+    return gradient_job(Recurrent(), lambda model, batch: model(batch["x"]), {"x": torch.randn(2, times, 3)})
+
+
+def test_equal_cells_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half as many time steps more need few more programs; without what is known of others, the graph is the same."""
+    written: list[int] = []
+    write = _Writer.write
+    monkeypatch.setattr(_Writer, "write", lambda self: written.append(self.root) or write(self))
+    counts, graphs = [], []
+    for times in (8, 12):
+        written.clear()
+        graphs.append(compile(recurrent(times)).graph)
+        counts.append(len(written))
+    assert counts[1] < 1.2 * counts[0]
+    monkeypatch.setattr(_Cluster, "_pattern", lambda self, members: (object(),))
+    assert compile(recurrent(12)).graph == graphs[1]
+    assert len(written) > 2 * counts[1]
 
 
 def test_nodes_run_in_an_order_that_keeps_little_alive() -> None:
