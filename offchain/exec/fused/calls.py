@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from offchain.exec.fused.digits import totals_kernel
 from offchain.exec.fused.engines import Engines
 from offchain.exec.fused.kernel import TYPES
-from offchain.exec.fused.planes import lying, planes_kernel
+from offchain.exec.fused.planes import Digits, lying, planes_kernel
 from offchain.exec.fused.products import multiply_kernel, pack_kernel, total_kernel
 from offchain.exec.plan.geometry import from_start
 from offchain.exec.plan.planning import Buffer, Planner, Tensor
@@ -56,13 +56,15 @@ class FusedCalls(Planner[NativeKernel]):
         if not direct:
             self.call(total_kernel(product, kind), to, made)
 
-    def packed(self, node: Node, side: int, product: Product, top: Tensor | None = None) -> tuple[Buffer, Buffer]:
+    def packed(
+        self, node: Node, side: int, product: Product, digits: Digits | None, top: Tensor | None = None
+    ) -> tuple[Buffer, Buffer]:
         """A quantised operand and its backs; the same for all products that read the same in the same way.
 
-        With `top` it is part of one, scaled by these magnitudes.
+        As planes of these digits, else as numbers of the product's kind. With `top` it is part of one, scaled by these
+        magnitudes.
         """
         operand, read = (product.first, product.second)[side], node.inputs[product.operands[side]]
-        digits = self.engines.digits(node.bits)
         item, _ = started(operand.item, 0)
         operand = replace(operand, item=item)
         _, start = started(read, 0)  # not the operand's, which may be `started` already

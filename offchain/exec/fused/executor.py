@@ -19,7 +19,7 @@ from offchain.exec.fused.outputs import COPY, Copies, copying
 from offchain.exec.fused.planner import FusedPlanner
 from offchain.exec.plan.executor import PlannedExecutor, State
 from offchain.exec.plan.memory import Held
-from offchain.exec.plan.planning import ALIGN, STEP, Buffer, Call, Given, Join, Plan, Tensor, Within
+from offchain.exec.plan.planning import ALIGN, ASIDE, STEP, Buffer, Call, Given, Join, Plan, Tensor, Within
 from offchain.exec.plan.shards import Share
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
@@ -54,6 +54,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         self._step = ctypes.c_int32(0)
         self._patches: list[tuple[Any, int, Given, int]] = []  # arguments that change from step to step; bytes to skip
         self._arguments = [self._pointers(call) for call in self._plan.calls]
+        self._aside = {n: [self._pointers(call) for call in calls] for n, calls in self._plan.aside.items()}
         self._copies = {nodes: Copies(nodes.start, graph.nodes[nodes.start : nodes.stop]) for nodes in self._batches}
         self._threads = 0
         self._rows: dict[range, Any] = {}  # of consecutive calls
@@ -122,6 +123,10 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         found = copies.outputs()
         for n, copy in zip(nodes, copies.arguments, strict=True):
             where = self._plan.outputs[n]
+            if where == ASIDE:
+                for pointers in self._aside[n]:
+                    pointers[0] = int(copy[0])
+                continue
             copy[1] = bound[n].address if isinstance(where, Given) else self._address(where)
         if nodes not in self._batch_rows:
             self._batch_rows[nodes] = _row(self._copied(nodes))
@@ -129,10 +134,13 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         return found
 
     def _copied(self, nodes: range) -> Iterator[list[int]]:
-        """The calls of each node, then the copy of its output."""
+        """The calls of each node, then the copy of its output, or what writes it there."""
         for n, copy in zip(nodes, self._copies[nodes].arguments, strict=True):
             yield from self._words_of(self._calls_of(range(n, n + 1)))
-            yield self._words(copying(self.graph.nodes[n]), copy.ctypes.data)
+            if n not in self._aside:
+                yield self._words(copying(self.graph.nodes[n]), copy.ctypes.data)
+            for item, pointers in zip(self._plan.aside.get(n, ()), self._aside.get(n, ()), strict=True):
+                yield self._words(item.kernel, ctypes.addressof(pointers))
 
     def _upload(self, array: Array, tensor: torch.Tensor) -> None:
         np.copyto(tensor.numpy(), array)
@@ -164,7 +172,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         places = [self._address(tensor) for tensor in call.tensors]
         pointers = (ctypes.c_void_p * len(places))(*map(int.__add__, places, starts))
         for position, (tensor, start) in enumerate(zip(call.tensors, starts, strict=True)):
-            if isinstance(tensor, Given) and not places[position]:
+            if isinstance(tensor, Given) and tensor != ASIDE and not places[position]:
                 self._patches.append((pointers, position, tensor, start))
         return pointers
 

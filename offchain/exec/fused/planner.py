@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
 from offchain.exec.fused.calls import WORD, FusedCalls, form_of, started
 from offchain.exec.fused.digits import dot_kernel, totals_kernel
+from offchain.exec.fused.direct import direct, direct_kernel, repeats
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
+from offchain.exec.fused.engines import Engines
 from offchain.exec.fused.kernel import TYPES
 from offchain.exec.fused.products import multiply_kernel, product_kernel
 from offchain.exec.fused.reductions import (
@@ -22,17 +24,31 @@ from offchain.exec.fused.reductions import (
 from offchain.exec.fused.together import FusedBucket
 from offchain.exec.plan.geometry import from_start, scatters_rows
 from offchain.exec.plan.pieces import cuts
-from offchain.exec.plan.planning import STEP, Tensor
-from offchain.exec.plan.products import product_of
-from offchain.exec.plan.shards import Joined
-from offchain.ir.graph import Node, View
+from offchain.exec.plan.planning import ASIDE, STEP, Call, Tensor
+from offchain.exec.plan.products import Product, product_of
+from offchain.exec.plan.shards import Joined, Share
+from offchain.ir.graph import Node, Source, View, readers_of
 from offchain.ir.kinds import Kind, chosen
 from offchain.native.kernel import NativeKernel
 
 
 class FusedPlanner(FusedCalls):
+    def __init__(self, share: Share, engines: Engines) -> None:
+        super().__init__(share, engines)
+        self._through = frozenset(self._only_read_through())
+
     def alone(self, node: Node, out: Tensor) -> None:
+        planned = len(self.plan.calls)
         chosen(_KINDS, node.kind)(self, node, out)
+        if out == ASIDE:
+            self.plan.aside[self.node] = [call for call in self.plan.calls[planned:] if isinstance(call, Call)]
+            del self.plan.calls[planned:]
+
+    def output(self, n: int) -> Tensor:
+        if n not in self._through:
+            return super().output(n)
+        self.plan.outputs.append(ASIDE)
+        return ASIDE
 
     def together(self, joined: Mapping[int, Joined]) -> None:
         FusedBucket(self).plan(joined)
@@ -67,7 +83,9 @@ class FusedPlanner(FusedCalls):
     def dot(self, node: Node, out: Tensor) -> None:
         form, _ = form_of(node)
         product, digits = self.kept(product_of, form), self.engines.digits(node.bits)
-        (q0, back0), (q1, back1) = (self.packed(node, side, product) for side in (0, 1))
+        if self._direct(node, form, product, out):
+            return
+        (q0, back0), (q1, back1) = (self.packed(node, side, product, digits) for side in (0, 1))
         if digits and product.size == node.length:
             self.call(self.kept(dot_kernel, product, node.shape, digits), out, q0, q1, back0, back1)
             return
@@ -79,6 +97,41 @@ class FusedPlanner(FusedCalls):
             self.call(self.kept(multiply_kernel, product, self.engines.blas), total, q0, q1)
         kernel = self.kept(product_kernel, node.shape, product.total, product.backs, kind, slices)
         self.call(kernel, out, total, back0, back1)
+
+    def _direct(self, node: Node, form: Node, product: Product, out: Tensor) -> bool:
+        """Plans a dot of vectors and a matrix that is read where it lies, if it is one."""
+        read, copy = node.inputs[product.operands[1]], None
+        if self.source(read) == ASIDE:
+            made = self.graph.nodes[read.index]
+            (read,), (copy, _) = made.inputs, form_of(made)
+        at = self.kept(direct, form, product, copy)
+        if at is None:
+            return False
+        vectors, back = self.packed(node, 0, replace(product, kind="double"), None)
+        _, start = started(read, 0)
+        kernel = self.kept(direct_kernel, at, node.bits)
+        self.call(kernel, out, self.source(read), vectors, back, starts=(0, start, 0, 0))
+        return True
+
+    def _only_read_through(self) -> Iterator[int]:
+        """Copies that no step makes, because those who read them read what they copy."""
+        nodes, readers = self.graph.nodes, readers_of(self.graph.nodes)
+        for n, node in enumerate(nodes):
+            if repeats(node) and readers[n] and n not in self._kept and self._joined[n] is None:
+                copy, _ = form_of(node)
+                if all(self._joined[r] is None and self._reads_through(nodes[r], n, copy) for r in readers[n]):
+                    yield n
+
+    def _reads_through(self, reader: Node, n: int, copy: Node) -> bool:
+        if reader.kind is not Kind.DOT:
+            return False
+        form, starts = form_of(reader)
+        product = self.kept(product_of, form)
+        reads = [(item.source, item.index) == (Source.NODE, n) for item in reader.inputs]
+        vectors, matrix = product.operands
+        if reads[vectors] or starts[matrix]:
+            return False
+        return self.kept(direct, form, product, copy) is not None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class FusedBucket(Bucket):
 
     def _dot(self, node: Node, product: Product, total: Tensor, dtype: torch.dtype, tops: list[Tensor]) -> Rounding:
         planner, kind = self.planner, "i32" if dtype is torch.int32 else "double"
-        (q0, back0), (q1, back1) = (planner.packed(node, side, product, tops[side]) for side in (0, 1))
+        digits = planner.engines.digits(node.bits)
+        (q0, back0), (q1, back1) = (planner.packed(node, side, product, digits, tops[side]) for side in (0, 1))
         planner.totals(node, product, kind, total, q0, q1)
         kernel = product_kernel(node.shape, product.total, product.backs, kind, 1)
         return lambda out: planner.call(kernel, out, total, back0, back1)

@@ -16,7 +16,7 @@ import torch
 from offchain.errors import OffchainError
 from offchain.exec.base import Setting, Tensors
 from offchain.exec.plan.memory import Held, arena, memory_for
-from offchain.exec.plan.planning import ALIGN, DTYPES, Buffer, Call, Join, Plan, Within
+from offchain.exec.plan.planning import ALIGN, DTYPES, Buffer, Join, Plan, Within
 from offchain.exec.plan.shards import Share, share, whole
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
@@ -48,7 +48,7 @@ class PlannedExecutor(ABC, Generic[K, B]):
             self._arena = arena(part.graph, self._plan, setting.limits.memory, self._room)
             if (faster := self._faster(part)) is not None:
                 self._plan, self._arena = faster, arena(part.graph, faster, setting.limits.memory, self._room)
-            self._prepare([call.kernel for call in self._plan.calls if isinstance(call, Call)])
+            self._prepare(self._plan.kernels)
         self._stretches = list(self._between_joins())
         self._batches = list(self._batched())
         self._pools: list[list[torch.Tensor]] = [[] for _ in self._slots]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -49,6 +49,7 @@ class Within:
 
 
 STEP: Final = Given(Source.CONST, -1)
+ASIDE: Final = Given(Source.NODE, -1)  # an output that no step makes; it is written where whoever asks for it says
 Tensor = Buffer | Within | Given
 
 
@@ -81,13 +82,24 @@ class ArenaShare:
 
 @dataclass
 class Plan(Generic[K]):
-    """Calls in order. Node n is done after the first `ends[n]` of them; its output lies in `outputs[n]`."""
+    """Calls in order. Node n is done after the first `ends[n]` of them; its output lies in `outputs[n]`.
+
+    A step does without the outputs of the nodes in `aside`; these calls, each of which writes its first tensor, make
+    them once the calls before `ends[n]` are done.
+    """
 
     calls: list[Call[K] | Join] = field(default_factory=list)
+    aside: dict[int, list[Call[K]]] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     arena: int = 0
     largest: ArenaShare = ArenaShare(0, 0, True)
+
+    @property
+    def kernels(self) -> list[K]:
+        """Those of all calls."""
+        calls = chain(self.calls, *self.aside.values())
+        return [call.kernel for call in calls if isinstance(call, Call)]
 
 
 class Planner(ABC, Generic[K]):
