@@ -3,6 +3,7 @@ pragma solidity ^0.8.37;
 
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {Schedules} from "../market/Schedules.sol";
 
 /// @title CheckpointLog
 /// @notice Stores the roots and when they become final. Moves no money: the market asks it before paying.
@@ -15,7 +16,14 @@ contract CheckpointLog is ICheckpointLog {
     /// @notice The dispute game.
     address public game;
 
-    mapping(uint256 taskId => Checkpoint[]) private _checkpoints;
+    /// @notice A window follows the one before by at least this part of the interval time, whatever was promised:
+    /// verifiers need time too.
+    uint32 public constant LEAST_PROMISE = 16;
+
+    /// @inheritdoc ICheckpointLog
+    mapping(uint256 taskId => uint32) public count;
+
+    mapping(uint256 taskId => mapping(uint32 index => Checkpoint)) private _checkpoints;
 
     modifier onlyGame() {
         if (msg.sender != game) revert NotGame(msg.sender);
@@ -41,18 +49,19 @@ contract CheckpointLog is ICheckpointLog {
         ITaskMarket.Schedule memory schedule = market.schedule(taskId);
         if (schedule.status != ITaskMarket.Status.Training) revert NotTraining(taskId, schedule.status);
         if (msg.sender != schedule.solver) revert NotSolver(schedule.solver, msg.sender);
-        uint256 expected = _checkpoints[taskId].length;
+        uint32 expected = count[taskId];
         if (expected == schedule.intervals) revert AllCommitted(taskId, schedule.intervals);
-        if (index != expected) revert WrongIndex(uint32(expected), index);
-        uint64 deadline = market.deadline(taskId, index);
+        if (index != expected) revert WrongIndex(expected, index);
+        uint64 deadline = Schedules.deadline(schedule, index);
         if (block.timestamp > deadline) revert DeadlineMissed(deadline, uint64(block.timestamp));
         if (root == 0) revert ZeroRoot();
         if (bytes(uri).length > MAX_URI) revert UriTooLong(MAX_URI, bytes(uri).length);
 
         uint64 committedAt = uint64(block.timestamp);
-        // The end of the window is stored, so that isFinal needs no call to the market.
+        // The end of the window is stored, so that finality needs no call to the market.
         uint64 until = _windowEnd(taskId, index, committedAt, schedule);
-        _checkpoints[taskId].push(Checkpoint(root, committedAt, 0, until));
+        _checkpoints[taskId][index] = Checkpoint(root, committedAt, 0, until, schedule.attempt, schedule.defended);
+        count[taskId] = index + 1;
         emit Committed(taskId, index, root, uri);
     }
 
@@ -67,15 +76,18 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     /// @inheritdoc ICheckpointLog
-    function unhold(uint256 taskId, uint32 index) external onlyGame {
-        Checkpoint storage held = _get(taskId, index);
+    function unhold(uint256 taskId, uint32 index, uint8 attempt) external onlyGame {
+        Checkpoint storage held = _checkpoints[taskId][index];
+        if (index >= count[taskId] || held.attempt != attempt) return;
         if (held.holds == 0) revert NotHeld(taskId, index);
         emit Unheld(taskId, index, --held.holds);
     }
 
     /// @inheritdoc ICheckpointLog
-    function count(uint256 taskId) external view returns (uint32) {
-        return uint32(_checkpoints[taskId].length);
+    function truncate(uint256 taskId, uint32 index) external {
+        if (msg.sender != address(market)) revert NotMarket(msg.sender);
+        count[taskId] = index;
+        emit Voided(taskId, index);
     }
 
     /// @inheritdoc ICheckpointLog
@@ -89,13 +101,14 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     /// @inheritdoc ICheckpointLog
-    function isFinal(uint256 taskId, uint32 index) external view returns (bool) {
-        if (index >= _checkpoints[taskId].length) return false;
+    function finality(uint256 taskId, uint32 index) external view returns (bool, uint64, uint32) {
+        if (index >= count[taskId]) return (false, 0, 0);
         Checkpoint storage judged = _checkpoints[taskId][index];
-        return block.timestamp > judged.challengeableUntil && judged.holds == 0;
+        if (block.timestamp <= judged.challengeableUntil || judged.holds != 0) return (false, 0, 0);
+        return (true, judged.committedAt, judged.defended);
     }
 
-    /// A window opens with the commit, but no earlier than one interval time after the window before it: whoever
+    /// A window opens with the commit, but no earlier than one promised interval after the window before it: whoever
     /// commits many checkpoints at once leaves verifiers more than one window for them. Windows are equally long, so
     /// that their ends are as far apart as their beginnings. None opens later than its checkpoint's deadline.
     function _windowEnd(uint256 taskId, uint32 index, uint64 committedAt, ITaskMarket.Schedule memory schedule)
@@ -104,13 +117,15 @@ contract CheckpointLog is ICheckpointLog {
         returns (uint64 until)
     {
         until = committedAt + schedule.challengeWindow;
-        if (index == 0) return until;
-        uint64 least = _checkpoints[taskId][index - 1].challengeableUntil + schedule.intervalTime;
+        if (index == schedule.first) return until;
+        uint32 apart = schedule.intervalTime / LEAST_PROMISE;
+        if (apart < schedule.promised) apart = schedule.promised;
+        uint64 least = _checkpoints[taskId][index - 1].challengeableUntil + apart;
         return until < least ? least : until;
     }
 
     function _get(uint256 taskId, uint32 index) private view returns (Checkpoint storage) {
-        if (index >= _checkpoints[taskId].length) revert UnknownCheckpoint(taskId, index);
+        if (index >= count[taskId]) revert UnknownCheckpoint(taskId, index);
         return _checkpoints[taskId][index];
     }
 }

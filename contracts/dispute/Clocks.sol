@@ -15,13 +15,14 @@ library Clocks {
         Instant since; // when the party on the move came on the move
     }
 
-    /// The solver's clock in a task. Fits one slot.
+    /// The solver's clock in an attempt at a task. Fits one slot.
     struct Shared {
         Duration left;
         Instant since; // from when time is to be charged, while any dispute waits
         Duration granted; // in all, since no dispute ran
         uint32 waiting; // disputes that wait for the solver
         uint32 running; // disputes
+        Duration used; // that was not excused yet
     }
 
     /// @notice What a further dispute adds to the clock: this part of what the first one gave.
@@ -87,9 +88,17 @@ library Clocks {
     function proceed(Shared storage shared) internal {
         uint40 elapsed = Duration.unwrap(_elapsed(shared.since));
         uint40 left = Duration.unwrap(shared.left);
-        shared.left = Duration.wrap(elapsed < left ? left - elapsed : 0);
+        if (elapsed > left) elapsed = left;
+        shared.left = Duration.wrap(left - elapsed);
+        shared.used = Duration.wrap(Duration.unwrap(shared.used) + elapsed);
         shared.since = current();
         --shared.waiting;
+    }
+
+    /// @notice What was used since the last call.
+    function takeUsed(Shared storage shared) internal returns (uint32 used) {
+        used = uint32(Duration.unwrap(shared.used));
+        shared.used = Duration.wrap(0);
     }
 
     function _elapsed(Instant since) private view returns (Duration) {

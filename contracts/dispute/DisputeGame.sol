@@ -79,7 +79,7 @@ contract DisputeGame is Verdicts {
         bytes32[] calldata slotChildren
     ) external {
         Record storage d = _turn(id, Phase.RevealTrace);
-        (uint32 nodes, uint32 slots) = (_graphs[d.taskId].nodes, _graphs[d.taskId].slots);
+        (uint32 nodes, uint32 slots) = (_graphOf(d).nodes, _graphOf(d).slots);
         Descent.requireEqual(d.conceded, Merkle.stateRoot(slots, stateTreeBefore));
         Descent.requireEqual(d.claimed, Merkle.stateRoot(slots, stateTree));
         Descent.whole(nodes, nodesTree).requireChildren(nodeChildren);
@@ -121,7 +121,7 @@ contract DisputeGame is Verdicts {
         _revealed(d).leafAt(node, root, proof);
         Node memory named;
         (named.leaf, named.root, named.index) = (Merkle.leaf(encoding), root, node);
-        _requireInGraph(_graphs[d.taskId], node, named.leaf, encodingProof);
+        _requireInGraph(_graphOf(d), node, named.leaf, encodingProof);
         (named.ending, named.dtype, named.length, named.extent, named.scaled) = verifier.describe(encoding);
         d.node = named;
         bool oneChunk = Merkle.chunks(named.length) == 1;
@@ -144,7 +144,7 @@ contract DisputeGame is Verdicts {
         Record storage d = _turnToName(id);
         _enter(d, Tree.Slots);
         _revealed(d).leafAt(slot, root, proof);
-        GraphHeader memory graph = _graphs[d.taskId];
+        GraphHeader memory graph = _graphOf(d);
         uint256 place = uint256(graph.nodes) + graph.constants + slot;
         _requireInGraph(graph, place, Merkle.leaf(encoding), encodingProof);
         (bool fromNode, uint32 index) = _parseSlot(slot, encoding);
@@ -190,7 +190,7 @@ contract DisputeGame is Verdicts {
         emit ChunkRevealed(id, chunk);
     }
 
-    // What ends a dispute about a node. The parameters are named for the ABI; Endings reads them.
+    // What ends a dispute about a node, and what shows it. The parameters are named for the ABI; Endings reads them.
 
     /// @inheritdoc IDisputeGame
     function nameElement(
@@ -259,20 +259,40 @@ contract DisputeGame is Verdicts {
         _playEnding(id);
     }
 
-    /// Makes the move that was called with the code of Endings, on this contract's storage.
+    /// @inheritdoc IDisputeGame
+    function dispute(uint256 id) external view returns (Dispute memory shown) {
+        (id, shown);
+        _asView(_answer)();
+    }
+
     function _playEnding(uint256 id) private {
-        address code = address(endings);
-        Endings.Winner winner;
-        assembly ("memory-safe") {
-            let at := mload(0x40)
-            calldatacopy(at, 0, calldatasize())
-            if iszero(delegatecall(gas(), code, at, calldatasize(), 0, 32)) {
-                returndatacopy(at, 0, returndatasize())
-                revert(at, returndatasize())
-            }
-            winner := mload(0)
-        }
+        bytes memory answer = _callEndings();
+        Endings.Winner winner = abi.decode(answer, (Endings.Winner));
         if (winner != Endings.Winner.Undecided) _conclude(id, winner == Endings.Winner.Solver);
+    }
+
+    /// Returns what Endings answers to the call.
+    function _answer() private {
+        bytes memory answer = _callEndings();
+        assembly ("memory-safe") {
+            return(add(answer, 32), mload(answer))
+        }
+    }
+
+    /// Runs what was called with the code of Endings, on this contract's storage.
+    function _callEndings() private returns (bytes memory) {
+        (bool done, bytes memory answer) = address(endings).delegatecall(msg.data);
+        if (done) return answer;
+        assembly ("memory-safe") {
+            revert(add(answer, 32), mload(answer))
+        }
+    }
+
+    /// The compiler does not know that what is called changes nothing.
+    function _asView(function() internal f) private pure returns (function() internal view g) {
+        assembly ("memory-safe") {
+            g := f
+        }
     }
 
     /// Enters `tree`. A revealed trace shows the trees of nodes and slots; later only one tree is shown.
@@ -285,8 +305,8 @@ contract DisputeGame is Verdicts {
     function _revealed(Record storage d) private view returns (Descent.Position memory) {
         if (d.phase != Phase.NameTrace) return d.position;
         return d.tree == Tree.Nodes
-            ? Descent.whole(_graphs[d.taskId].nodes, _traceOf(d).nodesTree)
-            : Descent.whole(_graphs[d.taskId].slots, _traceOf(d).stateTree);
+            ? Descent.whole(_graphOf(d).nodes, _traceOf(d).nodesTree)
+            : Descent.whole(_graphOf(d).slots, _traceOf(d).stateTree);
     }
 
     function _requireInGraph(GraphHeader memory graph, uint256 place, bytes32 leaf, bytes32[] calldata proof)

@@ -2,8 +2,10 @@
 pragma solidity ^0.8.37;
 
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
+import {Attempts} from "../lib/Attempts.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Words} from "../lib/Words.sol";
+import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
 import {Turns} from "./Turns.sol";
 
@@ -142,6 +144,27 @@ contract Endings is Turns {
         return _judgeExponent(id, d, operand, k, order);
     }
 
+    /// @notice See IDisputeGame. Nobody needs it on chain, and the game has no room for it.
+    function dispute(uint256 id) external view returns (Dispute memory) {
+        Record storage d = _disputes[id];
+        Dispute memory shown;
+        (shown.taskId, shown.attempt) = (Attempts.taskOf(d.attemptId), Attempts.numberOf(d.attemptId));
+        (shown.challenger, shown.checkpoint) = (d.challenger, d.checkpoint);
+        (shown.place, shown.phase, shown.tree, shown.solver) = (d.place, d.phase, d.tree, d.solver);
+        (shown.lo, shown.hi) = (d.lo, d.hi);
+        Clocks.Shared storage clock = _clocks[d.attemptId];
+        Clocks.Instant since = _solverMoves(d.phase) ? clock.since : d.since;
+        shown.clocks = Clocks.State(clock.left, d.challengerLeft, since);
+        shown.graph = _graphOf(d);
+        (shown.conceded, shown.claimed) = (d.conceded, d.claimed);
+        Trace storage trace = _traceOf(d);
+        (shown.stateTreeBefore, shown.nodesTree, shown.stateTree) =
+            (trace.stateTreeBefore, trace.nodesTree, trace.stateTree);
+        (shown.position, shown.node) = (d.position, d.node);
+        shown.claim = Claim(d.element, d.word, d.a, d.b, d.sum, d.operand, [d.first, d.second]);
+        return shown;
+    }
+
     function _judgeElement(uint256 id, Record storage d, uint32 computed) private returns (Winner) {
         uint32 claimed = d.word;
         emit ElementJudged(id, d.lo, d.node.index, d.element, claimed, computed);
@@ -219,7 +242,7 @@ contract Endings is Turns {
 
     /// The trees that inputs of the named node are opened against.
     function _roots(Record storage d) private view returns (IStepVerifier.Roots memory) {
-        GraphHeader storage graph = _graphs[d.taskId];
+        GraphHeader storage graph = _graphOf(d);
         Trace storage trace = _traceOf(d);
         return IStepVerifier.Roots({
             nodesTree: trace.nodesTree,

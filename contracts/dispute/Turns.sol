@@ -2,6 +2,7 @@
 pragma solidity ^0.8.37;
 
 import {IDispute} from "../interfaces/IDispute.sol";
+import {Attempts} from "../lib/Attempts.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
@@ -9,7 +10,7 @@ import {Descent} from "./Descent.sol";
 /// @title What is stored of a dispute, whose turn it is, and what the solver has revealed
 /// @dev The storage that the game and its endings share: all of it is declared here. The order of the fields packs
 /// what one move reads and writes into few slots.
-/// Step roots, a step's trees and the children of their positions serve every dispute of the task that stands at the
+/// Step roots, a step's trees and the children of their positions serve every dispute of the attempt that stands at the
 /// same spot. A step has one trace, whoever asks for it; so below a step a tree, a level and an index say which hash
 /// is meant. A chunk and sums are revealed in each dispute: they are cheap to compute, and keeping them costs more gas
 /// than sending them again.
@@ -20,7 +21,7 @@ abstract contract Turns is IDispute {
     struct Record {
         // one slot
         address challenger;
-        uint64 taskId;
+        uint64 attemptId; // Attempts.id
         uint32 place;
         // one slot, which every move writes
         address solver;
@@ -66,8 +67,8 @@ abstract contract Turns is IDispute {
 
     mapping(uint256 id => Record) internal _disputes;
 
-    /// The solver's clock in each task.
-    mapping(uint256 taskId => Clocks.Shared) internal _clocks;
+    /// The solver's clock in each attempt.
+    mapping(uint256 attemptId => Clocks.Shared) internal _clocks;
 
     /// Preimage of each task's graph root, once a dispute has shown it. Endings, which runs on the game's storage, only
     /// reads it.
@@ -97,7 +98,7 @@ abstract contract Turns is IDispute {
     /// challenger goes on at once.
     function _ask(Record storage d, Phase next) internal {
         d.phase = next;
-        if (!_catchUp(d)) _clocks[d.taskId].wait();
+        if (!_catchUp(d)) _clocks[d.attemptId].wait();
     }
 
     /// The solver has made its move: it revealed `value` here. A list that is revealed once is not replaced by another.
@@ -145,8 +146,12 @@ abstract contract Turns is IDispute {
 
     /// It is the challenger's turn again.
     function _proceed(Record storage d) internal {
-        _clocks[d.taskId].proceed();
+        _clocks[d.attemptId].proceed();
         d.since = Clocks.current();
+    }
+
+    function _graphOf(Record storage d) internal view returns (GraphHeader storage) {
+        return _graphs[Attempts.taskOf(d.attemptId)];
     }
 
     /// The trace of the step that the dispute has come to. Empty if it is not revealed.
@@ -171,7 +176,7 @@ abstract contract Turns is IDispute {
         address mover = _mover(d);
         if (msg.sender != mover) revert WrongTurn(mover, msg.sender);
         if (_solverMoves(d.phase)) {
-            _clocks[d.taskId].requireTime();
+            _clocks[d.attemptId].requireTime();
         } else {
             d.challengerLeft = Clocks.charge(d.challengerLeft, d.since);
             d.since = Clocks.current();
@@ -191,7 +196,7 @@ abstract contract Turns is IDispute {
         }
     }
 
-    /// Where a dispute stands when something is revealed in this phase. Two disputes of a task that stand at the same
+    /// Where a dispute stands when something is revealed in this phase. Two disputes of an attempt that stand at the same
     /// spot ask for the same thing.
     function _spot(Record storage d, Phase phase) private view returns (bytes32) {
         uint256 place;
@@ -201,6 +206,6 @@ abstract contract Turns is IDispute {
         } else if (phase == Phase.RevealChunks) {
             place = d.node.index;
         }
-        return keccak256(abi.encode(d.taskId, uint256(uint8(phase)) << 64 | uint256(d.lo) << 32 | d.hi, place));
+        return keccak256(abi.encode(d.attemptId, uint256(uint8(phase)) << 64 | uint256(d.lo) << 32 | d.hi, place));
     }
 }

@@ -5,6 +5,7 @@ import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IDisputeGame} from "../interfaces/IDisputeGame.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {Attempts} from "../lib/Attempts.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Money} from "../lib/Money.sol";
 import {Pots} from "../lib/Pots.sol";
@@ -14,7 +15,7 @@ import {Turns} from "./Turns.sol";
 
 /// @title How a dispute begins and ends
 /// @dev Knows what a verdict costs. Money moves only between this contract's pots and accounts of the vault: one pot
-/// per account and checkpoint holds a challenger's bond, one per task what is kept of a convicted solver's stake. A
+/// per account, attempt and checkpoint holds a challenger's bond, one per attempt what is kept of a convicted solver's stake. A
 /// dispute is marked as resolved before any other contract is called.
 abstract contract Verdicts is Turns, IDisputeGame {
     using Clocks for Clocks.Shared;
@@ -50,7 +51,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// @inheritdoc IDisputeGame
     uint256 public disputeCount;
 
-    mapping(uint256 taskId => Conviction) private _convictions;
+    mapping(uint256 attemptId => Conviction) private _convictions;
 
     constructor(ITaskMarket market_, IStakeVault vault_, ICheckpointLog log_) {
         market = market_;
@@ -61,41 +62,42 @@ abstract contract Verdicts is Turns, IDisputeGame {
 
     /// @inheritdoc IDisputeGame
     function open(uint256 taskId, uint32 checkpoint, GraphHeader calldata header) external returns (uint256 id) {
-        address solver = _requireDisputable(taskId);
-        ITaskMarket.Terms memory terms = market.terms(taskId);
+        ITaskMarket.Contest memory contest = market.contest(taskId, checkpoint);
+        if (msg.sender == contest.solver) revert SelfChallenge(msg.sender);
         Descent.requireEqual(
-            terms.graphRoot,
+            contest.graphRoot,
             Merkle.graphRoot(header.nodes, header.constants, header.slots, header.datasets, header.tree)
         );
         if (_graphs[taskId].nodes == 0) _graphs[taskId] = header;
-        bytes32 pot = _pot(taskId, checkpoint, msg.sender);
+        uint256 attemptId = Attempts.id(taskId, contest.attempt);
+        bytes32 pot = _pot(attemptId, checkpoint, msg.sender);
         if (vault.potOf(address(this), pot) != 0) revert AlreadyChallenged(taskId, checkpoint, msg.sender);
 
         id = ++disputeCount;
         Record storage d = _disputes[id];
-        d.taskId = uint64(taskId); // counted, so it fits
+        d.attemptId = uint64(attemptId); // tasks are counted, so it fits
         d.challenger = msg.sender;
         d.checkpoint = checkpoint;
-        d.solver = solver;
-        d.place = _clocks[taskId].running;
-        d.challengerLeft = Clocks.Duration.wrap(terms.clock);
+        d.solver = contest.solver;
+        d.place = _clocks[attemptId].running;
+        d.challengerLeft = Clocks.Duration.wrap(contest.clock);
         d.since = Clocks.current();
-        (d.lo, d.hi) = _span(terms, checkpoint);
-        d.conceded = checkpoint == 0 ? terms.stateRoot : log.checkpoint(taskId, checkpoint - 1).root;
+        (d.lo, d.hi) = (contest.lo, contest.hi);
+        d.conceded = checkpoint == 0 ? contest.stateRoot : log.checkpoint(taskId, checkpoint - 1).root;
         d.claimed = log.checkpoint(taskId, checkpoint).root;
-        emit Opened(id, taskId, msg.sender, checkpoint, solver, terms.bond);
-        _clocks[taskId].enter(Clocks.Duration.wrap(terms.clock));
+        emit Opened(id, taskId, msg.sender, checkpoint, contest.solver, contest.bond, contest.attempt);
+        _clocks[attemptId].enter(Clocks.Duration.wrap(contest.clock));
         _ask(d, _nextStepPhase(d.lo, d.hi));
 
         log.hold(taskId, checkpoint); // reverts where there is no such checkpoint, or its window is closed
-        vault.lock(pot, msg.sender, terms.bond);
+        vault.lock(pot, msg.sender, contest.bond);
     }
 
     /// @inheritdoc IDisputeGame
     function follow(uint256 id) external {
         Record storage d = _running(id);
         Phase phase = d.phase;
-        _clocks[d.taskId].requireTime();
+        _clocks[d.attemptId].requireTime();
         if (!_solverMoves(phase) || !_catchUp(d)) revert NotRevealed(id, phase);
         _proceed(d);
         emit Followed(id, phase);
@@ -105,7 +107,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
     function timeout(uint256 id) external {
         Record storage d = _running(id);
         bool solverMoves = _solverMoves(d.phase);
-        Clocks.Shared storage clock = _clocks[d.taskId];
+        Clocks.Shared storage clock = _clocks[d.attemptId];
         if (solverMoves) Clocks.requireExpired(clock.left, clock.since);
         else Clocks.requireExpired(d.challengerLeft, d.since);
         _conclude(id, !solverMoves);
@@ -121,35 +123,15 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// @inheritdoc IDisputeGame
     function dismiss(uint256 id) external {
         Record storage d = _running(id);
-        if (_trains(d.taskId)) revert StillTraining(d.taskId);
+        if (_trains(d.attemptId)) revert StillTraining(Attempts.taskOf(d.attemptId));
         _dismiss(id, d);
-    }
-
-    /// @inheritdoc IDisputeGame
-    function dispute(uint256 id) external view returns (Dispute memory) {
-        Record storage d = _disputes[id];
-        Dispute memory shown;
-        (shown.taskId, shown.challenger, shown.checkpoint) = (d.taskId, d.challenger, d.checkpoint);
-        (shown.place, shown.phase, shown.tree, shown.solver) = (d.place, d.phase, d.tree, d.solver);
-        (shown.lo, shown.hi) = (d.lo, d.hi);
-        Clocks.Shared storage clock = _clocks[d.taskId];
-        Clocks.Instant since = _solverMoves(d.phase) ? clock.since : d.since;
-        shown.clocks = Clocks.State(clock.left, d.challengerLeft, since);
-        shown.graph = _graphs[d.taskId];
-        (shown.conceded, shown.claimed) = (d.conceded, d.claimed);
-        Trace storage trace = _traceOf(d);
-        (shown.stateTreeBefore, shown.nodesTree, shown.stateTree) =
-            (trace.stateTreeBefore, trace.nodesTree, trace.stateTree);
-        (shown.position, shown.node) = (d.position, d.node);
-        shown.claim = Claim(d.element, d.word, d.a, d.b, d.sum, d.operand, [d.first, d.second]);
-        return shown;
     }
 
     /// @inheritdoc IDisputeGame
     function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
         Record storage d = _disputes[id];
         if (!_isRunning(d.phase)) return (address(0), 0);
-        Clocks.Shared storage clock = _clocks[d.taskId];
+        Clocks.Shared storage clock = _clocks[d.attemptId];
         Clocks.Instant last = _solverMoves(d.phase)
             ? Clocks.deadline(clock.left, clock.since)
             : Clocks.deadline(d.challengerLeft, d.since);
@@ -160,7 +142,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// must not lose its bond.
     function _conclude(uint256 id, bool solverWins) internal {
         Record storage d = _disputes[id];
-        if (!_trains(d.taskId)) return _dismiss(id, d);
+        if (!_trains(d.attemptId)) return _dismiss(id, d);
         emit Resolved(id, solverWins ? d.solver : d.challenger, solverWins ? d.challenger : d.solver, _reason());
         if (solverWins) _acquit(d);
         else _convict(id, d);
@@ -172,21 +154,23 @@ abstract contract Verdicts is Turns, IDisputeGame {
 
     function _acquit(Record storage d) private {
         _close(d);
-        bytes32 pot = _pot(d.taskId, d.checkpoint, d.challenger);
+        bytes32 pot = _pot(d.attemptId, d.checkpoint, d.challenger);
         uint256 bond = vault.potOf(address(this), pot);
         uint256 burnUp = Money.partUp(bond, BURN_BPS, Money.BPS);
         vault.burn(pot, burnUp);
         vault.pay(pot, d.solver, bond - burnUp);
-        log.unhold(d.taskId, d.checkpoint);
+        _unhold(d);
+        uint32 used = _clocks[d.attemptId].takeUsed();
+        if (used != 0) market.excuse(Attempts.taskOf(d.attemptId), used);
     }
 
     /// Half of the stake burns in any case. By proof the prover gets most of the other half; otherwise all challengers
     /// of the task get bounties only, since a friend of the solver can be the one who times it out.
     function _convict(uint256 id, Record storage d) private {
-        uint256 taskId = d.taskId;
+        uint256 attemptId = d.attemptId;
         bool proved = _reason() == Reason.Computed;
         uint32 others = _close(d);
-        uint256 stake = vault.potOf(address(market), Pots.stake(taskId));
+        uint256 stake = vault.potOf(address(market), Pots.stake(attemptId));
         uint256 most = Money.partDown(stake, proved ? BESIDE_PROOF_BPS : UNPROVED_BPS, Money.BPS);
         uint256 places = bounty == 0 ? 0 : most / bounty;
         uint256 reward = bounty;
@@ -198,15 +182,15 @@ abstract contract Verdicts is Turns, IDisputeGame {
         }
         uint256 seats = proved || reward != 0 ? places - 1 : places;
         uint256 kept = (others < seats ? others : seats) * bounty;
-        market.slash(taskId, d.challenger, reward, kept);
+        market.slash(Attempts.taskOf(attemptId), d.challenger, reward, kept);
         emit Rewarded(id, d.challenger, reward);
         if (kept != 0) {
             if (places > type(uint32).max) places = type(uint32).max;
-            _convictions[taskId] =
+            _convictions[attemptId] =
                 Conviction(uint32(places), proved, d.lo, d.node.length == 0 ? NO_NODE : d.node.index);
         }
         _returnBond(d);
-        log.unhold(taskId, d.checkpoint);
+        _unhold(d);
     }
 
     function _dismiss(uint256 id, Record storage d) private {
@@ -214,13 +198,13 @@ abstract contract Verdicts is Turns, IDisputeGame {
         emit Dismissed(id);
         _payBounty(id, d);
         _returnBond(d);
-        if (others == 0) _burnRest(d.taskId);
-        log.unhold(d.taskId, d.checkpoint);
+        if (others == 0) _burnRest(d.attemptId);
+        _unhold(d);
     }
 
     /// The dispute is over. Returns how many disputes of its task still run.
     function _close(Record storage d) private returns (uint32 others) {
-        Clocks.Shared storage clock = _clocks[d.taskId];
+        Clocks.Shared storage clock = _clocks[d.attemptId];
         if (_solverMoves(d.phase)) clock.proceed();
         d.phase = Phase.Resolved;
         others = --clock.running;
@@ -230,53 +214,42 @@ abstract contract Verdicts is Turns, IDisputeGame {
     /// far must be what was proved wrong. Those who came first are paid first, so that friends of a cheat who come
     /// later take nothing from them.
     function _payBounty(uint256 id, Record storage d) private {
-        Conviction memory c = _convictions[d.taskId];
+        Conviction memory c = _convictions[d.attemptId];
         if (d.place >= c.places) return;
         if (c.proved) {
             if (c.step < d.lo || c.step >= d.hi) return;
             if (d.node.length != 0 && d.node.index != c.node) return;
         }
-        uint256 left = vault.potOf(address(this), Pots.stake(d.taskId));
+        uint256 left = vault.potOf(address(this), Pots.stake(d.attemptId));
         _reward(id, d, left < bounty ? left : bounty);
     }
 
     function _reward(uint256 id, Record storage d, uint256 amount) private {
         emit Rewarded(id, d.challenger, amount);
-        vault.pay(Pots.stake(d.taskId), d.challenger, amount);
+        vault.pay(Pots.stake(d.attemptId), d.challenger, amount);
     }
 
-    function _burnRest(uint256 taskId) private {
-        bytes32 pot = Pots.stake(taskId);
+    function _burnRest(uint256 attemptId) private {
+        bytes32 pot = Pots.stake(attemptId);
         uint256 rest = vault.potOf(address(this), pot);
         if (rest != 0) vault.burn(pot, rest);
     }
 
+    function _unhold(Record storage d) private {
+        log.unhold(Attempts.taskOf(d.attemptId), d.checkpoint, Attempts.numberOf(d.attemptId));
+    }
+
     function _returnBond(Record storage d) private {
-        bytes32 pot = _pot(d.taskId, d.checkpoint, d.challenger);
-        vault.pay(pot, d.challenger, vault.potOf(address(this), pot));
+        vault.empty(_pot(d.attemptId, d.checkpoint, d.challenger), d.challenger);
     }
 
-    function _requireDisputable(uint256 taskId) private view returns (address solver) {
-        ITaskMarket.Task memory task = market.task(taskId);
-        if (task.status != ITaskMarket.Status.Training) revert NotTraining(taskId, task.status);
-        solver = task.solver;
-        if (msg.sender == solver) revert SelfChallenge(solver);
-    }
-
-    function _trains(uint256 taskId) private view returns (bool) {
-        return market.task(taskId).status == ITaskMarket.Status.Training;
+    function _trains(uint256 attemptId) private view returns (bool) {
+        return market.trains(Attempts.taskOf(attemptId), Attempts.numberOf(attemptId));
     }
 
     function _running(uint256 id) private view returns (Record storage d) {
         d = _disputes[id];
         if (!_isRunning(d.phase)) revert NotRunning(d.phase);
-    }
-
-    /// Number of steps before and after interval `checkpoint`. The last interval may be shorter.
-    function _span(ITaskMarket.Terms memory terms, uint32 checkpoint) private pure returns (uint32 lo, uint32 hi) {
-        uint256 first = uint256(checkpoint) * terms.interval;
-        uint256 last = first + terms.interval;
-        return (uint32(first), uint32(last < terms.steps ? last : terms.steps));
     }
 
     /// Read from the verb that was called: with an argument the compiler would copy the verdict for every reason.
@@ -290,7 +263,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
     }
 
     /// Holds the bond of the one dispute that an account may have about a checkpoint.
-    function _pot(uint256 taskId, uint32 checkpoint, address challenger) private pure returns (bytes32) {
-        return keccak256(abi.encode(taskId, checkpoint, challenger));
+    function _pot(uint256 attemptId, uint32 checkpoint, address challenger) private pure returns (bytes32) {
+        return keccak256(abi.encode(attemptId, checkpoint, challenger));
     }
 }

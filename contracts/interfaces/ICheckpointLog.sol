@@ -10,9 +10,13 @@ interface ICheckpointLog {
         uint64 committedAt; // block timestamp, seconds
         uint32 holds; // open disputes about it
         uint64 challengeableUntil; // end of its challenge window
+        uint8 attempt; // of the solver who committed it
+        uint32 defended; // seconds that disputes had taken of that attempt by then
     }
 
     event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
+    /// Checkpoints from this one on are void: their solver failed.
+    event Voided(uint256 indexed taskId, uint32 indexed index);
     event Held(uint256 indexed taskId, uint32 indexed index, uint32 holds);
     event Unheld(uint256 indexed taskId, uint32 indexed index, uint32 holds);
 
@@ -20,6 +24,7 @@ interface ICheckpointLog {
     error AlreadyConnected();
     error ZeroAddress();
     error NotGame(address caller);
+    error NotMarket(address caller);
     error NotTraining(uint256 taskId, ITaskMarket.Status actual);
     error NotSolver(address solver, address caller);
     error AllCommitted(uint256 taskId, uint32 intervals);
@@ -32,7 +37,8 @@ interface ICheckpointLog {
     error NotHeld(uint256 taskId, uint32 index);
 
     /// @notice Commit checkpoint `index` (0-based, in order, by the task's solver, up to and including its deadline).
-    /// Its challenge window opens now, but no earlier than one interval time after the window of the checkpoint before.
+    /// Its challenge window opens now, but no earlier than one promised interval after the window of the checkpoint before; a
+    /// promise counts as at least a sixteenth of the interval time.
     /// It can be disputed from now on until its window ends.
     /// @param uri where the state can be fetched (content is verified against the root), at most 512 bytes
     function commit(uint256 taskId, uint32 index, bytes32 root, string calldata uri) external;
@@ -41,7 +47,11 @@ interface ICheckpointLog {
     function hold(uint256 taskId, uint32 index) external;
 
     /// @notice Only the dispute game: count one open dispute less. After a conviction not before the market slashed.
-    function unhold(uint256 taskId, uint32 index) external;
+    /// Does nothing if that attempt's checkpoint is void by now.
+    function unhold(uint256 taskId, uint32 index, uint8 attempt) external;
+
+    /// @notice Only the market: the solver failed. Checkpoints from `index` on are void.
+    function truncate(uint256 taskId, uint32 index) external;
 
     /// @notice Only the deployer, once and for ever: name the dispute game.
     function connect(address game) external;
@@ -52,6 +62,10 @@ interface ICheckpointLog {
     /// @notice Last timestamp at which checkpoint `index` may be disputed.
     function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice Whether the window is closed and no dispute is open. Earlier checkpoints may still be open.
-    function isFinal(uint256 taskId, uint32 index) external view returns (bool);
+    /// @notice Whether the window is closed and no dispute is open; earlier checkpoints may still be open. If it is
+    /// final, when it was committed, and what disputes had taken of its attempt's time by then.
+    function finality(uint256 taskId, uint32 index)
+        external
+        view
+        returns (bool isFinal, uint64 committedAt, uint32 defended);
 }

@@ -4,7 +4,6 @@ pragma solidity ^0.8.37;
 import {Clocks} from "../dispute/Clocks.sol";
 import {Descent} from "../dispute/Descent.sol";
 import {IStepVerifier} from "./IStepVerifier.sol";
-import {ITaskMarket} from "./ITaskMarket.sol";
 
 /// @title What a dispute consists of, what its moves announce, and why a move is refused
 interface IDispute {
@@ -75,9 +74,10 @@ interface IDispute {
 
     struct Dispute {
         uint256 taskId;
+        uint8 attempt;
         address challenger;
         uint32 checkpoint;
-        uint32 place; // disputes of the task that ran when it was opened
+        uint32 place; // disputes of the attempt that ran when it was opened
         Phase phase;
         Tree tree;
         address solver;
@@ -97,7 +97,7 @@ interface IDispute {
 
     event Opened(
         uint256 indexed id, uint256 indexed taskId, address indexed challenger,
-        uint32 checkpoint, address solver, uint256 bond
+        uint32 checkpoint, address solver, uint256 bond, uint8 attempt
     );
     /// Step roots, a trace and the children of a position serve all disputes about them; `id` is where it was.
     event StepsRevealed(uint256 indexed id, uint32 lo, uint32 hi, bytes32[] roots);
@@ -137,7 +137,7 @@ interface IDispute {
     event SlotJudged(uint256 indexed id, uint32 step, uint32 slot, bytes32 claimed, bytes32 source);
 
     event Resolved(uint256 indexed id, address indexed winner, address indexed loser, Reason reason);
-    /// The task ended before the dispute did. The bond was returned in full.
+    /// The attempt ended before the dispute did. The bond was returned in full.
     event Dismissed(uint256 indexed id);
     /// What was due was revealed in another dispute.
     event Followed(uint256 indexed id, Phase phase);
@@ -148,7 +148,6 @@ interface IDispute {
     error NotRunning(Phase phase);
     error WrongTurn(address mover, address caller);
     error WrongTree(Tree expected, Tree actual);
-    error NotTraining(uint256 taskId, ITaskMarket.Status status);
     error StillTraining(uint256 taskId);
     error SelfChallenge(address solver);
     error AlreadyChallenged(uint256 taskId, uint32 checkpoint, address challenger);

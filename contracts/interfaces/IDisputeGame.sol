@@ -122,7 +122,7 @@ interface IDisputeGame is IDispute {
     /// task what is due here. It is cheaper than to reveal it again.
     function follow(uint256 id) external;
 
-    /// @notice Anyone, if the task no longer trains (its solver was convicted in another dispute): the bond is
+    /// @notice Anyone, if its attempt is over (the solver was convicted in another dispute): the bond is
     /// returned, and the challenger gets a bounty if its dispute was about what was proved wrong, or nothing was.
     function dismiss(uint256 id) external;
 

@@ -103,9 +103,13 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
 
     /// @inheritdoc IStakeVault
     function pay(bytes32 pot, address account, uint256 amount) external onlyModule {
-        _takePot(pot, amount);
-        _free[account] += amount;
-        emit Paid(msg.sender, pot, account, amount);
+        _pay(pot, account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function empty(bytes32 pot, address account) external onlyModule returns (uint256 amount) {
+        amount = _pots[msg.sender][pot];
+        if (amount != 0) _pay(pot, account, amount);
     }
 
     /// @inheritdoc IStakeVault
@@ -146,6 +150,12 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     /// @inheritdoc IStakeVault
     function potOf(address module, bytes32 pot) external view returns (uint256) {
         return _pots[module][pot];
+    }
+
+    function _pay(bytes32 pot, address account, uint256 amount) private {
+        _takePot(pot, amount);
+        _free[account] += amount;
+        emit Paid(msg.sender, pot, account, amount);
     }
 
     function _takeFree(address account, uint256 amount) private {

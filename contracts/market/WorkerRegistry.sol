@@ -9,7 +9,24 @@ contract WorkerRegistry is IWorkerRegistry {
     uint8 public constant VERIFIER = 2;
     uint256 public constant MAX_URI = 512;
 
+    address private immutable _deployer;
+
+    address public market;
+
     mapping(address account => Worker) private _workers;
+    mapping(address account => Work) private _records;
+
+    constructor() {
+        _deployer = msg.sender;
+    }
+
+    /// @inheritdoc IWorkerRegistry
+    function connect(address market_) external {
+        if (msg.sender != _deployer) revert NotDeployer(msg.sender);
+        if (market != address(0)) revert AlreadyConnected();
+        if (market_ == address(0)) revert ZeroAddress();
+        market = market_;
+    }
 
     /// @inheritdoc IWorkerRegistry
     function register(uint8 roles, string calldata endpoint) external {
@@ -30,6 +47,18 @@ contract WorkerRegistry is IWorkerRegistry {
         _requireRegistered();
         delete _workers[msg.sender];
         emit Deregistered(msg.sender);
+    }
+
+    /// @inheritdoc IWorkerRegistry
+    function note(address solver, uint128 done, uint128 failed) external {
+        if (msg.sender != market) revert NotMarket(msg.sender);
+        Work memory kept = _records[solver];
+        _records[solver] = Work(kept.done + done, kept.failed + failed);
+    }
+
+    /// @inheritdoc IWorkerRegistry
+    function record(address account) external view returns (Work memory) {
+        return _records[account];
     }
 
     /// @inheritdoc IWorkerRegistry

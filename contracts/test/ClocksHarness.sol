@@ -23,6 +23,10 @@ contract ClocksHarness {
         shared.proceed();
     }
 
+    function takeUsed() external {
+        shared.takeUsed();
+    }
+
     /// A dispute that does not wait ends.
     function end() external {
         --shared.running;

@@ -17,8 +17,8 @@ contract LedgerHarness {
         uint256[] free;
         uint256[] pending;
         uint256[] escrows; // per task
-        uint256[] stakes; // per task
-        uint256[] kept; // per task: with the game, for challengers
+        uint256[] stakes; // per task, of its running attempt
+        uint256[] kept; // per task, of all attempts: with the game, for challengers
     }
 
     function read(IERC20 token, IStakeVault vault, ITaskMarket market, address game, address[] calldata accounts)
@@ -43,8 +43,11 @@ contract LedgerHarness {
         books.kept = new uint256[](tasks);
         for (uint256 i = 0; i < tasks; ++i) {
             books.escrows[i] = vault.potOf(address(market), market.escrowPot(i));
-            books.stakes[i] = vault.potOf(address(market), market.stakePot(i));
-            books.kept[i] = vault.potOf(game, market.stakePot(i));
+            bytes32 pot = market.stakePot(i, market.task(i).attempt);
+            books.stakes[i] = vault.potOf(address(market), pot);
+            for (uint8 attempt = 0; attempt < 3; ++attempt) {
+                books.kept[i] += vault.potOf(game, market.stakePot(i, attempt));
+            }
         }
     }
 }

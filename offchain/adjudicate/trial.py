@@ -27,6 +27,7 @@ from offchain.errors import ChainError
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.kinds import Kind
+from offchain.market.notes import OwnBid
 from offchain.market.view import SOLVER, DisputeView, Status
 from offchain.task import Task
 from offchain.worker.posting import Offer, post, terms_of
@@ -34,7 +35,7 @@ from offchain.worker.posting import Offer, post, terms_of
 WEALTH: Final = 10_000 * COIN
 PRICE: Final = 1_000
 LONG: Final = 100_000  # seconds: nothing here ends by its deadline
-OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=LONG)
+OFFER: Final = Offer(max_price=PRICE, attempts=1, interval_time=LONG, challenge_window=LONG)
 TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
 
 
@@ -90,9 +91,7 @@ class Arena:
         funds[solver.address] = Funds(vault=WEALTH, roles=SOLVER, endpoint="http://127.0.0.1")
         self.chain.deployment.fund(self.chain.w3, owner.address, funds)
         self.task_id = post(requester, terms_of(requester, self.interval.task, OFFER, "http://127.0.0.1"))
-        solver.bid(self.task_id, PRICE)
-        wait(self.chain, OFFER.bidding_time + 1)
-        owner.award(self.task_id)
+        award_to(solver, self.task_id, PRICE, OFFER)
         for number, root in enumerate(self.interval.roots):
             solver.commit(self.task_id, number, root, "")
 
@@ -162,7 +161,7 @@ class Arena:
         revealed = RevealLog()
         for event in self.chain.logs(("game",), first, self.chain.head().number):
             revealed.take(event)
-        return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, revealed.of(self.task_id))
+        return dispute_view(dispute, self.chain.call("game", "dispute", dispute), on_move, revealed.of(self.task_id, 0))
 
 
 def hand(chain: Chain, account: int) -> Chain:
@@ -170,6 +169,16 @@ def hand(chain: Chain, account: int) -> Chain:
     url = str(cast(Wire, chain.w3.provider).endpoint_uri)
     key = Ganache(accounts_count=account + 1).accounts[account]
     return Chain(url, chain.deployment, Account.from_key(key), SendOptions(poll=0.02))
+
+
+def award_to(solver: Chain, task_id: int, price: int, offer: Offer) -> None:
+    """Lets the only bidder win the first attempt at a task. On a local chain, whose clock is put forward."""
+    bid = OwnBid(0, price, offer.interval_time, bytes(32))
+    solver.bid(task_id, bid)
+    wait(solver, offer.bidding_time + 1)
+    solver.reveal(task_id, bid)
+    wait(solver, offer.reveal_time + 1)
+    solver.award(task_id)
 
 
 def wait(chain: Chain, seconds: int) -> None:

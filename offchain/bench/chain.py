@@ -18,13 +18,14 @@ from offchain.bench.alone import computing
 from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.client import Chain, GraphHeader
 from offchain.chain.deployment import Funds
+from offchain.market.notes import OwnBid
 from offchain.market.view import SOLVER
 from offchain.worker.posting import Offer, terms_of
 
 TASKS: Final = 5
 CHECKPOINTS: Final = 3
 URI: Final = "http://127.0.0.1:8000/blobs/task"  # about as long as a worker's
-OFFER: Final = Offer(max_price=PRICE, interval_time=LONG, challenge_window=60)
+OFFER: Final = Offer(max_price=PRICE, attempts=1, interval_time=LONG, challenge_window=60)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,11 @@ class Market:
         """The next task: posted, awarded, and with that many `checkpoints`."""
         requester, solver = self.requester, self.solver
         yield "post", self._pair(requester, lambda: requester.post(self.terms))
-        yield "bid", self._pair(solver, lambda: solver.bid(number, PRICE))
+        bid = OwnBid(0, PRICE, OFFER.interval_time, sha256(b"salt").digest())
+        yield "commit a bid", self._pair(solver, lambda: solver.bid(number, bid))
         wait(self.chain, OFFER.bidding_time + 1)
+        yield "reveal it", self._pair(solver, lambda: solver.reveal(number, bid))
+        wait(self.chain, OFFER.reveal_time + 1)
         yield "award", self._pair(requester, lambda: requester.award(number))
         for i in range(checkpoints):
             root = sha256(bytes([i])).digest()

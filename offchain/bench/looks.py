@@ -14,7 +14,9 @@ from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.abi import interface
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
+from offchain.chain.seals import seal_of
 from offchain.errors import ChainError
+from offchain.market.notes import OwnBid
 from offchain.roles import solver, verifier
 from offchain.roles.policy import Policy
 
@@ -86,12 +88,23 @@ class Crowd:
         first = int(market.chain.call("market", "taskCount"))
         training = range(first, first + TRAINING)
         self._send(market.requester, "market", "post", [(astuple(terms),)] * TRAINING, "posted")
-        self._send(market.solver, "market", "bid", [(number, PRICE) for number in training], "bids")
-        wait(market.chain, terms.bidding_time + 1)
+        self._bid(training)
         self._send(market.requester, "market", "award", [(number,) for number in training], "awarded")
         commits = [(number, k, ROOT, terms.uri) for k in range(each) for number in training]
         self._send(market.solver, "log", "commit", commits, "committed")
         self._send(market.requester, "market", "post", [(astuple(self._terms),)] * tasks, "posted")
+
+    def _bid(self, tasks: Sequence[int]) -> None:
+        """The solver bids for these tasks, and shows its bids."""
+        market, solver = self._market, self._market.solver
+        bid = OwnBid(0, PRICE, DAY, ROOT)
+        house, chain = solver.deployment.addresses["auction"], solver.deployment.chain_id
+        seals = [(number, seal_of(chain, house, number, solver.address, bid)) for number in tasks]
+        self._send(solver, "auction", "commit", seals, "bids sealed")
+        wait(market.chain, market.terms.bidding_time + 1)
+        shown = [(number, bid.price, bid.promised, bid.salt) for number in tasks]
+        self._send(solver, "auction", "reveal", shown, "bids shown")
+        wait(market.chain, market.terms.reveal_time + 1)
 
     def post_and_look(self, reader: Reader) -> float:
         """Seconds of a look after one more task was posted."""

@@ -14,14 +14,16 @@ from web3 import Web3
 from web3.exceptions import BlockNotFound
 
 from offchain.chain.abi import Event, interface
-from offchain.chain.decoding import BlockHead, head_from, task_from, terms_from
+from offchain.chain.decoding import BlockHead, head_from, task_from, terms_from, terms_tuple
 from offchain.chain.deployment import CONTRACTS, Deployment
 from offchain.chain.rpc import Answer, Wire, asking, connect
+from offchain.chain.seals import seal_of
 from offchain.chain.transactions import Sender, SendOptions, Signer, Watch
 from offchain.commit.roots import graph_counts, graph_tree
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.ir.graph import Graph
 from offchain.market.actions import Move
+from offchain.market.notes import OwnBid
 from offchain.market.view import TaskView, Terms
 
 MAX_TEXT: Final = 512  # bytes of a URI on chain
@@ -89,7 +91,7 @@ class Chain:
         if sender is None and account is not None:
             self._sender = Signer(self.w3, account, deployment.chain_id, options or SendOptions())
         self._written, self._written_at = 0, 0.0
-        self._part_at = {address: part for part, address in deployment.addresses.items()}
+        self.part_at: dict[str, str] = {address: part for part, address in deployment.addresses.items()}
 
     def check(self) -> None:
         """Raises ChainError unless the node is on the deployment's chain and has its contracts."""
@@ -200,7 +202,7 @@ class Chain:
         """Entries of the deployment's own contracts. Raises ValueError and the like."""
         events = []
         for entry in logs:
-            part = self._part_at.get(entry["address"])
+            part = self.part_at.get(entry["address"])
             if part is None or entry.get("removed"):
                 continue
             decoded = interface(part).event([bytes(topic) for topic in entry["topics"]], bytes(entry["data"]))
@@ -253,8 +255,7 @@ class Chain:
 
     def pending_withdrawal(self, account: str | None = None) -> tuple[int, int]:
         """Amount, and the timestamp from which it may be withdrawn."""
-        amount, ready_at = self.call("vault", "pendingOf", account or self.address)
-        return amount, ready_at
+        return cast(tuple[int, int], self.call("vault", "pendingOf", account or self.address))
 
     def sweep(self) -> Receipt:
         """Send what was burned to the burn address."""
@@ -280,11 +281,20 @@ class Chain:
     def post(self, terms: Terms) -> int:
         """Offer a task; returns its id."""
         _require_text("uri", terms.uri)
-        receipt = self.send("market", "post", _terms_tuple(terms))
+        receipt = self.send("market", "post", terms_tuple(terms))
         return int(receipt.event("Posted").args["taskId"])
 
-    def bid(self, task_id: int, price: int) -> Receipt:
-        return self.send("market", "bid", task_id, price)
+    def cancel(self, task_id: int) -> Receipt:
+        """End an own task in which nobody has revealed a bid, or that lost its solver."""
+        return self.send("market", "cancel", task_id)
+
+    def reopen(self, task_id: int) -> Receipt:
+        """Let solvers bid for the rest of a task whose solver failed and whose standby did not come."""
+        return self.send("market", "reopen", task_id)
+
+    def take_over(self, task_id: int) -> Receipt:
+        """Train the rest of a task, as its standby."""
+        return self.send("market", "takeOver", task_id, urgent=True)
 
     def award(self, task_id: int) -> Receipt:
         return self.send("market", "award", task_id)
@@ -311,9 +321,9 @@ class Chain:
         """The largest bond that terms with this stake may name."""
         return int(self.call("market", "allowedBond", stake))
 
-    def post_fee(self) -> int:
-        """What posting a task burns, beside the price that it locks."""
-        return int(self.call("market", "limits")["postFee"])
+    def bill(self, max_price: int) -> tuple[int, int]:
+        """What posting a task of that price locks, and what it burns."""
+        return cast(tuple[int, int], self.call("market", "bill", max_price))
 
     def task_count(self, block: BlockNumber = None) -> int:
         return int(self.call("market", "taskCount", block=block))
@@ -325,6 +335,29 @@ class Chain:
     def task(self, task_id: int, terms: Terms, block: BlockNumber = None) -> TaskView:
         """A task without its checkpoints."""
         return task_from(task_id, terms, self.call("market", "task", task_id, block=block))
+
+    # auction
+
+    def bid(self, task_id: int, bid: OwnBid) -> Receipt:
+        """Commit to a bid without showing it. Locks the bid bond. Whoever loses the salt loses the bond."""
+        seal = seal_of(self.deployment.chain_id, self.deployment.auction, task_id, self.address, bid)
+        return self.send("auction", "commit", task_id, seal)
+
+    def reveal(self, task_id: int, bid: OwnBid) -> Receipt:
+        """Show an own bid, once bidding is over. If it leads, the stake is locked."""
+        return self.send("auction", "reveal", task_id, bid.price, bid.promised, bid.salt, urgent=True)
+
+    def settle_bid(self, task_id: int, attempt: int, bidder: str) -> Receipt:
+        """Burn the bond of a bid that was not revealed, or give it back if the task was cancelled."""
+        return self.send("auction", "settle", task_id, attempt, bidder)
+
+    def sealed(self, task_id: int, attempt: int, account: str | None = None) -> bytes:
+        """The seal of a bid that is not revealed. Zeros if there is none."""
+        return bytes(self.call("auction", "committed", task_id, attempt, account or self.address))
+
+    def bids(self, task_id: int, attempt: int) -> dict[str, Any]:
+        """The two lowest scores that were revealed: "leader" and "standby", as in IAuction.Bid."""
+        return dict(zip(("leader", "standby"), self.call("auction", "bids", task_id, attempt), strict=True))
 
     # checkpoints
 
@@ -360,11 +393,6 @@ def _call_data(part: str, function: str, args: Sequence[Any]) -> Any:
         raise BadInput(f"{CONTRACTS[part]} has no function {function}") from None
     except ValueError as error:
         raise BadInput(f"{part}.{error}") from error
-
-
-def _terms_tuple(terms: Terms) -> tuple[Any, ...]:
-    """In the order of ITaskMarket.Terms, which is that of `Terms`."""
-    return tuple(getattr(terms, name) for name in Terms.__slots__)
 
 
 def _require_text(what: str, text: str) -> None:

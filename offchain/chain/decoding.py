@@ -34,6 +34,11 @@ def terms_from(task_id: int, raw: Mapping[str, Any]) -> Terms:
     return Terms(*raw.values())
 
 
+def terms_tuple(terms: Terms) -> tuple[Any, ...]:
+    """In the order of ITaskMarket.Terms, which is that of `Terms`."""
+    return tuple(getattr(terms, name) for name in Terms.__slots__)
+
+
 def task_from(task_id: int, terms: Terms, raw: Mapping[str, Any]) -> TaskView:
     """From ITaskMarket.task; without checkpoints."""
     return TaskView(
@@ -47,6 +52,13 @@ def task_from(task_id: int, terms: Terms, raw: Mapping[str, Any]) -> TaskView:
         price=raw["price"],
         paid=raw["paid"],
         checkpoints=(),
+        attempt=raw["attempt"],
+        first=raw["first"],
+        promised=raw["promised"],
+        defended=raw["defended"],
+        late=raw["late"],
+        standby=raw["standby"],
+        handover_ends=raw["handoverEnds"],
     )
 
 

@@ -29,15 +29,16 @@ CONTRACTS: dict[str, str] = {
     "token": "OffchainToken",
     "vault": "StakeVault",
     "registry": "WorkerRegistry",
+    "auction": "Auction",
     "market": "TaskMarket",
     "log": "CheckpointLog",
     "verifier": "StepVerifier",
     "game": "DisputeGame",
 }
 # the parts that may move money between accounts
-MODULES = ("market", "game")
+MODULES = ("auction", "market", "game")
 # the parts that learn, once and for ever, of parts created after them
-CONNECTED = ("vault", "market", "log")
+CONNECTED = ("vault", "registry", "auction", "market", "log")
 
 Abi = Sequence[Mapping[str, Any]]
 
@@ -57,7 +58,11 @@ class Parameters:
     Attributes:
         withdrawal_delay: between asking for free balance and getting it.
         detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
-        bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name.
+        bid_bond: locked by each bid, and lost by who does not reveal it.
+        fee_bps: part of a solver's pay that is burned, in 1/10,000, so that a record costs something to make.
+        standby_bps: what a standby earns, in 1/10,000 of the pay and beside it.
+        bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name. The times
+            for revealing and for a takeover have the limits of the bidding time.
         bounty: of a challenger who was right, but did not prove it first: the gas of a dispute and one audit. A bond is
             at least two bounties, because half of a lost one goes to the winner, a stake at least ten.
         max_bidding_time, max_interval_time, max_challenge_window, max_clock: the most. Money is locked and checkpoints
@@ -68,6 +73,9 @@ class Parameters:
 
     withdrawal_delay: int
     detection_bps: int
+    bid_bond: int
+    fee_bps: int
+    standby_bps: int
     bidding_time: int
     interval_time: int
     challenge_window: int
@@ -83,8 +91,9 @@ class Parameters:
 
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
-        limits = {_camel(name): value for name, value in asdict(self).items() if name != "withdrawal_delay"}
-        return {"withdrawalDelay": self.withdrawal_delay, "limits": limits}
+        values = {_camel(name): value for name, value in asdict(self).items()}
+        apart = {name: values.pop(name) for name in ("withdrawalDelay", "bidBond")}
+        return apart | {"limits": values}
 
 
 HOUR = 3_600
@@ -97,6 +106,9 @@ PRESETS: dict[str, Parameters] = {
     "local": Parameters(
         withdrawal_delay=10,
         detection_bps=5_000,
+        bid_bond=COIN // 10,
+        fee_bps=100,
+        standby_bps=200,
         bidding_time=2,
         interval_time=1,
         challenge_window=5,
@@ -116,6 +128,9 @@ PRESETS: dict[str, Parameters] = {
     "public": Parameters(
         withdrawal_delay=7 * DAY,
         detection_bps=5_000,
+        bid_bond=COIN // 2,
+        fee_bps=100,
+        standby_bps=200,
         bidding_time=HOUR,
         interval_time=60,
         challenge_window=6 * HOUR,
@@ -163,6 +178,7 @@ class Deployment:
     token: ChecksumAddress
     vault: ChecksumAddress
     registry: ChecksumAddress
+    auction: ChecksumAddress
     market: ChecksumAddress
     log: ChecksumAddress
     verifier: ChecksumAddress

@@ -59,21 +59,21 @@ class Reveals:
 
 
 class RevealLog:
-    """What was revealed in each task, from the game's events in their order."""
+    """What was revealed in each attempt at a task, from the game's events in their order."""
 
     def __init__(self) -> None:
-        self._task_of: dict[int, int] = {}  # dispute -> task
-        self._reveals: dict[int, Reveals] = {}
+        self._attempt_of: dict[int, tuple[int, int]] = {}  # dispute -> task and attempt
+        self._reveals: dict[tuple[int, int], Reveals] = {}
 
     def take(self, event: Event) -> None:
         """Learn what an event of the game says."""
         if event.name == "Opened":
-            self._task_of[event.args["id"]] = event.args["taskId"]
-        elif event.name in EVENTS and event.args["id"] in self._task_of:
-            self.of(self._task_of[event.args["id"]]).take(event)
+            self._attempt_of[event.args["id"]] = event.args["taskId"], event.args["attempt"]
+        elif event.name in EVENTS and event.args["id"] in self._attempt_of:
+            self.of(*self._attempt_of[event.args["id"]]).take(event)
 
-    def of(self, task_id: int) -> Reveals:
-        return self._reveals.setdefault(task_id, Reveals())
+    def of(self, task_id: int, attempt: int) -> Reveals:
+        return self._reveals.setdefault((task_id, attempt), Reveals())
 
 
 # event -> what it shows, and which of its arguments say where
@@ -86,7 +86,7 @@ EVENTS: Final = frozenset((*SPOTS, "TraceRevealed", "ChildrenRevealed", "ChunksR
 
 
 def dispute_view(dispute_id: int, raw: Args, on_move: tuple[str, int], reveals: Reveals) -> DisputeView:
-    """From IDisputeGame.dispute and onMove, and what was revealed in the dispute's task, all read at one block.
+    """From IDisputeGame.dispute and onMove, and what was revealed in the dispute's attempt, all read at one block.
 
     Raises ChainUnavailable if they contradict each other: they were not of one block, or the node lies.
     """
@@ -103,6 +103,7 @@ def _view(dispute_id: int, raw: Args, on_move: tuple[str, int], reveals: Reveals
     return DisputeView(
         id=dispute_id,
         task_id=raw["taskId"],
+        attempt=raw["attempt"],
         checkpoint=raw["checkpoint"],
         challenger=raw["challenger"],
         solver=raw["solver"],

@@ -10,11 +10,14 @@ from typing import Any, Final
 from offchain.chain.abi import Event
 from offchain.chain.decoding import BlockHead
 from offchain.chain.disputes import EVENTS, Reveals
-from offchain.market.view import CheckpointView, Status, TaskView, Terms
+from offchain.market.view import NOBODY, CheckpointView, Status, TaskView, Terms
 
-ENDINGS: Final = frozenset({"Completed", "Cancelled", "Stalled", "Slashed"})
-OPENINGS: Final = frozenset({"Posted", "Bid", "Awarded"})  # after these a task that was dropped may matter again
-PARTIES: Final = ("requester", "solver", "challenger")  # names of the accounts in events
+ENDINGS: Final = frozenset({"Ended"})
+OPENINGS: Final = frozenset(
+    {"Posted", "Awarded", "TookOver", "Reopened"}
+)  # after these a task that was dropped may matter again
+BIDS: Final = frozenset({"Sealed", "Revealed", "Forfeited"})  # by the auction
+PARTIES: Final = ("requester", "solver", "challenger", "standby", "bidder")  # names of the accounts in events
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,10 @@ class Followed:
         uris: (of each task) checkpoint -> root and URI, until the checkpoint is read.
         disputes: (of each task) dispute -> challenger, of those that run.
         task_of: the other way round.
-        reveals: what was revealed in the disputes of each task, which serves later disputes, too.
-        opened: (task, checkpoint) of the account's own disputes.
+        attempt_of: dispute -> the attempt that it is about.
+        reveals: what was revealed in the disputes of each attempt at a task, which serves later disputes, too.
+        opened: (task, attempt, checkpoint) of the account's own disputes.
+        sealed: (task, attempt) of the account's bids that are not revealed.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
     """
 
@@ -68,8 +73,10 @@ class Followed:
     uris: dict[int, dict[int, tuple[bytes, str]]] = field(default_factory=lambda: defaultdict(dict))
     disputes: dict[int, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     task_of: dict[int, int] = field(default_factory=dict)
-    reveals: dict[int, Reveals] = field(default_factory=lambda: defaultdict(Reveals))
-    opened: set[tuple[int, int]] = field(default_factory=set)
+    attempt_of: dict[int, int] = field(default_factory=dict)
+    reveals: dict[tuple[int, int], Reveals] = field(default_factory=lambda: defaultdict(Reveals))
+    opened: set[tuple[int, int, int]] = field(default_factory=set)
+    sealed: set[tuple[int, int]] = field(default_factory=set)
     outcomes: dict[int, str] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
@@ -85,6 +92,9 @@ class Followed:
             return
         if any(args.get(party) == scope.me for party in PARTIES):
             self.mine.add(task_id)
+        if name in BIDS and args["bidder"] == scope.me:
+            change = self.sealed.add if name == "Sealed" else self.sealed.discard
+            change((task_id, args["attempt"]))
         lasting = self.lasts(task_id)
         if not lasting and (name in ENDINGS or (name == "Awarded" and not scope.audits)):
             self.drop(task_id)
@@ -97,13 +107,17 @@ class Followed:
         elif name in ("Held", "Unheld"):
             self.stale[task_id].add(args["index"])
         elif name == "Opened":
-            self._open(task_id, args["checkpoint"], args["id"], args["challenger"])
+            self._open(task_id, args)
+        elif name == "Voided" and task_id in self.tasks:
+            task = self.tasks[task_id]
+            self.tasks[task_id] = replace(task, checkpoints=task.checkpoints[: args["index"]])
+            self.stale.pop(task_id, None)
 
-    def _open(self, task_id: int, checkpoint: int, dispute_id: int, challenger: str) -> None:
-        self.disputes[task_id][dispute_id] = challenger
-        self.task_of[dispute_id] = task_id
-        if challenger == self.scope.me:
-            self.opened.add((task_id, checkpoint))
+    def _open(self, task_id: int, args: Mapping[str, Any]) -> None:
+        self.disputes[task_id][args["id"]] = args["challenger"]
+        self.task_of[args["id"]], self.attempt_of[args["id"]] = task_id, args["attempt"]
+        if args["challenger"] == self.scope.me:
+            self.opened.add((task_id, args["attempt"], args["checkpoint"]))
 
     def _take_of_dispute(self, event: Event, dispute_id: int) -> None:
         if event.name in ("Resolved", "Dismissed"):
@@ -111,11 +125,16 @@ class Followed:
                 self.outcomes[dispute_id] = event.args.get("winner", "")
             self.close(dispute_id)
         elif event.name in EVENTS:
-            self.reveals[self.task_of[dispute_id]].take(event)
+            self.revealed(dispute_id).take(event)
+
+    def revealed(self, dispute_id: int) -> Reveals:
+        """What is revealed in the attempt that a dispute is about."""
+        return self.reveals[self.task_of[dispute_id], self.attempt_of[dispute_id]]
 
     def close(self, dispute_id: int) -> None:
         """Forget a dispute that is over, but for its outcome."""
         task_id = self.task_of.pop(dispute_id, None)
+        self.attempt_of.pop(dispute_id, None)
         if task_id is not None:
             self.disputes[task_id].pop(dispute_id, None)
             if not self.disputes[task_id]:
@@ -123,8 +142,10 @@ class Followed:
 
     def drop(self, task_id: int) -> None:
         """Forget a task, until an event brings it back."""
-        for known in (self.tasks, self.terms, self.changed, self.stale, self.uris, self.reveals):
+        for known in (self.tasks, self.terms, self.changed, self.stale, self.uris):
             known.pop(task_id, None)
+        for key in [key for key in self.reveals if key[0] == task_id]:
+            del self.reveals[key]
         for dispute_id in list(self.disputes.pop(task_id, ())):
             self.close(dispute_id)
 
@@ -135,14 +156,14 @@ class Followed:
     def matters(self, task: TaskView, now: int) -> bool:
         """Whether there may be something to do in a task of others at this time, until an event names it."""
         if task.status is Status.BIDDING:
-            taken = int(task.solver, 16) != 0  # whoever audits it has its file, and will want it after the award
-            return now <= task.bidding_ends or (taken and self.scope.audits)
-        return task.status is Status.TRAINING and self.scope.audits
+            bid = task.leader != NOBODY  # whoever audits it has its file, and will want it after the award
+            return now < task.bidding_ends or (bid and self.scope.audits)
+        return task.status in (Status.TRAINING, Status.VACANT) and self.scope.audits
 
     def keep(self, task: TaskView, now: int) -> bool:
         """Take in a task without its checkpoints; those that are known stay. False if it was dropped instead."""
-        if task.id in self.mine and task.status is not Status.BIDDING and not self._has_part(task):
-            self.mine.discard(task.id)  # it was outbid
+        if task.id in self.mine and not self._has_part(task):
+            self.mine.discard(task.id)  # it was beaten
         if not self.lasts(task.id) and not self.matters(task, now):
             self.drop(task.id)
             return False
@@ -151,7 +172,9 @@ class Followed:
         return True
 
     def _has_part(self, task: TaskView) -> bool:
-        return self.scope.me in (task.requester, task.solver) or any(number == task.id for number, _ in self.opened)
+        bids = (task.id, task.attempt) in self.sealed
+        parties = (task.requester, task.solver, task.standby, task.leader)
+        return bids or self.scope.me in parties or any(number == task.id for number, *_ in self.opened)
 
     def unread(self, task_id: int, count: int, most: int) -> list[int]:
         """The first checkpoints of a task that must be read, out of `count`: changed ones, then new ones."""
@@ -170,6 +193,8 @@ class Followed:
             committed_at=raw["committedAt"],
             challengeable_until=raw["challengeableUntil"],
             holds=raw["holds"],
+            attempt=raw["attempt"],
+            defended=raw["defended"],
             uri=uri if root == raw["root"] else "",
         )
         self.tasks[task_id] = replace(task, checkpoints=(*points[:k], point, *points[k + 1 :]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from threading import Lock
 from typing import Any, Final
@@ -19,7 +20,7 @@ from offchain.chain.decoding import BlockHead, task_from, terms_from
 from offchain.chain.disputes import dispute_view
 from offchain.chain.followed import Followed, Scope
 from offchain.errors import ChainError, ChainUnavailable
-from offchain.market.view import ChainView, DisputeView, Phase, TaskView
+from offchain.market.view import NOBODY, ChainView, DisputeView, Fees, Phase, Status, TaskView
 
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
 TASKS: Final = 50  # tasks that are read together at most
@@ -49,6 +50,7 @@ class Reader:
         self._forgetting = False
         self._width = TASKS // 10  # tasks that are read together on this node
         self._one = Lock()
+        self._fixed: Fees | None = None
 
     @property
     def behind(self) -> int:
@@ -121,8 +123,17 @@ class Reader:
             tasks=self._tasks(head.timestamp),
             disputes=self._disputes(watched, raw),
             opened=frozenset(self._known.opened),
+            sealed=frozenset(self._known.sealed),
             gas_price=self._chain.gas_price(),
+            fees=self._fees(),
         )
+
+    def _fees(self) -> Fees:
+        """Read once: a deployment never changes them."""
+        if self._fixed is None:
+            limits, bond = self._chain.calls([("market", "limits"), ("auction", "bidBond")])
+            self._fixed = Fees(bond, limits["feeBps"])
+        return self._fixed
 
     # --- events
 
@@ -136,7 +147,7 @@ class Reader:
                 return
             stop = min(first + width - 1, head.number)
             try:
-                events = self._chain.logs(("market", "log", "game"), first, stop)
+                events = self._chain.logs(("auction", "market", "log", "game"), first, stop)
             except (ChainError, ChainUnavailable):
                 if stop == first or self._chain.head().number < head.number:
                     raise
@@ -191,12 +202,22 @@ class Reader:
             calls += [("market", "task", task_id), ("log", "count", task_id)]
         answers = self._chain.calls(calls, at)
         terms.update({task_id: terms_from(task_id, raw) for task_id, raw in zip(new, answers, strict=False)})
+        found = list[tuple[TaskView, int]]()
         tasks, counts = answers[len(new) :: 2], answers[len(new) + 1 :: 2]
         for task_id, raw, count in zip(ids, tasks, counts, strict=True):
             task = task_from(task_id, terms[task_id], raw)
             if not task.paid <= count <= task.terms.intervals:
                 raise ChainUnavailable(f"task {task_id}: {count} checkpoints are impossible")
-            yield task, count
+            found.append((task, count))
+        return self._with_leaders(found, at)
+
+    def _with_leaders(self, found: Sequence[tuple[TaskView, int]], at: int) -> Iterator[tuple[TaskView, int]]:
+        """With the best bid of each task that takes bids."""
+        bidding = [task for task, _ in found if task.status is Status.BIDDING]
+        answers = self._chain.calls([("auction", "bids", task.id, task.attempt) for task in bidding], at)
+        leaders = {task.id: leader["bidder"] for task, (leader, _) in zip(bidding, answers, strict=True)}
+        for task, count in found:
+            yield replace(task, leader=leaders.get(task.id, NOBODY)), count
 
     def _read_points(self, wanted: Sequence[tuple[int, int]], at: int) -> None:
         """Read checkpoints; those of a task in their order."""
@@ -227,7 +248,7 @@ class Reader:
     def _dispute(self, dispute_id: int, raw: dict[str, Any], on_move: Any) -> DisputeView:
         """Raises ChainUnavailable where the node has not shown what was revealed: then everything is read again."""
         try:
-            return dispute_view(dispute_id, raw, on_move, self._known.reveals[raw["taskId"]])
+            return dispute_view(dispute_id, raw, on_move, self._known.revealed(dispute_id))
         except ChainUnavailable:
             self.forget()
             raise

@@ -48,6 +48,7 @@ from offchain.worker.results import Validated, curves
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PATIENCE = 2.0  # seconds until a clock is shown
+HOUR = 3_600  # seconds
 WORD = 4  # bytes of an element
 
 
@@ -156,10 +157,18 @@ def _listed(numbers: Mapping[str, int]) -> str:
 @task.command("post")
 @click.argument("file", type=FILE)
 @connection_options
-@click.option("--max-price", type=TOKENS, required=True, help="For the whole task; locked at once.")
+@click.option(
+    "--max-price", type=TOKENS, required=True, help="For the whole task; locked at once, with what a standby earns."
+)
 @click.option("--stake", type=TOKENS, help="Locked by a bidder. Default: the least that deters.")
 @click.option("--bond", type=TOKENS, help="Locked by a challenger. Default: the least allowed.")
-@click.option("--bidding-time", default=60, show_default=True, help="Seconds.")
+@click.option("--urgency", type=TOKENS, default="0", show_default=True,
+              help="What an hour costs you, in tokens: faster solvers may be dearer by as much.")  # fmt: skip
+@click.option("--risk-bps", default=500, show_default=True, help="What a failure costs you, in 1/10,000 of the price.")
+@click.option("--attempts", default=3, show_default=True, help="Solvers that may try, one after the other.")
+@click.option("--bidding-time", default=60, show_default=True, help="Seconds for sealed bids.")
+@click.option("--reveal-time", default=60, show_default=True, help="Seconds for showing them.")
+@click.option("--handover-time", default=300, show_default=True, help="Seconds for the runner-up to take over.")
 @click.option("--interval-time", default=600, show_default=True, help="Seconds for each checkpoint.")
 @click.option("--challenge-window", default=600, show_default=True, help="Seconds to dispute a checkpoint.")
 @click.option("--clock", default=600, show_default=True, help="Seconds that each side has in a dispute.")
@@ -180,6 +189,7 @@ def post_task(
     output: Path | None,
     allow_private: bool,
     as_json: bool,
+    urgency: int,
     **offer: int,
 ) -> None:
     """Post a task, serve its file, follow it to its end, and fetch the model.
@@ -203,7 +213,7 @@ def post_task(
             blobs.base = public_url or server.url
             name = task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval)
             uri = blobs.publish(name, lambda path: save_task(replace(loaded, validation=()), path))
-        task_id = post(chain, terms_of(chain, loaded, Offer(**offer), uri))
+        task_id = post(chain, terms_of(chain, loaded, Offer(urgency=urgency // HOUR, **offer), uri))
         click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
         if blobs.base is None and output is None:
             return

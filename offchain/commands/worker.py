@@ -13,7 +13,7 @@ import click
 import torch
 
 from offchain.chain.transactions import GWEI, SendOptions
-from offchain.commands.common import Connection, HostPort, connection_options
+from offchain.commands.common import TOKENS, Connection, HostPort, connection_options
 from offchain.commands.fetching import Traffic, traffic_options
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
@@ -40,8 +40,9 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
     "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Checkpoints are served here."
 )
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
-@click.option("--ask", type=float, default=0.9, show_default=True, help="First bid, as a share of the highest price.")
-@click.option("--reserve", type=float, default=0.5, show_default=True, help="Lowest bid, as such a share.")
+@click.option("--hourly", type=TOKENS, default="1", show_default=True,
+              help="Tokens that an hour of this machine costs you. Bids follow from it and from measured times. The "
+              "best bid is paid what the second best would have cost: the truth serves you best.")  # fmt: skip
 @click.option("--audit-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
               help="Share of checkpoints that a verifier replays, drawn in secret.")  # fmt: skip
 @click.option(
@@ -54,7 +55,7 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 @click.option("--move-time", type=click.FloatRange(min=0), default=0.5, show_default=True,
               help="Seconds until a move in a dispute is mined: the chain's block time, and a little.")  # fmt: skip
 @click.option("--coin-price", type=click.FloatRange(0), default=1.0, show_default=True,
-              help="Tokens that a coin is worth: no bid is below its gas.")  # fmt: skip
+              help="Tokens that a coin is worth: a bid covers its gas.")  # fmt: skip
 @click.option("--max-fee", type=click.FloatRange(min=0, min_open=True), default=500, show_default=True,
               help="Gwei; most that a unit of gas may cost.")  # fmt: skip
 @click.option("--max-fee-dispute", type=click.FloatRange(min=0, min_open=True), default=2_000, show_default=True,
@@ -111,7 +112,7 @@ def worker_options(
     most = given // 2  # of one task, which two processes compute: one trains it, one defends it
     return WorkerOptions(
         folder=home,
-        policy=policy_of(memory=given, **policy),
+        policy=policy_of(memory=given, lag=poll + move_time, **policy),
         listen=listen,
         public_url=public_url,
         poll=poll,
@@ -127,16 +128,9 @@ def worker_options(
     )
 
 
-def policy_of(ask: float, reserve: float, coin_price: float, **same: Any) -> Policy:
-    """The operator's policy from the command line; `same` are fields as they are. Raises BadInput."""
-    if not 0 < reserve <= ask <= 1:
-        raise BadInput("--reserve and --ask must be shares with 0 < reserve <= ask <= 1")
-    return Policy(
-        ask=Fraction(ask).limit_denominator(10_000),
-        reserve=Fraction(reserve).limit_denominator(10_000),
-        coin_price=Fraction(coin_price).limit_denominator(10**9),
-        **same,
-    )
+def policy_of(coin_price: float, **same: Any) -> Policy:
+    """The operator's policy from the command line; `same` are fields as they are."""
+    return Policy(coin_price=Fraction(coin_price).limit_denominator(10**9), **same)
 
 
 def machine_memory() -> int:

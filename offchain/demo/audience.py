@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Audience:
             for transaction in self.stage.w3.eth.get_block(number, full_transactions=True)["transactions"]:
                 self._take(transaction)
         if last >= self._next:
-            found = self.stage.chains["requester"].logs(("market", "log", "game"), self._next, last)
+            found = self.stage.chains["requester"].logs(("auction", "market", "log", "game"), self._next, last)
             self.events += found
             for event in found:
                 self._say(event)
@@ -72,8 +72,13 @@ class Audience:
     def _say(self, event: Event) -> None:
         args, name = event.args, self.stage.name_of
         lines: dict[str, Callable[[], str]] = {
-            "Bid": lambda: f"  {name(args['solver'])} bids {args['price'] / 1e18:g}",
-            "Awarded": lambda: f"  {name(args['solver'])} wins at {args['price'] / 1e18:g}, and trains",
+            "Sealed": lambda: f"  {name(args['bidder'])} bids, sealed",
+            "Revealed": lambda: f"  {name(args['bidder'])} shows its bid: {_bid(args)}",
+            "Awarded": lambda: (
+                f"  [bold]{name(args['solver'])} wins[/], is paid {args['price'] / 1e18:.4g}, "
+                f"what the second best would have cost, and trains; {name(args['standby'])} stands by"
+            ),
+            "TookOver": lambda: f"  [bold]{name(args['solver'])} takes over[/] at {args['price'] / 1e18:.4g}",
             "ElementJudged": lambda: (
                 f"  [red]contract computes {_float(args['computed'])}, claimed {_float(args['claimed'])}[/]"
             ),
@@ -87,9 +92,28 @@ class Audience:
         if event.name in lines:
             self.console.print(str(lines[event.name]()))
 
+    def bids(self) -> list[dict[str, Any]]:
+        """Every bid that was shown, with its score and its bidder's record."""
+        shown = [event.args for event in self.events if event.name == "Revealed"]
+        return [
+            {
+                "bidder": self.stage.name_of(args["bidder"]),
+                "price": args["price"],
+                "time": args["promised"],
+                "score": args["price"] + args["burden"],
+                "record": dict(self.stage.chains["requester"].call("registry", "record", args["bidder"])),
+            }
+            for args in shown
+        ]
+
     def event(self, *names: str) -> Event | None:
         """The last event that has one of these names."""
         return next((event for event in reversed(self.events) if event.name in names), None)
+
+
+def _bid(args: Mapping[str, Any]) -> str:
+    score = args["price"] + args["burden"]
+    return f"{args['price'] / 1e18:.4g}, {args['promised']} s an interval; score {score / 1e18:.4g}"
 
 
 def _float(word: int) -> str:

@@ -25,16 +25,21 @@ from offchain.market.view import Status, TaskView
 from offchain.progress import bars
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from offchain.worker.events import Audited, BidSent
+from offchain.worker.events import Audited, BidSent, RevealSent
 
 PRICE: Final = 100  # tokens
 OFFER: Final = [
-    *("--max-price", str(PRICE), "--bond", "50"),
-    *("--bidding-time", "120", "--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
+    *("--max-price", str(PRICE)),
+    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "900"),
+    *("--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
 ]
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
 QUIET: Final = 1.5  # seconds without news until the clock may be put forward
-HONEST: Final = ["--ask", "0.9", "--reserve", "0.87"]
+SOLVERS: Final = {  # what an hour of each machine costs, in tokens; the last one is far from the node
+    "solver-a": ("--hourly", "1000"),
+    "solver-b": ("--hourly", "3000"),
+    "solver-c": ("--hourly", "500", "--move-time", "1"),
+}
 
 
 def play(folder: Path, console: Console) -> dict[str, Any]:
@@ -64,13 +69,13 @@ def build(folder: Path, console: Console) -> tuple[Task, Path]:
 
 
 def start_workers(stage: Stage, console: Console) -> None:
-    """Two solvers, two verifiers."""
-    with console.status("starting two solvers and two verifiers, each a process of its own"):
-        for name in ("solver-a", "solver-b"):
-            stage.start_worker(name, "solver", HONEST)
+    """Three solvers, two verifiers."""
+    with console.status("starting three solvers and two verifiers, each a process of its own"):
+        for name, options in SOLVERS.items():
+            stage.start_worker(name, "solver", options)
         stage.start_worker("verifier-a", "verifier", ["--audit-share", "1"])
         stage.start_worker("verifier-b", "verifier", ["--audit-share", "0.5"])
-        stage.wait_until_registered(["solver-a", "solver-b", "verifier-a", "verifier-b"])
+        stage.wait_until_registered([*SOLVERS, "verifier-a", "verifier-b"])
 
 
 def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
@@ -83,12 +88,16 @@ def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[s
     after = stage.balances()
     accuracy = digits.accuracy(load_file(result)) if delivered else 0.0
     paid = after[stage.name_of(view.solver)] - before[stage.name_of(view.solver)]
+    bids = audience.bids()
     console.print(f"[green]settled[/]: {stage.name_of(view.solver)} earned {paid / 1e18:g};", end=" ")
     console.print(f"the model gets {accuracy:.1%} of the test digits right")
     return {
         "settled": view.status is Status.COMPLETED and delivered,
         "test_accuracy": accuracy,
         "state_roots": [point.root.hex() for point in view.checkpoints],
+        "bids": bids,
+        "paid_price": view.price,
+        "second_score": sorted(bid["score"] for bid in bids)[1],
         "paid": paid,
         "balances_before": before,
         "balances_after": after,
@@ -97,19 +106,25 @@ def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[s
 
 
 def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
-    """Run 2: the cheapest solver falsifies one float."""
+    """Run 2: the cheapest solver falsifies one float, is convicted, and the runner-up finishes the task."""
     node = next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT)
     console.rule("[bold red]Run 2: one solver falsifies one float")
     console.print(f"it flips one bit of element {LIE.element} of node {node} (dot) in step {LIE.step}, once", end="")
     console.print(f" in {task.steps} steps of {len(task.graph.nodes)} nodes")
-    stage.stop("solver-a")
     stage.start_cheat("cheat", replace(LIE, node=node))
     stage.wait_until_registered(["cheat"])
     before, audience = stage.balances(), Audience(stage, console)
     started = time.monotonic()
-    view = follow(stage, audience, stage.start_requester(file, stage.file("cheat.safetensors"), OFFER), console)
-    stage.wait_for_requester()
-    report = conviction(stage, audience, task, view, before)
+    result = stage.file("cheat.safetensors")
+    view = follow(stage, audience, stage.start_requester(file, result, OFFER), console)
+    delivered = stage.wait_for_requester() == 0
+    report = conviction(stage, audience, task, before)
+    report["settled"] = view.status is Status.COMPLETED and delivered
+    report["rescued_by"] = stage.name_of(view.solver)
+    report["test_accuracy"] = digits.accuracy(load_file(result)) if delivered else 0.0
+    report["final_root"] = view.checkpoints[-1].root.hex() if view.checkpoints else None
+    console.print(f"[green]settled[/]: {report['rescued_by']} finished it;", end=" ")
+    console.print(f"the model gets {report['test_accuracy']:.1%} of the test digits right")
     report["seconds"] = round(time.monotonic() - started, 1)
     return report
 
@@ -128,7 +143,7 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
             progress.update(final, total=view.terms.intervals, completed=view.paid)
             if view.status.ended:
                 return view
-            now = (view.status, view.price, len(view.checkpoints), view.paid, len(audience.moves))
+            now = (view.status, view.attempt, view.leader, len(view.checkpoints), view.paid, len(audience.moves))
             if now != last:
                 moved, last = time.monotonic(), now
             elif time.monotonic() - moved > QUIET and nothing_to_wait_for(stage, view):
@@ -139,25 +154,28 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
 
 
 def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
-    """Whether the task waits only for time to pass: all have bid, or all is audited and nothing disputed."""
+    """Whether the task waits only for time to pass: all have bid and revealed, or all is audited, nothing disputed."""
     if view.status is Status.BIDDING:
-        eager = ["cheat"] if "cheat" in stage.processes else ["solver-a", "solver-b"]
-        return all(stage.said(name, BidSent, view.id) for name in eager)
+        eager = [name for name in (*SOLVERS, "cheat") if name in stage.processes]
+        step = BidSent if stage.now() < view.bidding_ends else RevealSent
+        return all(stage.said(name, step, view.id) for name in eager)
     done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
-    audits = stage.said("verifier-a", Audited, view.id)
-    return done and audits == len(view.checkpoints) and not any(point.holds for point in view.checkpoints)
+    audited = {(entry["checkpoint"], entry["claimed"]) for entry in stage.said("verifier-a", Audited, view.id)}
+    claimed = {(checkpoint, point.root.hex()) for checkpoint, point in enumerate(view.checkpoints)}
+    return done and claimed <= audited and not any(point.holds for point in view.checkpoints)
 
 
 def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
-    """Put the chain's clock forward to the end of the bidding, or of the last challenge window."""
-    now = stage.w3.eth.get_block("latest")["timestamp"]
-    ends = [view.bidding_ends, *(point.challengeable_until for point in view.checkpoints)]
+    """Put the chain's clock forward to the end of the bidding, of revealing, or of the last challenge window."""
+    now = stage.now()
+    bidding = view.bidding_ends if now < view.bidding_ends else view.reveal_ends
+    ends = [bidding, *(point.challengeable_until for point in view.checkpoints)]
     if (wait := max(ends) + 1 - now) > 0:
         console.print(f"  [dim]nobody has anything left to do: the clock is put forward {wait} s[/]")
         stage.heartbeat(skip=wait)
 
 
-def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, before: dict[str, int]) -> dict[str, Any]:
+def conviction(stage: Stage, audience: Audience, task: Task, before: dict[str, int]) -> dict[str, Any]:
     """The report about the cheat, from the contracts' events."""
     slashed, verdict, resolved = (audience.event(*names) for names in (("Slashed",), VERDICTS, ("Resolved",)))
     if slashed is None or verdict is None or resolved is None:
@@ -167,7 +185,7 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
     after, challenger = stage.balances(), stage.name_of(resolved.args["winner"])
     moves = [m for m in audience.moves if m.dispute == args["id"] or (m.what == "open" and m.who == challenger)]
     return {
-        "convicted": view.status is Status.SLASHED and stage.name_of(view.solver) == "cheat",
+        "convicted": stage.name_of(slashed.args["solver"]) == "cheat",
         "step": args["step"],
         "node": args["node"],
         "node_kind": node.kind.name.lower(),
@@ -182,7 +200,6 @@ def conviction(stage: Stage, audience: Audience, task: Task, view: TaskView, bef
         "slashed": slashed.args["slashed"],
         "challenger": challenger,
         "challenger_paid": after[challenger] - before[challenger],
-        "requester_refunded": slashed.args["refunded"],
         "requester_balance_change": after["requester"] - before["requester"],
         "burned": slashed.args["slashed"] - slashed.args["rewards"],
     }
@@ -209,6 +226,10 @@ def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
     honest, cheat = report["honest"], report["cheat"]
     return [
         ("honest run", f"settled, {honest['test_accuracy']:.1%} test accuracy, {honest['gas_total']:,} gas"),
+        (
+            "winner paid",
+            f"{honest['paid_price'] / 1e18:.4g}, with {honest['second_score'] / 1e18:.4g} the second score",
+        ),
         ("cheat", f"step {cheat['step']}, node {cheat['node']} ({cheat['node_kind']}), element {cheat['element']}"),
         ("judged by", cheat["operation"]),
         ("claimed", str(cheat["claimed"])),
@@ -217,6 +238,6 @@ def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
         ("largest transaction", f"{cheat['max_tx_gas']:,} gas"),
         ("slashed", f"{cheat['slashed'] / 1e18:g}, of which {cheat['burned'] / 1e18:g} burned"),
         ("challenger earned", f"{cheat['challenger_paid'] / 1e18:g}"),
-        ("requester got back", f"{cheat['requester_refunded'] / 1e18:g}"),
+        ("finished by", f"{cheat['rescued_by']}, {cheat['test_accuracy']:.1%} test accuracy"),
         ("seconds", str(report["seconds"])),
     ]

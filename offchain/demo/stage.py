@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from eth_account import Account
 from web3 import Web3
@@ -29,9 +29,10 @@ PEOPLE: Final = {  # name -> account of the local chain
     "requester": 1,
     "solver-a": 2,
     "solver-b": 3,
-    "verifier-a": 4,
-    "verifier-b": 5,
-    "cheat": 6,
+    "solver-c": 4,
+    "verifier-a": 5,
+    "verifier-b": 6,
+    "cheat": 7,
 }
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
@@ -80,6 +81,10 @@ class Stage:
         if skip:
             self.w3.provider.make_request("evm_increaseTime", [skip])  # type: ignore[arg-type]
         self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+
+    def now(self) -> int:
+        """Timestamp of the latest block."""
+        return int(self.w3.eth.get_block("latest")["timestamp"])
 
     def name_of(self, address: str) -> str:
         return next((name for name, chain in self.chains.items() if chain.address == address), address[:10])
@@ -143,13 +148,11 @@ class Stage:
                     raise DemoFailed(f"{name} did not start; see {self.file(name + '.log')}")
                 time.sleep(0.2)
 
-    def said(self, name: str, event: type[WorkerEvent], task_id: int) -> int:
-        """How often a process has logged such an event about a task."""
-        count = 0
-        for line in self.file(f"{name}.log").read_text().splitlines():
-            entry = json.loads(line) if line.startswith("{") else {}
-            count += entry.get("event") == event.name and entry.get("task") == task_id
-        return count
+    def said(self, name: str, event: type[WorkerEvent], task_id: int) -> list[dict[str, Any]]:
+        """The events of that kind about a task which a process has logged."""
+        lines = self.file(f"{name}.log").read_text().splitlines()
+        entries = (json.loads(line) for line in lines if line.startswith("{"))
+        return [entry for entry in entries if (entry.get("event"), entry.get("task")) == (event.name, task_id)]
 
     def stop(self, name: str) -> None:
         """SIGTERM, and wait."""

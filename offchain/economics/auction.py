@@ -174,6 +174,17 @@ def lateness(auction: Auction, seconds: int, checkpoint: int, after: int) -> int
     return max(0, after - part_up(seconds, auction.steps_up_to(checkpoint), auction.interval))
 
 
+def charge(auction: Auction, late: int, settled: int, gross: int) -> tuple[int, int]:
+    """What an interval pays for lateness, and the seconds of it that are paid for then; `settled` were before.
+
+    Only what lateness grew by is charged. What an interval's gross pay does not cover, the next ones must.
+    """
+    cost = auction.urgency * max(0, late - settled)
+    if cost <= gross:
+        return cost, max(late, settled)
+    return gross, settled + gross // auction.urgency
+
+
 def payments(
     auction: Auction,
     pay: int,
@@ -184,15 +195,14 @@ def payments(
 ) -> list[Payment]:
     """What each final interval pays; `committed[i]`: seconds that count from the attempt's start to checkpoint i.
 
-    Only what lateness grew by is charged, at most an interval's pay. `wage_bps` is the standby's, 0 without one.
+    `wage_bps` is the standby's, 0 without one.
     """
-    paid, worst = list[Payment](), 0
+    paid, settled = list[Payment](), 0
     for checkpoint, after in enumerate(committed):
         before = checkpoint * auction.interval
         gross = earned(auction, pay, auction.steps_up_to(checkpoint)) - earned(auction, pay, before)
         late = lateness(auction, seconds, checkpoint, after)
-        charged = min(gross, auction.urgency * max(0, late - worst))
-        worst = max(worst, late)
+        charged, settled = charge(auction, late, settled, gross)
         burned = part_up(gross - charged, fee_bps, BPS)
         paid.append(Payment(gross - charged - burned, charged, burned, part_down(gross, wage_bps, BPS)))
     return paid

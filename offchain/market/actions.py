@@ -15,8 +15,32 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Bid:
+    """Commit to a bid, for all that is left of the task; `promised` seconds per full interval."""
+
     task_id: int
     price: int
+    promised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """Show the bid that was committed."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Train the rest of a task whose solver failed, as its standby."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Let solvers bid for the rest of a task whose solver failed."""
+
+    task_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +122,9 @@ class Dismiss:
 Action = (
     Fetch
     | Bid
+    | Reveal
+    | TakeOver
+    | Reopen
     | Decline
     | Award
     | Train

@@ -22,6 +22,22 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnBid:
+    """A bid of this worker for an attempt at a task, and the salt that hides it until it is revealed.
+
+    Attributes:
+        price: in the token's smallest unit, for all that is left of the task.
+        promised: seconds per full interval.
+        salt: 32 bytes that nobody else knows.
+    """
+
+    attempt: int
+    price: int
+    promised: int
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TaskNotes:
     """Notes about one task.
 
@@ -31,6 +47,7 @@ class TaskNotes:
         needs: of a task that is fit.
         trained: checkpoint -> root that this worker computed.
         audited: checkpoint -> whether the root on chain is right.
+        bid: the last bid for it.
         disputed: checkpoints that this worker opened a dispute about.
     """
 
@@ -40,6 +57,7 @@ class TaskNotes:
     trained: Mapping[int, bytes] = field(default_factory=dict)
     audited: Mapping[int, bool] = field(default_factory=dict)
     disputed: frozenset[int] = frozenset()
+    bid: OwnBid | None = None
 
 
 Notes = Mapping[int, TaskNotes]  # by the task's id

@@ -9,12 +9,14 @@ from typing import Final
 
 from offchain.commit.merkle import Position
 from offchain.errors import BadInput
+from offchain.market.money import part_down
 
 Address = str  # checksummed
 
 
 SOLVER: Final = 1  # IWorkerRegistry's mask of roles
 VERIFIER: Final = 2
+NOBODY: Final = "0x" + "0" * 40
 PAID_PER_CALL: Final = 64  # TaskMarket.MAX_PAID_PER_CALL: the most intervals that one `collect` or `stall` pays
 
 
@@ -24,10 +26,11 @@ class Status(IntEnum):
     NONE = 0
     BIDDING = 1
     TRAINING = 2
-    COMPLETED = 3
-    SLASHED = 4
-    STALLED = 5
-    CANCELLED = 6
+    VACANT = 3
+    COMPLETED = 4
+    SLASHED = 5
+    STALLED = 6
+    CANCELLED = 7
 
     @property
     def ended(self) -> bool:
@@ -36,19 +39,24 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """ITaskMarket.Terms: money in the token's smallest unit, durations in seconds."""
+    """ITaskMarket.Terms: money in the token's smallest unit, durations in seconds, shares in 1/10,000."""
 
     graph_root: bytes
     state_root: bytes
     steps: int
     interval: int
+    interval_time: int
+    challenge_window: int
     max_price: int
     stake: int
     bond: int
-    bidding_time: int
-    interval_time: int
-    challenge_window: int
+    urgency: int
     clock: int
+    bidding_time: int
+    reveal_time: int
+    handover_time: int
+    risk_bps: int
+    attempts: int
     uri: str
 
     @property
@@ -69,24 +77,54 @@ class CheckpointView:
     challengeable_until: int
     holds: int
     uri: str
+    attempt: int = 0
+    defended: int = 0  # seconds of its attempt that disputes had taken by then
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
+    """ITaskMarket.Task with its terms, its checkpoints, and the best bid that was revealed."""
+
     id: int
     terms: Terms
     requester: Address
-    solver: Address  # best bidder while bidding
+    solver: Address  # the last one; NOBODY before the award
     status: Status
     bidding_ends: int
-    awarded_at: int
-    price: int
+    awarded_at: int  # or taken over
+    price: int  # for what was left when the attempt began
     paid: int
     checkpoints: tuple[CheckpointView, ...]
+    attempt: int = 0  # of the next solver while there is none
+    first: int = 0  # interval with which the attempt begins
+    promised: int = 0  # seconds per full interval
+    defended: int = 0  # seconds that disputes took which the solver won
+    late: int = 0
+    standby: Address = NOBODY
+    handover_ends: int = 0
+    leader: Address = NOBODY  # of the revealed bids, while bidding
+
+    @property
+    def reveal_ends(self) -> int:
+        return self.bidding_ends + self.terms.reveal_time
+
+    @property
+    def reserve(self) -> int:
+        """The most that may be bid for what is left."""
+        left = self.terms.steps - self.terms.steps_of(self.paid)[0]
+        return part_down(self.terms.max_price, left, self.terms.steps)
+
+    def waits_for(self, account: Address, now: int) -> bool:
+        """Whether that account is the standby, and may take over."""
+        return self.status is Status.VACANT and self.standby == account and now <= self.handover_ends
+
+    def forsaken(self, now: int) -> bool:
+        """Whether there is no solver, and no standby may come."""
+        return self.status is Status.VACANT and (self.standby == NOBODY or now > self.handover_ends)
 
     def deadline(self, checkpoint: int) -> int:
         """Last timestamp at which that checkpoint may be committed."""
-        return self.awarded_at + (checkpoint + 1) * self.terms.interval_time
+        return self.awarded_at + (checkpoint + 1 - self.first) * self.terms.interval_time + self.defended
 
     def challengeable(self, checkpoint: int, now: int) -> bool:
         return now <= self.checkpoints[checkpoint].challengeable_until
@@ -143,6 +181,7 @@ class DisputeView:
 
     id: int
     task_id: int
+    attempt: int
     checkpoint: int
     challenger: Address
     solver: Address
@@ -169,6 +208,14 @@ class DisputeView:
 
 
 @dataclass(frozen=True, slots=True)
+class Fees:
+    """What a deployment takes of everybody: ITaskMarket.Limits and IAuction.bidBond."""
+
+    bid_bond: int = 0
+    fee_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ChainView:
     """Everything a role may look at, at one block."""
 
@@ -179,7 +226,9 @@ class ChainView:
     tasks: tuple[TaskView, ...]
     disputes: tuple[DisputeView, ...]  # running ones
     gas_price: int = 0  # wei, as the node sees it
-    opened: frozenset[tuple[int, int]] = frozenset()  # (task, checkpoint) of every dispute that I ever opened
+    opened: frozenset[tuple[int, int, int]] = frozenset()  # (task, attempt, checkpoint) of all disputes that I opened
+    sealed: frozenset[tuple[int, int]] = frozenset()  # (task, attempt) of my bids that are not revealed
+    fees: Fees = Fees()
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
 
@@ -204,6 +253,19 @@ class ChainView:
             return self._disputes[dispute_id]
         except KeyError:
             raise BadInput(f"no dispute {dispute_id} runs") from None
+
+    def engaged(self, task: TaskView) -> bool:
+        """Whether this account bids for a task, solves it, or stands by for it."""
+        if task.status is Status.BIDDING:
+            return (task.id, task.attempt) in self.sealed or task.leader == self.me
+        if task.status is Status.TRAINING:
+            return self.me in (task.solver, task.standby)
+        return task.waits_for(self.me, self.now)
+
+    def over(self, dispute: DisputeView) -> bool:
+        """Whether the attempt that a dispute is about has ended before it."""
+        task = self.task(dispute.task_id)
+        return task.status is not Status.TRAINING or task.attempt != dispute.attempt
 
     def shortest_clock(self) -> int | None:
         """Seconds of the shortest clock of a task in which a stake or a bond of mine can be lost; None: of none."""

@@ -18,20 +18,26 @@ from offchain.market.view import ChainView, Status, TaskView
 
 @dataclass
 class Ledger:
-    """`memory`: bytes that all tasks together may take. `unknown`: a held task whose needs nobody has measured."""
+    """`memory`: bytes that all tasks together may take. `unknown`: a held task whose needs nobody has measured.
+    `stakes`: what is not to be spent: bids will lock it when they are revealed and lead, a standby when it takes over.
+    """
 
     memory: int
     held: list[tuple[TaskView, Needs]] = field(default_factory=list)
     unknown: int | None = None
+    stakes: int = 0
 
     @classmethod
     def of(cls, view: ChainView, notes: Notes, memory: int) -> Ledger:
-        """With every task that this account solves, leads the bidding for, or challenges."""
+        """With every task that this account solves, bids on, may have to take over, or challenges."""
         ledger = cls(memory)
         challenged = {dispute.task_id for dispute in view.disputes if dispute.challenger == view.me}
         for task in view.tasks:
-            mine = task.solver == view.me and task.status in (Status.BIDDING, Status.TRAINING)
-            if mine or task.id in challenged:
+            engaged = view.engaged(task)
+            staked = task.leader if task.status is Status.BIDDING else task.solver
+            if engaged and staked != view.me:
+                ledger.stakes += task.terms.stake
+            if engaged or task.id in challenged:
                 known = notes.get(task.id, TaskNotes()).needs
                 if known is None:
                     ledger.unknown = task.id

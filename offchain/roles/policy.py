@@ -1,4 +1,4 @@
-"""What an operator chooses: prices, the share of audits, and which terms are acceptable."""
+"""What an operator chooses: what its machine costs, the share of audits, and which terms are acceptable."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from offchain.market.view import Terms
+from offchain.market.money import BPS, part_up
+from offchain.market.notes import Needs
+from offchain.market.view import TaskView, Terms
 
 # Gas of what a role sends, rounded up; a test holds it to the gas that the contracts were measured with.
-BID_GAS: Final = 100_000
-AWARD_GAS: Final = 60_000
+SEAL_GAS: Final = 100_000
+REVEAL_GAS: Final = 150_000
+AWARD_GAS: Final = 120_000
 COMMIT_GAS: Final = 115_000  # of each checkpoint
-COLLECT_GAS: Final = 85_000  # of each checkpoint, where nothing else is collected with it
+COLLECT_GAS: Final = 140_000  # of each checkpoint, where nothing else is collected with it
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
+HOUR: Final = 3_600
 REWARD: Final = Fraction(4, 10)  # of a convicted solver's stake, to who proves it
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`ask` and `reserve` are shares of a task's highest price: the first bid, and the lowest one.
+    """What a bid names follows from times and from this. It is the truth, which the auction makes the best bid.
+
+    `hourly` is what an hour of this machine costs, in the token's smallest unit. `risk` is the share of a stake that an
+    honest worker must reckon to lose: to crashes, outages and its own faults.
 
     `audit_share` is the probability that a checkpoint is replayed. A task whose dispute clock, challenge window or
     interval time is shorter than the minimum (seconds) is left alone: a slow network could make an honest worker lose.
     All tasks that are held or bid on may take `memory` bytes together.
 
-    `coin_price` is what a native coin is worth in tokens: gas costs coins, work earns tokens. No bid is below its gas
-    and the reserve together; no task is audited in which a conviction would not pay the gas of its dispute.
+    A checkpoint is on chain `lag` seconds after it was computed: the worker has to look, and its commit to be mined.
+
+    `coin_price` is what a native coin is worth in tokens: gas costs coins, work earns tokens. No task is audited in
+    which a conviction would not pay the gas of its dispute.
     """
 
-    ask: Fraction = Fraction(9, 10)
-    reserve: Fraction = Fraction(1, 2)
-    step: Fraction = Fraction(1, 100)  # by how much a better bid undercuts, as a share of the highest price
+    hourly: int = 10**18
+    risk: Fraction = Fraction(1, 1000)
     audit_share: float = 0.5
     min_clock: int = 60
     min_window: int = 60
     min_interval_time: int = 30
     memory: int = 1 << 62
     coin_price: Fraction = Fraction(1)
+    lag: float = 0.0
 
     def refusal(self, terms: Terms) -> str | None:
         """Why these terms are not acceptable, or None."""
@@ -52,19 +61,23 @@ class Policy:
                 return f"{name} of {getattr(terms, name)} s is below this worker's minimum of {least} s"
         return None
 
-    def bid(self, terms: Terms, best: int | None, gas_price: int = 0) -> int | None:
-        """The price to bid against the best so far; None if it would be below the reserve and the task's gas."""
-        price = int(terms.max_price * self.ask)
-        if best is not None:
-            price = min(price, best - max(1, int(terms.max_price * self.step)))
-        gas = BID_GAS + AWARD_GAS + terms.intervals * (COMMIT_GAS + COLLECT_GAS)
-        least = int(terms.max_price * self.reserve) + self.cost(gas, gas_price)
-        return price if price >= max(1, least) else None
+    def cost(self, task: TaskView, needs: Needs, gas_price: int) -> int:
+        """What training the rest of a task costs, in tokens: the machine's time, gas, and the stake's share of risk."""
+        left = task.terms.intervals - task.paid
+        seconds = needs.interval_seconds * left + needs.dispute_seconds * self.risk
+        gas = SEAL_GAS + REVEAL_GAS + AWARD_GAS + left * (COMMIT_GAS + COLLECT_GAS)
+        work = Fraction(seconds) * self.hourly / HOUR
+        return ceil(work + task.terms.stake * self.risk) + self.gas_cost(gas, gas_price)
+
+    def bid(self, task: TaskView, needs: Needs, gas_price: int, fee_bps: int) -> tuple[int, int]:
+        """The price at which training the rest neither gains nor loses, the fee included; and seconds per interval."""
+        price = part_up(self.cost(task, needs, gas_price), BPS, BPS - fee_bps)
+        return price, max(1, min(ceil(needs.interval_seconds + self.lag), task.terms.interval_time))
 
     def audits(self, terms: Terms, gas_price: int = 0) -> bool:
         """Whether a conviction of this task's solver would pay for its dispute."""
-        return terms.stake * REWARD >= self.cost(DISPUTE_GAS, gas_price)
+        return terms.stake * REWARD >= self.gas_cost(DISPUTE_GAS, gas_price)
 
-    def cost(self, gas: int, gas_price: int) -> int:
+    def gas_cost(self, gas: int, gas_price: int) -> int:
         """What gas costs in tokens, rounded up. `gas_price` in wei."""
         return ceil(gas * gas_price * self.coin_price)

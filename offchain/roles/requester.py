@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from offchain.market.actions import Action, Award, Collect, Stall
+from offchain.market.actions import Action, Award, Collect, Reopen, Stall
 from offchain.market.view import PAID_PER_CALL, ChainView, Status, TaskView
 
 PATIENCE: Final = 60  # seconds that a solver has to collect what is final, before its requester does
@@ -17,8 +17,10 @@ def decide(view: ChainView) -> list[Action]:
 
 
 def _about(view: ChainView, task: TaskView) -> Iterator[Action]:
-    if task.status is Status.BIDDING and view.now > task.bidding_ends:
+    if task.status is Status.BIDDING and view.now >= task.reveal_ends:
         yield Award(task.id)
+    elif task.forsaken(view.now):
+        yield Reopen(task.id)
     elif task.status is Status.TRAINING:
         yield from _ending(view, task)
 

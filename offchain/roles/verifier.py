@@ -22,13 +22,13 @@ def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list
 
 def drawn(secret: bytes, task: TaskView, checkpoint: int, share: float) -> bool:
     """Whether the lottery picks a checkpoint. Nobody can tell without the secret, or before the root is known."""
-    ticket = sha256(secret + task.id.to_bytes(32, "big") + checkpoint.to_bytes(4, "big"))
+    ticket = sha256(secret + task.id.to_bytes(32, "big") + bytes([task.attempt]) + checkpoint.to_bytes(4, "big"))
     ticket.update(task.checkpoints[checkpoint].root)
     return int.from_bytes(ticket.digest()[:8], "big") < share * 2**64
 
 
 def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
-    if view.task(dispute.task_id).status is not Status.TRAINING:
+    if view.over(dispute):
         yield Dismiss(dispute.id)
     elif dispute.mover == view.me and view.now <= dispute.deadline:
         yield Challenge(dispute.id)

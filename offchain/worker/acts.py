@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from offchain.chain.client import Chain, Receipt
 from offchain.market.actions import (
@@ -19,33 +20,36 @@ from offchain.market.actions import (
     Dismiss,
     Fetch,
     OpenDispute,
+    Reopen,
+    Reveal,
     Stall,
+    TakeOver,
     Timeout,
 )
+from offchain.market.notes import OwnBid
 from offchain.market.view import ChainView
 from offchain.worker import events
+from offchain.worker.database import Database
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import Tell, WorkerEvent
 from offchain.worker.materials import Materials, state_name
+from offchain.worker.said import SAID
 from offchain.worker.work import Work
-
-SAID: Final[dict[str, Callable[[Mapping[str, Any]], WorkerEvent]]] = {  # by the market, in answer to own transactions
-    "Awarded": lambda args: events.Awarded(args["taskId"], args["solver"], args["price"]),
-    "Paid": lambda args: events.Paid(args["taskId"], args["index"], args["solver"], args["amount"]),
-    "Completed": lambda args: events.Completed(args["taskId"]),
-    "Cancelled": lambda args: events.Cancelled(args["taskId"]),
-    "Stalled": lambda args: events.Stalled(args["taskId"], args["refunded"], args["burned"]),
-}
 
 
 class Acts:
     """One row per action: what is sent or fetched for it. Tells what came of it."""
 
-    def __init__(self, chain: Chain, materials: Materials, work: Work, disputes: Disputes, tell: Tell) -> None:
-        self._chain, self._materials, self._tell = chain, materials, tell
+    def __init__(
+        self, chain: Chain, materials: Materials, db: Database, work: Work, disputes: Disputes, tell: Tell
+    ) -> None:
+        self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._declined: dict[int, str] = {}  # task -> why, as it was told
         self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
-            Bid: lambda view, a: self._send(chain.bid(a.task_id, a.price), partial(events.BidSent, a.task_id, a.price)),
+            Bid: self._bid,
+            Reveal: self._reveal,
+            TakeOver: lambda view, a: self._send(chain.take_over(a.task_id), partial(events.TakeOverSent, a.task_id)),
+            Reopen: lambda view, a: self._send(chain.reopen(a.task_id), partial(events.ReopenSent, a.task_id)),
             Decline: self._decline,
             Award: lambda view, a: self._send(chain.award(a.task_id), partial(events.AwardSent, a.task_id)),
             Commit: self._commit,
@@ -69,6 +73,20 @@ class Acts:
             self._declined[action.task_id] = action.why
             self._tell(events.Declined(action.task_id, action.why))
 
+    def _bid(self, view: ChainView, action: Bid) -> None:
+        """The salt is on disk before the seal is sent: a bid that cannot be revealed loses its bond."""
+        task = view.task(action.task_id)
+        bid = self._db.bid(task, OwnBid(task.attempt, action.price, action.promised, secrets.token_bytes(32)))
+        sent = self._chain.bid(task.id, bid)
+        self._send(sent, partial(events.BidSent, task.id, bid.price, bid.promised))
+
+    def _reveal(self, view: ChainView, action: Reveal) -> None:
+        task = view.task(action.task_id)
+        bid = self._db.notes(task).bid
+        if bid is None:
+            return
+        self._send(self._chain.reveal(task.id, bid), partial(events.RevealSent, task.id))
+
     def _commit(self, view: ChainView, action: Commit) -> None:
         task, checkpoint, root = action.task_id, action.checkpoint, action.root
         uri = self._materials.blobs.uri(state_name(view.task(task).terms, root))
@@ -78,5 +96,6 @@ class Acts:
         """Tell of a transaction that was mined, with its gas, and of what the market said in it."""
         self._tell(sent(receipt.gas_used))
         for event in receipt.events:
-            if event.name in SAID and event.address == self._chain.deployment.market:
-                self._tell(SAID[event.name](event.args))
+            said = SAID.get((self._chain.part_at[event.address], event.name))
+            if said:
+                self._tell(said(event.args))

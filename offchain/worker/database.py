@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from offchain.errors import BadInput
-from offchain.market.notes import Needs, TaskNotes
+from offchain.market.notes import Needs, OwnBid, TaskNotes
 from offchain.market.view import TaskView, Terms
 
 MIGRATIONS: Final = (  # number n leads from version n to n+1
@@ -46,6 +46,13 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
     ALTER TABLE tasks ADD COLUMN interval_seconds REAL;
     ALTER TABLE tasks ADD COLUMN dispute_seconds REAL;
     UPDATE tasks SET fit = NULL, failures = 0
+    """,
+    """
+    CREATE TABLE bids (
+        task INTEGER PRIMARY KEY REFERENCES tasks ON DELETE CASCADE,
+        attempt INTEGER NOT NULL, price TEXT NOT NULL, promised INTEGER NOT NULL, salt BLOB NOT NULL
+    ) STRICT;
+    ALTER TABLE disputed ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0
     """,
 )
 FIRST_REST: Final = 1.0  # seconds after a first failure
@@ -105,13 +112,16 @@ class Database:
         claimed = [point.root for point in task.checkpoints]
         trained = self._rows("SELECT checkpoint, root FROM trained WHERE task = ?", task.id)
         audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
-        recorded = self._rows("SELECT checkpoint, claimed FROM disputed WHERE task = ?", task.id)
+        own = "SELECT checkpoint, claimed FROM disputed WHERE task = ? AND attempt = ?"  # the next one may lie alike
+        recorded = self._rows(own, task.id, task.attempt)
+        bid = self._row("SELECT attempt, price, promised, salt FROM bids WHERE task = ?", task.id)
         return TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
             resting=row[0] is None and time.time() < row[1],
             needs=None if None in row[2:] else Needs(*row[2:]),
             trained=dict(trained),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
+            bid=None if bid is None else OwnBid(bid[0], int(bid[1]), bid[2], bid[3]),
             disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
         )
 
@@ -159,8 +169,19 @@ class Database:
     def add_disputed(self, task: TaskView, checkpoint: int, dispute: int) -> None:
         with self._change() as db:
             self._task(db, task)
-            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, dispute)
-            db.execute("INSERT OR REPLACE INTO disputed VALUES (?, ?, ?, ?)", row)
+            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, dispute, task.attempt)
+            db.execute("INSERT OR REPLACE INTO disputed VALUES (?, ?, ?, ?, ?)", row)
+
+    def bid(self, task: TaskView, bid: OwnBid) -> OwnBid:
+        """Note a bid before it is sent. One that was noted for the same attempt stays: its seal may be on chain."""
+        with self._change() as db:
+            self._task(db, task)
+            db.execute("DELETE FROM bids WHERE task = ? AND attempt <> ?", (task.id, bid.attempt))
+            row = (task.id, bid.attempt, str(bid.price), bid.promised, bid.salt)  # a price may exceed 64 bits
+            db.execute("INSERT OR IGNORE INTO bids (task, attempt, price, promised, salt) VALUES (?, ?, ?, ?, ?)", row)
+        noted = self.notes(task).bid
+        assert noted is not None
+        return noted
 
     def _task(self, db: sqlite3.Connection, task: TaskView) -> None:
         """Make sure that the task has a row. If the number was another task's (other terms), its notes are deleted."""

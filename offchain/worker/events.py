@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from offchain.market.view import Address
-
 Purpose = Literal["train", "audit"]
 
 
@@ -195,9 +193,33 @@ class NotJudged(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class BidSent(WorkerEvent):
+    """A sealed bid: nobody else sees price and promise yet."""
+
     name = "bid"
     task: int
     price: int
+    promised: int
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevealSent(WorkerEvent):
+    name = "reveal"
+    task: int
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverSent(WorkerEvent):
+    name = "take over"
+    task: int
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenSent(WorkerEvent):
+    name = "reopen"
+    task: int
     gas: int
 
 
@@ -229,48 +251,6 @@ class StallSent(WorkerEvent):
     name = "stall"
     task: int
     gas: int
-
-
-# --- what the market said in them
-
-
-@dataclass(frozen=True, slots=True)
-class Awarded(WorkerEvent):
-    name = "awarded"
-    task: int
-    solver: Address
-    price: int
-
-
-@dataclass(frozen=True, slots=True)
-class Paid(WorkerEvent):
-    """`index` is the checkpoint that was paid for."""
-
-    name = "paid"
-    task: int
-    index: int
-    solver: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Completed(WorkerEvent):
-    name = "completed"
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled(WorkerEvent):
-    name = "cancelled"
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stalled(WorkerEvent):
-    name = "stalled"
-    task: int
-    refunded: int
-    burned: int
 
 
 # --- disputes

@@ -90,7 +90,7 @@ class Loop:
         self._backoff = Backoff(FIRST_BACKOFF, self.options.max_backoff)
         self._work = Work(self.materials, self.db, self.options, self.tell)
         self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
-        self._acts = Acts(self.chain, self.materials, self._work, self._disputes, self.tell)
+        self._acts = Acts(self.chain, self.materials, self.db, self._work, self._disputes, self.tell)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
 
     def _identity(self) -> str:

@@ -226,7 +226,8 @@ class Materials:
         exact = self._kept(view, opened, checkpoint, own)
         if exact is not None:
             return exact
-        theirs = view.solver != self._me and checkpoint <= len(view.checkpoints)
+        others = view.solver != self._me or checkpoint <= view.first  # who committed the state
+        theirs = others and 0 < checkpoint <= len(view.checkpoints)
         served = view.checkpoints[checkpoint - 1].uri if theirs else ""
         if served and self._patient(view, checkpoint):
             return self._served(view, opened, checkpoint, served)

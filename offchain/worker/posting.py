@@ -12,7 +12,8 @@ from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
 from offchain.ir.arrays import Array
-from offchain.market.actions import Action, Award, Collect, Stall
+from offchain.market.actions import Action, Award, Collect, Reopen, Stall
+from offchain.market.money import BPS
 from offchain.market.view import Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
@@ -20,7 +21,9 @@ from offchain.store.checkpoint import load_state
 from offchain.task import Task
 from offchain.worker.materials import state_name
 
-MOST_MONEY: Final = 2**128 - 1  # of a field of terms
+MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
+MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
+MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,12 @@ class Offer:
     max_price: int
     stake: int | None = None
     bond: int | None = None
+    urgency: int = 0
+    risk_bps: int = 500
+    attempts: int = 3
     bidding_time: int = 60
+    reveal_time: int = 60
+    handover_time: int = 300
     interval_time: int = 600
     challenge_window: int = 600
     clock: int = 600
@@ -46,8 +54,13 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
         interval=task.interval,
         max_price=offer.max_price,
         stake=stake,
-        bond=chain.required_bond(stake) if offer.bond is None else offer.bond,
+        bond=least_bond(chain, stake, offer.urgency, offer.clock) if offer.bond is None else offer.bond,
+        urgency=offer.urgency,
+        risk_bps=offer.risk_bps,
+        attempts=offer.attempts,
         bidding_time=offer.bidding_time,
+        reveal_time=offer.reveal_time,
+        handover_time=offer.handover_time,
         interval_time=offer.interval_time,
         challenge_window=offer.challenge_window,
         clock=offer.clock,
@@ -61,31 +74,46 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
     return terms
 
 
+def least_bond(chain: Chain, stake: int, urgency: int, clock: int) -> int:
+    """The least that the contracts take: more where time is dear, so that nobody buys it with a friend's disputes."""
+    return max(chain.required_bond(stake), 2 * urgency * clock)
+
+
 def _ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
     """Term -> the least that the contracts take, what the terms say, the most."""
     limits = chain.call("market", "limits")
     price, stake = terms.max_price, terms.stake
     return {
-        "max_price": (1, price, MOST_MONEY),
-        "bidding_time": (limits["biddingTime"], terms.bidding_time, limits["maxBiddingTime"]),
+        "max_price": (1, price, MOST_PRICE),
+        "urgency": (0, terms.urgency, MOST_URGENCY // max(1, terms.intervals * terms.interval_time)),
+        "risk_bps": (0, terms.risk_bps, BPS),
+        "attempts": (1, terms.attempts, MOST_ATTEMPTS),
+        **{
+            name: (limits["biddingTime"], getattr(terms, name), limits["maxBiddingTime"])
+            for name in ("bidding_time", "reveal_time", "handover_time")
+        },
         "interval_time": (limits["intervalTime"], terms.interval_time, limits["maxIntervalTime"]),
         "challenge_window": (limits["challengeWindow"], terms.challenge_window, limits["maxChallengeWindow"]),
         "clock": (limits["clock"], terms.clock, limits["maxClock"]),
         "interval_time times intervals": (0, terms.intervals * terms.interval_time, limits["maxDuration"]),
         "stake": (chain.required_stake(price), stake, chain.allowed_stake(price)),
-        "bond": (chain.required_bond(stake), terms.bond, chain.allowed_bond(stake)),
+        "bond": (least_bond(chain, stake, terms.urgency, terms.clock), terms.bond, chain.allowed_bond(stake)),
     }
 
 
 def post(chain: Chain, terms: Terms) -> int:
-    """Deposit what is missing of the highest price and the fee from the wallet, and post. Returns the task's id.
+    """Deposit what is missing of the whole bill from the wallet, and post. Returns the task's id.
 
     Raises BadTerms if the wallet has too little.
     """
-    missing = terms.max_price + chain.post_fee() - chain.free()
+    bill = sum(chain.bill(terms.max_price))
+    missing = bill - chain.free()
     if missing > 0:
-        if chain.balance() < missing:
-            raise BadTerms(f"terms: max_price is {terms.max_price}, but with the fee the account is {missing} short")
+        if (wallet := chain.balance()) < missing:
+            short = missing - wallet
+            raise BadTerms(
+                f"terms: with a max_price of {terms.max_price} the bill is {bill}; the account is {short} short"
+            )
         chain.deposit(missing)
     return chain.post(terms)
 
@@ -111,11 +139,12 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
 def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
     verbs: dict[type, Callable[[int], object]] = {
         Award: chain.award,
+        Reopen: chain.reopen,
         Collect: chain.collect,
         Stall: chain.stall,
     }
     for action in actions:
-        if isinstance(action, Award | Collect | Stall) and action.task_id == task_id:
+        if isinstance(action, Award | Reopen | Collect | Stall) and action.task_id == task_id:
             with suppress(ChainError):  # somebody else was faster; the next reading shows it
                 verbs[type(action)](task_id)
 

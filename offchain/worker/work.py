@@ -27,8 +27,9 @@ class Work:
     def notes(self, view: ChainView) -> Notes:
         """What this worker has noted of every task."""
         disputed: dict[int, set[int]] = {}
-        for task_id, checkpoint in view.opened:
-            disputed.setdefault(task_id, set()).add(checkpoint)
+        for task_id, attempt, checkpoint in view.opened:
+            if task_id in view and view.task(task_id).attempt == attempt:
+                disputed.setdefault(task_id, set()).add(checkpoint)
         noted = self._db.noted() | disputed.keys()
         return {
             task_id: self._db.notes(view.task(task_id), disputed.get(task_id, ()))
@@ -123,12 +124,11 @@ class Work:
     def tidy(self, view: ChainView) -> None:
         """Free what tasks that are over hold; remove states that are paid for, but for each task's last one."""
         disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
-        mine = (t for t in view.tasks if t.id in disputed or (t.solver == view.me and t.status is Status.TRAINING))
-        self._materials.need(task.terms for task in mine)
+        self._materials.need(task.terms for task in view.tasks if task.id in disputed or view.engaged(task))
         gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
         self._before = view.tasks
         for task in (*view.tasks, *gone):
-            over = task.id not in view or task.status not in (Status.BIDDING, Status.TRAINING)
+            over = task.id not in view or task.status.ended
             if over:
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)

@@ -70,9 +70,7 @@ def test_no_task_s_file_is_asked_for_inside(town: Town, inside: Server, served: 
         assert {event.task for event in town.told(TaskUnfit)} == set(shams)
         assert sent_on.asked
     assert inside.asked == []
-    town.clock.travel(600)
-    for sham in shams:
-        town.quick("stranger").award(sham)
+    tasks.lapse(town, *shams, name="stranger")
     net = town.net(before)
     assert net["stranger"] <= 0
     assert net["solver"] > 0 and net["challenger"] >= 0 and net["requester"] >= -PRICE - COIN // 10
@@ -82,9 +80,7 @@ def test_no_checkpoint_is_asked_for_inside(town: Town, inside: Server, served: s
     """The verifier starts from an earlier state, and judges all the same."""
     before = town.fortunes()
     task = town.quick("stranger").post(terms(town, TASK, uri=served))
-    town.quick("rival").bid(task, PRICE)
-    town.clock.travel(60)
-    town.quick("rival").award(task)
+    tasks.auction(town, task, {"rival": 0})
     for checkpoint in range(2):
         root = Mind(TASK).root(checkpoint)
         town.quick("rival").commit(task, checkpoint, root, f"{inside.url}/{checkpoint}")

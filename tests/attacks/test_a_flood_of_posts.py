@@ -17,7 +17,7 @@ from offchain.chain.reader import Reader
 from offchain.market.view import Status
 from tests.support import tasks
 from tests.support.crowd import flood
-from tests.support.deployment import Funded
+from tests.support.deployment import PARAMETERS, Funded
 
 POSTS: Final = 120
 CHECKPOINTS: Final = 120
@@ -44,14 +44,13 @@ def questions(reader: Reader, chain: Chain) -> list[int]:
 def attack(place: Funded) -> int:
     """A sham task among friends, whose checkpoints are never paid for, and posts. Returns the sham task's id."""
     sham = place.quick("stranger").post(tasks.terms(place, **SHAM))
-    place.quick("rival").bid(sham, 1)
-    place.clock.travel(61)
-    place.quick("rival").award(sham)
+    tasks.auction(place, sham, {"rival": 1})
     flood(place, "rival", "log", "commit", [(sham, k, tasks.ROOT, tasks.URI) for k in range(CHECKPOINTS)])
     flood(place, "stranger", "market", "post", [(astuple(tasks.terms(place, max_price=PRICE)),)] * POSTS)
     return sham
 
 
+@pytest.mark.slow
 def test_a_look_does_not_grow_with_what_strangers_post(place: Funded) -> None:
     before, chain = place.fortunes(), place.chain("solver")
     solver, verifier = Reader(chain, audits=False), Reader(chain)
@@ -77,6 +76,7 @@ def test_a_look_does_not_grow_with_what_strangers_post(place: Funded) -> None:
     counted(place, before, mine)
 
 
+@pytest.mark.slow
 def test_no_look_is_long_on_a_slow_node(place: Funded, monkeypatch: pytest.MonkeyPatch) -> None:
     """At 20 ms a question, by a clock that only questions move: the first looks share the reading among them."""
     attack(place)
@@ -105,5 +105,5 @@ def counted(place: Funded, before: dict[str, object], mine: int) -> None:
     assert place.status(mine) is Status.COMPLETED
     net = place.net(before, ended=False)  # type: ignore[arg-type]
     assert net["solver"] > PRICE - GAS
-    assert -PRICE - place.quick("requester").post_fee() - GAS < net["requester"] < -PRICE
+    assert -PRICE - PARAMETERS.post_fee - GAS < net["requester"] < -PRICE
     assert net["stranger"] < -GAS and net["rival"] < 0 == net["challenger"]

@@ -19,8 +19,9 @@ from offchain.chain.deployment import COIN
 from offchain.chain.ganache import Ganache
 from offchain.market.view import Status
 from offchain.worker.events import Challenged, DisputeOver
+from tests.support import tasks
 from tests.support.deployment import PARAMETERS, Funded
-from tests.support.town import TERMS, Town
+from tests.support.town import Town
 from tests.support.works import every_kind
 
 TASK = every_kind(6, 3)
@@ -43,9 +44,7 @@ def town(paying: Funded, snapshot: None, tmp_path: Path) -> Iterator[Town]:
 def found_out(town: Town) -> int:
     """A cheat won a task and committed a root of nothing; an honest verifier has challenged it."""
     task, cheat = town.post(TASK), town.quick("solver")
-    cheat.bid(task, TERMS["max_price"])
-    town.clock.travel(cheat.terms(task).bidding_time)
-    cheat.award(task)
+    tasks.auction(town, task, {"solver": 0})
     cheat.commit(task, 0, bytes(31) + b"\x01", "")
     town.worker("verifier", "challenger", "verifier")
     town.until(lambda: town.told(Challenged))

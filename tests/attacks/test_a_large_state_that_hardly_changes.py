@@ -92,6 +92,7 @@ def test_a_solver_answers_in_time_and_keeps_its_stake(town: Town, work: Work) ->
     assert net["challenger"] < 0
 
 
+@pytest.mark.slow
 def test_a_challenger_convicts_in_time(town: Town, work: Work) -> None:
     before = town.fortunes()
     task = committed(town, work, "cheat", executors=lie, replays=FalsifiedReplay)

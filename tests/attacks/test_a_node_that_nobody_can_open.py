@@ -18,8 +18,9 @@ from offchain.ir.moves import MAX_CALLDATA, Counts, excess, of_node
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.market.view import Status
 from offchain.worker.events import Challenged, TaskFit, TaskUnfit
+from tests.support import tasks
 from tests.support.giants import Giant
-from tests.support.town import TERMS, Town
+from tests.support.town import Town
 from tests.support.works import Work, whole
 
 F = DType.F32
@@ -49,14 +50,13 @@ def wide_work() -> Work:
 def test_nobody_takes_part_and_nobody_loses(town: Town) -> None:
     """The workers say why before they lock anything; the requester gets its money back, and has paid for gas."""
     before = town.fortunes()
-    task, requester = town.post(wide_work()), town.quick("requester")
+    task = town.post(wide_work())
     for name, person, role in (("honest solver", "solver", "solver"), ("other solver", "rival", "solver")):
         town.worker(name, person, role)
     town.until(lambda: len(town.told(TaskUnfit)) == 2)
     assert {event.why for event in town.told(TaskUnfit)} == {REFUSAL}
     assert not town.told(TaskFit)
-    town.clock.travel(requester.terms(task).bidding_time)
-    requester.award(task)  # nobody has bid: the money comes back
+    tasks.lapse(town, task)
     assert town.status(task) is Status.CANCELLED
     net = town.net(before)
     assert net["requester"] < 0
@@ -66,9 +66,7 @@ def test_nobody_takes_part_and_nobody_loses(town: Town) -> None:
 def test_a_verifier_of_a_friend_s_task_stays_away(town: Town) -> None:
     before = town.fortunes()
     task, friend = town.post(wide_work()), town.quick("solver")
-    friend.bid(task, TERMS["max_price"])
-    town.clock.travel(friend.terms(task).bidding_time)
-    friend.award(task)
+    tasks.auction(town, task, {"solver": 0})
     friend.commit(task, 0, bytes(range(32)), "memory://nothing")
     town.worker("verifier", "challenger", "verifier")
     town.until(lambda: town.told(TaskUnfit, "verifier"))

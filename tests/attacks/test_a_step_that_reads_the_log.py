@@ -25,8 +25,9 @@ from offchain.ir.primitives import DType, Instr, Op
 from offchain.market.view import Status
 from offchain.store.checkpoint import load_state, save_state
 from offchain.worker.events import Audited, Challenged, TaskFit, TaskUnfit
+from tests.support import tasks
 from tests.support.runs import Run
-from tests.support.town import TERMS, Town
+from tests.support.town import Town
 from tests.support.works import F, Work, strided
 
 INTERVAL, STEPS = 2, 4
@@ -61,9 +62,7 @@ def offered(town: Town, work: Work) -> int:
     task, friend = town.post(work, challenge_window=1_000), town.quick("solver")
     town.until(lambda: town.told(TaskUnfit, "honest solver") or town.told(TaskFit, "honest solver"))
     town.dismiss("honest solver")
-    friend.bid(task, TERMS["max_price"])
-    town.clock.travel(friend.terms(task).bidding_time)
-    town.quick("requester").award(task)
+    tasks.auction(town, task, {"solver": 0})
     right = Run(work)
     friend.commit(task, 0, right.checkpoint(0), serve(town, work, INTERVAL))
     town.close_windows()

@@ -16,15 +16,16 @@ import pytest
 from offchain.chain.deployment import COIN
 from offchain.market.actions import Audit
 from offchain.market.view import Status
-from offchain.roles.policy import AWARD_GAS, BID_GAS, COLLECT_GAS, COMMIT_GAS
+from offchain.roles.policy import AWARD_GAS, COLLECT_GAS, COMMIT_GAS, REVEAL_GAS, SEAL_GAS
 from offchain.worker.events import Audited, BidSent, CommitSent
+from tests.support import tasks
 from tests.support.deployment import PARAMETERS
 from tests.support.players import Mind
 from tests.support.town import POLICY, Town
 from tests.support.works import every_kind
 
 TASK = every_kind(6, 3)
-GAS = BID_GAS + AWARD_GAS + 2 * (COMMIT_GAS + COLLECT_GAS)
+GAS = SEAL_GAS + REVEAL_GAS + AWARD_GAS + 2 * (COMMIT_GAS + COLLECT_GAS)
 
 
 def test_nobody_works_for_less_than_gas(town: Town) -> None:
@@ -33,8 +34,7 @@ def test_nobody_works_for_less_than_gas(town: Town) -> None:
     solver = town.worker("solver", "solver", "solver")
     for _ in range(3):
         solver.cycle()
-    town.clock.travel(61)
-    town.quick("requester").award(cheap)
+    tasks.lapse(town, cheap)
     assert town.status(cheap) is Status.CANCELLED
     assert not town.told(BidSent)
     net = town.net(before)
@@ -57,9 +57,7 @@ def test_a_task_that_pays_its_gas_is_worth_it_to_the_last_unit(town: Town) -> No
 def trained_by_a_friend(town: Town, price: int) -> int:
     """A task whose requester has it trained by a friend, who commits what is right at once."""
     task, friend = town.post(TASK, max_price=price, challenge_window=100_000), town.quick("rival")
-    friend.bid(task, price)
-    town.clock.travel(61)
-    town.quick("requester").award(task)
+    tasks.auction(town, task, {"rival": price})
     for checkpoint in range(2):
         friend.commit(task, checkpoint, Mind(TASK).root(checkpoint), "")
     return task

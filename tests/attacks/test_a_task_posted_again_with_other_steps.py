@@ -13,7 +13,7 @@ from offchain.store.taskfile import save_task
 from offchain.worker.events import Audited, TaskUnfit
 from tests.support import tasks
 from tests.support.players import Mind
-from tests.support.town import PRICE, TERMS, Town, lying
+from tests.support.town import TERMS, Town, lying
 from tests.support.works import DOT, every_kind
 
 TASK, SHAM = every_kind(6, 3), every_kind(60, 3)
@@ -25,9 +25,7 @@ def test_the_real_task_is_audited_all_the_same(town: Town) -> None:
     save_task(SHAM, path)
     before = town.fortunes()
     sham = town.quick("stranger").post(tasks.terms(town, SHAM, **(TERMS | {"uri": f"file://{path}"})))
-    town.quick("rival").bid(sham, PRICE)
-    town.clock.travel(60)
-    town.quick("rival").award(sham)
+    tasks.auction(town, sham, {"rival": 0})
     town.quick("rival").commit(sham, 0, Mind(SHAM).root(0), tasks.URI)
     town.worker("verifier", "challenger", "verifier")
     town.until(lambda: town.told(Audited))

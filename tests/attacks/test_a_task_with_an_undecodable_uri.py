@@ -33,9 +33,7 @@ def test_tasks_whose_addresses_are_no_text_spoil_only_themselves(town: Town) -> 
     town.worker("verifier", "challenger", "verifier")
     finish(town, honest)
     assert {event.task for event in town.told(TaskUnfit)} == set(range(honest - 4, honest))
-    town.clock.travel(600)
-    for sham in range(honest - 4, honest):
-        town.quick("stranger").award(sham)  # nobody has bid: it is cancelled
+    tasks.lapse(town, *range(honest - 4, honest), name="stranger")
     net = town.net(before)
     assert net["stranger"] <= 0
     assert net["solver"] > 0 and net["challenger"] >= 0 and net["requester"] >= -PRICE - GAS
@@ -44,9 +42,7 @@ def test_tasks_whose_addresses_are_no_text_spoil_only_themselves(town: Town) -> 
 def test_a_checkpoint_whose_address_is_no_text_spoils_only_itself(town: Town) -> None:
     before = town.fortunes()
     sham = town.quick("stranger").post(tasks.terms(town, SHAM, **TERMS))
-    town.quick("rival").bid(sham, PRICE)
-    town.clock.travel(60)
-    town.quick("rival").award(sham)
+    tasks.auction(town, sham, {"rival": 0})
     honest = town.post(TASK)
     town.worker("solver", "solver", "solver")
     town.worker("verifier", "challenger", "verifier")

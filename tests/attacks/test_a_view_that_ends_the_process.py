@@ -25,6 +25,7 @@ from offchain.market.view import Status
 from offchain.store.taskfile import load_task, save_task
 from offchain.worker.events import TaskFit, TaskUnfit
 from offchain.worker.making import executor_factory
+from tests.support import tasks
 from tests.support.guarded import GuardedExecutor
 from tests.support.town import Town
 from tests.support.works import F, I, Work, every_kind
@@ -88,9 +89,9 @@ def test_a_worker_refuses_the_task_and_goes_on(town: Town, tmp_path: Path) -> No
     assert {(event.task, event.why) for event in town.told(TaskUnfit)} == {
         (thief, "node 0: input 0 has a view that is not in canonical form")
     }
-    town.clock.travel(town.quick("requester").terms(thief).bidding_time)
-    town.quick("requester").award(thief)  # nobody bid: the escrow goes back
+    tasks.lapse(town, thief)
     honest = town.post(every_kind(6))
+    town.until(lambda: town.status(honest) is Status.TRAINING)
     town.until(lambda: town.status(honest) is Status.COMPLETED, seconds=120, idle=1_000)
     assert [event.task for event in town.told(TaskFit)] == [honest]
     town.dismiss("solver")

@@ -7,6 +7,7 @@ without bids can be ended by anybody, and gives the price back.
 
 from __future__ import annotations
 
+from offchain.market.notes import OwnBid
 from offchain.market.view import Status
 from tests.support import tasks
 from tests.support.deployment import PARAMETERS, Funded
@@ -21,8 +22,11 @@ def life(place: Funded) -> dict[str, int]:
     requester, solver = place.quick("requester"), place.quick("solver")
     posted = requester.send("market", "post", tuple(getattr(terms, name) for name in terms.__slots__))
     task = posted.event("Posted").args["taskId"]
-    gas = {"post": posted.gas_used, "bid": solver.bid(task, 1_000).gas_used}
+    bid = OwnBid(0, 1_000, 1, bytes(32))
+    gas = {"post": posted.gas_used, "bid": solver.bid(task, bid).gas_used}
     place.clock.travel(50)
+    gas["reveal"] = solver.reveal(task, bid).gas_used
+    place.clock.travel(60)
     gas["award"] = solver.award(task).gas_used
     for checkpoint in range(2):
         gas[f"commit {checkpoint}"] = solver.commit(task, checkpoint, tasks.ROOT, "").gas_used
@@ -44,8 +48,8 @@ def test_a_flood_costs_its_author_and_nobody_else(place: Funded) -> None:
     among = life(place)
     assert {verb: gas - alone[verb] for verb, gas in among.items() if abs(gas - alone[verb]) > 200} == {}
 
+    tasks.lapse(place, *flood)
     for task in flood:
-        place.quick("stranger").award(task)
         assert place.status(task) is Status.CANCELLED
     for _ in range(2):
         place.quick("stranger").collect(busy)
@@ -56,7 +60,7 @@ def test_a_flood_costs_its_author_and_nobody_else(place: Funded) -> None:
 def test_a_task_without_bids_gives_the_price_back_and_keeps_the_fee(place: Funded) -> None:
     before = place.fortunes()
     task = tasks.post(place, max_price=10**18)
-    place.clock.travel(60)
+    place.clock.travel(120)
     gas = place.quick("stranger").award(task).gas_used
     net = place.net(before)
     assert net["requester"] < -PARAMETERS.post_fee

@@ -24,10 +24,8 @@ from tests.support.works import every_kind
 
 PUBLIC = PRESETS["public"]
 PRICE = 100 * COIN
-EASY = {
-    "max_price": PRICE, "bidding_time": HOUR, "interval_time": HOUR, "challenge_window": 6 * HOUR, "clock": HOUR,
-    "bond": 10 * COIN,
-}  # fmt: skip
+TIMES = dict.fromkeys(("bidding_time", "reveal_time", "handover_time", "interval_time", "clock"), HOUR)
+EASY = TIMES | {"max_price": PRICE, "challenge_window": 6 * HOUR, "bond": 10 * COIN}
 CENTURY = 2**32 - 1  # seconds
 LONGEST = PUBLIC.max_duration // PUBLIC.max_interval_time  # intervals
 
@@ -80,8 +78,7 @@ def test_such_terms_are_refused(public: Funded, changes: dict[str, int], error: 
     ],
 )
 def test_offchain_says_so_before_it_locks_money(public: Funded, changes: dict[str, int], why: str) -> None:
-    durations = {name: EASY[name] for name in ("bidding_time", "interval_time", "challenge_window", "clock")}
-    offer = replace(Offer(max_price=PRICE, **durations), **changes)
+    offer = replace(Offer(max_price=PRICE, challenge_window=6 * HOUR, **TIMES), **changes)
     with pytest.raises(BadTerms, match=why):
         terms_of(public.quick("requester"), every_kind(6, 3), offer, "memory://task")
 
@@ -91,20 +88,19 @@ def test_the_worst_terms_that_are_left_end(public: Funded) -> None:
     before = public.fortunes()
     terms = tasks.terms(
         public, max_price=PRICE, steps=3, interval=1, bidding_time=PUBLIC.max_bidding_time, clock=PUBLIC.max_clock,
+        reveal_time=PUBLIC.max_bidding_time, handover_time=PUBLIC.max_bidding_time,
         interval_time=PUBLIC.max_interval_time, challenge_window=PUBLIC.max_challenge_window,
     )  # fmt: skip
     task = public.quick("requester").post(terms)
     posted = public.clock.now
-    public.quick("solver").bid(task, PRICE)
-    public.clock.travel(terms.bidding_time)
-    public.quick("solver").award(task)
+    tasks.auction(public, task, {"solver": 0})
     for checkpoint in range(3):
         public.clock.travel(terms.interval_time - HOUR)
         public.quick("solver").commit(task, checkpoint, tasks.ROOT, "")
     public.close_windows(task)
     public.quick("solver").collect(task)
     assert public.status(task) is Status.COMPLETED
-    assert public.clock.now - posted < (7 + 3 + 7) * DAY
+    assert public.clock.now - posted < (7 + 7 + 3 + 7) * DAY
     assert LONGEST <= 365
     net = public.net(before)
-    assert net["requester"] < -PRICE and net["solver"] > PRICE - COIN // 10
+    assert net["requester"] < -PRICE and net["solver"] > PRICE * 99 // 100 - COIN // 10

@@ -23,6 +23,7 @@ from offchain.worker import subnormal
 from offchain.worker.events import BidSent, TaskUnfit
 from offchain.worker.making import executor_factory
 from offchain.worker.measure import measure
+from tests.support import tasks
 from tests.support.town import Town
 from tests.support.works import finish
 
@@ -83,8 +84,7 @@ def test_values_that_become_subnormal_after_the_trial(town: Town) -> None:
         assert "computing an interval needs" in town.told(TaskUnfit)[0].why
         assert not town.told(BidSent)
         town.close()
-        town.clock.travel(town.quick("requester").terms(number).bidding_time)
-        town.quick("requester").award(number)
+        tasks.lapse(town, number)
         net = town.net(before)
         assert net.pop("requester") < 0
         assert set(net.values()) == {0}

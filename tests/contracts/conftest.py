@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from web3 import Web3
 
 from offchain.chain.ganache import Ganache
+from tests.support.deployment import PARAMETERS
 from tests.support.world import World
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
@@ -41,6 +42,20 @@ def market_world(deployed_market: World, snapshot: None) -> Iterator[World]:
     """The same, but the game is a plain account, and only the test moves the clock."""
     with deployed_market.clock.stopped():
         yield deployed_market
+
+
+@pytest.fixture(scope="session")
+def deployed_with_fees(ganache: Ganache, w3: Web3, artifacts: dict[str, Any]) -> World:
+    referee = w3.eth.accounts[9]
+    fees = replace(PARAMETERS, fee_bps=100, standby_bps=200)
+    return World.raw(ganache, {"game": referee, "verifier": referee}, fees)
+
+
+@pytest.fixture
+def fee_world(deployed_with_fees: World, snapshot: None) -> Iterator[World]:
+    """A `market_world` whose deployment burns 1 % of pay, and pays a standby 2 % beside it."""
+    with deployed_with_fees.clock.stopped():
+        yield deployed_with_fees
 
 
 @dataclass

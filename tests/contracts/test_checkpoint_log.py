@@ -28,7 +28,7 @@ def test_commit(market_world: World) -> None:
     (event,) = world.events(world.log.events.Committed(), receipt)
     assert event == {"taskId": task, "index": 0, "root": ROOT, "uri": URI}
     assert world.log.functions.count(task).call() == 1
-    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.clock.now, 0, world.clock.now + WINDOW)
+    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.clock.now, 0, world.clock.now + WINDOW, 0, 0)
     assert world.log.functions.challengeableUntil(task, 0).call() == world.clock.now + WINDOW
 
 
@@ -84,7 +84,6 @@ def test_commit_by_others_reverts(market_world: World) -> None:
 def test_commit_before_the_award_reverts(market_world: World) -> None:
     world = market_world
     task = world.post()
-    world.send(world.market.functions.bid(task, 1), world.solver)
     with reverts(world.log, "NotTraining", task, Status.BIDDING):
         world.ask(commit(world, task, 0), world.solver)
 
@@ -142,28 +141,29 @@ def test_windows_of_checkpoints_that_come_late_open_with_them(market_world: Worl
 def test_final_once_the_window_is_closed(market_world: World) -> None:
     world = market_world
     task = world.award()
-    final = world.log.functions.isFinal(task, 0)
-    assert not final.call()
+    final = world.log.functions.finality(task, 0)
+    assert not final.call()[0]
     world.commit(task, 0)
+    committed_at = world.clock.now
     world.clock.travel(WINDOW)
-    assert not final.call()
+    assert final.call() == [False, 0, 0]
     world.clock.travel(1)
-    assert final.call()
-    assert not world.log.functions.isFinal(task, 1).call()
+    assert final.call() == [True, committed_at, 0]
+    assert not world.log.functions.finality(task, 1).call()[0]
 
 
 def test_final_once_every_dispute_is_over(market_world: World) -> None:
     world = market_world
     task = world.award()
     world.commit(task, 0)
-    final = world.log.functions.isFinal(task, 0)
+    final = world.log.functions.finality(task, 0)
     for _ in range(2):
         world.send(world.log.functions.hold(task, 0), world.referee)
     world.clock.travel(WINDOW + 1)
     for _ in range(2):
-        assert not final.call()
-        world.send(world.log.functions.unhold(task, 0), world.referee)
-    assert final.call()
+        assert not final.call()[0]
+        world.send(world.log.functions.unhold(task, 0, 0), world.referee)
+    assert final.call()[0]
 
 
 def test_hold_up_to_the_end_of_the_window(market_world: World) -> None:
@@ -185,15 +185,14 @@ def test_hold_and_unhold_only_by_the_game(market_world: World, verb: str) -> Non
     world.commit(task, 0)
     for caller in (world.solver, world.requester, world.owner):
         with reverts(world.log, "NotGame", caller.lower()):
-            world.ask(world.log.functions[verb](task, 0), caller)
+            world.ask(world.log.functions[verb](task, 0, *(0,) * (verb == "unhold")), caller)
 
 
-@pytest.mark.parametrize("verb", ["hold", "unhold"])
-def test_hold_and_unhold_of_what_is_not_committed_reverts(market_world: World, verb: str) -> None:
+def test_hold_of_what_is_not_committed_reverts(market_world: World) -> None:
     world = market_world
     task = world.award()
     with reverts(world.log, "UnknownCheckpoint", task, 0):
-        world.ask(world.log.functions[verb](task, 0), world.referee)
+        world.ask(world.log.functions.hold(task, 0), world.referee)
     with reverts(world.log, "UnknownCheckpoint", task, 0):
         world.ask(world.log.functions.checkpoint(task, 0))
 
@@ -203,7 +202,7 @@ def test_unhold_without_a_hold_reverts(market_world: World) -> None:
     task = world.award()
     world.commit(task, 0)
     with reverts(world.log, "NotHeld", task, 0):
-        world.ask(world.log.functions.unhold(task, 0), world.referee)
+        world.ask(world.log.functions.unhold(task, 0, 0), world.referee)
 
 
 def test_connect_only_the_deployer_and_once(w3: Web3, deploy: Deploy, snapshot: None) -> None:

@@ -26,7 +26,8 @@ class SharedClock(RuleBasedStateMachine):
         self.undo = self.clock.undone()
         self.undo.__enter__()
         self.now = self.clock.now
-        self.left = self.granted = self.waiting = self.running = 0
+        self.left = self.granted = self.waiting = self.running = self.used = 0
+        self.charged = 0  # what was left when time was last charged
 
     def teardown(self) -> None:
         self.undo.__exit__(None, None, None)
@@ -50,10 +51,10 @@ class SharedClock(RuleBasedStateMachine):
     def enter(self) -> None:
         self.send("enter", CLOCK)
         if not self.running:
-            self.left = self.granted = CLOCK
+            self.left = self.granted = self.charged = CLOCK
         elif self.left >= 0 or not self.waiting:
             more = min(CLOCK // 4, 4 * CLOCK - self.granted)
-            self.left, self.granted = self.left + more, self.granted + more
+            self.left, self.granted, self.charged = self.left + more, self.granted + more, self.charged + more
         self.running += 1
 
     @precondition(lambda self: self.waiting < self.running and (self.left > 0 or not self.waiting))
@@ -67,7 +68,13 @@ class SharedClock(RuleBasedStateMachine):
     def proceed(self) -> None:
         self.send("proceed")
         self.left = max(self.left, 0)
+        self.used, self.charged = self.used + self.charged - self.left, self.left
         self.waiting -= 1
+
+    @rule()
+    def take_used(self) -> None:
+        self.send("takeUsed")
+        self.used = 0
 
     @precondition(lambda self: self.running > self.waiting)
     @rule()
@@ -77,11 +84,12 @@ class SharedClock(RuleBasedStateMachine):
 
     @invariant()
     def the_same(self) -> None:
-        left, since, granted, waiting, running = self.harness.functions.shared().call()
+        left, since, granted, waiting, running, used = self.harness.functions.shared().call()
         assert (granted, waiting, running) == (self.granted, self.waiting, self.running)
         passed = self.now - since if waiting else 0
         assert left - passed == self.left or (self.left < 0 and left <= passed)
         assert granted <= 4 * CLOCK
+        assert used == self.used
 
 
 def test_the_clock_is_its_model(w3: Web3, deploy: Deploy, snapshot: None) -> None:

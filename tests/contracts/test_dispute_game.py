@@ -51,7 +51,7 @@ def test_open_refuses(world: World) -> None:
     task, game = trained(world, run(WORK), checkpoints=1), world.game
     right = header(WORK)
     by = {"from": world.challenger, "gas": 3_000_000}
-    with reverts(game, "NotTraining", 99, 0):
+    with reverts(world.market, "WrongStatus", 99, Status.TRAINING, Status.NONE):
         game.functions.open(99, 0, right).call(by)
     with reverts(game, "SelfChallenge", world.solver.lower()):
         game.functions.open(task, 0, right).call({"from": world.solver})
@@ -324,7 +324,7 @@ def test_verdict_after_a_conviction_elsewhere_costs_nobody(world: World, second:
 
 
 def test_open_is_refused_after_a_conviction(world: World, second: Walk) -> None:
-    with reverts(world.game, "NotTraining", second.task, Status.SLASHED):
+    with reverts(world.market, "WrongStatus", second.task, Status.TRAINING, Status.SLASHED):
         world.game.functions.open(second.task, 1, header(WORK)).call({"from": world.challenger})
 
 

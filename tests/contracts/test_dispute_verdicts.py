@@ -43,7 +43,7 @@ LIES = {
 def test_lie_is_convicted(world: World, case: str) -> None:
     work, lie, aim = LIES[case]
     walk = begin(world, aim, lie, work)
-    stake = world.market.functions.terms(walk.task).call()[5]
+    stake = world.market.functions.terms(walk.task).call()[7]
     before = world.free("challenger")
     found = events(world, walk.finish())
     assert found["Resolved"] == {

@@ -1,4 +1,4 @@
-"""TaskMarket: from the post to the award, and how the market is wired."""
+"""TaskMarket: what may be posted, and how the market is wired."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from web3 import Web3
 
+from offchain.chain.deployment import COIN
 from offchain.market.view import Status
 from tests.conftest import Deploy
 from tests.support.deployment import FREE, PARAMETERS
@@ -16,7 +17,8 @@ from tests.support.world import World
 
 STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
 FEE = PARAMETERS.post_fee
-NONE = (0,) * (len(astuple(PARAMETERS)) - 2)  # limits but for the probability
+ELSEWHERE = ("withdrawal_delay", "bid_bond")  # parameters that are no limits of the market
+NONE = (0,) * (len(astuple(PARAMETERS)) - 3)  # limits but for the probability
 
 
 # --- posting ---------------------------------------------------------------------------------------------------------
@@ -65,6 +67,11 @@ def test_post_without_money_reverts(market_world: World) -> None:
         ("clock", 2**32 - 1, ("TermTooLarge", "clock", 10**6, 2**32 - 1)),
         ("steps", 2**31 - 1, ("TermTooLarge", "duration", 10**8, 214_748_365 * 10)),
         ("stake", 10 * STAKE + 1, ("TermTooLarge", "stake", 10 * STAKE, 10 * STAKE + 1)),
+        ("reveal_time", 49, ("TermTooSmall", "revealTime", 50, 49)),
+        ("handover_time", 10**6 + 1, ("TermTooLarge", "handoverTime", 10**6, 10**6 + 1)),
+        ("risk_bps", 10_001, ("TermTooLarge", "riskBps", 10_000, 10_001)),
+        ("attempts", 0, ("TermTooSmall", "attempts", 1, 0)),
+        ("attempts", 17, ("TermTooLarge", "attempts", 16, 17)),
         ("bond", 2**127, ("TermTooLarge", "bond", PARAMETERS.bond, 2**127)),
     ],
 )
@@ -72,6 +79,27 @@ def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: A
     world = market_world
     with reverts(world.market, *error):
         world.ask(world.market.functions.post(world.terms(**{field: value})), world.requester)
+
+
+def test_a_bond_is_worth_the_time_that_a_dispute_excuses(market_world: World) -> None:
+    """A stake of 40 allows a bond of 10, which is what 100 s cost twice at a twentieth each."""
+    world, stake = market_world, 40 * COIN
+    long = {"max_price": COIN * 8, "stake": stake, "clock": 100}
+    fitting = world.terms(urgency=COIN // 20, bond=10 * COIN, **long)
+    world.ask(world.market.functions.post(fitting), world.requester)
+    with reverts(world.market, "TermTooSmall", "bond", 10 * COIN + 200, 10 * COIN):
+        world.ask(
+            world.market.functions.post(world.terms(urgency=COIN // 20 + 1, bond=10 * COIN, **long)), world.requester
+        )
+
+
+def test_the_time_of_a_task_has_a_price_that_can_be_reckoned_with(market_world: World) -> None:
+    world, most = market_world, (2**120 - 1) // 10**8
+    long = {"steps": 100, "interval": 1, "interval_time": 10**6}
+    with reverts(world.market, "TermTooLarge", "urgency", most, most + 1):
+        world.ask(world.market.functions.post(world.terms(urgency=most + 1, **long)), world.requester)
+    with reverts(world.market, "TermTooSmall", "bond"):  # the next check
+        world.ask(world.market.functions.post(world.terms(urgency=most, **long)), world.requester)
 
 
 @pytest.mark.parametrize("price", [0, 1, 2, 900, 10**18 + 1, 2**128 - 1])
@@ -98,7 +126,7 @@ def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int
     ],
 )
 def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (5_000, 0, 0, 0, 0, 100, 50, *(0,) * 6))
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (5_000, 0, 0, 0, 0, 0, 0, 100, 50, *(0,) * 6))
     assert market.functions.requiredBond(stake).call() == least
     assert market.functions.allowedBond(stake).call() == most
     assert market.functions.requiredStake(0).call() == 500  # ten bounties
@@ -114,6 +142,8 @@ def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: 
         ({"max_clock": 19}, ("clock", 20, 19)),
         ({"max_duration": 10**6 - 1}, ("duration", 10**6, 10**6 - 1)),
         ({"bounty": 10, "bond": 19}, ("bond", 20, 19)),
+        ({"fee_bps": 10_001}, ("feeBps", 10_001, 10_000)),
+        ({"standby_bps": 10_001}, ("standbyBps", 10_001, 10_000)),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(
@@ -121,7 +151,7 @@ def test_limits_that_contradict_each_other_are_refused(
 ) -> None:
     artifact = artifacts["TaskMarket"]
     factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-    limits = astuple(replace(PARAMETERS, **changes))[1:]
+    limits = [value for name, value in asdict(replace(PARAMETERS, **changes)).items() if name not in ELSEWHERE]
     constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], limits)
     with reverts(factory, "InvalidLimit", *error):
         w3.eth.call({"data": constructor.data_in_transaction})
@@ -136,125 +166,12 @@ def test_detection_must_be_possible_and_uncertain(w3: Web3, artifacts: dict[str,
         w3.eth.call({"data": constructor.data_in_transaction})
 
 
-# --- bidding ---------------------------------------------------------------------------------------------------------
-
-
-def test_bid(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    world.send(world.market.functions.bid(task, 900), world.solver)
-    assert (world.task(task)["solver"], world.task(task)["price"]) == (world.solver, 900)
-    assert world.pots(task) == (900, STAKE)
-    assert world.free("solver") == FREE - STAKE
-
-
-def test_lower_bid_releases_the_stake_of_the_one_outbid(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    world.send(world.market.functions.bid(task, 900), world.solver)
-    world.send(world.market.functions.bid(task, 899), world.rival)
-    assert world.task(task)["solver"] == world.rival
-    assert world.pots(task) == (900, STAKE)
-    assert (world.free("solver"), world.free("rival")) == (FREE, FREE - STAKE)
-
-
-def test_own_bid_is_lowered_with_one_stake(market_world: World) -> None:
-    world = market_world
-    task = world.post(max_price=FREE // 10, stake=FREE)
-    world.send(world.market.functions.bid(task, 900), world.solver)
-    world.send(world.market.functions.bid(task, 1), world.solver)
-    assert (world.free("solver"), world.pots(task)) == (0, (FREE // 10, FREE))
-
-
-def test_bid_that_is_not_lower_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    with reverts(world.market, "PriceTooHigh", 900, 901):
-        world.ask(world.market.functions.bid(task, 901), world.solver)
-    world.send(world.market.functions.bid(task, 0), world.solver)
-    with reverts(world.market, "PriceTooHigh", 0, 0):
-        world.ask(world.market.functions.bid(task, 0), world.rival)
-
-
-def test_bid_after_the_end_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    ends = world.task(task)["biddingEnds"]
-    world.clock.mine(ends - 1)
-    world.ask(world.market.functions.bid(task, 1), world.solver)
-    world.clock.mine(ends)
-    with reverts(world.market, "BiddingOver", ends, ends):
-        world.ask(world.market.functions.bid(task, 1), world.solver)
-
-
-def test_bid_of_the_wrong_people_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    world.send(world.registry.functions.register(2, ""), world.stranger)
-    world.send(world.registry.functions.register(3, ""), world.requester)
-    with reverts(world.market, "NotASolver", world.stranger.lower()):
-        world.ask(world.market.functions.bid(task, 1), world.stranger)
-    with reverts(world.market, "OwnTask", world.requester.lower()):
-        world.ask(world.market.functions.bid(task, 1), world.requester)
-
-
-def test_bid_without_the_stake_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.post(max_price=FREE // 10, stake=FREE + 1)
-    with reverts(world.vault, "InsufficientFree", world.solver.lower(), FREE + 1, FREE):
-        world.ask(world.market.functions.bid(task, 1), world.solver)
-
-
-def test_bid_on_what_is_not_for_bids_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.award()
-    for number, status in ((task, Status.TRAINING), (task + 1, Status.NONE)):
-        with reverts(world.market, "WrongStatus", number, Status.BIDDING, status):
-            world.ask(world.market.functions.bid(number, 1), world.rival)
-
-
-# --- award -----------------------------------------------------------------------------------------------------------
-
-
-def test_award_refunds_the_surplus(market_world: World) -> None:
-    world = market_world
-    task = world.award(price=800)
-    assert world.task(task)["status"] == Status.TRAINING
-    assert world.task(task)["awardedAt"] == world.clock.now
-    assert world.free("requester") == FREE - 800 - FEE
-    assert world.pots(task) == (800, STAKE)
-
-
-def test_award_without_bids_cancels(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    world.send(world.market.functions.award(task), world.stranger, world.task(task)["biddingEnds"])
-    assert world.task(task)["status"] == Status.CANCELLED
-    assert (world.free("requester"), world.pots(task)) == (FREE - FEE, (0, 0))
-
-
-def test_award_while_bidding_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.post()
-    ends = world.task(task)["biddingEnds"]
-    world.clock.mine(ends - 1)
-    with reverts(world.market, "BiddingOpen", ends, ends - 1):
-        world.ask(world.market.functions.award(task))
-
-
-def test_award_twice_reverts(market_world: World) -> None:
-    world = market_world
-    task = world.award()
-    with reverts(world.market, "WrongStatus", task, Status.BIDDING, Status.TRAINING):
-        world.ask(world.market.functions.award(task))
-
-
 # --- wiring and views ------------------------------------------------------------------------------------------------
 
 
 def test_connect_only_the_deployer_and_once(market_world: World) -> None:
     world, deployer = market_world, market_world.owner
-    connect = world.market.functions.connect(world.log.address, world.referee)
+    connect = world.market.functions.connect(world.auction.address, world.log.address, world.referee)
     with reverts(world.market, "NotDeployer", world.referee.lower()):
         world.ask(connect, world.referee)
     with reverts(world.market, "AlreadyConnected"):
@@ -262,7 +179,7 @@ def test_connect_only_the_deployer_and_once(market_world: World) -> None:
 
 
 def test_limits(market_world: World) -> None:
-    expected = [value for name, value in asdict(PARAMETERS).items() if name != "withdrawal_delay"]
+    expected = [value for name, value in asdict(PARAMETERS).items() if name not in ELSEWHERE]
     assert list(market_world.market.functions.limits().call()) == expected
 
 

@@ -17,7 +17,7 @@ INTERVAL, WINDOW = PARAMETERS.interval_time, PARAMETERS.challenge_window
 # --- pay -------------------------------------------------------------------------------------------------------------
 
 
-def test_collect_pays_in_order_and_the_last_takes_the_remainder(market_world: World) -> None:
+def test_collect_pays_in_order_and_in_proportion_to_steps(market_world: World) -> None:
     world = market_world
     task = world.award(price=800)
     for index in range(3):
@@ -25,9 +25,9 @@ def test_collect_pays_in_order_and_the_last_takes_the_remainder(market_world: Wo
     world.clock.travel(INTERVAL + WINDOW)  # the first two windows are over, the last one not
     receipt = world.send(world.market.functions.collect(task), world.stranger, at=world.clock.now)
     paid = world.events(world.market.events.Paid(), receipt)
-    assert [(event["index"], event["amount"]) for event in paid] == [(0, 266), (1, 266)]
+    assert [(event["index"], event["amount"]) for event in paid] == [(0, 320), (1, 320)]
     assert world.task(task)["paid"] == 2
-    assert world.free("solver") == FREE - STAKE + 532
+    assert world.free("solver") == FREE - STAKE + 640
 
     world.clock.travel(INTERVAL)
     world.send(world.market.functions.collect(task), world.stranger)
@@ -60,7 +60,7 @@ def test_collect_stops_at_a_dispute(market_world: World) -> None:
     assert world.task(task)["paid"] == 1
     with reverts(world.market, "NothingFinal", task, 1):
         world.ask(world.market.functions.collect(task))
-    world.send(world.log.functions.unhold(task, 1), world.referee)
+    world.send(world.log.functions.unhold(task, 1, 0), world.referee)
     world.send(world.market.functions.collect(task), world.stranger)
     assert world.task(task)["status"] == Status.COMPLETED
 
@@ -88,8 +88,8 @@ def test_stall_pays_what_is_final_and_burns_a_tenth(market_world: World) -> None
     world.clock.travel(WINDOW + 1)
     world.send(world.market.functions.stall(task), world.stranger)
     assert world.task(task)["status"] == Status.STALLED
-    assert world.free("solver") == FREE + 266 - 432
-    assert world.free("requester") == FREE - FEE - 266
+    assert world.free("solver") == FREE + 320 - 432
+    assert world.free("requester") == FREE - FEE - 320
     assert (world.burned(), world.pots(task)) == (FEE + 432, (0, 0))
 
 
@@ -143,12 +143,14 @@ def test_slash_pays_before_the_false_checkpoint_and_burns_half(market_world: Wor
     world.clock.travel(2 * WINDOW)
     receipt = world.send(world.market.functions.slash(task, world.challenger, *SHARES), world.referee)
     (event,) = world.events(world.market.events.Slashed(), receipt)
-    assert [event[name] for name in ("slashed", "rewards", "refunded")] == [4320, 2160, 534]
+    assert [event[name] for name in ("slashed", "rewards")] == [4320, 2160]
+    (ended,) = world.events(world.market.events.Ended(), receipt)
+    assert (ended["how"], ended["refunded"]) == (Status.SLASHED, 900 - 320)
     assert world.task(task)["status"] == Status.SLASHED
-    assert world.free("solver") == FREE - STAKE + 266
+    assert world.free("solver") == FREE - STAKE + 320
     assert world.kept(task) == 400
     assert world.free("challenger") == FREE + 1760
-    assert world.free("requester") == FREE - FEE - 266
+    assert world.free("requester") == FREE - FEE - 320
     assert (world.burned(), world.pots(task)) == (FEE + 2160, (0, 0))
 
 

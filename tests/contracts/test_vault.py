@@ -140,6 +140,20 @@ def test_pay_from_another_modules_pot_reverts(till: Till) -> None:
         till.vault.functions.pay(POT, till.other, 1).call({"from": till.other})
 
 
+def test_empty(till: Till) -> None:
+    empty = till.vault.functions.empty(POT, till.other)
+    assert empty.call({"from": till.module}) == 600
+    till.send(empty, till.module)
+    assert till.free(till.other) == 600
+    assert till.vault.functions.potOf(till.module, POT).call() == 0
+    assert empty.call({"from": till.module}) == 0
+
+
+def test_nobody_but_a_module_empties_a_pot(till: Till) -> None:
+    with reverts(till.vault, "NotModule", till.owner.lower()):
+        till.vault.functions.empty(POT, till.owner).call({"from": till.owner})
+
+
 def test_move(till: Till) -> None:
     till.send(till.vault.functions.move(POT, till.other, 250), till.module)
     pots = [till.vault.functions.potOf(module, POT).call() for module in (till.module, till.other)]

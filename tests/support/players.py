@@ -89,7 +89,7 @@ class Player:
         raw, revealed = self.raw(dispute_id), RevealLog()
         for event in self.chain.logs(("game",), self.chain.deployment.block, self.chain.head().number):
             revealed.take(event)
-        return dispute_view(dispute_id, raw, on_move, revealed.of(raw["taskId"]))
+        return dispute_view(dispute_id, raw, on_move, revealed.of(raw["taskId"], raw["attempt"]))
 
     def raw(self, dispute_id: int) -> dict[str, Any]:
         """The contract's own record of a dispute."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from offchain.market.notes import OwnBid
 from offchain.market.view import Terms
 from offchain.task import Task
 from tests.support.deployment import PARAMETERS, Funded
@@ -26,9 +27,9 @@ def proof(stake: int) -> int:
 
 def unposted(**changes: Any) -> Terms:
     """Terms for tests without a chain: of BARE roots, with a minute for everything. `changes` are fields of Terms."""
-    minute = dict.fromkeys(("bidding_time", "interval_time", "challenge_window", "clock"), 60)
-    money = {"max_price": PRICE, "stake": 5 * PRICE, "bond": 100}
-    return Terms(**(BARE | minute | money | {"uri": "http://requester/task"} | changes))
+    times = ("bidding_time", "reveal_time", "handover_time", "interval_time", "challenge_window", "clock")
+    money = {"max_price": PRICE, "stake": 5 * PRICE, "bond": 100, "urgency": 0, "risk_bps": 0, "attempts": 1}
+    return Terms(**(BARE | dict.fromkeys(times, 60) | money | {"uri": "http://requester/task"} | changes))
 
 
 def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
@@ -38,7 +39,12 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     """
     fields: dict[str, Any] = BARE | {
         "max_price": PRICE,
+        "urgency": 0,
+        "risk_bps": 0,
+        "attempts": 1,
         "bidding_time": 60,
+        "reveal_time": 60,
+        "handover_time": 60,
         "interval_time": 100_000,
         "challenge_window": WINDOW,
         "clock": CLOCK,
@@ -58,13 +64,34 @@ def post(place: Funded, task: Task | None = None, **changes: Any) -> int:
     return place.quick("requester").post(terms(place, task, **changes))
 
 
+def bid(place: Funded, task: int, name: str, price: int, promised: int = 1, attempt: int = 0) -> OwnBid:
+    """Somebody commits to a bid; returns what is to be revealed."""
+    sealed = OwnBid(attempt, price, promised, name.encode().ljust(32, b"."))
+    place.quick(name).bid(task, sealed)
+    return sealed
+
+
+def auction(place: Funded, task: int, prices: Mapping[str, int], promised: int | None = None, attempt: int = 0) -> None:
+    """Everybody in `prices` bids and reveals, in that order; then the first of them has the attempt awarded.
+
+    `promised`: seconds per interval; None: as many as the terms allow.
+    """
+    terms = place.quick(next(iter(prices))).terms(task)
+    promised = promised or terms.interval_time
+    bids = {name: bid(place, task, name, price, promised, attempt) for name, price in prices.items()}
+    place.clock.travel(terms.bidding_time)
+    for name, sealed in bids.items():
+        place.quick(name).reveal(task, sealed)
+    place.clock.travel(terms.reveal_time)
+    place.quick(next(iter(prices))).award(task)
+
+
 def award(place: Funded, task: Task | None = None, price: int | None = None, **changes: Any) -> int:
-    """Posts a task that the solver wins, by default at the highest price; returns its id."""
+    """Posts a task that the solver wins; returns its id. It is paid `price`, which a rival bids, or the highest."""
     wanted = terms(place, task, **changes)
     number = place.quick("requester").post(wanted)
-    place.quick("solver").bid(number, wanted.max_price if price is None else price)
-    place.clock.travel(wanted.bidding_time)
-    place.quick("stranger").award(number)
+    prices = {"solver": 0} if price is None else {"solver": 0, "rival": price}
+    auction(place, number, prices)
     return number
 
 
@@ -74,3 +101,11 @@ def train(place: Funded, task: Task | None = None, roots: Sequence[bytes] = (), 
     for checkpoint, root in enumerate(roots):
         place.quick("solver").commit(number, checkpoint, root, uri)
     return number
+
+
+def lapse(place: Funded, *numbers: int, name: str = "requester") -> None:
+    """Nobody has bid for these tasks: their time passes, and somebody ends them. The money goes back."""
+    terms = [place.quick(name).terms(number) for number in numbers]
+    place.clock.travel(max(each.bidding_time + each.reveal_time for each in terms))
+    for number in numbers:
+        place.quick(name).award(number)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from web3.contract import Contract
 from web3.logs import DISCARD
 
-from offchain.chain.deployment import load_artifact
+from offchain.chain.deployment import Parameters, load_artifact
 from offchain.chain.ganache import Ganache
 from tests.support import tasks
 from tests.support.deployment import GAS_PRICE, OWNER, PARAMETERS, PEOPLE, Funded
@@ -19,7 +19,7 @@ GAS: Final = 12_000_000
 PRICE: Final = 900  # of the tasks that `World` posts
 SHORT: Final = {  # terms whose deadlines are the least that the deployment takes
     "max_price": PRICE,
-    "bidding_time": PARAMETERS.bidding_time,
+    **dict.fromkeys(("bidding_time", "reveal_time", "handover_time"), PARAMETERS.bidding_time),
     "interval_time": PARAMETERS.interval_time,
     "challenge_window": PARAMETERS.challenge_window,
     "clock": PARAMETERS.clock,
@@ -34,17 +34,20 @@ class World(Funded):
     """
 
     def __post_init__(self) -> None:
-        parts = ("token", "vault", "registry", "market", "log", "verifier")
-        self.token, self.vault, self.registry, self.market, self.log, self.verifier = map(self.contract, parts)
+        parts = ("token", "vault", "registry", "auction", "market", "log", "verifier")
+        made = map(self.contract, parts)
+        self.token, self.vault, self.registry, self.auction, self.market, self.log, self.verifier = made
         abi = load_artifact("DisputeGame")["abi"]
         self.game: Contract = self.w3.eth.contract(address=self.deployment.game, abi=abi, decode_tuples=True)
         people = (self.address(name) for name in PEOPLE)
         self.requester, self.solver, self.rival, self.challenger, self.stranger = people
 
     @classmethod
-    def raw(cls, ganache: Ganache, existing: Mapping[str, str] | None = None) -> World:
+    def raw(
+        cls, ganache: Ganache, existing: Mapping[str, str] | None = None, parameters: Parameters = PARAMETERS
+    ) -> World:
         """Deploys everything, or all but `existing`, and lets the vault take all that the people have."""
-        world = Funded.build(ganache, existing=existing).seen_as(cls)
+        world = Funded.build(ganache, parameters, existing).seen_as(cls)
         for name in PEOPLE:
             world.send(world.token.functions.approve(world.vault.address, 2**256 - 1), world.address(name))
         return world
@@ -94,15 +97,16 @@ class World(Funded):
         return self.send(self.log.functions.commit(task, index, ROOT, tasks.URI), self.solver, at)
 
     def task(self, task: int) -> dict[str, Any]:
-        names = ("requester", "solver", "status", "biddingEnds", "awardedAt", "price", "paid")
-        return dict(zip(names, self.market.functions.task(task).call(), strict=True))
+        found: dict[str, Any] = self.quick("stranger").call("market", "task", task)
+        return found
 
     def pots(self, task: int) -> tuple[int, int]:
         """Escrow and stake of a task."""
-        keys = self.market.functions.escrowPot(task).call(), self.market.functions.stakePot(task).call()
+        attempt = self.task(task)["attempt"]
+        keys = self.market.functions.escrowPot(task).call(), self.market.functions.stakePot(task, attempt).call()
         escrow, stake = (self.vault.functions.potOf(self.market.address, key).call() for key in keys)
         return escrow, stake
 
     def kept(self, task: int) -> int:
         """What of a convicted solver's stake the game keeps for challengers."""
-        return int(self.vault.functions.potOf(self.referee, self.market.functions.stakePot(task).call()).call())
+        return int(self.vault.functions.potOf(self.referee, self.market.functions.stakePot(task, 0).call()).call())

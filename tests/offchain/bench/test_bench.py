@@ -227,7 +227,8 @@ def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
 def test_chain(capsys: Capture, monkeypatch: Patch) -> None:
     """On a node of the verb's own."""
     found = rows(capsys, monkeypatch, "chain", "--gas", "--n", "1", unit="gas")
-    honest, disputed = ["post", "bid", "award", "commit, first", "commit", "collect"], ["open", "concede"]
+    auction, disputed = ["commit a bid", "reveal it"], ["open", "concede"]
+    honest = ["post", *auction, "award", "commit, first", "commit", "collect"]
     assert names(found) == [(verb, 0) for verb in (*honest, "whole task", *disputed)]
     gas = {row["name"]: row["ours_gas"] for row in found}
     assert gas["whole task"] == sum(gas[verb] for verb in honest) + gas["commit"]  # of three commitments

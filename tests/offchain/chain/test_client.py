@@ -21,6 +21,7 @@ from offchain.chain.reverts import Reverted
 from offchain.chain.transactions import MAX_GAS
 from offchain.errors import BadInput, ChainError, ChainUnavailable
 from offchain.market.actions import Move
+from offchain.market.notes import OwnBid
 from offchain.market.view import SOLVER, VERIFIER, Phase, Status
 from tests.support.deployment import FREE, PARAMETERS, QUICK, Funded
 from tests.support.place import HEADER, WORK, Place
@@ -105,10 +106,18 @@ def test_post(place: Place) -> None:
 
 def test_bid_and_award(place: Place) -> None:
     task = place.requester.post(place.terms())
-    refused("NotASolver", lambda: place.challenger.bid(task, 5))
-    place.solver.bid(task, PRICE - 1)
-    refused("PriceTooHigh", lambda: place.solver.bid(task, PRICE))
-    refused("BiddingOpen", lambda: place.solver.award(task))
+    bid = OwnBid(0, PRICE, 10, b"s" * 32)
+    refused("NotASolver", lambda: place.challenger.bid(task, bid))
+    place.solver.bid(task, bid)
+    sealed = place.solver.sealed(task, 0)
+    call = ("sealOf", task, 0, place.solver.address, bid.price, bid.promised, bid.salt)
+    assert sealed == place.solver.call("auction", *call) != bytes(28)
+    refused("BiddingOpen", lambda: place.solver.reveal(task, bid))
+    place.clock.travel(61)
+    refused("SealDiffers", lambda: place.solver.reveal(task, replace(bid, price=PRICE - 1)))
+    place.solver.reveal(task, bid)
+    assert place.solver.bids(task, 0)["leader"]["price"] == PRICE
+    refused("RevealOpen", lambda: place.solver.award(task))
     place.clock.travel(61)
     receipt = place.solver.award(task)
     assert receipt.event("Awarded").args["solver"] == place.solver.address
@@ -173,7 +182,7 @@ def test_view_follows_the_chain(place: Place) -> None:
     assert view.opened == frozenset()
     dispute = place.challenger.open(task, 0, HEADER)
     view = reader.read()
-    assert view.opened == {(task, 0)}
+    assert view.opened == {(task, 0, 0)}
     (seen,) = view.disputes
     assert (seen.id, seen.phase, seen.mover) == (dispute, Phase.REVEAL_STEPS, place.solver.address)
     assert view.task(task).checkpoints[0].holds == 1

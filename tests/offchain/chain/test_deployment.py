@@ -22,22 +22,29 @@ from offchain.chain.deployment import (
 LOCAL = PRESETS["local"]
 
 
+ELSEWHERE = ("withdrawal_delay", "bid_bond")  # parameters that are no limits of the market
+
+
 @pytest.fixture(scope="module")
 def deployment(w3: Web3, deployer: Any, artifacts: dict[str, Any]) -> Deployment:
     return deploy(w3, deployer, LOCAL)
 
 
 def test_everything_is_wired(w3: Web3, deployment: Deployment) -> None:
-    vault, market, log, game = (deployment.contract(w3, part).functions for part in ("vault", "market", "log", "game"))
+    parts = ("vault", "registry", "auction", "market", "log", "game")
+    vault, registry, auction, market, log, game = (deployment.contract(w3, part).functions for part in parts)
     assert vault.token().call() == deployment.token
     assert vault.withdrawalDelay().call() == LOCAL.withdrawal_delay
     assert all(vault.isModule(getattr(deployment, part)).call() for part in MODULES)
     assert (market.vault().call(), market.registry().call()) == (deployment.vault, deployment.registry)
+    assert (auction.vault().call(), auction.registry().call()) == (deployment.vault, deployment.registry)
+    assert {part.market().call() for part in (registry, auction)} == {deployment.market}
+    assert (market.auction().call(), auction.bidBond().call()) == (deployment.auction, LOCAL.bid_bond)
     assert (market.log().call(), market.game().call()) == (deployment.log, deployment.game)
     assert (log.market().call(), log.game().call()) == (deployment.market, deployment.game)
     assert (game.market().call(), game.log().call()) == (deployment.market, deployment.log)
     assert (game.vault().call(), game.verifier().call()) == (deployment.vault, deployment.verifier)
-    limits = {name: value for name, value in asdict(LOCAL).items() if name != "withdrawal_delay"}
+    limits = {name: value for name, value in asdict(LOCAL).items() if name not in ELSEWHERE}
     assert list(market.limits().call()) == list(limits.values())
 
 

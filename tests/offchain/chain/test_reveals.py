@@ -23,14 +23,14 @@ def children(tree: int, count: int) -> Event:
     return event("ChildrenRevealed", id=1, step=4, tree=tree, node=9, level=2, index=0, children=hashes)
 
 
-def test_what_one_dispute_reveals_serves_all_of_its_task() -> None:
+def test_what_one_dispute_reveals_serves_all_of_its_attempt() -> None:
     log = RevealLog()
-    for said in (event("Opened", id=1, taskId=7), event("Opened", id=2, taskId=8)):
+    for said in (event("Opened", id=1, taskId=7, attempt=0), event("Opened", id=2, taskId=7, attempt=1)):
         log.take(said)
     log.take(event("StepsRevealed", id=1, lo=0, hi=3, roots=[bytes(32)]))
-    assert log.of(7).shown("StepsRevealed", 0, 3) == [bytes(32)]
+    assert log.of(7, 0).shown("StepsRevealed", 0, 3) == [bytes(32)]
     with pytest.raises(KeyError):
-        log.of(8).shown("StepsRevealed", 0, 3)
+        log.of(7, 1).shown("StepsRevealed", 0, 3)
 
 
 def test_children_are_shown_where_they_were_revealed() -> None:

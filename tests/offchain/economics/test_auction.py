@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -22,9 +21,9 @@ from offchain.economics.auction import (
     takeover_pay,
     time_left,
 )
-from offchain.economics.bidding import price_for
 from offchain.errors import BadTerms
 from offchain.market.money import BPS
+from tests.support.bidders import Draw, deviation, draws
 
 TASK = Auction(max_price=10_000, steps=25, interval=10, interval_time=600, urgency=2)
 
@@ -83,76 +82,15 @@ def test_an_interval_pays_its_share_less_lateness_and_the_fee() -> None:
     assert sum(payment.gross for payment in (on_time, late, later)) == 10_000
 
 
-def test_lateness_takes_at_most_the_pay_of_its_interval() -> None:
-    first, second, third = payments(TASK, 10_000, 100, [50_000, 50_000, 50_000])
+def test_lateness_takes_at_most_the_pay_and_is_owed_to_the_next_interval() -> None:
+    first, second, third = payments(TASK, 10_000, 100, [50_000, 200, 250])
     assert (first.solver, first.burned, first.requester) == (0, 0, 4_000)
-    assert second.solver == 3_960 and third.solver == 1_980  # it grew no more
+    assert (second.requester, third.requester) == (0, 0)  # what is on time owes nothing
+    always = payments(TASK, 10_000, 100, [50_000, 50_000, 50_000])
+    assert [part.requester for part in always] == [4_000, 4_000, 2_000]
 
 
 # --- bidding the truth -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A bidder's true cost and time, and what the others bid before and after it."""
-
-    auction: Auction
-    cost: int
-    seconds: int
-    record: Record
-    before: list[Bid]
-    after: list[Bid]
-
-    def profit(self, bid: Bid | None) -> int:
-        """What the bidder has at the end with a bid; as standby of a solver that does all, without its wage."""
-        bids = [*self.before, *([bid] if bid else []), *self.after]
-        found = award(self.auction, bids)
-        if bid is None or found is None or found.winner != len(self.before):
-            return 0
-        committed = [self.finished(checkpoint) for checkpoint in range(self.auction.intervals_left)]
-        return sum(paid.solver for paid in payments(self.auction, found.pay, bid.seconds, committed)) - self.cost
-
-    def finished(self, checkpoint: int) -> int:
-        return -(-self.seconds * self.auction.steps_up_to(checkpoint) // self.auction.interval)
-
-    @property
-    def truth(self) -> Bid | None:
-        price = price_for(self.cost, self.auction.intervals_left)
-        return Bid(price, self.seconds, self.record) if price <= self.auction.reserve else None
-
-    def wage(self, bid: Bid | None) -> int:
-        """Its wage as standby of a solver that does all in time."""
-        bids: Sequence[Bid] = [*self.before, *([bid] if bid else []), *self.after]
-        found = award(self.auction, bids)
-        if bid is None or found is None or found.standby != len(self.before):
-            return 0
-        return found.pay * STANDBY_BPS // BPS
-
-
-@st.composite
-def draws(draw: st.DrawFn, even: bool = False) -> Draw:
-    most = draw(st.sampled_from([10, 10_000, 10**18, 2**96]))
-    interval = draw(st.integers(1, 12))
-    steps = interval * draw(st.integers(1, 6)) if even else draw(st.integers(interval, 6 * interval))
-    auction = Auction(
-        max_price=draw(st.integers(0, most)),
-        steps=steps,
-        interval=interval,
-        interval_time=draw(st.integers(1, 50)),
-        urgency=draw(st.just(0) | st.integers(0, most // 20)),
-        risk_bps=draw(st.integers(0, BPS)),
-        first=draw(st.integers(0, (steps - 1) // interval)),
-    )
-    records = st.builds(Record, st.integers(0, most), st.just(0) | st.integers(0, most))
-    bids = st.builds(Bid, st.integers(0, auction.reserve), st.integers(1, auction.interval_time), records)
-    others = st.lists(bids, max_size=3)
-    cost, seconds = draw(st.integers(0, auction.reserve)), draw(st.integers(1, auction.interval_time))
-    return Draw(auction, cost, seconds, draw(records), draw(others), draw(others))
-
-
-def deviation(data: st.DataObject, case: Draw) -> Bid:
-    price = data.draw(st.integers(0, case.auction.reserve))
-    return Bid(price, data.draw(st.just(case.seconds) | st.integers(1, case.auction.interval_time)), case.record)
 
 
 @settings(max_examples=250)

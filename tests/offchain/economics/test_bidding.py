@@ -39,10 +39,10 @@ def test_who_begins_late_is_left_with_its_cost_and_has_the_score_of_the_true_tim
     assert sum(part.solver for part in paid) >= -(-hourly * 3 * seconds // HOUR)
 
 
-def test_a_late_start_costs_at_most_the_first_intervals_pay() -> None:
-    """What the rule leaves open: who is an hour late from the beginning is charged a third of the pay here, not all."""
+def test_a_late_start_costs_what_the_wait_costs_up_to_all_pay() -> None:
+    """Who is an hour late has nothing left here: what one interval does not cover the next ones pay."""
     paid = payments(TASK, 3_000, 10, [3_600 + 10 * (i + 1) for i in range(3)])
-    assert [part.requester for part in paid] == [1_000, 0, 0] and TASK.urgency * 3_600 > 3_000
+    assert [part.requester for part in paid] == [1_000, 1_000, 1_000] and TASK.urgency * 3_600 > 3_000
 
 
 # --- habits ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from offchain.market.actions import Bid, Decline
 from offchain.market.notes import Needs, TaskNotes
-from offchain.market.view import ChainView, Status, TaskView
+from offchain.market.view import NOBODY, ChainView, Status, TaskView
 from offchain.roles import solver
 from offchain.roles.ledger import Ledger
 from offchain.roles.policy import Policy
@@ -21,21 +21,25 @@ MEMORY = 1_000
 FILLING = Needs(400, 30.0, 25.0)  # of terms with a minute for everything
 
 
-def bidding(number: int, clock: int = 60, interval_time: int = 60, solver: str = solver.NOBODY) -> TaskView:
+def bidding(number: int, clock: int = 60, interval_time: int = 60) -> TaskView:
     terms = unposted(steps=30, clock=clock, interval_time=interval_time)
-    return TaskView(number, terms, OTHER, solver, Status.BIDDING, 100, 0, 0, 0, ())
+    return TaskView(number, terms, OTHER, NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
 
 
-def decided(*tasks: TaskView, needs: Needs | None = FILLING, memory: int = MEMORY) -> list[object]:
+def decided(
+    *tasks: TaskView, needs: Needs | None = FILLING, memory: int = MEMORY, held: int | None = None
+) -> list[object]:
+    """`held`: a task for which a bid is sealed."""
     notes = {task.id: TaskNotes(fit=True, needs=needs) for task in tasks}
-    view = ChainView(ME, 50, 10**9, True, tasks, ())
-    return list(solver.decide(view, notes, Policy(memory=memory)))
+    sealed = frozenset() if held is None else frozenset({(held, 0)})
+    view = ChainView(ME, 50, 10**9, True, tasks, (), sealed=sealed)
+    return list(solver.decide(view, notes, Policy(hourly=0, memory=memory)))
 
 
 def test_twelve_tasks_that_each_fill_half_of_the_machine() -> None:
     """The bids of one look count together."""
     actions = decided(*map(bidding, range(12)))
-    assert actions[:2] == [Bid(0, 900), Bid(1, 900)]
+    assert actions[:2] == [Bid(0, 5, 30), Bid(1, 5, 30)]
     assert {type(action) for action in actions[2:]} == {Decline}
 
 
@@ -49,8 +53,8 @@ def test_twelve_tasks_that_each_fill_half_of_the_machine() -> None:
     ids=["memory", "time", "defence"],
 )
 def test_a_refusal_names_the_figure(needs: Needs, why: str) -> None:
-    held = bidding(0, solver=ME)
-    (decline,) = decided(held, bidding(1, clock=100), needs=needs)
+    held = bidding(0)
+    (decline,) = decided(held, bidding(1, clock=100), needs=needs, held=0)
     assert isinstance(decline, Decline)
     assert decline.why.startswith("with 1 tasks that are held or bid on ")
     with pytest.raises(AssertionError, match=why):
@@ -58,14 +62,15 @@ def test_a_refusal_names_the_figure(needs: Needs, why: str) -> None:
 
 
 def test_nothing_is_bid_on_while_what_is_held_is_not_measured() -> None:
-    held, offered = bidding(0, solver=ME), bidding(1)
+    held, offered = bidding(0), bidding(1)
     notes = {1: TaskNotes(fit=True, needs=FILLING)}
-    actions = solver.decide(ChainView(ME, 50, 10**9, True, (held, offered), ()), notes, Policy())
+    view = ChainView(ME, 50, 10**9, True, (held, offered), (), sealed=frozenset({(0, 0)}))
+    actions = solver.decide(view, notes, Policy())
     assert actions == [Decline(1, "what task 0 needs, which is held, is not measured yet")]
 
 
 def test_a_task_that_is_computed_takes_no_more_time_but_its_dispute_does() -> None:
-    held = replace(bidding(0, solver=ME), status=Status.TRAINING)
+    held = replace(bidding(0), solver=ME, status=Status.TRAINING)
     ledger = Ledger(MEMORY, [(replace(held, checkpoints=(None,) * held.terms.intervals), FILLING)])  # type: ignore[arg-type]
     assert ledger.refusal(bidding(1), Needs(1, 59.0, 1.0)) is None
     assert ledger.refusal(bidding(1), Needs(1, 1.0, 36.0))
@@ -80,7 +85,7 @@ def test_what_is_bid_on_fits_together(offered: list[tuple[int, int, Needs]]) -> 
     tasks = {n: (bidding(n, clock, interval), needs) for n, (clock, interval, needs) in enumerate(offered)}
     notes = {n: TaskNotes(fit=True, needs=needs) for n, (_, needs) in tasks.items()}
     view = ChainView(ME, 50, 10**9, True, tuple(task for task, _ in tasks.values()), ())
-    everybody = Policy(memory=MEMORY, min_clock=1, min_interval_time=1)
+    everybody = Policy(hourly=0, memory=MEMORY, min_clock=1, min_interval_time=1)
     actions = solver.decide(view, notes, everybody)
     taken = [tasks[action.task_id] for action in actions if isinstance(action, Bid)]
     assert len(actions) == len(tasks)

@@ -17,23 +17,37 @@ from offchain.market.actions import (
     Challenge,
     Collect,
     Commit,
+    Decline,
     Defend,
     Dismiss,
     Fetch,
     OpenDispute,
+    Reveal,
     Stall,
+    TakeOver,
     Timeout,
     Train,
 )
-from offchain.market.notes import Needs, TaskNotes
-from offchain.market.view import ChainView, CheckpointView, DisputeView, Phase, Status, TaskView, TreeName
+from offchain.market.notes import Needs, OwnBid, TaskNotes
+from offchain.market.view import (
+    NOBODY,
+    ChainView,
+    CheckpointView,
+    DisputeView,
+    Fees,
+    Phase,
+    Status,
+    TaskView,
+    TreeName,
+)
 from offchain.roles import requester, solver, verifier
 from offchain.roles.policy import (
     AWARD_GAS,
-    BID_GAS,
     COLLECT_GAS,
     COMMIT_GAS,
     DISPUTE_GAS,
+    REVEAL_GAS,
+    SEAL_GAS,
     Policy,
 )
 from offchain.roles.table import ROLES
@@ -41,7 +55,8 @@ from tests.support.tasks import unposted
 
 ME, OTHER, ASKER = "0xMe", "0xOther", "0xAsker"
 TERMS = unposted(steps=30)
-BIDDING = TaskView(7, TERMS, ASKER, solver.NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
+BIDDING = TaskView(7, TERMS, ASKER, NOBODY, Status.BIDDING, 100, 0, 0, 0, ())
+FREE = Policy(hourly=0)  # gas costs nothing here: what is left is the risk, 5 of a stake of 5,000, and a fraction
 FIT = {7: TaskNotes(fit=True, needs=Needs(1_000, 10.0, 10.0))}
 
 
@@ -56,7 +71,7 @@ def view(task: TaskView, now: int = 50, free: int = 10_000, disputes: tuple[Disp
 
 def dispute(mover: str, challenger: str = OTHER, by: str = ME, deadline: int = 200) -> DisputeView:
     return DisputeView(
-        3, 7, 0, challenger, by, Phase.REVEAL_STEPS, TreeName.NODES, 0, 10, bytes(32), bytes(32), Position(1, 0, 0),
+        3, 7, 0, 0, challenger, by, Phase.REVEAL_STEPS, TreeName.NODES, 0, 10, bytes(32), bytes(32), Position(1, 0, 0),
         0, 0, 0, (0, 0), (0, 0), 0, mover, deadline,
     )  # fmt: skip
 
@@ -65,39 +80,83 @@ class TestSolver:
     def test_looks_at_a_task_before_it_bids(self) -> None:
         assert solver.decide(view(BIDDING), {}, Policy()) == [Fetch(7)]
 
-    def test_bids_its_ask_first_and_undercuts_later(self) -> None:
-        assert solver.decide(view(BIDDING), FIT, Policy()) == [Bid(7, 900)]
-        outbid = replace(BIDDING, solver=OTHER, price=800)
-        assert solver.decide(view(outbid), FIT, Policy()) == [Bid(7, 790)]
+    def test_bids_what_the_task_costs_it(self) -> None:
+        """Three intervals of 10 s at 36 an hour cost 0.3; the stake's share of risk is 5; the fee comes on top."""
+        policy = Policy(hourly=36, risk=Fraction(1, 1000))
+        assert solver.decide(view(BIDDING), FIT, policy) == [Bid(7, 6, 10)]
+        dear = replace(policy, hourly=36 * 1_000)  # 300, 5 for the risk, and an hour of disputes in a thousand: 0.1
+        assert solver.decide(view(BIDDING), FIT, dear) == [Bid(7, 306, 10)]
+        with_fee = replace(view(BIDDING), fees=Fees(0, 1_000))
+        assert solver.decide(with_fee, FIT, dear) == [Bid(7, 340, 10)]
 
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"solver": OTHER, "price": 505},  # the next bid would be below the reserve
-            {"solver": ME, "price": 900},  # already the best
-            {"requester": ME},
-            {"terms": replace(TERMS, clock=59)},
-        ],
-    )
+    @pytest.mark.parametrize("changed", [{"requester": ME}, {"terms": replace(TERMS, clock=59)}])
     def test_leaves_what_does_not_suit_it(self, changed: dict[str, object]) -> None:
         assert solver.decide(view(replace(BIDDING, **changed)), FIT, Policy()) == []  # type: ignore[arg-type]
 
-    def test_does_not_bid_below_its_gas(self) -> None:
-        """900 asked, 500 reserved: 400 are left for gas, in tokens."""
-        gas = BID_GAS + AWARD_GAS + 3 * (COMMIT_GAS + COLLECT_GAS)
-        cheap, dear = Policy(coin_price=Fraction(400, gas)), Policy(coin_price=Fraction(401, gas))
+    def test_says_why_a_task_that_pays_too_little_gets_no_bid(self) -> None:
+        """5 for the risk, and gas: the task pays 1,000 at most."""
+        gas = SEAL_GAS + REVEAL_GAS + AWARD_GAS + 3 * (COMMIT_GAS + COLLECT_GAS)
+        cheap, dear = (Policy(hourly=0, coin_price=Fraction(cost, gas)) for cost in (995, 996))
         busy = replace(view(BIDDING), gas_price=1)
-        assert solver.decide(busy, FIT, cheap) == [Bid(7, 900)]
-        assert solver.decide(busy, FIT, dear) == []
+        assert solver.decide(busy, FIT, cheap) == [Bid(7, 1_000, 10)]
+        why = "it pays 1000 units at most; training it costs 1001 here"
+        assert solver.decide(busy, FIT, dear) == [Decline(7, why)]
 
     def test_does_not_bid_what_it_cannot_stake_or_found_unfit(self) -> None:
-        assert solver.decide(view(BIDDING, free=4_999), FIT, Policy()) == []
-        assert solver.decide(view(BIDDING), {7: TaskNotes(fit=False)}, Policy()) == []
+        assert solver.decide(view(BIDDING, free=4_999), FIT, FREE) == []
+        assert solver.decide(replace(view(BIDDING, free=5_001), fees=Fees(2)), FIT, FREE) == []  # with the bond
+        assert solver.decide(view(BIDDING), {7: TaskNotes(fit=False)}, FREE) == []
 
-    def test_awards_itself_when_bidding_is_over(self) -> None:
-        won = replace(BIDDING, solver=ME, price=900)
-        assert solver.decide(view(won, now=101), FIT, Policy()) == [Award(7)]
-        assert solver.decide(view(replace(won, solver=OTHER), now=101), FIT, Policy()) == []
+    def test_keeps_the_stakes_of_its_sealed_bids(self) -> None:
+        other = replace(BIDDING, id=8)
+        sealed = replace(view(BIDDING, free=9_999), tasks=(BIDDING, other), sealed=frozenset({(8, 0)}))
+        assert solver.decide(sealed, FIT | {8: FIT[7]}, FREE) == []
+        assert solver.decide(replace(sealed, free=10_000), FIT | {8: FIT[7]}, FREE) == [Bid(7, 5, 10)]
+
+    def test_keeps_the_stake_of_what_it_stands_by_for(self) -> None:
+        beside = replace(training(120, by=OTHER), id=8, standby=ME)
+        at = replace(view(BIDDING, free=9_999), tasks=(BIDDING, beside))
+        assert solver.decide(at, FIT | {8: FIT[7]}, FREE) == []
+        assert solver.decide(replace(at, free=10_000), FIT | {8: FIT[7]}, FREE) == [Bid(7, 5, 10)]
+
+    def test_bids_first_where_an_hour_of_its_machine_may_earn_most(self) -> None:
+        """It can stake one of the three."""
+        long = TaskNotes(fit=True, needs=Needs(1_000, 50.0, 10.0))
+        offered = (
+            BIDDING,
+            *(replace(BIDDING, id=n, terms=replace(TERMS, max_price=p)) for n, p in ((8, 3_000), (9, 4_000))),
+        )
+        at = replace(view(BIDDING, free=5_000), tasks=offered)
+        assert solver.decide(at, FIT | {8: FIT[7], 9: long}, FREE) == [Bid(8, 5, 10)]
+        assert solver.decide(at, FIT | {8: FIT[7], 9: FIT[7]}, FREE) == [Bid(9, 5, 10)]
+
+    def test_reveals_once_bidding_is_over(self) -> None:
+        known = {7: replace(FIT[7], bid=OwnBid(0, 6, 10, b"salt"))}
+        sealed = replace(view(BIDDING, now=100), sealed=frozenset({(7, 0)}))
+        assert solver.decide(sealed, known, FREE) == [Reveal(7)]
+        assert solver.decide(replace(sealed, now=99), known, FREE) == []  # a bid is made once
+        assert solver.decide(replace(sealed, now=160), known, FREE) == []  # too late
+        assert solver.decide(sealed, FIT, FREE) == []  # its salt is lost
+        assert solver.decide(replace(sealed, sealed=frozenset()), known, FREE) == []  # it is shown already
+
+    def test_awards_itself_when_revealing_is_over(self) -> None:
+        won = replace(BIDDING, leader=ME)
+        assert solver.decide(view(won, now=159), FIT, FREE) == []
+        assert solver.decide(view(won, now=160), FIT, FREE) == [Award(7)]
+        assert solver.decide(view(replace(won, leader=OTHER), now=160), FIT, FREE) == []
+
+    def test_takes_over_as_standby(self) -> None:
+        vacant = replace(training(by=OTHER), status=Status.VACANT, attempt=1, standby=ME, handover_ends=200)
+        assert solver.decide(view(vacant, now=200), FIT, FREE) == [TakeOver(7)]
+        assert solver.decide(view(vacant, now=201), FIT, FREE) == []
+        assert solver.decide(view(vacant, now=200, free=4_999), FIT, FREE) == []
+        assert solver.decide(view(replace(vacant, standby=OTHER), now=200), FIT, FREE) == []
+
+    def test_a_second_solver_has_its_own_deadlines(self) -> None:
+        later = replace(training(120, by=ME), first=1, paid=1, attempt=1, awarded_at=500, defended=7)
+        known = {7: TaskNotes(fit=True, trained={1: b"r"})}
+        assert solver.decide(view(later, now=567), known, FREE) == [Commit(7, 1, b"r")]
+        assert solver.decide(view(later, now=568), known, FREE) == []
 
     def test_trains_commits_and_collects_in_order(self) -> None:
         assert solver.decide(view(training(), now=110), FIT, Policy()) == [Train(7, 0)]
@@ -166,7 +225,7 @@ class TestVerifier:
 class TestRequester:
     def test_awards_or_stalls_only_its_own(self) -> None:
         own = replace(BIDDING, requester=ME)
-        assert requester.decide(view(own, now=101)) == [Award(7)]
+        assert requester.decide(view(own, now=160)) == [Award(7)]
         assert requester.decide(view(own, now=100)) == []
         assert requester.decide(view(BIDDING, now=101)) == []
 
@@ -197,12 +256,6 @@ def test_a_view_names_what_it_does_not_follow() -> None:
         view(BIDDING).dispute(1)
 
 
-def test_a_policy_never_bids_below_its_reserve_or_nothing() -> None:
-    policy = Policy(ask=Fraction(1), reserve=Fraction(1, 100))
-    assert policy.bid(replace(TERMS, max_price=1), None) == 1
-    assert policy.bid(replace(TERMS, max_price=1), 1) is None
-
-
 @pytest.mark.parametrize(("a", "b", "fan"), [(0, 1, 64), (0, 64, 64), (0, 65, 64), (3, 5_000, 64), (0, 1_000_000, 256)])
 def test_pieces_cover_a_span(a: int, b: int, fan: int) -> None:
     parts = pieces(a, b, fan)
@@ -216,5 +269,5 @@ def test_every_role_has_a_row_of_its_own() -> None:
     masks = [role.mask for role in ROLES.values() if role.mask]
     assert sum(masks) == max(masks) * 2 - 1  # one bit each, as the register demands
     own = replace(BIDDING, requester=ME)
-    decided = {name: role.decide(view(own, now=101), {}, Policy(), b"secret") for name, role in ROLES.items()}
+    decided = {name: role.decide(view(own, now=160), {}, Policy(), b"secret") for name, role in ROLES.items()}
     assert decided == {"solver": [], "verifier": [], "requester": [Award(7)]}

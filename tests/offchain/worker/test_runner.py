@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,21 +44,6 @@ from tests.support.town import FETCH, POLICY, PRICE, Town, lying
 from tests.support.works import BATCH, DOT, NEW, SUM, Work, every_kind, lengthy, many, tall
 
 TASK = every_kind(6, 3)
-
-
-@pytest.fixture(scope="module")
-def founded() -> Iterator[Funded]:
-    with Ganache() as chain:
-        yield Funded.build(chain)
-
-
-@pytest.fixture
-def town(founded: Funded, tmp_path: Path) -> Iterator[Town]:
-    """The town as it was founded, whatever other tests did to the chain."""
-    with founded.clock.undone():
-        town = founded.seen_as(Town, folder=tmp_path)
-        yield town
-        town.close()
 
 
 def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
+import {IStakeVault} from "../interfaces/IStakeVault.sol";
+import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
+import {Money} from "../lib/Money.sol";
+import {Pots} from "../lib/Pots.sol";
+import {Schedules} from "./Schedules.sol";
+import {TermLimits} from "./TermLimits.sol";
+
+/// @title Pay
+/// @notice An interval earns the price's share of its steps, once its checkpoint is final. What lateness cost the
+/// requester stays in the escrow, a fee burns, and the standby gets its part beside that.
+abstract contract Payroll is TermLimits {
+    using Schedules for Schedule;
+
+    /// What several intervals earn together.
+    struct Payslip {
+        uint32 index; // of the first interval that is not paid for
+        uint32 late; // seconds of lateness that were paid for
+        uint256 gross;
+        uint256 net; // without what lateness cost, and without the fee
+        uint256 fee;
+        uint256 standby;
+    }
+
+    /// @notice Most intervals that one call pays. An unbounded loop could exceed the block's gas and stop a conviction.
+    uint32 public constant MAX_PAID_PER_CALL = 64;
+
+    IStakeVault public immutable vault;
+    IWorkerRegistry public immutable registry;
+
+    ICheckpointLog public log;
+
+    mapping(uint256 taskId => Terms) internal _terms;
+    mapping(uint256 taskId => Task) internal _tasks;
+
+    constructor(IStakeVault vault_, IWorkerRegistry registry_) {
+        if (address(vault_) == address(0) || address(registry_) == address(0)) revert ZeroAddress();
+        (vault, registry) = (vault_, registry_);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function schedule(uint256 taskId) public view returns (Schedule memory) {
+        Task storage t = _tasks[taskId];
+        Terms storage asked = _terms[taskId];
+        if (t.status == Status.None) revert UnknownTask(taskId);
+        return Schedule({
+            solver: t.solver,
+            status: t.status,
+            attempt: t.attempt,
+            first: t.first,
+            intervals: _intervals(asked.steps, asked.interval),
+            interval: asked.interval,
+            promised: t.promised,
+            intervalTime: asked.intervalTime,
+            challengeWindow: asked.challengeWindow,
+            awardedAt: t.awardedAt,
+            defended: t.defended
+        });
+    }
+
+    /// Pays the next final intervals in one transfer each. Returns how many.
+    function _payFinal(uint256 taskId, Task storage t) internal returns (uint32 number) {
+        uint32 first = t.paid;
+        Payslip memory slip = _earned(taskId, t, first);
+        number = slip.index - first;
+        if (number == 0) return 0;
+        (t.paid, t.late) = (slip.index, slip.late);
+        bytes32 pot = Pots.escrow(taskId);
+        address standby = t.standby;
+        registry.note(t.solver, uint128(slip.gross), 0);
+        vault.pay(pot, t.solver, slip.net);
+        if (slip.fee != 0) vault.burn(pot, slip.fee);
+        if (standby != address(0) && slip.standby != 0) vault.pay(pot, standby, slip.standby);
+    }
+
+    /// What the attempt's steps before checkpoint `index` earn, rounded down; together exactly the price.
+    function _grossDown(uint256 taskId, Task storage t, uint32 index) internal view returns (uint256) {
+        return Money.partDown(t.price, _stepsUpTo(taskId, t.first, index), _stepsLeft(taskId, t.first));
+    }
+
+    /// Steps from checkpoint `first` to the end.
+    function _stepsLeft(uint256 taskId, uint32 first) internal view returns (uint32) {
+        return _terms[taskId].steps - first * _terms[taskId].interval;
+    }
+
+    function _stepsUpTo(uint256 taskId, uint32 first, uint32 index) private view returns (uint32) {
+        (uint32 steps, uint32 interval) = (_terms[taskId].steps, _terms[taskId].interval);
+        uint256 end = uint256(index) * interval;
+        return uint32(end < steps ? end : steps) - first * interval;
+    }
+
+    function _earned(uint256 taskId, Task storage t, uint32 first) private returns (Payslip memory slip) {
+        Schedule memory s = schedule(taskId);
+        (slip.index, slip.late) = (first, t.late);
+        uint256 before = _grossDown(taskId, t, first);
+        while (slip.index < s.intervals && slip.index - first < MAX_PAID_PER_CALL) {
+            (bool isFinal, uint64 committedAt, uint32 defended) = log.finality(taskId, slip.index);
+            if (!isFinal) break;
+            uint256 upTo = _grossDown(taskId, t, slip.index + 1);
+            uint256 late = s.lateness(_stepsUpTo(taskId, s.first, slip.index + 1), committedAt, defended);
+            uint256 withheld = _withheld(slip, late, upTo - before, _terms[taskId].urgency);
+            uint256 fee = _feeUp(upTo - before - withheld);
+            emit Paid(taskId, slip.index++, t.solver, upTo - before - withheld - fee, withheld, fee);
+            slip.gross += upTo - before;
+            slip.net += upTo - before - withheld - fee;
+            slip.fee += fee;
+            slip.standby += _standbyDown(upTo - before);
+            before = upTo;
+        }
+    }
+
+    /// What the requester keeps of an interval's pay for what the lateness grew by. What an interval's pay does not cover
+    /// the next ones must: only the seconds that were paid for are noted.
+    function _withheld(Payslip memory slip, uint256 late, uint256 gross, uint96 urgency) private pure returns (uint256) {
+        if (late <= slip.late) return 0;
+        uint256 cost = urgency * (late - slip.late);
+        if (cost <= gross) {
+            slip.late = uint32(late);
+            return cost;
+        }
+        slip.late += uint32(gross / urgency);
+        return gross;
+    }
+}

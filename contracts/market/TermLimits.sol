@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {Money} from "../lib/Money.sol";
+
+/// @title What terms may say
+/// @notice Every term has a least and a most, and the stake is one with which cheating loses.
+abstract contract TermLimits is ITaskMarket {
+    /// @notice Least part of a convicted solver's stake that is burned. Only this part deters: the challengers who get
+    /// the rest may be the solver under other names.
+    uint256 public constant BURN_BPS = 5_000;
+
+    /// @notice Ratio by which a cheat's expected loss must exceed its expected gain.
+    uint256 public constant MARGIN_BPS = 12_000;
+
+    /// @notice Bounties in the smallest stake: a conviction shares out four tenths of it.
+    uint256 public constant STAKE_BOUNTIES = 10;
+
+    /// @notice How many times the required stake terms may ask for.
+    uint256 public constant MAX_STAKE_RATIO = 10;
+
+    /// @notice A bond is at least the stake divided by this.
+    uint256 public constant BOND_DIVISOR = 50;
+
+    /// @notice A bond is at most the stake divided by this; the least bond of the deployment is always allowed.
+    uint256 public constant MAX_BOND_DIVISOR = 4;
+
+    /// @notice Highest price of a task, and most that all its time may cost. Scores of bids are computed from them.
+    uint256 public constant MAX_PRICE = type(uint96).max;
+    uint256 public constant MAX_URGENCY = type(uint120).max;
+
+    /// @notice Most attempts at a task.
+    uint8 public constant MAX_ATTEMPTS = 16;
+
+    uint256 public constant MAX_URI = 512;
+    uint32 private constant MAX_STEPS = 2 ** 31 - 1; // the step number is an int32 of the step graph
+
+    Limits private _limits;
+
+    constructor(Limits memory limits_) {
+        // If detection were certain no stake would be needed; nobody can promise that.
+        if (limits_.detectionBps == 0 || limits_.detectionBps >= Money.BPS) {
+            revert InvalidDetection(limits_.detectionBps);
+        }
+        _ordered("biddingTime", limits_.biddingTime, limits_.maxBiddingTime);
+        _ordered("intervalTime", limits_.intervalTime, limits_.maxIntervalTime);
+        _ordered("challengeWindow", limits_.challengeWindow, limits_.maxChallengeWindow);
+        _ordered("clock", limits_.clock, limits_.maxClock);
+        _ordered("duration", limits_.maxIntervalTime, limits_.maxDuration);
+        _ordered("feeBps", limits_.feeBps, Money.BPS);
+        _ordered("standbyBps", limits_.standbyBps, Money.BPS);
+        // Half of a lost bond goes to the winner, and must cover what the dispute cost it.
+        _ordered("bond", 2 * uint256(limits_.bounty), limits_.bond);
+        _limits = limits_;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function limits() external view returns (Limits memory) {
+        return _limits;
+    }
+
+    /// @inheritdoc ITaskMarket
+    /// @dev burned part · q ≥ (1−q) · gain · margin, with gain = 2·maxPrice: what is paid, plus as much in work saved.
+    function requiredStake(uint128 maxPrice) public view returns (uint256) {
+        uint256 q = _limits.detectionBps;
+        uint256 deterrent = Money.partUp(2 * uint256(maxPrice), (Money.BPS - q) * MARGIN_BPS, q * BURN_BPS);
+        return Math.max(deterrent, STAKE_BOUNTIES * _limits.bounty);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function allowedStake(uint128 maxPrice) public view returns (uint256) {
+        return MAX_STAKE_RATIO * requiredStake(maxPrice);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function requiredBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _limits.bond);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function excuseBond(uint96 urgency, uint32 clock) public pure returns (uint256) {
+        return 2 * uint256(urgency) * clock;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function allowedBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), _limits.bond);
+    }
+
+    /// @inheritdoc ITaskMarket
+    function bill(uint128 maxPrice) public view returns (uint256 escrow, uint256 fee) {
+        return (maxPrice + Money.partUp(maxPrice, _limits.standbyBps, Money.BPS), _limits.postFee);
+    }
+
+    function _feeUp(uint256 amount) internal view returns (uint256) {
+        return Money.partUp(amount, _limits.feeBps, Money.BPS);
+    }
+
+    function _standbyDown(uint256 gross) internal view returns (uint256) {
+        return Money.partDown(gross, _limits.standbyBps, Money.BPS);
+    }
+
+    function _checkTerms(Terms calldata asked) internal view {
+        _checkWork(asked);
+        Limits memory set = _limits;
+        _within("biddingTime", set.biddingTime, asked.biddingTime, set.maxBiddingTime);
+        _within("revealTime", set.biddingTime, asked.revealTime, set.maxBiddingTime);
+        _within("handoverTime", set.biddingTime, asked.handoverTime, set.maxBiddingTime);
+        _within("intervalTime", set.intervalTime, asked.intervalTime, set.maxIntervalTime);
+        _within("challengeWindow", set.challengeWindow, asked.challengeWindow, set.maxChallengeWindow);
+        _within("clock", set.clock, asked.clock, set.maxClock);
+        uint256 duration = uint256(_intervals(asked.steps, asked.interval)) * asked.intervalTime;
+        _within("duration", 0, duration, set.maxDuration);
+        _within("maxPrice", 0, asked.maxPrice, MAX_PRICE);
+        _within("urgency", 0, asked.urgency, MAX_URGENCY / duration);
+        _within("riskBps", 0, asked.riskBps, Money.BPS);
+        _within("attempts", 1, asked.attempts, MAX_ATTEMPTS);
+        _within("stake", requiredStake(asked.maxPrice), asked.stake, allowedStake(asked.maxPrice));
+        uint256 leastBond = Math.max(requiredBond(asked.stake), excuseBond(asked.urgency, asked.clock));
+        _within("bond", leastBond, asked.bond, allowedBond(asked.stake));
+    }
+
+    function _intervals(uint32 steps, uint32 interval) internal pure returns (uint32) {
+        return (steps - 1) / interval + 1;
+    }
+
+    function _checkWork(Terms calldata asked) private pure {
+        if (asked.graphRoot == 0) revert TermMissing("graphRoot");
+        if (asked.stateRoot == 0) revert TermMissing("stateRoot");
+        _within("steps", 1, asked.steps, MAX_STEPS);
+        _within("interval", 1, asked.interval, asked.steps);
+        _within("uri", 0, bytes(asked.uri).length, MAX_URI);
+    }
+
+    function _within(string memory term, uint256 least, uint256 sent, uint256 most) private pure {
+        if (sent < least) revert TermTooSmall(term, least, sent);
+        if (sent > most) revert TermTooLarge(term, most, sent);
+    }
+
+    function _ordered(string memory term, uint256 least, uint256 most) private pure {
+        if (least > most) revert InvalidLimit(term, least, most);
+    }
+}

@@ -1,0 +1,75 @@
+"""A worker's bids: sealed, shown after a restart, too; and the runner-up, which finishes what the solver did not."""
+
+from __future__ import annotations
+
+import pytest
+
+from offchain.dispute.falsified import Falsehood, FalsifiedReplay
+from offchain.market.view import Status
+from offchain.worker.events import BidSent, Declined, RevealSent, TakeOverSent
+from offchain.worker.said import Revealed, TookOver
+from tests.support.town import Town, lying
+from tests.support.works import DOT, every_kind
+
+TASK = every_kind(6, 3)
+
+
+def test_a_bid_is_shown_after_a_restart(town: Town) -> None:
+    """The salt is on disk: a worker that ends between the commit and the reveal loses nothing."""
+    task = town.post(TASK)
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(BidSent))
+    town.dismiss("solver")
+    town.clock.travel(61)
+    again = town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(RevealSent))
+    town.until(lambda: town.status(task) is Status.TRAINING)
+    assert again.chain.free() == town.free("solver")
+    assert len(town.told(BidSent)) == 1
+    (shown,) = town.told(Revealed)
+    assert (shown.bidder, shown.price) == (town.address("solver"), town.told(BidSent)[0].price)
+
+
+def test_a_bid_that_was_noted_and_not_sent_is_sent_as_it_was(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = town.post(TASK)
+    worker = town.worker("solver", "solver", "solver")
+    sent = list[object]()
+
+    def dies(*arguments: object, **named: object) -> None:
+        sent.append(arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.chain, "bid", dies)
+        with pytest.raises(KeyboardInterrupt):
+            town.until(lambda: False)
+    town.dismiss("solver")
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: town.status(task) is Status.TRAINING)
+    noted = sent[0][1]  # type: ignore[index]
+    assert town.told(BidSent)[0].price == noted.price
+    assert town.quick("solver").call("market", "task", task)["promised"] == noted.promised
+
+
+def test_the_runner_up_finishes_what_a_cheat_began(town: Town) -> None:
+    task = town.post(TASK, attempts=2, clock=300)
+    town.worker("cheat", "solver", "solver", executors=lying(Falsehood(4, DOT, 0, 1 << 12)), replays=FalsifiedReplay)
+    town.until(lambda: town.told(BidSent, "cheat"))
+    rival = town.worker("rival", "rival", "solver")
+    verifier = town.worker("verifier", "challenger", "verifier")
+    before = {name: town.free(name) for name in ("rival", "challenger")}
+    town.until(lambda: town.told(TookOver), seconds=200)
+    assert town.told(TakeOverSent, "rival")
+    town.until(lambda: town.status(task) is Status.COMPLETED, seconds=200, idle=300)
+    found = rival.chain.call("market", "task", task)
+    assert (found["solver"], found["attempt"]) == (town.address("rival"), 1)
+    assert town.free("rival") > before["rival"]
+    assert verifier.chain.free() > before["challenger"]
+
+
+def test_a_task_that_pays_too_little_gets_a_reason_and_no_bid(town: Town) -> None:
+    town.post(TASK, max_price=10)
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(Declined))
+    assert "it pays 10 units at most; training it costs" in town.told(Declined)[0].why
+    assert not town.told(BidSent)
