@@ -54,4 +54,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv node_modules build reports dist offchain.egg-info
+	rm -rf .venv node_modules build reports dist *.egg-info

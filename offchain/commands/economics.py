@@ -84,7 +84,7 @@ def market(
     crowd     share of all work on the busiest tenth of the machines
 
     A cost is what work costs its machine, and each second until the result its requester. Needs scipy, and matplotlib
-    for --plot: pip install 'offchain[economics]'.
+    for --plot: pip install '.[economics]' in the checkout.
 
     \b
     Example:  offchain economics market --loads 0.1,0.6 --plot market.svg

@@ -140,6 +140,11 @@ def machine_memory() -> int:
 
 def require_cuda(device: str) -> None:
     """Raises BadInput if torch does not have that device."""
+    if torch.version.cuda is None and not torch.cuda.is_available():
+        raise BadInput(
+            f"--device {device}: torch {torch.__version__} is a CPU build; install its CUDA build (see README), or "
+            "use --device cpu"
+        )
     number = device.partition(":")[2] or "0"
     if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")

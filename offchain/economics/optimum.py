@@ -62,5 +62,5 @@ def _assign() -> Any:
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise BadInput("the optimum needs scipy: pip install 'offchain[economics]'") from error
+        raise BadInput("the optimum needs scipy: pip install '.[economics]' in the checkout") from error
     return linear_sum_assignment

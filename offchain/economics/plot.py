@@ -28,7 +28,7 @@ def check(file: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise BadInput("a plot needs matplotlib: pip install 'offchain[economics]'") from error
+        raise BadInput("a plot needs matplotlib: pip install '.[economics]' in the checkout") from error
 
 
 def draw(figures: Sequence[Figures], file: Path) -> None:

@@ -56,4 +56,4 @@ def test_what_is_not_installed_is_named_with_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     code, _, err = run(capsys, monkeypatch, *SMALL, *options)
-    assert code == 2 and "pip install 'offchain[economics]'" in err and err.count("\n") == 1
+    assert code == 2 and "pip install '.[economics]'" in err and err.count("\n") == 1
