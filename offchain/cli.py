@@ -31,7 +31,7 @@ COMMANDS: Final = {  # name -> module and attribute, imported when called: torch
 SUMMARIES: Final = {
     "chain": "Start a local chain (Ganache).",
     "deploy": "Deploy all contracts and write their addresses to a file.",
-    "account": "Make an account, see its balances.",
+    "account": "Make an account, fund it, see its balances.",
     "vault": "Move tokens into the vault and out of it.",
     "task": "Build, post, follow and fetch training tasks.",
     "run": "Train a task file on this machine, without a chain.",
@@ -72,11 +72,21 @@ def root(traceback: bool) -> None:
     """
 
 
+def _said(error: click.ClickException) -> str:
+    """What is wrong with the words of a command, in one line, and where its help is."""
+    said = error.format_message().rstrip(".").replace("\n", " ")
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+        said = f"{error.option_name}…: an amount is not negative"
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return said if context is None else f"{said} (see `{context.command_path} --help`)"
+
+
 def main() -> None:
     """Entry point. An error is one line on stderr and an exit code, see offchain.errors."""
     words = sys.argv[1:]
     try:
-        root.main([word for word in words if word != TRACEBACK], standalone_mode=False)
+        words_of_click = [word for word in words if word != TRACEBACK]
+        root.main(words_of_click, prog_name="offchain", standalone_mode=False, auto_envvar_prefix="OFFCHAIN")
     except OffchainError as error:
         if TRACEBACK in words:
             click.echo("\n".join(printable(line, 4_000) for line in users_traceback(error)), err=True)
@@ -84,8 +94,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {printable(_said(error), 4_000)}", err=True)
         sys.exit(error.exit_code)
     except MemoryError as error:  # raised outside of nodes, which raise OutOfMemory
         click.echo(f"error: not enough memory ({error or 'Python does not say for what'})", err=True)

@@ -44,6 +44,13 @@ def load_account(path: Path | None = None, environment: Mapping[str, str] | None
     return _from_hex(text, str(path))
 
 
+def load_password(path: Path) -> str:
+    """A password, from a file that others may not read; white space around it does not count. Raises BadKey."""
+    if not (password := _read(path)):
+        raise BadKey(f"{path}: empty; it must hold a password")
+    return password
+
+
 def _read(path: Path) -> str:
     try:
         status = path.stat()
@@ -75,6 +82,7 @@ def _from_keystore(text: str, where: str, password: str | None) -> LocalAccount:
     try:
         key = Account.decrypt(json.loads(text), password)
         account: LocalAccount = Account.from_key(key)
-    except Exception:  # wrong password, malformed file: any cause may quote the key
-        raise BadKey(f"{where}: not a key file, or {PASSWORD_VARIABLE} does not open it") from None
+    except Exception as error:  # the cause may quote the key; eth-keyfile says `MAC mismatch` of a wrong password
+        wrong = isinstance(error, ValueError) and "mismatch" in str(error)
+        raise BadKey(f"{where}: {'wrong password' if wrong else 'not a key file'}") from None
     return account

@@ -22,7 +22,7 @@ class Flight:
     Attributes:
         lane: which part of a worker sent it.
         what: in words.
-        body: what was signed, but for the fees: to, data (hex), gas.
+        body: what was signed, but for the fees: to, data (hex), gas, value (wei).
         fee, tip: most for a unit of gas, and of that for the block's producer; wei.
         since: when its nonce was taken by this call; seconds, as `time.time()` counts.
         signed_at: when it was signed last.

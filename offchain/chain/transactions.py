@@ -144,20 +144,21 @@ class Signer:
             self._tend(own, urgent=False)
             time.sleep(self._options.poll)
 
-    def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False) -> Mined:
+    def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False, value: int = 0) -> Mined:
         """Estimate, sign, send, and wait for the receipt.
 
         Args:
             urgent: a clock runs out: replace it sooner, and up to the higher fee.
+            value: ether that goes with it, in wei.
 
         Raises:
             Reverted, ChainError: refused (nothing was sent, or it was mined and failed).
             ChainUnavailable: it may or may not have been sent; look at the chain before sending it again.
         """
         self.settle()
-        call: dict[str, Any] = {"from": self.address, "to": to, "data": HexBytes(data), "value": 0}
+        call: dict[str, Any] = {"from": self.address, "to": to, "data": HexBytes(data), "value": value}
         gas = self._gas(call, what)
-        flight = self._launch({"to": to, "data": "0x" + data.hex(), "gas": gas}, what, urgent)
+        flight = self._launch({"to": to, "data": "0x" + data.hex(), "gas": gas, "value": value}, what, urgent)
         return self._land(flight, call, urgent)
 
     def _patience(self, urgent: bool) -> float:
@@ -252,7 +253,7 @@ class Signer:
         fees = {"gasPrice": flight.fee}
         if flight.tip != LEGACY:
             fees = {"type": 2, "maxFeePerGas": flight.fee, "maxPriorityFeePerGas": flight.tip}
-        body = flight.body | fees | {"value": 0, "nonce": flight.nonce, "chainId": self._chain_id}
+        body = {"value": 0} | flight.body | fees | {"nonce": flight.nonce, "chainId": self._chain_id}
         signed = self._account.sign_transaction(body)
         digest, raw = "0x" + bytes(signed.hash).hex(), "0x" + bytes(signed.raw_transaction).hex()
         return replace(flight, signed_at=time.time(), raw=raw, hashes=(*flight.hashes, digest))

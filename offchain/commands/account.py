@@ -1,62 +1,100 @@
-"""`offchain account …` and `offchain vault …`: keys, balances, deposits and withdrawals."""
+"""`offchain account …` and `offchain vault …`: keys, balances, transfers, deposits and withdrawals."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 
 import click
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 
+from offchain.chain import keystores
+from offchain.chain.keys import load_account
+from offchain.chain.rpc import asking
+from offchain.chain.transactions import SendOptions, Signer
 from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, tokens
+from offchain.commands.identity import accounts_folder, address_of, password_of, password_option, warn
+from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
 
 
 @click.group()
 def account() -> None:
-    """Make an account, see its balances."""
+    """Make an account, fund it, see its balances."""
 
 
 @account.command()
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Key file.")
-def new(output: Path) -> None:
-    """Write a new private key to a new file that only you can read.
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the key to this file instead, not encrypted: for local chains.")  # fmt: skip
+@click.option("--from", "given", type=click.Path(path_type=Path, dir_okay=False),
+              help="Take the key of this file, instead of a new one.")  # fmt: skip
+@password_option
+@settings_option
+def new(name: str | None, output: Path | None, given: Path | None, password_file: Path | None) -> None:
+    """Make an account with a name, for --account: its key is encrypted with a password, and only you can read it.
 
     \b
-    Example:  offchain account new -o worker.key
+    Example:  offchain account new worker
     """
-    signer = Account.create()
-    try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise BadInput(f"{output}: {error.strerror}") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(bytes(signer.key).hex() + "\n")
-    click.echo(f"{signer.address} (key in {output}; it needs ether for gas, and tokens for stakes)")
+    if (name is None) == (output is None):
+        raise BadInput("give the account a name, as in `offchain account new worker`, or a file with -o; not both")
+    signer: LocalAccount = load_account(given) if given else Account.create()
+    if output is not None:
+        keystores.write_new(output, bytes(signer.key).hex() + "\n")
+        warn(f"{output}: the key is not encrypted; take a name instead, where money is worth something")
+        where = f"key in {output}"
+    else:
+        file = keystores.file_of(accounts_folder(), str(name))
+        if file.exists():
+            raise BadInput(f"{file}: there is an account {name!r} already; take another name")
+        keystores.create(file.parent, str(name), password_of(file, password_file, new=True), signer)
+        where = f"sign with --account {name}; key in {file}"
+    click.echo(f"{signer.address} ({where}; it needs ether for gas, and tokens for stakes)")
+
+
+@account.command("list")
+@json_option
+def list_accounts(as_json: bool) -> None:
+    """List the accounts that have names.
+
+    \b
+    Example:  offchain account list
+    """
+    folder = accounts_folder()
+    rows = [(name, keystores.address_in(keystores.named(folder, name))) for name in keystores.names(folder)]
+    show(rows, as_json)
 
 
 @account.command("show")
+@click.argument("who", required=False, metavar="[ADDRESS]")
 @connection_options
 @json_option
-def show_account(connection: Connection, as_json: bool) -> None:
-    """Show the account's balances: in its wallet, free in the vault, being withdrawn.
+def show_account(connection: Connection, who: str | None, as_json: bool) -> None:
+    """Show an account's balances: ether, tokens in its wallet, free in the vault, being withdrawn.
+
+    Without an address, of the account that --account, --key or --dev-account names; no password is needed.
 
     \b
     Example:  offchain account show --dev-account 1
     """
-    chain = connection.chain()
-    pending, ready_at = chain.pending_withdrawal()
-    amounts = [("wallet", chain.balance()), ("free in the vault", chain.free()), ("being withdrawn", pending)]
+    looked_at = None if who else connection.identity.address
+    chain = connection.chain(signing=False)
+    address = looked_at or address_of(str(who), chain.deployment.chain_id)
+    pending, ready_at = chain.pending_withdrawal(address)
+    with asking("reading the ether of an account"):
+        ether = int(chain.w3.eth.get_balance(address))
+    amounts = [("ether", ether), ("wallet", chain.balance(address)), ("free in the vault", chain.free(address)),
+               ("being withdrawn", pending)]  # fmt: skip
     rows = [(name, str(amount) if as_json else tokens(amount)) for name, amount in amounts]
     if pending:
         rows.append(("withdrawable from", str(ready_at)))
-    show([("account", chain.address), *rows], as_json)
+    show([("account", address), *rows], as_json)
 
 
 @account.command()
 @click.argument("amount", type=TOKENS)
-@click.option("--to", multiple=True, help="Address, or number of a --dev-account. Default: the signing account.")
+@click.option("--to", multiple=True, help="Address, name, or number of a --dev-account. Default: who signs.")
 @connection_options
 def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
     """Make tokens. Only on local chains, and only by the account that deployed.
@@ -65,10 +103,36 @@ def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
     Example:  offchain account mint 10000 --to 1 --to 2 --dev-account 0
     """
     chain = connection.chain()
-    for receiver in to or (chain.address,):
-        address = replace(connection, dev_account=int(receiver)).account().address if receiver.isdigit() else receiver
+    addresses = [address_of(receiver, chain.deployment.chain_id) for receiver in to]
+    for address in addresses or [chain.address]:
         chain.mint(address, amount)
         click.echo(f"minted {tokens(amount)} for {address}")
+
+
+@account.command()
+@click.option("--to", multiple=True, required=True, help="Address, name, or number of a --dev-account.")
+@click.option("--ether", type=TOKENS, help="For gas.")
+@click.option("--tokens", "amount", type=TOKENS, help="From the signing account's wallet, for prices and stakes.")
+@connection_options
+def fund(connection: Connection, to: tuple[str, ...], ether: int | None, amount: int | None) -> None:
+    """Send ether, tokens or both from the signing account to others.
+
+    \b
+    Example:  offchain account fund --to worker --ether 5 --tokens 1000 \\
+                --dev-account 0
+    """
+    if not ether and not amount:
+        raise BadInput("nothing to send: say how much with --ether or --tokens")
+    chain = connection.chain()
+    addresses = [address_of(receiver, chain.deployment.chain_id) for receiver in to]
+    signer = Signer(chain.w3, connection.account(), chain.deployment.chain_id, SendOptions())
+    for address in addresses:
+        if ether:
+            signer.send(address, b"", f"sending {tokens(ether)} ether to {address}", value=ether)
+            click.echo(f"sent {tokens(ether)} ether to {address}")
+        if amount:
+            chain.send("token", "transfer", address, amount)
+            click.echo(f"sent {tokens(amount)} tokens to {address}")
 
 
 @click.group()

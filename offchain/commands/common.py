@@ -9,21 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
 from rich.console import Console
 from rich.table import Table
+from web3 import Web3
 
 from offchain.chain.client import Chain
 from offchain.chain.deployment import Deployment
-from offchain.chain.ganache import ACCOUNTS, local_account
-from offchain.chain.keys import load_account
+from offchain.chain.onlooker import Onlooker
 from offchain.chain.transactions import SendOptions
+from offchain.commands.identity import Identity, identity_options
+from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
+from offchain.market.view import NOBODY
 from offchain.store.tensorfile import check_writable
 
 DECIMALS: Final = 18
@@ -83,19 +87,32 @@ class Connection:
     deployment_file: Path
     key_file: Path | None
     dev_account: int | None
+    password_file: Path | None = None
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who signs. Kept, so that a password is asked for once."""
+        return Identity(self.key_file, self.dev_account, self.password_file)
 
     def account(self) -> LocalAccount:
         """The account that signs. Raises BadKey if no usable key is named."""
-        if self.dev_account is not None:
-            if not 0 <= self.dev_account < ACCOUNTS:
-                raise BadInput(f"--dev-account must be 0 to {ACCOUNTS - 1}")
-            return local_account(self.dev_account)
-        return load_account(self.key_file)
+        return self.identity.account
 
-    def chain(self, signing: bool = True, send: SendOptions | None = None) -> Chain:
-        """The deployment, after a check that it is on this chain. `send`: how transactions are sent."""
-        account = self.account() if signing else None
-        chain = Chain(self.url, Deployment.read(self.deployment_file), account, send)
+    def chain(
+        self, signing: bool = True, send: SendOptions | None = None, looking_at: ChecksumAddress | None = None
+    ) -> Chain:
+        """The deployment, after a check that it is on this chain.
+
+        Args:
+            signing: whether an account is needed. Without one the chain is read as `looking_at` or nobody sees it.
+            send: how transactions are sent.
+        """
+        deployment = Deployment.read(self.deployment_file)
+        if signing:
+            self.identity.require_fit(deployment.chain_id)
+            chain = Chain(self.url, deployment, self.account(), send)
+        else:
+            chain = Chain(self.url, deployment, sender=Onlooker(looking_at or Web3.to_checksum_address(NOBODY)))
         chain.check()
         return chain
 
@@ -110,16 +127,13 @@ def connection_options(command: F) -> F:
         "--deployment", "deployment_file", envvar="OFFCHAIN_DEPLOYMENT", default=DEPLOYMENT_FILE, show_default=True,
         type=click.Path(path_type=Path, dir_okay=False), help="Addresses, as `offchain deploy` writes them.",
     )  # fmt: skip
-    @click.option(
-        "--key", "key_file", envvar="OFFCHAIN_KEY_FILE", type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the private key of the account that signs; else OFFCHAIN_KEY.",
-    )  # fmt: skip
-    @click.option(
-        "--dev-account", type=int, metavar="N", help="Sign as account N of the local chain, whose keys are public."
-    )
+    @identity_options
+    @settings_option
     @wraps(command)
-    def wrapped(rpc: str, deployment_file: Path, key_file: Path | None, dev_account: int | None, **options: Any) -> Any:
-        return command(connection=Connection(rpc, deployment_file, key_file, dev_account), **options)
+    def wrapped(rpc: str, deployment_file: Path, identity: Identity, **options: Any) -> Any:
+        key_file, dev_account, password_file = identity.key_file, identity.dev_account, identity.password_file
+        connection = Connection(rpc, deployment_file, key_file, dev_account, password_file)
+        return command(connection=connection, **options)
 
     return wrapped  # type: ignore[return-value]
 

@@ -253,12 +253,12 @@ def status(task_id: int | None, connection: Connection, as_json: bool) -> None:
     """Show one task, or all of them.
 
     \b
-    Example:  offchain task status 0 --dev-account 1
+    Example:  offchain task status 0
     """
     from offchain.chain.reader import Reader
 
     only = None if task_id is None else [task_id]
-    view = Reader(connection.chain(), only=only, ended=True).read()
+    view = Reader(connection.chain(signing=False), only=only, ended=True).read()
     if task_id is None:
         if as_json:
             click.echo(json.dumps([_facts(task) for task in view.tasks], indent=2))
@@ -307,10 +307,10 @@ def result_of(task_id: int, output: Path, task_file: Path | None, allow_private:
     built (--file), and is evaluated at the last checkpoint; `task post -o` does so at each.
 
     \b
-    Example:  offchain task result 0 -o model.safetensors --dev-account 1
+    Example:  offchain task result 0 -o model.safetensors
     """
     check_output(output, *([task_file] if task_file else []))
-    chain = connection.chain()
+    chain = connection.chain(signing=False)
     terms = chain.terms(task_id)
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -39,6 +40,9 @@ PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
 POLICY: Final = Policy(min_clock=20, min_window=5, min_interval_time=20)  # of every worker, but for its prices
 POLL: Final = 0.5  # seconds
 THREADS: Final = 1  # of each worker
+PREFIX: Final = "OFFCHAIN_"  # of variables that set options
+KERNELS: Final = "OFFCHAIN_KERNELS"
+SETTINGS: Final = "OFFCHAIN_SETTINGS"  # the file of settings; empty: none
 
 
 class DemoFailed(OffchainError):
@@ -135,7 +139,9 @@ class Stage:
     def _start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context(self.file(f"{name}.log").open("ab"))
         command = [sys.executable, "-m", *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=_environment()
+        )
         self.processes[name] = process
         return process
 
@@ -170,3 +176,9 @@ class Stage:
             process.terminate()
         for name in list(self.processes):
             self.stop(name)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what its operator has set for commands of their own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == KERNELS}
+    return kept | {SETTINGS: ""}
