@@ -31,6 +31,8 @@ BLOCK_GAS = 30_000_000
 MNEMONIC = "test test test test test test test test test test test junk"  # public, worthless
 START_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 10.0  # seconds
+PARENT_WATCH = Path(__file__).with_name("parent_watch.js")
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
 
 
 class GanacheError(OffchainError):
@@ -118,9 +120,9 @@ class Ganache:
         self.port = claim_port(self.port)
         with self._open_log() as output:
             self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                self._command(), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=_environment()
             )
-            atexit.register(self.stop)  # so that it never outlives this process
+            atexit.register(self.stop)  # where this process ends in order; PARENT_WATCH is for when it is killed
             deadline = time.monotonic() + START_TIMEOUT
             while not self._answers():
                 if not self.running or time.monotonic() > deadline:
@@ -142,6 +144,8 @@ class Ganache:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process = None
         atexit.unregister(self.stop)
 
@@ -180,10 +184,16 @@ class Ganache:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=2) as response:
+            with _DIRECTLY.open(request, timeout=2) as response:
                 return bool(json.load(response)["result"] == hex(CHAIN_ID))
         except (OSError, ValueError, KeyError):
             return False
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with which node loads PARENT_WATCH before Ganache."""
+    path = json.dumps(str(PARENT_WATCH))  # quoted as node reads it
+    return os.environ | {"NODE_OPTIONS": f"{os.environ.get('NODE_OPTIONS', '')} --require {path}".strip()}
 
 
 def local_account(number: int) -> LocalAccount:

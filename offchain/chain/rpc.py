@@ -28,6 +28,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from offchain.chain.reverts import reverted, show
 from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
+from offchain.store.addresses import is_loopback
 
 MAX_ANSWER: Final = 64 << 20  # bytes
 CONNECT_TIMEOUT: Final = 5.0  # seconds
@@ -49,6 +50,7 @@ class Wire(HTTPProvider):
         super().__init__(url, exception_retry_configuration=None)
         self.place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._url, self._max_answer, self._session = url, max_answer, requests.Session()
+        self._session.trust_env = not is_loopback(parts.hostname)  # no proxy reaches this machine's loopback
         self._width, self._accepted = BATCH, 0  # questions in a request, and batches of that size that were answered
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from offchain.chain.deployment import PRESETS
 from offchain.chain.deployment import deploy as deploy_all
-from offchain.chain.ganache import Ganache
-from offchain.chain.rpc import connect
-from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, show
+from offchain.chain.ganache import ACCOUNTS, CHAIN_ID, Ganache, GanacheError
+from offchain.chain.local import WEALTH, prepare
+from offchain.chain.rpc import asking, connect
+from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, show, tokens
+from offchain.commands.settings import settings_option
+from offchain.errors import BadInput
 
 
 @click.group()
@@ -20,22 +25,50 @@ def chain() -> None:
 
 
 @chain.command()
-@click.option("--port", default=8545, show_default=True, help="0 picks a free one.")
-@click.option("--block-time", default=1.0, show_default=True, help="Seconds; 0: a block for each transaction.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8545, show_default=True, help="0 picks a free one.")
+@click.option("--block-time", type=click.FloatRange(0), default=1.0, show_default=True,
+              help="Seconds between two blocks; 0: a block for each transaction, and none without one.")  # fmt: skip
 @click.option("--database", type=click.Path(path_type=Path, file_okay=False), help="Keep the chain in this folder.")
-def up(port: int, block_time: float, database: Path | None) -> None:
-    """Start Ganache with twenty rich accounts, until Ctrl-C.
+@click.option("--deploy", "deploying", is_flag=True, help="Deploy the contracts too, with limits for local chains.")
+@click.option("--fund", type=click.IntRange(0, ACCOUNTS - 1), default=0, metavar="N",
+              help="With --deploy: put tokens into the vault for accounts 1 to N.")  # fmt: skip
+@click.option(
+    "--deployment", "deployment_file", envvar="OFFCHAIN_DEPLOYMENT", default=DEPLOYMENT_FILE, show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False), help="With --deploy: where the addresses go.",
+)  # fmt: skip
+@settings_option
+def up(port: int, block_time: float, database: Path | None, deploying: bool, fund: int, deployment_file: Path) -> None:
+    """Start Ganache with twenty rich accounts, until Ctrl-C or SIGTERM.
 
     A block is mined every second even when nothing happens, because windows and clocks are measured by the timestamps
     of blocks.
 
     \b
-    Example:  offchain chain up --port 8545
+    Example:  offchain chain up --deploy --fund 5
     """
+    if fund and not deploying:
+        raise BadInput("--fund needs the contracts: add --deploy")
+    signal.signal(signal.SIGTERM, _leave)
     with Ganache(port=port, block_time=block_time, database=database) as ganache:
-        click.echo(f"chain 1337 at {ganache.url}; sign with --dev-account 0 … 19. Ctrl-C stops it.")
+        click.echo(f"chain {CHAIN_ID} at {ganache.url}; sign with --dev-account 0 … {ACCOUNTS - 1}. Ctrl-C stops it.")
+        if not block_time:
+            click.echo(
+                "No block is mined while nobody sends a transaction: windows and clocks stand still, and workers wait "
+                "for ever. Leave out --block-time 0 to run workers."
+            )
+        if deploying:
+            _, made = prepare(ganache.url, deployment_file, "local", fund)
+            click.echo(f"contracts {'deployed' if made else 'were there already'}: {deployment_file}")
+        if fund:
+            click.echo(f"accounts 1 to {fund} have {tokens(WEALTH)} tokens in the vault")
         while ganache.running:
             time.sleep(0.5)
+    raise GanacheError("Ganache ended by itself")
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """What a service manager sends ends the command in order, and Ganache with it."""
+    raise click.exceptions.Exit(0)
 
 
 @click.command()
@@ -56,8 +89,10 @@ def deploy(connection: Connection, preset: str, output: Path | None, as_json: bo
     """
     from web3.middleware import SignAndSendRawMiddlewareBuilder
 
-    account = connection.account()
     w3 = connect(connection.url)
+    with asking("looking at the chain"):
+        connection.identity.require_fit(w3.eth.chain_id)
+    account = connection.account()
     w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(account), layer=0)
     deployment = deploy_all(w3, account.address, PRESETS[preset])
     path = output or connection.deployment_file or Path(DEPLOYMENT_FILE)
