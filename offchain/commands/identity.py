@@ -52,7 +52,17 @@ class Identity:
         _require_known(self.key_file)
         if self.key_file is None or not keystores.is_encrypted(self.key_file):
             return load_account(self.key_file)
-        return load_account(self.key_file, {PASSWORD_VARIABLE: password_of(self.key_file, self.password_file)})
+        return load_account(self.key_file, self.variables)
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """What opens the files of an encrypted key, as `load_account` takes it. Raises BadKey.
+
+        Kept with the account, so that a password is asked for once, and goes along to the process of the defence.
+        """
+        if self.key_file is None or not keystores.is_encrypted(self.key_file):
+            return {}
+        return {PASSWORD_VARIABLE: password_of(self.key_file, self.password_file)}
 
     @property
     def address(self) -> ChecksumAddress:
