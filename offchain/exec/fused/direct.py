@@ -9,7 +9,8 @@ all who read such a copy do it here, they read what it copies, and no step makes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
@@ -18,13 +19,16 @@ from offchain.exec.fused.calls import started
 from offchain.exec.fused.function import Function
 from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.planes import MAX_BITS
-from offchain.exec.fused.tile import Scales, Tile
+from offchain.exec.fused.tile import Scales
 from offchain.exec.plan.products import Product
 from offchain.ir.graph import Axis, Input, Node, View, row_major
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Op
+from offchain.native.builder import Coords
 from offchain.native.kernel import NativeKernel
 
+LANES: Final = 8  # of the narrowest vector of floats
+MAX_LANES: Final = 64
 OFTEN: Final = 4  # times that a copy repeats its elements, at least, where it is read through
 
 
@@ -118,28 +122,114 @@ def repeats(node: Node) -> bool:
     return full and node.length >= OFTEN * item.length
 
 
+class _Walk:
+    """The walk of a task over its terms, a few of which are neighbours in memory and go through the lanes of a vector.
+
+    Those are terms of neighbouring results, where the product goes `down`, or else of one result. The last lanes begin
+    early enough to be whole.
+    """
+
+    def __init__(self, at: Direct, f: Function) -> None:
+        self.at, self.f = at, f
+        self.size = at.shape[-1] if at.down else at.extents[-1]
+        self.lanes = lanes_of(self.size)
+        self.blocks = -(-self.size // self.lanes)
+        self.grid = (*at.shape[:-1], self.blocks) if at.down else at.shape
+
+    def begin(self, task: str) -> None:
+        *outer, last = self.f.split(task, self.grid)
+        self.point: Coords = [*outer, self._first(last)] if self.at.down else [*outer, last]
+
+    def result(self, lane: str | int) -> Coords:
+        """The coordinates of the result in a lane."""
+        *outer, last = self.point
+        return [*outer, self.f.plus(last, lane)] if self.at.down else self.point
+
+    @contextmanager
+    def terms(self) -> Iterator[tuple[str, str | int, str, str | None]]:
+        """Every term: its lane, k, what is read, and whether no lane had it before (None: always)."""
+        f, at, fresh = self.f, self.at, None
+        with ExitStack() as loops:
+            along = [loops.enter_context(f.loop(0, extent)) for extent in at.extents[: None if at.down else -1]]
+            block = 0 if at.down else loops.enter_context(f.loop(0, self.blocks))
+            lane = loops.enter_context(f.loop(0, self.lanes))
+            ks: list[str | int] = [*along]
+            if not at.down:
+                ks.append(f.plus(self._first(block), lane))
+                if self.size % self.lanes:
+                    fresh = f.do(f"icmp sge i64 {ks[-1]}, {f.times(block, self.lanes)}")
+            x = f.read(at.item, "%x0", [*self.result(lane), *ks], (*at.shape, *at.extents))
+            yield lane, f.flat(ks, row_major(at.extents)), x, fresh
+
+    def fill(self, kind: str, value: str) -> str:
+        """An accumulator for each lane."""
+        memory = self.f.local(kind, self.lanes)
+        with self.f.loop(0, self.lanes) as lane:
+            self.f.store(kind, value, self.f.at(kind, memory, lane))
+        return memory
+
+    def _first(self, block: str | int) -> str | int:
+        """What goes through the first lane."""
+        start = self.f.times(block, self.lanes)
+        return self.f.least(str(start), self.size - self.lanes) if self.size % self.lanes else start
+
+
+def lanes_of(size: int) -> int:
+    """Lanes for so many neighbours: whole vectors, with as little done twice as can be."""
+    widths = range(LANES, min(size, MAX_LANES) + 1, LANES)
+    return min(widths, key=lambda width: (-(-size // width) * width, -width), default=size)
+
+
 def direct_kernel(at: Direct, bits: int) -> NativeKernel:
     """The elements of a dot. Tensors: output, matrix, quantised vectors as doubles, their backs."""
     extent, read = prod(at.extents), ["%x0", "%q", "%back"]
-    tile = Tile(at.item, at.shape, *at.extents, down=at.down)
     f = body(["%out"], read)
+    walk = _Walk(at, f)
     with f.loop("%lo", "%hi") as task:
-        tile.begin(f, task)
-        batch = f.flat(tile.point(0), at.batch)
-        scales, totals = tile.scales(bits, "float"), tile.fill("double", "0.0")
-        with tile.walk() as (k, c, _, x):
-            q = f.do(f"fpext float {f.quantised(x, scales.of(c), bits)} to double")
+        walk.begin(task)
+        batch = f.flat(walk.result(0), at.batch)
+        scales = _scales(f, walk, bits)
+        totals = walk.fill("double", "0.0")
+        with walk.terms() as (lane, k, x, fresh):
+            q = f.do(f"fpext float {f.quantised(x, scales.of(lane if at.down else 0), bits)} to double")
+            if fresh is not None:
+                q = f.do(f"select i1 {fresh}, double {q}, double 0.0")
             other = f.load("double", f.at("double", "%q", f.plus(f.times(batch, extent), k)))
-            to = f.at("double", totals, c)
-            # integers below 2^53: in any order the same, so that the loop may be vectorised
-            total = f.do(f"fadd reassoc double {f.load('double', to)}, {f.do(f'fmul double {q}, {other}')}")
-            f.store("double", total, to)
+            _add(f, totals, lane, f.do(f"fmul double {q}, {other}"))
         back = f.load("double", f.at("double", "%back", batch))
-        _store(f, at, tile, scales, totals, back)
-    return kernel(["%out", *read], f, prod(tile.grid), 10 * prod(at.shape) * extent)
+        if not at.down:
+            with f.loop(1, walk.lanes) as lane:
+                _add(f, totals, 0, f.load("double", f.at("double", totals, lane)))
+        with f.loop(0, walk.lanes if at.down else 1) as lane:
+            element = f.rounded(f.load("double", f.at("double", totals, lane)), back, scales.of(lane).back)
+            f.store("float", element, f.at("float", "%out", f.flat(walk.result(lane), at.out)))
+    return kernel(["%out", *read], f, prod(walk.grid), 10 * prod(at.shape) * extent)
 
 
-def _store(f: Function, at: Direct, tile: Tile, scales: Scales, totals: str, back: str) -> None:
-    with tile.each() as (c, point):
-        element = f.rounded(f.load("double", f.at("double", totals, c)), back, scales.of(c).back)
-        f.store("float", element, f.at("float", "%out", f.flat(point, at.out)))
+def _scales(f: Function, walk: _Walk, bits: int) -> Scales:
+    """Of the result in each lane, or of the only one."""
+    top = walk.fill("i32", "0")
+    with walk.terms() as (lane, _, x, _):
+        _raise(f, top, lane, f.magnitude(x))
+    if not walk.at.down:
+        with f.loop(1, walk.lanes) as lane:
+            _raise(f, top, 0, f.load("i32", f.at("i32", top, lane)))
+    count = walk.lanes if walk.at.down else 1
+    kinds = ["float", "float", "double"]
+    memory = [f.local(kind, count) for kind in kinds]
+    with f.loop(0, count) as lane:
+        scale = f.scale(f.load("i32", f.at("i32", top, lane)), bits, "float")
+        for kind, where, value in zip(kinds, memory, (*scale.factors, scale.back), strict=True):
+            f.store(kind, value, f.at(kind, where, lane))
+    return Scales(f, kinds, memory)
+
+
+def _raise(f: Function, top: str, lane: str | int, magnitude: str) -> None:
+    at = f.at("i32", top, lane)
+    f.store("i32", f.greatest(f.load("i32", at), magnitude), at)
+
+
+def _add(f: Function, totals: str, lane: str | int, term: str) -> None:
+    """Of integers below 2^53: in any order the same, so that a loop over them may be vectorised."""
+    at = f.at("double", totals, lane)
+    f.store("double", f.do(f"fadd reassoc double {f.load('double', at)}, {term}"), at)

@@ -131,7 +131,7 @@ class Lying:
 
 def lying(product: Product, side: int, digits: Digits) -> Lying:
     operand = (product.first, product.second)[side]
-    tile = Tile(operand.item, operand.shape, product.extent, columns=_WIDE)
+    tile = Tile(operand.item, operand.shape, product.extent, _WIDE)
     lane, group = ((ROWS, PANELS), (digits.columns, 1))[side]
     return Lying(digits, product.batch, operand.rows, product.extent, lane, group, side == 0 and not tile.down)
 
@@ -141,7 +141,7 @@ class _Packing:
 
     def __init__(self, operand: Operand, at: Lying, f: Function) -> None:
         self.operand, self.at, self.f = operand, at, f
-        self.tile = Tile(operand.item, operand.shape, at.extent, columns=_WIDE)
+        self.tile = Tile(operand.item, operand.shape, at.extent, _WIDE)
         *outer, last = operand.shape[len(operand.shape) - operand.axes :] or (1,)
         self.whole = operand.axes > 0 and (prod(outer) == 1 or last % at.lane == 0)  # tiles begin where panels do
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,19 +19,12 @@ class Tile:
     """Some neighbouring results of a reduction, and the walk along k over what they read.
 
     Where k is the nearer axis in memory the tile is one result. Otherwise it is up to `columns` results along the last
-    axis, and the walk reads a row of them for each k. Where the view has several axes for k, `extents` are their sizes.
+    axis, and the walk reads a row of them for each k.
     """
 
-    def __init__(
-        self,
-        item: Input,
-        shape: tuple[int, ...],
-        *extents: int,
-        columns: int = COLUMNS,
-        down: bool | None = None,
-    ) -> None:
-        self.item, self.shape, self.extents, self.columns = item, shape, extents, columns
-        self.down = goes_down(item, shape) if down is None else down
+    def __init__(self, item: Input, shape: tuple[int, ...], extent: int, columns: int = COLUMNS) -> None:
+        self.item, self.shape, self.extent, self.columns = item, shape, extent, columns
+        self.down = goes_down(item, shape)
         self.width = self.columns if self.down else 1
         self.grid = (*shape[:-1], -(-shape[-1] // self.columns)) if self.down else shape
 
@@ -61,13 +54,10 @@ class Tile:
         return [*self.outer, self.f.plus(self.start, c)] if self.down else self.outer
 
     @contextmanager
-    def walk(self) -> Iterator[tuple[str | int, str | int, Coords, str]]:
+    def walk(self) -> Iterator[tuple[str, str | int, Coords, str]]:
         """Every term: k, the number of its result in the tile, that one's coordinates, and what is read."""
-        with ExitStack() as loops:
-            along = [loops.enter_context(self.f.loop(0, extent)) for extent in self.extents]
-            k = self.f.flat(along, row_major(self.extents))
-            c, point = loops.enter_context(self.each())
-            yield k, c, point, self.f.read(self.item, "%x0", [*point, *along], (*self.shape, *self.extents))
+        with self.f.loop(0, self.extent) as k, self.each() as (c, point):
+            yield k, c, point, self.f.read(self.item, "%x0", [*point, k], (*self.shape, self.extent))
 
     def fill(self, kind: str, value: str) -> str:
         """An accumulator for each result."""
