@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,9 +14,22 @@ from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import Input, Node, Source
 from offchain.ir.kinds import MAX_INPUTS, Kind
 from offchain.ir.legality import most_bits
-from offchain.ir.primitives import MAX_PROGRAM, Instr, Op, Program
+from offchain.ir.primitives import MAX_PROGRAM, DType, Instr, Op, Program
 from offchain.ir.program import F32, FULL, I32, Bounds, ProgramBuilder, Value
 from offchain.lower.refs import Ref, broadcast
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a program became: a `uniform` number, one of its inputs, or a program that `reads` these of its inputs."""
+
+    dtype: DType
+    bounds: Bounds
+    uniform: Instr | None = None
+    program: Program | None = None
+    reads: tuple[int, ...] = ()
 
 
 @dataclass
@@ -27,6 +41,7 @@ class GraphBuilder:
     nodes: list[Node] = field(default_factory=list)
     constants: list[Array] = field(default_factory=list)
     _numbers: dict[Node, int] = field(default_factory=dict)
+    _written: dict[object, _Written] = field(default_factory=dict)
     _constants: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
     def constant(self, array: Array) -> Ref:
@@ -40,28 +55,56 @@ class GraphBuilder:
         bounds = (int(array.min()), int(array.max())) if dtype is I32 else FULL
         return Ref.whole(Source.CONST, place, dtype, array.shape, bounds)
 
-    def map(self, program: Callable[..., Value], *refs: Ref, checked: bool = False) -> Ref:
-        """Elementwise over the common (broadcast) shape; `program` gets one value per tensor."""
-        return self.generate(broadcast(*(ref.shape for ref in refs)), program, *refs, checked=checked)
+    def map(self, program: Callable[..., Value], *refs: Ref, checked: bool = False, key: object = None) -> Ref:
+        """Elementwise over the common (broadcast) shape; `program` gets one value per tensor.
 
-    def generate(self, shape: tuple[int, ...], program: Callable[..., Value], *refs: Ref, checked: bool = False) -> Ref:
+        `key`: what the program is, where it is always the same. It is then written once for equal operands.
+        """
+        return self.generate(broadcast(*(ref.shape for ref in refs)), program, *refs, checked=checked, key=key)
+
+    def generate(
+        self, shape: tuple[int, ...], program: Callable[..., Value], *refs: Ref, checked: bool = False,
+        key: object = None,
+    ) -> Ref:  # fmt: skip
         """Like `map`, for a given shape. The program reads coordinates and t from its values' builder.
 
         With no tensors `program` gets the ProgramBuilder itself.
         """
-        builder = ProgramBuilder(shape, self.steps, checked)
+        wide = [ref.expand(shape) for ref in refs]
         inputs: dict[Input, int] = {}
-        values = [_read(builder, ref.expand(shape), inputs) for ref in refs]
-        result = program(*values) if refs else program(builder)
+        for ref in wide:
+            if ref.uniform is None:
+                inputs.setdefault(ref.input, len(inputs))
+        operands = tuple(
+            (inputs[ref.input], ref.dtype, ref.bounds) if ref.uniform is None else ref.uniform for ref in wide
+        )
+        pattern = (key, shape, checked, operands)
+        made = self._written.get(pattern) if key is not None else None
+        if made is None:
+            made = self._write(shape, program, operands, checked)
+            self._written |= {pattern: made} if key is not None else {}
+        if made.uniform is not None:
+            return Ref(made.dtype, shape, made.uniform, bounds=made.bounds)
+        tensors = [*inputs]
+        if made.program is None:  # the result is one of the operands
+            return next(ref for ref in wide if _is(ref, tensors[made.reads[0]]))
+        used = tuple(tensors[number] for number in made.reads)
+        return self._add(Node(Kind.MAP, made.dtype, shape, used, program=made.program), made.bounds)
+
+    def _write(
+        self, shape: tuple[int, ...], program: Callable[..., Value], operands: Sequence[Any], checked: bool
+    ) -> _Written:
+        builder = ProgramBuilder(shape, self.steps, checked)
+        values = [_value(builder, operand) for operand in operands]
+        result = program(*values) if operands else program(builder)
         instr = builder.instr(result)
         if instr.op in (Op.CONST_F32, Op.CONST_I32, Op.STEP):
-            return Ref(result.dtype, shape, instr, bounds=result.bounds)
-        if instr.op is Op.INPUT:  # the result is one of the operands
-            wanted = next(item for item, number in inputs.items() if number == instr.a)
-            return next(ref for ref in (r.expand(shape) for r in refs) if _is(ref, wanted))
-        body, used = compact(builder.finish(result), tuple(inputs))
-        _check_limits(len(body), len(used))
-        return self._add(Node(Kind.MAP, result.dtype, shape, used, program=body), result.bounds)
+            return _Written(result.dtype, result.bounds, uniform=instr)
+        if instr.op is Op.INPUT:
+            return _Written(result.dtype, result.bounds, reads=(instr.a,))
+        body, reads = compact(builder.finish(result), range(len(operands)))
+        _check_limits(len(body), len(reads))
+        return _Written(result.dtype, result.bounds, program=body, reads=reads)
 
     def numbers(self, shape: tuple[int, ...], program: Program, bounds: Bounds) -> Ref:
         """A map that reads no tensor, with exactly this program, which makes integers within `bounds`."""
@@ -158,7 +201,7 @@ class GraphBuilder:
         return Ref.whole(Source.NODE, number, node.dtype, node.shape, bounds)
 
 
-def compact(program: Program, inputs: tuple[Input, ...]) -> tuple[Program, tuple[Input, ...]]:
+def compact(program: Program, inputs: Sequence[T]) -> tuple[Program, tuple[T, ...]]:
     """The program over only those inputs that it reads, in order of first use."""
     new: dict[int, int] = {}
     body = tuple(Instr(Op.INPUT, new.setdefault(i.a, len(new))) if i.op is Op.INPUT else i for i in program)
@@ -169,6 +212,13 @@ def _read(builder: ProgramBuilder, ref: Ref, inputs: dict[Input, int]) -> Value:
     if ref.uniform is not None:
         return builder.step() if ref.uniform.op is Op.STEP else builder.const(ref.uniform)
     return builder.input(inputs.setdefault(ref.input, len(inputs)), ref.dtype, ref.bounds)
+
+
+def _value(builder: ProgramBuilder, operand: Any) -> Value:
+    """A number that is the same everywhere, or an input."""
+    if isinstance(operand, Instr):
+        return builder.step() if operand.op is Op.STEP else builder.const(operand)
+    return builder.input(*operand)
 
 
 def _is(ref: Ref, item: Input) -> bool:

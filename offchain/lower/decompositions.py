@@ -84,20 +84,27 @@ def torchs() -> dict[Any, Callable[..., Any]]:
 def shapes_on_meta() -> Iterator[None]:
     """While open, what is noted of a captured tensor's shape is a tensor without memory, and not a fake one.
 
-    Torch makes a mode for each fake tensor, which looks at the whole stack.
+    Torch makes a mode for each fake tensor, which looks at the whole stack, and notes what nobody reads.
     """
-    torchs_own = proxy_tensor.extract_val
+    extract_own, set_own = proxy_tensor.extract_val, proxy_tensor.set_meta
 
     def extract(value: Any, include_real: bool = False) -> Any:
         if type(value) is Tensor and value.layout is torch.strided:
             return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-        return torchs_own(value, include_real)
+        return extract_own(value, include_real)
+
+    def set_meta(proxy: Any, value: Any) -> Any:
+        if type(value) is not Tensor:
+            return set_own(proxy, value)
+        proxy.node.meta["val"] = extract(value)
+        return proxy
 
     proxy_tensor.extract_val = extract  # type: ignore[assignment]  # torch's types are its own
+    proxy_tensor.set_meta = set_meta  # type: ignore[assignment]
     try:
         yield
     finally:
-        proxy_tensor.extract_val = torchs_own
+        proxy_tensor.extract_val, proxy_tensor.set_meta = extract_own, set_own
 
 
 def _real(*tensors: Tensor) -> bool:

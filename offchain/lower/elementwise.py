@@ -21,19 +21,19 @@ Operand = Ref | Number
 
 
 def _simple(f: Callable[..., Value]) -> Lower:
-    return lambda c, *args: c.elementwise(f, *args)
+    return lambda c, *args: c.elementwise(f, *args, known=True)
 
 
 def _float_pair(f: Callable[[Value, Value], Value]) -> Lower:
-    return lambda c, a, b: c.elementwise(f, a, b, dtype=F32)
+    return lambda c, a, b: c.elementwise(f, a, b, dtype=F32, known=True)
 
 
 def _compare(f: Callable[[Value, Value], Value]) -> Lower:
-    return lambda c, a, b: c.elementwise(f, a, b, dtype=c.common(a, b))
+    return lambda c, a, b: c.elementwise(f, a, b, dtype=c.common(a, b), known=True)
 
 
 def _float_only(f: Callable[[Value], Value]) -> Lower:
-    return lambda c, x: c.elementwise(f, x, dtype=F32)
+    return lambda c, x: c.elementwise(f, x, dtype=F32, known=True)
 
 
 def _logical(f: Callable[..., Value]) -> Lower:
@@ -43,6 +43,14 @@ def _logical(f: Callable[..., Value]) -> Lower:
 
 def _unchanged(x: Value) -> Value:
     return x
+
+
+def _plus(a: Value, b: Value) -> Value:
+    return a + b
+
+
+def _minus(a: Value, b: Value) -> Value:
+    return a - b
 
 
 def _relu(x: Value) -> Value:
@@ -128,11 +136,15 @@ for _lower, _operations in _TABLE.items():
 
 @lowers(aten.add.Tensor, aten.add.Scalar, prims.add.default)
 def _add(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
+    if alpha == 1:
+        return c.elementwise(_plus, a, b, known=True)
     return c.elementwise(lambda x, y: x + y * alpha, a, b)
 
 
 @lowers(aten.sub.Tensor, aten.sub.Scalar)
 def _sub(c: Context, a: Operand, b: Operand, alpha: Number = 1) -> Ref:
+    if alpha == 1:
+        return c.elementwise(_minus, a, b, known=True)
     return c.elementwise(lambda x, y: x - y * alpha, a, b)
 
 

@@ -117,15 +117,20 @@ class Context:
         """Whether arithmetic must not wrap, because torch computes in 64 bits here."""
         return self.torch_dtype is torch.int64
 
-    def elementwise(self, f: Callable[..., Value], *args: Ref | float | bool, dtype: DType | None = None) -> Ref:
-        """A map over tensors and numbers, all cast to `dtype` (default: that of the result) before `f`."""
+    def elementwise(
+        self, f: Callable[..., Value], *args: Ref | float | bool, dtype: DType | None = None, known: bool = False
+    ) -> Ref:
+        """A map over tensors and numbers, all cast to `dtype` (default: that of the result) before `f`.
+
+        `known`: f is one of a table, and no function that was made for this call.
+        """
         wanted = dtype or self.dtype
         refs = [arg if isinstance(arg, Ref) else Ref.constant(wanted, arg) for arg in args]
 
         def program(*values: Value) -> Value:
             return f(*(value.cast(wanted) for value in values))
 
-        return self.builder.map(program, *refs, checked=self.checked)
+        return self.builder.map(program, *refs, checked=self.checked, key=(f, wanted) if known else None)
 
     def common(self, *args: Ref | float | bool) -> DType:
         """The dtype in which torch compares these."""
