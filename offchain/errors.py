@@ -10,6 +10,8 @@ OffchainError                1   one clear line: what, where, and what to do
 │   ├── Unsupported              an operation that cannot be lowered
 │   ├── BadTerms                 terms or options that make no sense
 │   ├── BadKey                   a private key is missing, malformed, or readable by others (chain.keys)
+│   ├── BadPoint                 not a point of the group that it should be of (bls.points)
+│   ├── BadSigners               signers that are none, not of the committee, or named twice (bls.signing)
 │   ├── BadDeploymentFile        a deployment file is missing or malformed (chain.deployment)
 │   ├── BadDatabase              a worker's database is another account's, or damaged (worker.database)
 │   ├── HomeInUse                another worker runs in the folder (worker.home)
