@@ -34,9 +34,11 @@ CONTRACTS: dict[str, str] = {
     "log": "CheckpointLog",
     "verifier": "StepVerifier",
     "game": "DisputeGame",
+    "verifiers": "Verifiers",
+    "auditor": "Auditor",
 }
 # the parts that may move money between accounts
-MODULES = ("auction", "market", "game")
+MODULES = ("auction", "market", "game", "verifiers")
 # the parts that learn, once and for ever, of parts created after them
 CONNECTED = ("vault", "registry", "auction", "market", "log")
 
@@ -57,6 +59,8 @@ class Parameters:
 
     Attributes:
         withdrawal_delay: between asking for free balance and getting it.
+        key_delay: until a verifier's key or stake counts, or a part of its stake leaves. As long as an interval may
+            take, so that whoever looks for a key that wins with a root must keep that root to itself for longer.
         detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
         bid_bond: locked by each bid, and lost by who does not reveal it.
         fee_bps: part of a solver's pay that is burned, in 1/10,000, so that a record costs something to make.
@@ -72,6 +76,7 @@ class Parameters:
     """
 
     withdrawal_delay: int
+    key_delay: int
     detection_bps: int
     bid_bond: int
     fee_bps: int
@@ -92,7 +97,7 @@ class Parameters:
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
         values = {_camel(name): value for name, value in asdict(self).items()}
-        apart = {name: values.pop(name) for name in ("withdrawalDelay", "bidBond")}
+        apart = {name: values.pop(name) for name in ("withdrawalDelay", "keyDelay", "bidBond")}
         return apart | {"limits": values}
 
 
@@ -105,6 +110,7 @@ PRESETS: dict[str, Parameters] = {
     # would hold up.
     "local": Parameters(
         withdrawal_delay=10,
+        key_delay=2,
         detection_bps=5_000,
         bid_bond=COIN // 10,
         fee_bps=100,
@@ -127,6 +133,7 @@ PRESETS: dict[str, Parameters] = {
     # pays the winner two bounties. A clock lets an interval of a day be replayed twice.
     "public": Parameters(
         withdrawal_delay=7 * DAY,
+        key_delay=DAY,
         detection_bps=5_000,
         bid_bond=COIN // 2,
         fee_bps=100,
@@ -183,6 +190,8 @@ class Deployment:
     log: ChecksumAddress
     verifier: ChecksumAddress
     game: ChecksumAddress
+    verifiers: ChecksumAddress
+    auditor: ChecksumAddress
 
     @classmethod
     def of(cls, chain_id: int, block: int, addresses: Mapping[str, str]) -> Deployment:

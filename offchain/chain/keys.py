@@ -33,15 +33,27 @@ def load_account(path: Path | None = None, environment: Mapping[str, str] | None
     Raises:
         BadKey: there is no key, it is malformed, or others may read the file.
     """
+    account: LocalAccount = Account.from_key(load_key(path, environment, KEY_VARIABLE, ORDER, "account"))
+    return account
+
+
+def load_key(
+    path: Path | None, environment: Mapping[str, str] | None, variable: str, order: int, what: str = "key"
+) -> bytes:
+    """The 32 bytes of a private key of a group of that order, of a file or, without a path, of a variable.
+
+    Raises:
+        BadKey: as load_account.
+    """
     variables = os.environ if environment is None else environment
     if path is None:
-        if not variables.get(KEY_VARIABLE):
-            raise BadKey(f"no account: name a key file, or set {KEY_VARIABLE}")
-        return _from_hex(variables[KEY_VARIABLE], KEY_VARIABLE)
+        if not variables.get(variable):
+            raise BadKey(f"no {what}: name a key file, or set {variable}")
+        return _from_hex(variables[variable], variable, order)
     text = _read(path)
     if text.startswith("{"):
-        return _from_keystore(text, str(path), variables.get(PASSWORD_VARIABLE))
-    return _from_hex(text, str(path))
+        return _from_keystore(text, str(path), variables.get(PASSWORD_VARIABLE), order)
+    return _from_hex(text, str(path), order)
 
 
 def load_password(path: Path) -> str:
@@ -65,24 +77,24 @@ def _read(path: Path) -> str:
         raise BadKey(f"{path}: not a key file") from None  # the cause would quote it
 
 
-def _from_hex(text: str, where: str) -> LocalAccount:
+def _from_hex(text: str, where: str, order: int) -> bytes:
     digits = text.strip().removeprefix("0x")
     try:
-        if len(digits) != 64 or not 0 < int(digits, 16) < ORDER:
+        if len(digits) != 64 or not 0 < int(digits, 16) < order:
             raise ValueError
-        account: LocalAccount = Account.from_key(bytes.fromhex(digits))
+        return bytes.fromhex(digits)
     except Exception:  # the cause may quote the key
         raise BadKey(f"{where}: not a private key (64 hex digits)") from None
-    return account
 
 
-def _from_keystore(text: str, where: str, password: str | None) -> LocalAccount:
+def _from_keystore(text: str, where: str, password: str | None, order: int) -> bytes:
     if password is None:
         raise BadKey(f"{where}: encrypted; put its password into {PASSWORD_VARIABLE}")
     try:
-        key = Account.decrypt(json.loads(text), password)
-        account: LocalAccount = Account.from_key(key)
+        key = bytes(Account.decrypt(json.loads(text), password))
+        if len(key) != 32 or not 0 < int.from_bytes(key) < order:
+            raise ValueError
     except Exception as error:  # the cause may quote the key; eth-keyfile says `MAC mismatch` of a wrong password
         wrong = isinstance(error, ValueError) and "mismatch" in str(error)
         raise BadKey(f"{where}: {'wrong password' if wrong else 'not a key file'}") from None
-    return account
+    return key

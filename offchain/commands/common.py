@@ -23,6 +23,7 @@ from web3 import Web3
 from offchain.chain.client import Chain
 from offchain.chain.deployment import Deployment
 from offchain.chain.onlooker import Onlooker
+from offchain.chain.signingkeys import load_signing_key, make_signing_key, public_signing_key, signing_file
 from offchain.chain.transactions import SendOptions
 from offchain.commands.identity import Identity, identity_options
 from offchain.commands.settings import settings_option
@@ -97,6 +98,19 @@ class Connection:
     def account(self) -> LocalAccount:
         """The account that signs. Raises BadKey if no usable key is named."""
         return self.identity.account
+
+    def signing_key(self, make: bool = False) -> int:
+        """The secret that signs the account's tickets. `make`: where it has a key file and no secret yet, make one.
+
+        Raises BadKey.
+        """
+        if self.dev_account is not None:
+            return public_signing_key(self.account())
+        if self.key_file is None:
+            return load_signing_key()
+        if make and not signing_file(self.key_file).exists():
+            return make_signing_key(self.key_file, self.identity.variables)
+        return load_signing_key(self.key_file, self.identity.variables)
 
     def chain(
         self, signing: bool = True, send: SendOptions | None = None, looking_at: ChecksumAddress | None = None

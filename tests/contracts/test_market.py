@@ -17,7 +17,7 @@ from tests.support.world import World
 
 STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
 FEE = PARAMETERS.post_fee
-ELSEWHERE = ("withdrawal_delay", "bid_bond")  # parameters that are no limits of the market
+ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond")  # parameters that are no limits of the market
 NONE = (0,) * (len(astuple(PARAMETERS)) - 3)  # limits but for the probability
 
 

@@ -31,6 +31,7 @@ GAS_PRICE: Final = 10 * 10**9  # wei
 QUICK: Final = SendOptions(poll=0.02, receipt_timeout=2)
 PARAMETERS: Final = Parameters(
     withdrawal_delay=1_000,
+    key_delay=30,
     detection_bps=5_000,
     bid_bond=COIN // 10 - 3,
     fee_bps=0,

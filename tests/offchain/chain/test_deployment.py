@@ -22,7 +22,7 @@ from offchain.chain.deployment import (
 LOCAL = PRESETS["local"]
 
 
-ELSEWHERE = ("withdrawal_delay", "bid_bond")  # parameters that are no limits of the market
+ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond")  # parameters that are no limits of the market
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,11 @@ def test_everything_is_wired(w3: Web3, deployment: Deployment) -> None:
     assert (log.market().call(), log.game().call()) == (deployment.market, deployment.game)
     assert (game.market().call(), game.log().call()) == (deployment.market, deployment.log)
     assert (game.vault().call(), game.verifier().call()) == (deployment.vault, deployment.verifier)
+    verifiers, auditor = (deployment.contract(w3, part).functions for part in ("verifiers", "auditor"))
+    assert (verifiers.vault().call(), verifiers.registry().call()) == (deployment.vault, deployment.registry)
+    assert verifiers.delay().call() == LOCAL.key_delay
+    assert (auditor.market().call(), auditor.log().call()) == (deployment.market, deployment.log)
+    assert auditor.verifiers().call() == deployment.verifiers
     limits = {name: value for name, value in asdict(LOCAL).items() if name not in ELSEWHERE}
     assert list(market.limits().call()) == list(limits.values())
 

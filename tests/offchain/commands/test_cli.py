@@ -46,6 +46,7 @@ def test_every_command_explains_itself_with_an_example(
         ["account", "new"],
         ["vault", "deposit"],
     ]
+    leaves += [["verifier", verb] for verb in ("enroll", "stake", "unstake", "show")]
     leaves += [["task", verb] for verb in ("build", "inspect", "post", "status", "result")]
     for leaf in leaves:
         code, text, _ = run(capsys, monkeypatch, *leaf, "--help")

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.37;
+
+import {Bn254} from "../audit/Bn254.sol";
+
+/// @title Who may audit, with which key, and with how much at stake
+/// @notice A verifier signs its tickets with a key of its own, on BN254. A stake is its weight in the lottery.
+/// @dev Keys and stakes hold for what is committed after them: whoever knows a root could otherwise look for a key that wins
+/// with it. A change counts from `delay` seconds after it was made. A solver may keep a root to itself until its
+/// deadline, so no delay makes such a search impossible; it costs the gas of a key and the delay for a single ticket,
+/// which wins one audit's fee.
+interface IVerifiers {
+    /// A verifier's key. One secret has both points.
+    struct Key {
+        Bn254.G1 point; // g1 times the secret: added to those of others
+        bytes24 twin; // see `twinOf`: stands for g2 times the secret, which checks signatures
+        uint64 from; // counts from this timestamp on
+    }
+
+    event Enrolled(address indexed verifier, Bn254.G1 point, Bn254.G2 twin, uint64 from);
+    /// From `from` on, the verifier's stake is `stake`, and all stakes together `all`.
+    event StakeChanged(address indexed verifier, uint256 stake, uint256 all, uint64 from);
+    event Released(address indexed verifier, uint256 amount);
+
+    error ZeroAddress();
+    error ZeroAmount();
+    error ZeroDelay();
+    error NotAVerifier(address account);
+    error NotEnrolled(address account);
+    /// Another account has shown that the key is its own.
+    error KeyOfAnother(address holder);
+    error OtherKey(bytes24 registered, bytes24 sent);
+    error KeyTooYoung(uint64 from, uint64 time);
+    error StakeTooSmall(address account, uint256 required, uint256 staked);
+    error NothingToRelease(address account);
+    error NotReleased(uint64 readyAt, uint64 current);
+
+    /// @notice A registered verifier: name one's key, or replace it. A key that is replaced counts no more, for whatever
+    /// was committed.
+    /// @param point the key in G1
+    /// @param twin the key in G2
+    /// @param proof signature over `possession(sender, point)`: that the sender knows the secret
+    function enroll(Bn254.G1 calldata point, Bn254.G2 calldata twin, Bn254.G1 calldata proof) external;
+
+    /// @notice A verifier with a key: add free balance to one's stake. Counts after the delay.
+    function stake(uint128 amount) external;
+
+    /// @notice Take a part of one's stake out. It counts, and stays locked, until the delay is over. A second request is
+    /// added to the first and restarts its delay; what counts is not prolonged.
+    function unstake(uint128 amount) external;
+
+    /// @notice Free what was taken out of the stake, once its delay is over.
+    function release() external;
+
+    /// @notice What a verifier signs to show that a key is its own.
+    function possession(address verifier, Bn254.G1 calldata point) external view returns (bytes memory);
+
+    /// @notice The weight of a verifier in the lottery for what was committed at `time`: its stake, and all stakes.
+    /// Refused unless its key is `twin` and counted by then.
+    /// @param ownPlace, allPlace as `places` says
+    function weight(address verifier, Bn254.G2 calldata twin, uint64 time, uint32 ownPlace, uint32 allPlace)
+        external
+        view
+        returns (uint256 own, uint256 all);
+
+    /// @notice How many changes of a verifier's stake, and of all stakes, count at `time`. To be asked without a
+    /// transaction: it searches.
+    function places(address verifier, uint64 time) external view returns (uint32 own, uint32 all);
+
+    /// @notice What is kept of a key's point in G2: the first bytes of the keccak256 of its four words. Whoever uses it
+    /// brings it along.
+    function twinOf(Bn254.G2 calldata twin) external pure returns (bytes24);
+
+    function keyOf(address verifier) external view returns (Key memory);
+
+    /// @notice A verifier's stake when all its changes count.
+    function stakeOf(address verifier) external view returns (uint256);
+
+    /// @notice All stakes when all changes count.
+    function allStakes() external view returns (uint256);
+
+    /// @notice What was taken out of a stake, and when it is free.
+    function leavingOf(address verifier) external view returns (uint256 amount, uint64 readyAt);
+
+    /// @notice Seconds from a change until it counts.
+    function delay() external view returns (uint32);
+}

@@ -1,0 +1,93 @@
+"""Gas of keys, stakes and tickets, held to a committed snapshot, and of aggregates to the design's bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any, Final
+
+import pytest
+from eth_utils.crypto import keccak
+from web3.contract import Contract
+
+from offchain.bls.signing import point_of_try, sign
+from offchain.chain import verifiers
+from offchain.market.tickets import Audited
+from tests.conftest import Deploy
+from tests.contracts.conftest import GasSnapshot
+from tests.support.bls import SECRETS, aggregate, bitmap, committee
+from tests.support.deployment import PARAMETERS
+from tests.support.tasks import ROOT
+from tests.support.world import World
+
+ALWAYS: Final = 10_000  # the rate at which the only verifier wins
+MOST: Final = {4: 220_000, 16: 300_000}  # of an attestation, by its signers
+MESSAGE: Final = b"I hold this".ljust(224, b".")
+
+Spend = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def deployed_harness(deploy: Deploy) -> Contract:
+    return deploy("BlsHarness")
+
+
+@pytest.fixture
+def spend(market_world: World, gas_snapshot: GasSnapshot) -> Spend:
+    def check(verb: str, call: Any, sender: str, at: int | None = None) -> None:
+        gas_snapshot.check(verb, market_world.send(call, sender, at)["gasUsed"])
+
+    return check
+
+
+def is_quick(message: bytes) -> bool:
+    """Whether the first try finds the message's point: each further one takes 2,100 gas, which no snapshot knows."""
+    return point_of_try(keccak(message), 0) is not None
+
+
+def test_gas_of_a_verifier(market_world: World, spend: Spend) -> None:
+    world = market_world
+    functions = world.contract("verifiers").functions
+    world.quick("rival").register(3, "")
+    about = [functions.possession(world.rival, key.point).call() for key in committee()]
+    index = next(index for index, message in enumerate(about) if is_quick(message))
+    enroll = functions.enroll(*committee()[index], sign(SECRETS[index], about[index]))
+    spend("Verifiers.enroll", enroll, world.rival)
+    spend("Verifiers.stake first", functions.stake(5), world.rival)
+    spend("Verifiers.stake", functions.stake(5), world.rival)
+    spend("Verifiers.unstake", functions.unstake(3), world.rival)
+    spend("Verifiers.release", functions.release(), world.rival, world.clock.now + PARAMETERS.key_delay)
+
+
+def test_gas_of_a_ticket(market_world: World, spend: Spend) -> None:
+    """Looked up, drawn and checked, but nothing written."""
+    world, secret = market_world, SECRETS[0]
+    chain = world.quick("rival")
+    chain.register(3, "")
+    verifiers.enroll(chain, secret)
+    verifiers.stake(chain, 5)
+    world.clock.travel(PARAMETERS.key_delay)
+    task = world.award()
+    about = Audited(world.deployment.chain_id, world.deployment.market, task, 0, 0, ROOT)
+    roots = (number.to_bytes(32) for number in count(1))
+    root = next(root for root in roots if is_quick(replace(about, root=root).message()))
+    world.send(world.log.functions.commit(task, 0, root, ""), world.solver)
+    draw = verifiers.draw(chain, secret, task, 0, ALWAYS)
+    assert draw
+    required = world.contract("auditor").functions.requireDrawn(task, 0, world.rival, ALWAYS, draw.encoded())
+    spend("Auditor.requireDrawn", required, world.rival)
+
+
+@pytest.mark.parametrize("signers", MOST)
+def test_gas_of_an_attestation(
+    market_world: World, spend: Spend, gas_snapshot: GasSnapshot, deployed_harness: Contract, signers: int
+) -> None:
+    """All of a committee sign, whose keys are in storage; calldata included."""
+    harness, world = deployed_harness.functions, market_world
+    chosen = list(range(signers))
+    total, signature = aggregate(MESSAGE, chosen)
+    world.send(harness.appoint([key.point for key in committee()[:signers]]), world.solver)
+    verb = f"Bn254.requireSignedByAll of {signers}"
+    spend(verb, harness.attest(bitmap(chosen), total, MESSAGE, signature), world.solver)
+    assert gas_snapshot.seen[verb] <= MOST[signers]

@@ -1,0 +1,163 @@
+"""Auditor: whose ticket for a checkpoint wins, and what is refused as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from offchain.bls.points import G1, P
+from offchain.bls.signing import public_key, sign
+from offchain.chain import verifiers
+from offchain.chain.verifiers import Draw
+from offchain.market.tickets import Audited, wins
+from tests.support.bls import NO_G1, SECRETS, outsider
+from tests.support.deployment import PARAMETERS
+from tests.support.reverts import reverts
+from tests.support.tasks import ROOT
+from tests.support.world import World
+
+STAKES: Final = {"rival": 2, "challenger": 3, "stranger": 5}
+SECRET: Final = dict(zip(STAKES, SECRETS, strict=False))
+EVERYTHING: Final = 2**16 - 1  # a rate with which 2 of 10, and more, always win
+ROLES: Final = 3
+
+
+@pytest.fixture(scope="module")
+def lottery(deployed_market: World) -> Iterator[World]:
+    """A task with a committed checkpoint. Three verifiers have keys and stakes that count."""
+    world = deployed_market
+    with world.clock.undone(), world.clock.stopped():
+        for name, stake in STAKES.items():
+            chain = world.quick(name)
+            chain.register(ROLES, "")
+            verifiers.enroll(chain, SECRET[name])
+            verifiers.stake(chain, stake)
+        world.clock.travel(PARAMETERS.key_delay)
+        world.commit(world.award(), 0)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def audited(lottery: World) -> Audited:
+    """The checkpoint."""
+    return Audited(lottery.deployment.chain_id, lottery.deployment.market, 0, 0, 0, ROOT)
+
+
+def ticket(world: World, name: str, audited: Audited) -> Draw:
+    """A verifier's ticket, whether it wins or not."""
+    places = world.contract("verifiers").functions.places(world.address(name), world.clock.now).call()
+    return Draw(sign(SECRET[name], audited.message()), public_key(SECRET[name]).twin, *places)
+
+
+def require(world: World, name: str, draw: Draw, rate: int = EVERYTHING, task: int = 0, checkpoint: int = 0) -> None:
+    """Raises what the contract refuses the ticket with."""
+    functions = world.contract("auditor").functions
+    world.ask(functions.requireDrawn(task, checkpoint, world.address(name), rate, draw.encoded()))
+
+
+def test_what_is_signed(lottery: World, audited: Audited) -> None:
+    message = lottery.contract("auditor").functions.message(0, 0).call()
+    assert message == audited.message() and len(message) == 224
+
+
+@pytest.mark.parametrize("name", STAKES)
+def test_the_contract_takes_what_its_owner_would_send(lottery: World, audited: Audited, name: str) -> None:
+    """Up to the last ten-thousandth of the rate: whoever looks at its own ticket first sends no gas after a loser."""
+    world, chain = lottery, lottery.quick(name)
+    draw, own, total = ticket(world, name, audited), STAKES[name], sum(STAKES.values())
+    least = next(rate for rate in range(2**17) if wins(draw.ticket, rate, own, total))
+    assert 0 < least < 2**16
+    assert verifiers.draw(chain, SECRET[name], 0, 0, least) == draw
+    assert verifiers.draw(chain, SECRET[name], 0, 0, least - 1) is None
+    require(world, name, draw, least)
+    with reverts(world.contract("auditor"), "NotDrawn", world.address(name).lower(), own, total):
+        require(world, name, draw, least - 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chain_id": 1},
+        {"market": "0x" + "11" * 20},
+        {"task_id": 1},
+        {"attempt": 1},
+        {"checkpoint": 1},
+        {"root": ROOT[::-1]},
+    ],
+)
+def test_a_ticket_for_something_else(lottery: World, audited: Audited, changes: dict[str, Any]) -> None:
+    draw = ticket(lottery, "challenger", replace(audited, **changes))
+    with reverts(lottery.contract("auditor"), "WrongSignature"):
+        require(lottery, "challenger", draw)
+
+
+def test_the_right_message_under_another_domain(lottery: World, audited: Audited) -> None:
+    message = audited.message()
+    draw = ticket(lottery, "challenger", audited)
+    for other in (b"offchain.possession.1".ljust(32, b"\0") + message[32:], message[32:], message + bytes(32)):
+        with reverts(lottery.contract("auditor"), "WrongSignature"):
+            require(lottery, "challenger", replace(draw, ticket=sign(SECRET["challenger"], other)))
+
+
+def test_the_ticket_of_another(lottery: World, audited: Audited) -> None:
+    """With its key, and with one's own."""
+    world, theirs = lottery, ticket(lottery, "stranger", audited)
+    own = ticket(world, "challenger", audited)
+    with reverts(world.contract("verifiers"), "OtherKey"):
+        require(world, "challenger", replace(theirs, own_place=own.own_place))
+    with reverts(world.contract("auditor"), "WrongSignature"):
+        require(world, "challenger", replace(own, ticket=theirs.ticket))
+
+
+@pytest.mark.parametrize("error", NO_G1)
+def test_a_ticket_that_is_no_point(lottery: World, audited: Audited, error: str) -> None:
+    draw = replace(ticket(lottery, "challenger", audited), ticket=NO_G1[error][0])
+    with reverts(lottery.contract("auditor"), error):
+        require(lottery, "challenger", draw)
+
+
+def test_there_is_no_second_ticket(lottery: World, audited: Audited) -> None:
+    """The negated point, and another encoding of the same one, would be further draws of one verifier."""
+    auditor, draw = lottery.contract("auditor"), ticket(lottery, "stranger", audited)
+    negated, outside = (G1(draw.ticket.x, P - draw.ticket.y), G1(draw.ticket.x + P, draw.ticket.y))
+    for point, error in ((negated, "WrongSignature"), (outside, "CoordinateTooLarge")):
+        with reverts(auditor, error):
+            require(lottery, "stranger", replace(draw, ticket=point))
+
+
+def test_a_key_outside_of_the_subgroup(lottery: World, audited: Audited) -> None:
+    draw = replace(ticket(lottery, "challenger", audited), twin=outsider())
+    with reverts(lottery.contract("verifiers"), "OtherKey"):
+        require(lottery, "challenger", draw)
+
+
+def test_a_stake_or_key_that_came_too_late(lottery: World, audited: Audited, snapshot: None) -> None:
+    """Made before the commit, but counted from after it: whoever knew the root could have looked for them."""
+    world = lottery
+    verifiers.stake(world.quick("rival"), 1_000)
+    verifiers.enroll(world.quick("stranger"), SECRETS[9])
+    world.commit(0, 1)
+    second = replace(audited, checkpoint=1)
+    world.clock.travel(PARAMETERS.key_delay)
+    assert world.contract("verifiers").functions.stakeOf(world.rival).call() == 1_002
+    require(world, "rival", replace(ticket(world, "rival", second), own_place=1, all_place=3), checkpoint=1)
+    with reverts(world.contract("verifiers"), "WrongPlace", 2):
+        require(world, "rival", replace(ticket(world, "rival", second), all_place=3), checkpoint=1)
+    assert verifiers.draw(world.quick("stranger"), SECRETS[9], 0, 1, EVERYTHING) is None
+    draw = replace(ticket(world, "stranger", second), twin=public_key(SECRETS[9]).twin)
+    with reverts(world.contract("verifiers"), "KeyTooYoung"):
+        require(world, "stranger", draw, checkpoint=1)
+
+
+def test_who_has_no_key_has_no_ticket(lottery: World, audited: Audited) -> None:
+    assert verifiers.draw(lottery.quick("solver"), SECRETS[0], 0, 0, EVERYTHING) is None
+    with reverts(lottery.contract("verifiers"), "NotEnrolled", lottery.solver.lower()):
+        require(lottery, "solver", ticket(lottery, "rival", audited))
+
+
+def test_a_checkpoint_that_is_not_there(lottery: World, audited: Audited) -> None:
+    with reverts(lottery.log, "UnknownCheckpoint", 0, 1):
+        require(lottery, "rival", ticket(lottery, "rival", audited), checkpoint=1)
