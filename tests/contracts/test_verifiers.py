@@ -289,6 +289,9 @@ def test_stakes_add_up_at_any_time(register: Register) -> None:
         weights = [register.weight(name, secret, time) for secret, name in zip(SECRETS, names, strict=False)]
         assert {total for _, total in weights} == {sum(own for own, _ in weights)}
     assert [own for own, _ in weights] == [201, 70, 0]
+    leaving = [register.contract.functions.leavingOf(register.world.address(name)).call()[0] for name in names]
+    assert leaving == [100, 0, 7]
+    assert [register.locked(name) for name in names] == [301, 70, 7]
     assert register.contract.functions.places(register.world.solver, begun).call() == [0, 0]
 
 
