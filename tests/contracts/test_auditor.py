@@ -9,11 +9,11 @@ from typing import Any, Final
 import pytest
 
 from offchain.bls.points import G1, P
-from offchain.bls.signing import public_key, sign
+from offchain.bls.signing import sign
 from offchain.chain import verifiers
 from offchain.chain.verifiers import Draw
 from offchain.market.tickets import Audited, wins
-from tests.support.bls import NO_G1, SECRETS, outsider
+from tests.support.bls import NO_G1, SECRETS, key_of, outsider
 from tests.support.deployment import PARAMETERS
 from tests.support.reverts import reverts
 from tests.support.tasks import ROOT
@@ -49,7 +49,7 @@ def audited(lottery: World) -> Audited:
 def ticket(world: World, name: str, audited: Audited) -> Draw:
     """A verifier's ticket, whether it wins or not."""
     places = world.contract("verifiers").functions.places(world.address(name), world.clock.now).call()
-    return Draw(sign(SECRET[name], audited.message()), public_key(SECRET[name]).twin, *places)
+    return Draw(sign(SECRET[name], audited.message()), key_of(SECRET[name]).twin, *places)
 
 
 def require(world: World, name: str, draw: Draw, rate: int = EVERYTHING, task: int = 0, checkpoint: int = 0) -> None:
@@ -147,7 +147,7 @@ def test_a_stake_or_key_that_came_too_late(lottery: World, audited: Audited, sna
     with reverts(world.contract("verifiers"), "WrongPlace", 2):
         require(world, "rival", replace(ticket(world, "rival", second), all_place=3), checkpoint=1)
     assert verifiers.draw(world.quick("stranger"), SECRETS[9], 0, 1, EVERYTHING) is None
-    draw = replace(ticket(world, "stranger", second), twin=public_key(SECRETS[9]).twin)
+    draw = replace(ticket(world, "stranger", second), twin=key_of(SECRETS[9]).twin)
     with reverts(world.contract("verifiers"), "KeyTooYoung"):
         require(world, "stranger", draw, checkpoint=1)
 

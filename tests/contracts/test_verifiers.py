@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,9 +11,9 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.bls.points import G1, ORDER, P
-from offchain.bls.signing import possession_message, public_key, sign
+from offchain.bls.signing import possession_message, sign
 from offchain.chain.deployment import load_artifact
-from tests.support.bls import NO_G1, SECRETS, no_g2, outsider
+from tests.support.bls import NO_G1, SECRETS, key_of, no_g2, outsider
 from tests.support.deployment import FREE, PARAMETERS
 from tests.support.reverts import reverts
 from tests.support.world import World
@@ -35,12 +36,12 @@ class Register:
             "chain_id": self.world.deployment.chain_id,
             "verifiers": self.contract.address,
             "account": self.world.address(name),
-            "point": public_key(secret).point,
+            "point": key_of(secret).point,
         }
         return sign(secret, possession_message(**(about | changes)))
 
     def enrolling(self, name: str, secret: int, **changes: Any) -> Any:
-        key = public_key(secret)
+        key = key_of(secret)
         return self.contract.functions.enroll(key.point, key.twin, self.proof(name, secret, **changes))
 
     def enroll(self, name: str, secret: int) -> int:
@@ -59,7 +60,7 @@ class Register:
         account = self.world.address(name)
         own, total = self.contract.functions.places(account, time).call()
         places = own + shift[0], total + shift[1]
-        found: list[int] = self.contract.functions.weight(account, public_key(secret).twin, time, *places).call()
+        found: list[int] = self.contract.functions.weight(account, key_of(secret).twin, time, *places).call()
         return found
 
     def locked(self, name: str) -> int:
@@ -67,21 +68,25 @@ class Register:
         return int(self.world.vault.functions.potOf(self.contract.address, pot).call())
 
 
+@pytest.fixture(scope="module")
+def registered(deployed_market: World) -> Iterator[Register]:
+    world = deployed_market
+    with world.clock.undone(), world.clock.stopped():
+        for name in NAMES:
+            world.quick(name).register(ROLE, "")
+        yield Register(world, world.contract("verifiers"))
+
+
 @pytest.fixture
-def register(market_world: World) -> Register:
-    world = market_world
-    for name in NAMES:
-        functions = world.registry.functions
-        enter = functions.update if name in ("solver", "rival") else functions.register
-        world.send(enter(ROLE, ""), world.address(name))
-    return Register(world, world.contract("verifiers"))
+def register(registered: Register, snapshot: None) -> Register:
+    return registered
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
 def test_enroll(register: Register) -> None:
-    key = public_key(SECRETS[0])
+    key = key_of(SECRETS[0])
     receipt = register.world.send(register.enrolling("solver", SECRETS[0]), register.world.solver)
     since = register.world.clock.now + DELAY
     (event,) = register.world.events(register.contract.events.Enrolled(), receipt)
@@ -113,7 +118,7 @@ def test_a_key_counts_only_for_what_is_committed_later(register: Register) -> No
 def test_a_replaced_key_counts_no_more(register: Register) -> None:
     first = register.enroll("solver", SECRETS[0]) + DELAY
     second = register.enroll("solver", SECRETS[1]) + DELAY
-    twins = [register.contract.functions.twinOf(public_key(secret).twin).call() for secret in SECRETS[:2]]
+    twins = [register.contract.functions.twinOf(key_of(secret).twin).call() for secret in SECRETS[:2]]
     with reverts(register.contract, "OtherKey", twins[1], twins[0]):
         register.weight("solver", SECRETS[0], first)
     with reverts(register.contract, "KeyTooYoung", second, first):
@@ -146,9 +151,9 @@ def test_a_proof_about_something_else_reverts(register: Register, changes: dict[
 
 def test_a_key_made_from_that_of_another_reverts(register: Register) -> None:
     """own − other: with the other's key it would add up to one's own, whose signature would count for both."""
-    other = public_key(SECRETS[0])
+    other = key_of(SECRETS[0])
     own = (SECRETS[1] - SECRETS[0]) % ORDER
-    rogue = public_key(own)  # its point can be computed without the secret; the proof cannot
+    rogue = key_of(own)  # its point can be computed without the secret; the proof cannot
     proof = register.proof("rival", SECRETS[1], point=rogue.point)
     assert register.contract.functions.keyOf(register.world.solver).call()[2] == 0 and other != rogue
     with reverts(register.contract, "WrongSignature"):
@@ -156,7 +161,7 @@ def test_a_key_made_from_that_of_another_reverts(register: Register) -> None:
 
 
 def test_the_two_points_must_have_one_secret(register: Register) -> None:
-    first, second = public_key(SECRETS[0]), public_key(SECRETS[1])
+    first, second = key_of(SECRETS[0]), key_of(SECRETS[1])
     for secret in SECRETS[:2]:
         proof = register.proof("solver", secret, point=first.point)
         call = register.contract.functions.enroll(first.point, second.twin, proof)
@@ -167,7 +172,7 @@ def test_the_two_points_must_have_one_secret(register: Register) -> None:
 @pytest.mark.parametrize("error", NO_G1)
 def test_a_malformed_point_reverts(register: Register, error: str) -> None:
     """As the key, and as the proof."""
-    key, bad = public_key(SECRETS[0]), NO_G1[error][0]
+    key, bad = key_of(SECRETS[0]), NO_G1[error][0]
     proof = register.proof("solver", SECRETS[0])
     for arguments in ((bad, key.twin, proof), (key.point, key.twin, bad)):
         with reverts(register.contract, error):
@@ -176,7 +181,7 @@ def test_a_malformed_point_reverts(register: Register, error: str) -> None:
 
 @pytest.mark.parametrize("error", [*no_g2(), "NotInSubgroup"])
 def test_a_malformed_twin_reverts(register: Register, error: str) -> None:
-    key, bad = public_key(SECRETS[0]), outsider() if error == "NotInSubgroup" else no_g2()[error][0]
+    key, bad = key_of(SECRETS[0]), outsider() if error == "NotInSubgroup" else no_g2()[error][0]
     call = register.contract.functions.enroll(key.point, bad, register.proof("solver", SECRETS[0]))
     with reverts(register.contract, error):
         register.world.ask(call, register.world.solver)
@@ -185,8 +190,8 @@ def test_a_malformed_twin_reverts(register: Register, error: str) -> None:
 def test_the_negated_key_is_another_key(register: Register) -> None:
     """Its owner knows both secrets. It is refused only as a stranger's."""
     register.enroll("solver", SECRETS[0])
-    negated = public_key(ORDER - SECRETS[0])
-    assert negated.point == G1(public_key(SECRETS[0]).point.x, P - public_key(SECRETS[0]).point.y)
+    negated = key_of(ORDER - SECRETS[0])
+    assert negated.point == G1(key_of(SECRETS[0]).point.x, P - key_of(SECRETS[0]).point.y)
     register.enroll("rival", ORDER - SECRETS[0])
 
 
@@ -285,7 +290,7 @@ def test_stakes_add_up_at_any_time(register: Register) -> None:
     for name, amount in [*moves, ("solver", 1)]:
         register.change(name, amount, register.world.clock.now + 1 + len(name) % 4)
     until = register.world.clock.now + DELAY + 2
-    for time in range(keys_from, until):
+    for time in [*range(keys_from, until, 4), until]:
         weights = [register.weight(name, secret, time) for secret, name in zip(SECRETS, names, strict=False)]
         assert {total for _, total in weights} == {sum(own for own, _ in weights)}
     assert [own for own, _ in weights] == [201, 70, 0]

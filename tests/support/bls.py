@@ -21,9 +21,14 @@ NO_G1: Final = {  # what is no point of G1: the contract's error, what Python sa
 
 
 @cache
+def key_of(secret: int) -> PublicKey:
+    """The key of a secret, computed once."""
+    return public_key(secret)
+
+
 def committee() -> tuple[PublicKey, ...]:
     """The keys of SECRETS."""
-    return tuple(map(public_key, SECRETS))
+    return tuple(map(key_of, SECRETS))
 
 
 def aggregate(message: bytes, members: Sequence[int]) -> tuple[G2, G1]:
