@@ -47,6 +47,7 @@ def test_every_command_explains_itself_with_an_example(
         ["vault", "deposit"],
     ]
     leaves += [["verifier", verb] for verb in ("enroll", "stake", "unstake", "show")]
+    leaves += [["account", verb] for verb in ("list", "show", "mint", "fund")]
     leaves += [["task", verb] for verb in ("build", "inspect", "post", "status", "result")]
     for leaf in leaves:
         code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
