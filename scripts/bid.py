@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 from offchain.chain.deployment import COIN  # noqa: E402
 from offchain.chain.seals import seal_of  # noqa: E402
 from offchain.market.notes import OwnBid  # noqa: E402
-from scripts.post_task import part  # noqa: E402
+from offchain.market.view import SOLVER  # noqa: E402
+from scripts.post_task import deposit, part  # noqa: E402
 
 
 def commit(parts: dict[str, Any], task_id: int, price: int, promised: int, bidder: Any) -> OwnBid:
@@ -42,9 +43,12 @@ def wait_until(timestamp: int) -> None:
 
 
 def main(task_id: str, price: str, promised: str, account: str = "2") -> None:
-    """Commit, wait, reveal."""
-    parts = {name: part(name) for name in ("auction", "market")}
+    """Register and deposit, commit, wait, reveal."""
+    parts = {name: part(name) for name in ("token", "vault", "registry", "auction", "market")}
     number, bidder = int(task_id), accounts[int(account)]
+    if not parts["registry"].hasRoles(bidder, SOLVER):
+        parts["registry"].register(SOLVER, "", {"from": bidder})
+    deposit(parts, parts["market"].terms(number).dict()["stake"] + parts["auction"].bidBond(), bidder)
     bid = commit(parts, number, int(float(price) * COIN), int(promised), bidder)
     _, ends, _ = parts["market"].bidding(number)
     wait_until(ends)

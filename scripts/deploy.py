@@ -21,15 +21,18 @@ class BrownieDeployer:
     def __init__(self) -> None:
         self._contracts = project.get_loaded_projects()[0]
         self._sender = {"from": accounts[0]}
+        self._made: dict[str, Any] = {}
 
     def abi(self, contract: str) -> Abi:
         return self._contracts[contract].abi
 
     def create(self, contract: str, arguments: Sequence[Any]) -> str:
-        return self._contracts[contract].deploy(*arguments, self._sender).address
+        made = self._contracts[contract].deploy(*arguments, self._sender)
+        self._made[made.address] = made
+        return str(made.address)
 
     def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None:
-        self._contracts[contract].at(address).connect(*arguments, self._sender)
+        self._made[address].connect(*arguments, self._sender)
 
 
 def main(preset: str = "local", file: str = "build/deployment.json") -> Deployment:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from brownie import Contract, accounts, project
+from brownie import Contract, accounts, chain, network, project, web3
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # Brownie may run from an environment of its own
@@ -32,6 +32,11 @@ def part(name: str, file: str = "build/deployment.json") -> Any:
     """
     deployment = Deployment.read(ROOT / file)
     contract = CONTRACTS[name]
+    if deployment.chain_id != chain.id or not web3.eth.get_code(deployment.addresses[name]):
+        sys.exit(
+            f"{file}: there is no {contract} at {deployment.addresses[name]} on this chain. "
+            "Brownie's own Ganache ends with each command: start one first (offchain chain up --port 8555), then deploy"
+        )
     return Contract.from_abi(contract, deployment.addresses[name], load_artifact(contract)["abi"])
 
 
@@ -46,11 +51,18 @@ def terms_for(market: Any, task: Task, uri: str, max_price: int, **changes: int)
     return Terms(**(fields | TIMES | WAITS | changes))
 
 
+def deposit(parts: dict[str, Any], amount: int, person: Any) -> None:
+    """Put tokens into the vault. On a development network the deployer makes those that a person lacks."""
+    lacks = amount - parts["token"].balanceOf(person)
+    if lacks > 0 and network.show_active() in ("development", "offchain-local"):
+        parts["token"].mint(person, lacks, {"from": accounts[0]})
+    parts["token"].approve(parts["vault"], amount, {"from": person})
+    parts["vault"].deposit(amount, {"from": person})
+
+
 def post(parts: dict[str, Any], terms: Terms, requester: Any) -> int:
     """Deposit the whole bill, and post; returns the task's id."""
-    escrow, fee = parts["market"].bill(terms.max_price)
-    parts["token"].approve(parts["vault"], escrow + fee, {"from": requester})
-    parts["vault"].deposit(escrow + fee, {"from": requester})
+    deposit(parts, sum(parts["market"].bill(terms.max_price)), requester)
     return int(parts["market"].post(terms_tuple(terms), {"from": requester}).events["Posted"]["taskId"])
 
 

@@ -10,7 +10,7 @@ import pytest
 from brownie import Contract, accounts, chain
 
 from offchain.chain.deployment import COIN, CONTRACTS, PRESETS, build, load_artifact
-from offchain.market.view import Terms
+from offchain.market.view import SOLVER, Terms
 from offchain.task import Task
 from scripts.bid import commit, reveal, wait_until
 from scripts.deploy import BrownieDeployer
@@ -20,7 +20,6 @@ from tests.support.works import every_kind
 PEOPLE = ("requester", "solver", "rival", "challenger")
 WEALTH = 10_000 * COIN
 PRICE = 100 * COIN
-SOLVER = 1  # IWorkerRegistry's mask
 
 
 @pytest.fixture(scope="module")
