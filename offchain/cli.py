@@ -35,7 +35,7 @@ SUMMARIES: Final = {
     "account": "Make an account, fund it, see its balances.",
     "vault": "Move tokens into the vault and out of it.",
     "verifier": "Name the key and the stake with which checkpoints are drawn for audits.",
-    "task": "Build, post, follow and fetch training tasks.",
+    "task": "Build, quote, post, follow and fetch training tasks.",
     "run": "Train a task file on this machine, without a chain.",
     "worker": "Bid, train, audit and dispute, until stopped.",
     "adjudicate": "Have deployed contracts judge a step, and compare with the executor.",

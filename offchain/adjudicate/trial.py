@@ -35,7 +35,16 @@ from offchain.worker.posting import Offer, post, terms_of
 WEALTH: Final = 10_000 * COIN
 PRICE: Final = 1_000
 LONG: Final = 100_000  # seconds: nothing here ends by its deadline
-OFFER: Final = Offer(max_price=PRICE, attempts=1, interval_time=LONG, challenge_window=LONG)
+OFFER: Final = Offer(
+    PRICE,
+    bidding_time=60,
+    reveal_time=60,
+    handover_time=60,
+    interval_time=LONG,
+    challenge_window=LONG,
+    clock=600,
+    attempts=1,
+)
 TRIES: Final = 8  # lies of a kind, until one of them changes the checkpoint
 
 

@@ -25,7 +25,16 @@ from offchain.worker.posting import Offer, terms_of
 TASKS: Final = 5
 CHECKPOINTS: Final = 3
 URI: Final = "http://127.0.0.1:8000/blobs/task"  # about as long as a worker's
-OFFER: Final = Offer(max_price=PRICE, attempts=1, interval_time=LONG, challenge_window=60)
+OFFER: Final = Offer(
+    PRICE,
+    bidding_time=60,
+    reveal_time=60,
+    handover_time=60,
+    interval_time=LONG,
+    challenge_window=60,
+    clock=600,
+    attempts=1,
+)
 
 
 @dataclass(frozen=True)

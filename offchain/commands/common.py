@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, wraps
 from pathlib import Path
+from threading import Timer
 from typing import Any, Final, TypeVar
 
 import click
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from web3 import Web3
 
@@ -34,6 +36,7 @@ from offchain.store.tensorfile import check_writable
 DECIMALS: Final = 18
 DEPLOYMENT_FILE: Final = "deployment.json"
 LOCAL_URL: Final = "http://127.0.0.1:8545"
+PATIENCE: Final = 2.0  # seconds until a clock is shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,6 +81,11 @@ def tokens(amount: int) -> str:
     """An amount as people read it: whole tokens, without trailing zeros."""
     text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def about(amount: int) -> str:
+    """An amount in whole tokens, in six digits."""
+    return f"{float(Decimal(amount).scaleb(-DECIMALS)):,.6g}"
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,23 @@ def connection_options(command: F) -> F:
         return command(connection=connection, **options)
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def patience(doing: str) -> Iterator[None]:
+    """Shows a clock on stderr once the block has taken two seconds."""
+    columns = (SpinnerColumn(), TextColumn(doing), TimeElapsedColumn())
+    console = Console(stderr=True)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress.add_task(doing, total=None)
+    timer = Timer(PATIENCE, progress.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        progress.stop()
 
 
 @contextmanager

@@ -1,20 +1,17 @@
-"""`offchain task build`, `inspect`, `post`, `status` and `result`."""
+"""`offchain task build`, `inspect`, `quote`, `post`, `status` and `result`."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Timer
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from offchain.chain.client import Chain
 from offchain.commands.common import (
@@ -24,18 +21,20 @@ from offchain.commands.common import (
     check_output,
     connection_options,
     json_option,
+    patience,
     printing_aside,
     show,
     table_of,
     tokens,
 )
 from offchain.commands.fetching import fetching, private_option
+from offchain.commands.quote import Wish, bill_of, offer_options, quote, windows_named, windows_reckoned
 from offchain.errors import NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.ir.kinds import Kind
 from offchain.ir.moves import largest
-from offchain.market.view import Status, TaskView
+from offchain.market.view import Status, TaskView, Terms
 from offchain.progress import watching
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import save_model
@@ -43,18 +42,20 @@ from offchain.store.names import task_name
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import load_task, save_task
 from offchain.task import Task
-from offchain.worker.posting import Offer, follow, post, result, terms_of
+from offchain.worker.posting import follow, post, result, terms_of, time_limits
 from offchain.worker.results import Validated, curves
+from offchain.worker.windows import TIMES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-PATIENCE = 2.0  # seconds until a clock is shown
-HOUR = 3_600  # seconds
 WORD = 4  # bytes of an element
 
 
 @click.group()
 def task() -> None:
-    """Build, post, follow and fetch training tasks."""
+    """Build, quote, post, follow and fetch training tasks."""
+
+
+task.add_command(quote)
 
 
 @task.command()
@@ -76,7 +77,7 @@ def build(job: Path, output: Path, as_json: bool) -> None:
 
     check_output(output, job)
     began = time.perf_counter()
-    with _patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
+    with patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
         loaded = load(job)
         built = lower(loaded)
         save_task(built, output)
@@ -98,23 +99,6 @@ def inspect(file: Path, as_json: bool) -> None:
     Example:  offchain task inspect digits.task
     """
     show(facts(load_task(file, validated=True), file, as_json), as_json)
-
-
-@contextmanager
-def _patience(doing: str) -> Iterator[None]:
-    """Shows a clock on stderr once the block has taken two seconds."""
-    columns = (SpinnerColumn(), TextColumn(doing), TimeElapsedColumn())
-    console = Console(stderr=True)
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    progress.add_task(doing, total=None)
-    timer = Timer(PATIENCE, progress.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        progress.stop()
 
 
 def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
@@ -160,18 +144,7 @@ def _listed(numbers: Mapping[str, int]) -> str:
 @click.option(
     "--max-price", type=TOKENS, required=True, help="For the whole task; locked at once, with what a standby earns."
 )
-@click.option("--stake", type=TOKENS, help="Locked by a bidder. Default: the least that deters.")
-@click.option("--bond", type=TOKENS, help="Locked by a challenger. Default: the least allowed.")
-@click.option("--urgency", type=TOKENS, default="0", show_default=True,
-              help="What an hour costs you, in tokens: faster solvers may be dearer by as much.")  # fmt: skip
-@click.option("--risk-bps", default=500, show_default=True, help="What a failure costs you, in 1/10,000 of the price.")
-@click.option("--attempts", default=3, show_default=True, help="Solvers that may try, one after the other.")
-@click.option("--bidding-time", default=60, show_default=True, help="Seconds for sealed bids.")
-@click.option("--reveal-time", default=60, show_default=True, help="Seconds for showing them.")
-@click.option("--handover-time", default=300, show_default=True, help="Seconds for the runner-up to take over.")
-@click.option("--interval-time", default=600, show_default=True, help="Seconds for each checkpoint.")
-@click.option("--challenge-window", default=600, show_default=True, help="Seconds to dispute a checkpoint.")
-@click.option("--clock", default=600, show_default=True, help="Seconds that each side has in a dispute.")
+@offer_options
 @click.option("--uri", help="URL of the file, if you serve it yourself (http, https).")
 @click.option(
     "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here."
@@ -183,19 +156,20 @@ def _listed(numbers: Mapping[str, int]) -> str:
 def post_task(
     file: Path,
     connection: Connection,
+    wish: Wish,
+    max_price: int,
     uri: str | None,
     listen: tuple[str, int],
     public_url: str | None,
     output: Path | None,
     allow_private: bool,
     as_json: bool,
-    urgency: int,
-    **offer: int,
 ) -> None:
     """Post a task, serve its file, follow it to its end, and fetch the model.
 
-    The file is checked before any money is locked. With --uri and without -o, the command ends once the task is posted.
-    Otherwise it runs until the task ends, because workers fetch the file from here.
+    The file is checked before any money is locked. Windows that you do not name follow from what the task takes on this
+    machine. With --uri and without -o, the command ends once the task is posted. Otherwise it runs until the task
+    ends, because workers fetch the file from here.
 
     \b
     Example:  offchain task post digits.task --max-price 100 --key me.key \\
@@ -205,6 +179,7 @@ def post_task(
         check_output(output, file)
     loaded = load_task(file, validated=output is not None)
     chain = connection.chain()
+    chosen = windows_named(wish) or windows_reckoned(file, loaded, wish, time_limits(chain))[0]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
         blobs = BlobStore(folder, options=fetching(connection, allow_private))
@@ -213,8 +188,9 @@ def post_task(
             blobs.base = public_url or server.url
             name = task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval)
             uri = blobs.publish(name, lambda path: save_task(replace(loaded, validation=()), path))
-        task_id = post(chain, terms_of(chain, loaded, Offer(urgency=urgency // HOUR, **offer), uri))
-        click.echo(json.dumps({"task": task_id}) if as_json else f"task {task_id} posted, {uri}")
+        terms = terms_of(chain, loaded, wish.offer(max_price, chosen), uri)
+        task_id = post(chain, terms)
+        click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
         if blobs.base is None and output is None:
             return
         validated = Validated(loaded, blobs)
@@ -225,6 +201,12 @@ def post_task(
         if output:
             _save_result(chain, task_id, validated, loaded, blobs, output)
             click.echo(json.dumps({"file": str(output)}) if as_json else f"model in {output}")
+
+
+def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
+    """What is locked now, and for how long each part may take."""
+    times = ", ".join(f"{name.replace('_', ' ')} {getattr(terms, name):,} s" for name in TIMES)
+    return f"task {task_id} posted, {terms.uri}\n{bill_of(chain, terms.max_price)}\n{times}"
 
 
 def _save_result(

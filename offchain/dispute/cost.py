@@ -49,6 +49,14 @@ class DisputeCost:
     budget: int
     outputs_bytes: int = 0
 
+    def interval_seconds(self, steps: int) -> float:
+        """Of computing an interval of that many steps, and hashing the state at its end."""
+        return self.plain * steps + self.hashed
+
+    def dispute_seconds(self, steps: int) -> float:
+        """Of a dispute about such an interval that is the only one."""
+        return self.replay_seconds(steps) + self.step_seconds(steps)
+
     def replay_seconds(self, steps: int) -> float:
         """Of the hashed replay of an interval of that many steps, once for all disputes about it."""
         return steps * self.plain + min(steps, STEP_FAN) * self.hashed

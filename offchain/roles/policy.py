@@ -17,6 +17,10 @@ REVEAL_GAS: Final = 150_000
 AWARD_GAS: Final = 120_000
 COMMIT_GAS: Final = 115_000  # of each checkpoint
 COLLECT_GAS: Final = 140_000  # of each checkpoint, where nothing else is collected with it
+TAKEOVER_GAS: Final = 115_000
+POST_GAS: Final = 320_000  # with a short URI
+URI_GAS: Final = 24_000  # of each 32 bytes of a longer one
+DEPOSIT_GAS: Final = 105_000  # with the approval before it
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
 HOUR: Final = 3_600

@@ -58,9 +58,9 @@ def needs(figures: Figures, terms: Terms, options: WorkerOptions) -> Needs:
     """What holding the task asks for: two processes, one that computes and one that defends; times with headroom."""
     cost, steps = figures.cost, terms.interval
     kept = min(cost.budget, cost.state_bytes * steps)
-    computing = cost.plain * steps + cost.hashed
-    dispute = cost.replay_seconds(steps) + cost.step_seconds(steps) + MOVES * options.move_time
-    return Needs(2 * figures.memory + kept, computing * options.headroom, dispute * options.headroom)
+    computing = cost.interval_seconds(steps) * options.headroom
+    dispute = (cost.dispute_seconds(steps) + MOVES * options.move_time) * options.headroom
+    return Needs(2 * figures.memory + kept, computing, dispute)
 
 
 def require_fit(figures: Figures, terms: Terms, options: WorkerOptions) -> None:

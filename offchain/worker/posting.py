@@ -28,20 +28,23 @@ MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a requester offers for a task. Money in the smallest unit, durations in seconds; None: the least allowed."""
+    """What a requester offers for a task. Money in the smallest unit, durations in seconds; None: the least allowed.
+
+    `offchain.worker.windows` reckons durations from what a task takes.
+    """
 
     max_price: int
+    bidding_time: int
+    reveal_time: int
+    handover_time: int
+    interval_time: int
+    challenge_window: int
+    clock: int
     stake: int | None = None
     bond: int | None = None
     urgency: int = 0
     risk_bps: int = 500
     attempts: int = 3
-    bidding_time: int = 60
-    reveal_time: int = 60
-    handover_time: int = 300
-    interval_time: int = 600
-    challenge_window: int = 600
-    clock: int = 600
 
 
 def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
@@ -79,23 +82,29 @@ def least_bond(chain: Chain, stake: int, urgency: int, clock: int) -> int:
     return max(chain.required_bond(stake), 2 * urgency * clock)
 
 
+def time_limits(chain: Chain) -> dict[str, tuple[int, int]]:
+    """Window -> the least and the most that the contracts take; "duration" is of all intervals together."""
+    limits = chain.call("market", "limits")
+    bidding = limits["biddingTime"], limits["maxBiddingTime"]
+    return dict.fromkeys(("bidding_time", "reveal_time", "handover_time"), bidding) | {
+        "interval_time": (limits["intervalTime"], limits["maxIntervalTime"]),
+        "challenge_window": (limits["challengeWindow"], limits["maxChallengeWindow"]),
+        "clock": (limits["clock"], limits["maxClock"]),
+        "duration": (0, limits["maxDuration"]),
+    }
+
+
 def _ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
     """Term -> the least that the contracts take, what the terms say, the most."""
-    limits = chain.call("market", "limits")
-    price, stake = terms.max_price, terms.stake
+    limits, price, stake = time_limits(chain), terms.max_price, terms.stake
+    _, longest = limits.pop("duration")
     return {
         "max_price": (1, price, MOST_PRICE),
         "urgency": (0, terms.urgency, MOST_URGENCY // max(1, terms.intervals * terms.interval_time)),
         "risk_bps": (0, terms.risk_bps, BPS),
         "attempts": (1, terms.attempts, MOST_ATTEMPTS),
-        **{
-            name: (limits["biddingTime"], getattr(terms, name), limits["maxBiddingTime"])
-            for name in ("bidding_time", "reveal_time", "handover_time")
-        },
-        "interval_time": (limits["intervalTime"], terms.interval_time, limits["maxIntervalTime"]),
-        "challenge_window": (limits["challengeWindow"], terms.challenge_window, limits["maxChallengeWindow"]),
-        "clock": (limits["clock"], terms.clock, limits["maxClock"]),
-        "interval_time times intervals": (0, terms.intervals * terms.interval_time, limits["maxDuration"]),
+        **{name: (least, getattr(terms, name), most) for name, (least, most) in limits.items()},
+        "interval_time times intervals": (0, terms.intervals * terms.interval_time, longest),
         "stake": (chain.required_stake(price), stake, chain.allowed_stake(price)),
         "bond": (least_bond(chain, stake, terms.urgency, terms.clock), terms.bond, chain.allowed_bond(stake)),
     }

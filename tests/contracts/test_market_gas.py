@@ -101,6 +101,8 @@ def test_workers_reckon_with_the_gas_that_was_measured() -> None:
     assert is_just_above(policy.AWARD_GAS, market["TaskMarket.award"])
     assert is_just_above(policy.COMMIT_GAS, market["CheckpointLog.commit first"])
     assert is_just_above(policy.COLLECT_GAS, market["TaskMarket.collect first"])
+    assert is_just_above(policy.POST_GAS, market["TaskMarket.post"])
+    assert is_just_above(policy.TAKEOVER_GAS, market["TaskMarket.takeOver"])
     disputes = json.loads((SNAPSHOT.parents[1] / "protocol" / SNAPSHOT.name).read_text())
     assert max(book["gas"] for book in disputes.values()) / 2 <= policy.DISPUTE_GAS
 

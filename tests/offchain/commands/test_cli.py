@@ -48,7 +48,7 @@ def test_every_command_explains_itself_with_an_example(
     ]
     leaves += [["verifier", verb] for verb in ("enroll", "stake", "unstake", "show")]
     leaves += [["account", verb] for verb in ("list", "show", "mint", "fund")]
-    leaves += [["task", verb] for verb in ("build", "inspect", "post", "status", "result")]
+    leaves += [["task", verb] for verb in ("build", "inspect", "quote", "post", "status", "result")]
     for leaf in leaves:
         code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
         assert code == 0

@@ -1,0 +1,278 @@
+"""`offchain task quote`, and the options with which a task is quoted and posted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import BadDeploymentFile
+from offchain.chain.history import Lately, completed, lately
+from offchain.commands.common import TOKENS, Connection, about, connection_options, json_option, patience, show
+from offchain.commands.worker import machine_memory, require_cuda
+from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
+from offchain.exec.make import EXECUTORS
+from offchain.ir.graph import work_units
+from offchain.store.taskfile import load_task
+from offchain.task import Task
+from offchain.worker.making import executor_factory
+from offchain.worker.options import WorkerOptions
+from offchain.worker.posting import Offer, terms_of, time_limits
+from offchain.worker.quoting import Asked, Measured, asked, enough, gas_of, measured, unpriced
+from offchain.worker.windows import ORDINARY, SLOWER, TIMES, Window, promise, until_result, windows
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+HOUR: Final = 3_600  # seconds
+GWEI: Final = 10**9
+A_URI: Final = "http://requester.example:8000/blobs/" + "0" * 64 + ".task"  # about as long as one that is served
+UNKNOWN: Final = "the present fee, stakes, bonds, the bill, and what such work cost"
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the options of `offer_options` say. `times`: the windows that the requester names itself."""
+
+    times: Mapping[str, int]
+    stake: int | None
+    bond: int | None
+    urgency: int  # tokens' smallest unit, an hour
+    risk_bps: int
+    attempts: int
+    move_time: float
+    device: str
+    executor: str
+
+    def offer(self, max_price: int, chosen: Mapping[str, Window]) -> Offer:
+        times = {name: window.seconds for name, window in chosen.items()}
+        money = {"stake": self.stake, "bond": self.bond, "urgency": self.urgency // HOUR}
+        return Offer(max_price, **times, **money, risk_bps=self.risk_bps, attempts=self.attempts)  # type: ignore[arg-type]
+
+    @property
+    def options(self) -> WorkerOptions:
+        """Of a worker on this machine."""
+        return WorkerOptions(Path(), max_memory=machine_memory() * 3 // 8, move_time=self.move_time)
+
+
+def offer_options(command: F) -> F:
+    """Adds the options of a `Wish`, and passes one as `wish`."""
+
+    @click.option("--stake", type=TOKENS, help="Locked by a bidder. Default: the least that deters.")
+    @click.option("--bond", type=TOKENS, help="Locked by a challenger. Default: the least allowed.")
+    @click.option("--urgency", type=TOKENS, default="0", show_default=True,
+                  help="What an hour costs you, in tokens: faster solvers may be dearer by as much.")  # fmt: skip
+    @click.option(
+        "--risk-bps", default=500, show_default=True, help="What a failure costs you, in 1/10,000 of the price."
+    )
+    @click.option("--attempts", default=3, show_default=True, help="Solvers that may try, one after the other.")
+    @click.option("--bidding-time", type=int, help="Seconds for sealed bids. Default, as of the next "
+                  "five: from what the task takes on this machine; `task quote` says why.")  # fmt: skip
+    @click.option("--reveal-time", type=int, help="Seconds for showing them.")
+    @click.option("--handover-time", type=int, help="Seconds for the runner-up to take over.")
+    @click.option("--interval-time", type=int, help="Seconds for each checkpoint.")
+    @click.option("--challenge-window", type=int, help="Seconds to dispute a checkpoint.")
+    @click.option("--clock", type=int, help="Seconds that each side has in a dispute.")
+    @click.option("--move-time", type=click.FloatRange(min=0), default=0.5, show_default=True,
+                  help="Seconds until a transaction is mined: the chain's block time, and a little.")  # fmt: skip
+    @click.option("--device", default="cpu", show_default=True, help="Where the task is measured: cpu, cuda, cuda:1 …")
+    @click.option("--executor", type=click.Choice(list(EXECUTORS)), default="fused", show_default=True)
+    @wraps(command)
+    def wrapped(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in TIMES}
+        own = {name: options.pop(name) for name in Wish.__dataclass_fields__ if name != "times"}
+        times = {name: seconds for name, seconds in given.items() if seconds is not None}
+        return command(wish=Wish(times, **own), **options)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def windows_named(wish: Wish) -> dict[str, Window] | None:
+    """The windows of a requester that names them all."""
+    named = {name: Window(wish.times[name], "you named it") for name in TIMES if name in wish.times}
+    return named if len(named) == len(TIMES) else None
+
+
+def windows_reckoned(
+    file: Path, task: Task, wish: Wish, limits: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, Window], Measured | str]:
+    """The windows to post with, and what the task takes on this machine, or why that is not known.
+
+    Raises BadTerms where a window would have to be reckoned from what is not known.
+    """
+    if wish.device.startswith("cuda"):
+        require_cuda(wish.device)
+    try:
+        with patience(f"measuring {file.name}"):
+            found = measured(file, task, executor_factory(wish.executor, wish.device), wish.options)
+    except OffchainError as error:
+        if named := windows_named(wish):
+            return named, str(error)
+        flags = ", ".join("--" + name.replace("_", "-") for name in TIMES if name not in wish.times)
+        raise BadTerms(f"{file}: what it takes is not known here ({error}); name {flags}") from error
+    return windows(found.times, -(-task.steps // task.interval), wish.times, limits, wish.move_time), found
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@connection_options
+@click.option("--max-price", type=TOKENS,
+              help="For the whole task. Default: twice what a worker like this machine would ask.")  # fmt: skip
+@offer_options
+@json_option
+def quote(file: Path, connection: Connection, max_price: int | None, wish: Wish, as_json: bool) -> None:
+    """Say what a task will cost and how long it will take, before any money is locked.
+
+    The task is measured on this machine as a worker does before it bids. From that follow the windows that `task post`
+    names by itself, and why; a window that you name stays as it is. Without a chain the money is left out.
+
+    \b
+    Example:  offchain task quote digits.task --urgency 2
+    """
+    task = load_task(file)
+    chain, silent = _connected(connection)
+    chosen, found = windows_reckoned(file, task, wish, time_limits(chain) if chain else {})
+    rows = [*_work(file, task, found, as_json), *_windows(task, wish, chosen, found, as_json)]
+    if chain is None:
+        rows.append(("no chain", f"not known are {UNKNOWN}: {silent}"))
+    else:
+        rows += _money(chain, task, wish, chosen, found, max_price, as_json)
+    show(rows, as_json)
+
+
+def _connected(connection: Connection) -> tuple[Chain | None, str]:
+    """The chain, or why there is none."""
+    try:
+        return connection.chain(signing=False), ""
+    except (BadDeploymentFile, ChainError, ChainUnavailable) as error:
+        return None, str(error)
+
+
+Rows = list[tuple[str, object]]
+
+
+def _work(file: Path, task: Task, found: Measured | str, as_json: bool) -> Rows:
+    """What there is to compute and to fetch, and what it takes here."""
+    work, intervals = work_units(task.graph), -(-task.steps // task.interval)
+    rows: Rows = [
+        ("name", task.name),
+        ("steps", task.steps),
+        ("intervals", intervals),
+        ("work units", work * task.steps if as_json else f"{work * task.steps:,}, {work:,} a step"),
+    ]
+    if isinstance(found, str):
+        return [*rows, ("seconds here", None if as_json else f"not known: {found}")]
+    times, cost = found.times, found.figures.cost
+    alone = cost.plain * task.steps + cost.hashed * intervals
+    seconds = {"all": alone, "interval": times.interval, "dispute": times.dispute, "trial": times.trial}
+    said = f"{alone:.3g}: {times.interval:.3g} an interval; {times.dispute:.3g} a dispute, {times.trial:.2g} to try it"
+    sizes = {"task file": times.file, "state": times.state}
+    return [
+        *rows,
+        ("seconds here", {name: round(value, 6) for name, value in seconds.items()} if as_json else said),
+        ("bytes", _keyed(sizes) if as_json else ", ".join(f"{size:,} of the {what}" for what, size in sizes.items())),
+    ]
+
+
+def _windows(task: Task, wish: Wish, chosen: Mapping[str, Window], found: Measured | str, as_json: bool) -> Rows:
+    """Each window and why, and when the result is there."""
+    terms = unpriced(task, {name: window.seconds for name, window in chosen.items()})
+    rows: Rows = []
+    for name, window in chosen.items():
+        said = {"seconds": window.seconds, "why": window.why} if as_json else f"{window.seconds:,} s: {window.why}"
+        rows.append((name.replace("_", " "), said))
+    if isinstance(found, str):
+        return rows
+    about_then, latest = until_result(terms, found.times.interval)
+    seconds = {"expected": round(about_then, 1), "latest": latest}
+    said = f"{_span(about_then)}; {_span(latest)} at the latest, if its first solver delivers"
+    slower = f"windows hold for machines up to {SLOWER} times slower than this one"
+    return [*rows, ("result in", seconds if as_json else f"{said} ({slower})")]
+
+
+def _money(
+    chain: Chain,
+    task: Task,
+    wish: Wish,
+    chosen: Mapping[str, Window],
+    found: Measured | str,
+    max_price: int | None,
+    as_json: bool,
+) -> Rows:
+    """Gas, what is locked, what a worker like this machine would ask, and what others were paid."""
+    gas_price, fee_bps = chain.gas_price(), int(chain.call("market", "limits")["feeBps"])
+    bare = unpriced(task, {name: window.seconds for name, window in chosen.items()})
+    if max_price is None:
+        if isinstance(found, str):
+            raise BadTerms("--max-price: what the task takes is not known here; name the highest price yourself")
+        max_price = enough(found, bare, gas_price, fee_bps, wish.options, chain.required_stake)
+    terms = terms_of(chain, task, wish.offer(max_price, chosen), A_URI)
+    gas = gas_of(terms.intervals, A_URI)
+    paid = {party: amount * gas_price for party, amount in gas.items()}
+    coins = ", ".join(f"{party} {about(amount)}" for party, amount in paid.items())
+    locked = {"stake": terms.stake, "bid bond": int(chain.call("auction", "bidBond")), "dispute bond": terms.bond}
+    rows: Rows = [
+        ("gas", _keyed(gas) if as_json else ", ".join(f"{party} {amount:,}" for party, amount in gas.items())),
+        ("gas costs", _exact(paid) if as_json else f"{coins} coins, at {gas_price / GWEI:.3g} gwei"),
+        ("others lock", _exact(locked) if as_json else ", ".join(f"{what} {about(n)}" for what, n in locked.items())),
+        ("bill", bill_of(chain, max_price, as_json)),
+    ]
+    seconds = task.steps
+    if not isinstance(found, str):
+        bid = asked(found, terms, gas_price, fee_bps, wish.options)
+        rows.append(("a worker like this", _bid(bid, as_json)))
+        seconds = -(-promise(found.times.interval) * task.steps // task.interval)
+    known = lately(completed(chain), task.graph_root, task.steps, seconds)
+    return [*rows, ("such work lately", _lately(known, as_json))]
+
+
+def bill_of(chain: Chain, max_price: int, as_json: bool = False) -> object:
+    """What is locked when a task of that price is posted, and for what."""
+    escrow, fee = chain.bill(max_price)
+    parts = {"all": escrow + fee, "price": max_price, "standby": escrow - max_price, "burned": fee}
+    if as_json:
+        return _exact(parts)
+    return (
+        f"{about(escrow + fee)} locked when you post: {about(max_price)} for solvers at most, "
+        f"{about(escrow - max_price)} for standbys at most, {about(fee)} burns; what is left comes back in the end"
+    )
+
+
+def _bid(bid: Asked, as_json: bool) -> object:
+    if as_json:
+        return {"price": str(bid.price), "promised": bid.promised, "refuses": bid.why}
+    said = f"{about(bid.price)} and {bid.promised} s an interval, at {about(ORDINARY.hourly)} an hour"
+    return f"would not bid: {bid.why} ({said})" if bid.why else f"would bid {said}"
+
+
+def _lately(known: Lately | None, as_json: bool) -> object:
+    if known is None:
+        return None if as_json else "no task of this size yet"
+    if as_json:
+        prices = _exact({"least": known.least, "median": known.median, "most": known.most})
+        return {"tasks": known.tasks, "same_graph": known.same} | prices
+    like, by = ("of this very graph", "a step") if known.same else ("of about this size", "a promised second")
+    span = f"from {about(known.least)} to {about(known.most)}"
+    return f"{about(known.median)} for this task, by the price of {by}; {known.tasks} {like}, {span}"
+
+
+def _exact(amounts: Mapping[str, int]) -> dict[str, str]:
+    """For JSON, whose numbers are not all exact."""
+    return _keyed({name: str(amount) for name, amount in amounts.items()})
+
+
+def _keyed(facts: Mapping[str, T]) -> dict[str, T]:
+    return {name.replace(" ", "_"): value for name, value in facts.items()}
+
+
+def _span(seconds: float) -> str:
+    """Seconds as people read them."""
+    for unit, name in ((24 * HOUR, "days"), (HOUR, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,158 @@
+"""`offchain task quote` and `task post` at a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from offchain.commands import quote
+from offchain.store.taskfile import save_task
+from offchain.worker.quoting import measured
+from offchain.worker.windows import TIMES
+from tests.offchain.commands.conftest import Counter
+from tests.support import tasks
+from tests.support.runs import run as trained
+from tests.support.terminal import run
+from tests.support.works import every_kind
+
+WORK = every_kind(6, 3)
+Terminal = Callable[..., tuple[int, str, str]]
+once = cache(measured)  # a process of its own each time takes seconds
+
+
+@pytest.fixture
+def offchain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Runs a command line; a task is measured once for all tests here."""
+    monkeypatch.setattr(
+        quote, "measured", lambda path, task, executors, options: once(FILES[0], WORK, executors, options)
+    )
+    return lambda *words: run(capsys, monkeypatch, *words)
+
+
+FILES: list[Path] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("task") / "kinds.task"
+    save_task(WORK, path)
+    FILES[:] = [path]
+    return path
+
+
+def completed(counter: Counter, price: int) -> None:
+    """Somebody's task with the same graph."""
+    task = tasks.post(counter, WORK, max_price=10**18)
+    tasks.auction(counter, task, {"solver": 0, "rival": price}, 10)
+    for checkpoint in range(2):
+        counter.quick("solver").commit(task, checkpoint, trained(WORK).checkpoint(checkpoint), "")
+    counter.close_windows(task)
+    counter.quick("solver").collect(task)
+
+
+def test_a_quote_says_all_that_a_requester_must_know(counter: Counter, offchain: Terminal, file: Path) -> None:
+    words = ["task", "quote", str(file), *counter.options, "--max-price", "3"]
+    code, out, _ = offchain(*words, "--json")
+    assert code == 0
+    said: dict[str, Any] = json.loads(out)
+    assert (said["steps"], said["intervals"]) == (6, 2)
+    assert said["work_units"] > 0 and said["seconds_here"]["interval"] > 0
+    assert all(said[name]["seconds"] > 0 and said[name]["why"] for name in TIMES)
+    assert 0 < said["result_in"]["expected"] < said["result_in"]["latest"]
+    assert said["gas"]["solver"] > said["gas"]["each_other_bidder"] > 0
+    price = counter.w3.eth.gas_price
+    assert said["gas_costs"]["requester"] == str(said["gas"]["requester"] * price)
+    unit = 10**18
+    bill = {"all": 307 * unit // 100, "price": 3 * unit, "standby": 6 * unit // 100, "burned": unit // 100}
+    assert said["bill"] == {name: str(amount) for name, amount in bill.items()}
+    assert int(said["others_lock"]["stake"]) == counter.quick("requester").required_stake(3 * unit)
+    assert said["a_worker_like_this"]["refuses"] is None
+    assert said["such_work_lately"] is None
+    completed(counter, 7 * 10**17)
+    code, out, _ = offchain(*words, "--json")
+    assert json.loads(out)["such_work_lately"] == {
+        "tasks": 1, "same_graph": True, **dict.fromkeys(("least", "median", "most"), str(7 * 10**17)),
+    }  # fmt: skip
+
+
+def test_a_quote_for_people_fits_80_columns(counter: Counter, offchain: Terminal, file: Path) -> None:
+    code, out, err = offchain("task", "quote", str(file), *counter.options, "--clock", "77")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    flat = " ".join(out.split())
+    assert "clock 77 s: you named it" in flat
+    assert "locked when you post: " in flat
+    assert "no task of this size yet" in flat
+    assert "would bid " in flat  # the price that nobody named leaves room
+
+
+def test_without_a_chain_a_quote_says_what_is_not_known(offchain: Terminal, file: Path, tmp_path: Path) -> None:
+    code, out, _ = offchain("task", "quote", str(file), "--deployment", str(tmp_path / "none.json"))
+    assert code == 0
+    flat = " ".join(out.split())
+    assert "no chain not known are the present fee, stakes, bonds, the bill, and what such work cost: " in flat
+    assert "run `offchain deploy` first" in flat
+    assert re.search(r"bidding time \d+ s: fetch ", flat) and "bill" not in flat.split("no chain")[0]
+
+
+def test_a_window_that_the_deployment_does_not_take_is_refused(
+    counter: Counter, offchain: Terminal, file: Path
+) -> None:
+    for verb in ("quote", "post"):
+        words = ["task", verb, str(file), *counter.options, "--max-price", "3", "--clock", "3"]
+        assert offchain(*words) == (2, "", "error: terms: clock is 3; this deployment asks for 30 or more\n")
+
+
+def test_a_task_that_cannot_be_measured_needs_named_windows(
+    counter: Counter, offchain: Terminal, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quote, "machine_memory", lambda: 2_000)
+    monkeypatch.setattr(quote, "measured", measured)
+    words = ["task", "quote", str(file), *counter.options, "--max-price", "3"]
+    named = [word for name in TIMES for word in (f"--{name.replace('_', '-')}", "200")]
+    code, out, err = offchain(*words, *named[2:])
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "this machine gives 750); name --bidding-time" in err
+    code, out, _ = offchain(*words, *named)
+    assert code == 0
+    assert "seconds here not known: a step touches " in " ".join(out.split())
+
+
+def test_posting_says_what_is_locked_and_what_came_back(counter: Counter, offchain: Terminal, file: Path) -> None:
+    """The requester cancels from elsewhere."""
+    chain = counter.quick("requester")
+    number = chain.task_count()
+
+    def cancel() -> None:
+        while chain.task_count() == number:
+            pass
+        chain.cancel(number)
+
+    other = Thread(target=cancel, daemon=True)
+    other.start()
+    code, out, err = offchain("task", "post", str(file), *counter.options, "--max-price", "3")
+    other.join()
+    lines = out.splitlines()
+    assert lines[0].startswith(f"task {number} posted, http://127.0.0.1:")
+    bill = "3.07 locked when you post: 3 for solvers at most, 0.06 for standbys at most, 0.01 burns"
+    assert lines[1] == f"{bill}; what is left comes back in the end"
+    assert re.fullmatch(r"bidding time \d+ s, reveal time 20 s, challenge window 1\d\d s, .*", lines[2])
+    assert lines[3:] == [f"task {number} is cancelled"]
+    assert (code, err) == (1, f"error: task {number} is cancelled: it has no result\n")
+
+
+def test_who_serves_the_file_itself_waits_for_nothing(counter: Counter, offchain: Terminal, file: Path) -> None:
+    words = ["task", "post", str(file), *counter.options, "--max-price", "3", "--uri", "http://requester/a.task"]
+    code, out, _ = offchain(*words, "--json")
+    assert code == 0
+    terms = counter.quick("requester").terms(json.loads(out)["task"])
+    assert terms.uri == "http://requester/a.task" and terms.bidding_time >= 30
+    code, _, err = offchain(*words, "--stake", "0.1")
+    assert code == 2 and err.startswith("error: terms: stake is ") and err.count("\n") == 1
