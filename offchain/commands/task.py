@@ -29,6 +29,7 @@ from offchain.commands.common import (
 )
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.quote import Wish, bill_of, offer_options, quote, windows_named, windows_reckoned
+from offchain.commands.story import Teller
 from offchain.errors import NoResult
 from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
@@ -169,7 +170,7 @@ def post_task(
 
     The file is checked before any money is locked. Windows that you do not name follow from what the task takes on this
     machine. With --uri and without -o, the command ends once the task is posted. Otherwise it runs until the task
-    ends, because workers fetch the file from here.
+    ends, because workers fetch the file from here, and says at each step what is paid, what is locked, what came back.
 
     \b
     Example:  offchain task post digits.task --max-price 100 --key me.key \\
@@ -188,13 +189,13 @@ def post_task(
             blobs.base = public_url or server.url
             name = task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval)
             uri = blobs.publish(name, lambda path: save_task(replace(loaded, validation=()), path))
-        terms = terms_of(chain, loaded, wish.offer(max_price, chosen), uri)
+        since, terms = chain.head().number, terms_of(chain, loaded, wish.offer(max_price, chosen), uri)
         task_id = post(chain, terms)
         click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
         if blobs.base is None and output is None:
             return
         validated = Validated(loaded, blobs)
-        ended = _watch(connection, task_id, validated)
+        ended = _watch(connection, validated, Teller.of(chain, task_id, terms, since), as_json)
         click.echo(json.dumps(_facts(ended)) if as_json else f"task {task_id} is {ended.status.name.lower()}")
         if ended.status is not Status.COMPLETED:
             raise NoResult(f"task {task_id} is {ended.status.name.lower()}: it has no result")
@@ -218,10 +219,12 @@ def _save_result(
     save_model(output, loaded, state, curves(view, loaded, blobs), validated.curves(view))
 
 
-def _watch(connection: Connection, task_id: int, validated: Validated) -> TaskView:
-    """Follow a task to its end, with a bar of its checkpoints, which are evaluated as they come."""
+def _watch(connection: Connection, validated: Validated, teller: Teller, as_json: bool) -> TaskView:
+    """Follow a task to its end, with a bar of its checkpoints, which are evaluated as they come, and tell its story."""
     with watching("bidding") as watch:
-        for view in follow(connection.chain(), task_id):
+        for view in follow(connection.chain(), teller.task_id):
+            for line in teller.news(as_json):
+                click.echo(line)
             validated.look(view)
             watch(f"{view.status.name.lower()}, {view.paid} paid", len(view.checkpoints), view.terms.intervals)
     return view
