@@ -65,7 +65,7 @@ WHY: Final = {  # what a figure shows on any machine
 }
 JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp")
 VERBS: Final = {  # pieces that are a verb of `offchain bench`
-    "step": lambda settings, watch: step.rows(JOBS, settings, watch),
+    "step": lambda settings, watch: step.rows((*JOBS, "depthwise"), settings, watch),
     "memory": lambda settings, watch: step.memory_rows(JOBS, settings, watch),
     "gemm": gemm.rows,
     "map": elementwise.rows,
@@ -171,7 +171,9 @@ def document(folder: Path) -> str:
     parts, found = [HEAD], {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
     for verb in VERBS:
         if verb in found:
-            parts += [f"## {verb}\n", _rows(found[verb]["points"]), _said(found[verb])]
+            parts += [f"## {verb}\n", f"`{_script(found[verb])}`\n", _rows(found[verb]["points"]), _said(found[verb])]
+        for name in (name for name in found if name.startswith(f"{verb}-")):  # more rows, by another command
+            parts += [f"`{found[name]['command']}`\n", _rows(found[name]["points"]), _said(found[name])]
     parts += _build(found)
     parts += _on_a_card(found)
     parts += ["## How the cost grows\n"] if found.keys() & PIECES.keys() else []
@@ -185,6 +187,14 @@ def document(folder: Path) -> str:
                 _said(found[piece]),
             ]
     return "\n".join(parts)
+
+
+def _script(measured: dict[str, Any]) -> str:
+    """The command that measured it."""
+    on = measured["on"]
+    given = [f"--bits {bits}" for bits in on["bits"]]
+    given += [f"--{name} {on[name]}" for name in ("n", "threads") if on[name]]
+    return " ".join(["python scripts/growth.py --only", measured["piece"], *given])
 
 
 def _build(found: dict[str, Any]) -> list[str]:
@@ -316,7 +326,7 @@ def main() -> None:
     parser.add_argument("--executor", choices=list(EXECUTORS), default="fused")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--bits", type=int, action="append", help="again for more; default: 21 and 8")
+    parser.add_argument("--bits", type=int, action="append", help="again for more; default: 13 and 21")
     parser.add_argument("--n", type=int, help="pairs; default: what suits the piece")
     parser.add_argument("--quick", action="store_true", help="small sizes, which only test the script")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the page")
@@ -328,7 +338,7 @@ def main() -> None:
     figures = args.docs / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     try:
-        bits = tuple(args.bits or (21, 8))
+        bits = tuple(args.bits or (13, 21))
         settings = Settings(args.executor, args.device, args.threads, bits, args.n, args.quick)
         for piece in [] if args.draw else pieces:
             measured = measure(piece, settings)

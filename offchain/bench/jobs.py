@@ -1,4 +1,4 @@
-"""The jobs that are measured: a GPT of any size, and some of the examples."""
+"""The jobs that are measured: a GPT of any size, depthwise convolutions, and some of the examples."""
 
 from __future__ import annotations
 
@@ -119,6 +119,24 @@ def gpt(shape: Shape = Shape()) -> Job:
     )
 
 
+def depthwise(channels: int = 64, size: int = 28, batch: int = 8) -> Job:
+    """Two depthwise 7×7 convolutions, the second of which has a gradient of its input too."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(channels, channels, 7, padding=3, groups=channels) for _ in range(2))
+        model, images = nn.Sequential(*layers), torch.randn(2 * batch, channels, size, size)
+    return Job(
+        model=model,
+        loss=lambda model, batch: model(batch["x"]).square().mean(),
+        optimizer=(torch.optim.SGD, {"lr": 0.01}),
+        dataset={"x": images},
+        batch_size=batch,
+        steps=STEPS,
+        interval=INTERVAL,
+        name="depthwise",
+    )
+
+
 def example(name: str) -> Job:
     """A job file of the project's examples. Raises BadInput outside of a checkout, or without what it imports."""
     if not EXAMPLES.is_dir():
@@ -131,6 +149,7 @@ _MAKERS: Final[dict[str, Callable[[bool], Job]]] = {  # quick? -> job
     "gpt-sdpa": lambda quick: gpt(replace(TINY if quick else Shape(), flash=True)),
     "cnn": lambda quick: example("cnn_digits"),
     "mlp": lambda quick: example("mlp_digits"),
+    "depthwise": lambda quick: depthwise(4, 8, 2) if quick else depthwise(),
     "lora": lambda quick: example("lora_minilm"),
 }
 JOBS: Final = tuple(_MAKERS)

@@ -19,7 +19,7 @@ from offchain.progress import Watch, watching
 if TYPE_CHECKING:
     from offchain.bench.timing import Row, Settings
 
-JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp", "lora")  # of offchain.bench.jobs, which imports torch
+JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp", "depthwise", "lora")  # of offchain.bench.jobs, which imports torch
 
 F = TypeVar("F", bound=Callable[..., Any])
 

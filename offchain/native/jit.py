@@ -43,7 +43,7 @@ _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 # Switches of LLVM. Strides of 2 to 8 are not read as interleaved groups: that code keeps strides in 32 bits, and an
 # assertion about its costs ends the process, for AVX-512 with x.flip(0, 1).sum(0) of shape (22, 4).
 _SWITCHES: Final = ("-enable-interleaved-mem-accesses=false",)
-_PIPELINE: Final[dict[str, Any]] = {"speed_level": 2, "loop_vectorization": True, "slp_vectorization": True}
+_PIPELINE: Final[dict[str, Any]] = {"speed_level": 2, "loop_vectorization": True}
 UNROLLED: Final = "; its loops are unrolled\n"  # begins the text of a kernel that is faster so; it takes LLVM longer
 ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
