@@ -185,7 +185,7 @@ def until_result(terms: Terms, interval: float) -> tuple[float, float]:
 
 def promise(interval: float) -> int:
     """Whole seconds for an interval that an ordinary worker names which takes so long."""
-    return max(1, ceil(USUAL.headroom * interval))
+    return max(1, ceil(USUAL.headroom * interval + USUAL.poll + USUAL.move_time))  # `Policy.lag`
 
 
 def _size(count: int) -> str:
