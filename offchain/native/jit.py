@@ -43,8 +43,7 @@ _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 # Switches of LLVM. Strides of 2 to 8 are not read as interleaved groups: that code keeps strides in 32 bits, and an
 # assertion about its costs ends the process, for AVX-512 with x.flip(0, 1).sum(0) of shape (22, 4).
 _SWITCHES: Final = ("-enable-interleaved-mem-accesses=false",)
-_PIPELINE: Final[dict[str, Any]] = {"speed_level": 2, "loop_vectorization": True}
-UNROLLED: Final = "; its loops are unrolled\n"  # begins the text of a kernel that is faster so; it takes LLVM longer
+_PIPELINE: Final[dict[str, Any]] = {"speed_level": 2, "loop_vectorization": True, "slp_vectorization": True}
 ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
 SHARES: Final = 16  # of the tasks, for each thread: a thread that is delayed leaves its other shares to the rest
@@ -230,7 +229,7 @@ def machine_code(text: str, machine: Any) -> bytes:
     """The object file that a kernel's text becomes for a processor."""
     module = llvm.parse_assembly(_PREAMBLE + text)
     options = llvm.create_pipeline_tuning_options()
-    for name, value in (_PIPELINE | {"loop_unrolling": text.startswith(UNROLLED)}).items():
+    for name, value in _PIPELINE.items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)

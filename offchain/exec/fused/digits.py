@@ -16,7 +16,6 @@ from offchain.exec.fused.kernel import body, kernel
 from offchain.exec.fused.planes import PAIRS, PANELS, ROWS, VECTORS, Digits, lying
 from offchain.exec.plan.products import Product
 from offchain.ir.graph import row_major
-from offchain.native.jit import UNROLLED
 from offchain.native.kernel import NativeKernel
 
 _TILE: Final = PANELS * ROWS
@@ -143,7 +142,7 @@ def _kernel(product: Product, digits: Digits, f: Function, tensors: Sequence[str
                 put(making.total(i), batch, row, c)
     work = 2 * product.size * product.extent
     declared = f"declare {making.vector} @{_MULTIPLY[digits.lanes]}({making.paired}, {making.paired})\n"
-    return kernel(tensors, f, product.batch * tiles, work, UNROLLED + declared)
+    return kernel(tensors, f, product.batch * tiles, work, declared)
 
 
 def dot_kernel(product: Product, shape: tuple[int, ...], digits: Digits) -> NativeKernel:
