@@ -2,8 +2,8 @@
 pragma solidity ^0.8.37;
 
 /// @title Points and BLS signatures of BN254, over the precompiles of EIP-196, EIP-197 and EIP-198
-/// @notice Signatures are points of G1. A key is secret · g1 in G1, where keys are added, and secret · g2 in G2, against
-/// which signatures are checked. docs/protocol.md, section 6, has the bytes.
+/// @notice Signatures are points of G1. A key is secret · g1 in G1, where keys are added, and secret · g2 in G2,
+/// against which signatures are checked. docs/protocol.md, section 6, has the bytes.
 /// @dev A precompile that refuses its input takes all the gas that it was given. So every point from outside is checked
 /// here before it gets there; only the subgroup of G2 is left to the pairing, which gets bounded gas.
 library Bn254 {
@@ -56,7 +56,8 @@ library Bn254 {
     error NotInSubgroup(uint256 x1, uint256 x0, uint256 y1, uint256 y0);
     /// No try found a point: see MAX_TRIES.
     error NoPoint(bytes32 seed);
-    /// The point (x, y) does not sign the message whose hash is `seed`, or the key's two points are of different secrets.
+    /// The point (x, y) does not sign the message whose hash is `seed`, or the key's two points are of different
+    /// secrets.
     error WrongSignature(bytes32 seed, uint256 x, uint256 y);
     error NoSigners();
     /// A bit is set that belongs to none of the keys.
@@ -89,10 +90,10 @@ library Bn254 {
         if (c0 != addmod(a0, B0, P) || c1 != addmod(a1, B1, P)) revert NotOnTwist(x1, x0, y1, y0);
     }
 
-    /// @notice The point of G1 that stands for a message: the first try of h = keccak256(seed ‖ n), n = 0, 1, …, that is
-    /// below 5·P and gives x = h mod P a y on the curve; the even one. `seed` is the message's keccak256.
-    /// @dev Nobody knows its logarithm, and every x of the curve is as likely as every other. Whoever may choose parts of
-    /// a message can search for one that needs n more tries, for about 2^n hashes; a try takes 2,100 gas.
+    /// @notice The point of G1 that stands for a message: the first try of h = keccak256(seed ‖ n), n = 0, 1, …, that
+    /// is below 5·P and gives x = h mod P a y on the curve; the even one. `seed` is the message's keccak256.
+    /// @dev Nobody knows its logarithm, and every x of the curve is as likely as every other. Whoever may choose
+    /// parts of a message can search for one that needs n more tries, for about 2^n hashes; a try takes 2,100 gas.
     function hashToG1(bytes32 seed) internal view returns (G1 memory) {
         for (uint256 n; n < MAX_TRIES; ++n) {
             uint256 x = uint256(keccak256(abi.encode(seed, n)));

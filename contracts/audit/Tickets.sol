@@ -7,8 +7,8 @@ import {Money} from "../lib/Money.sol";
 import {Bn254} from "./Bn254.sol";
 
 /// @title Who is drawn to audit a checkpoint
-/// @notice A ticket is a verifier's signature over a checkpoint. There is only one, and nobody else can know it: its hash is
-/// the verifier's own fair draw.
+/// @notice A ticket is a verifier's signature over a checkpoint. There is only one, and nobody else can know it: its
+/// hash is the verifier's own fair draw.
 library Tickets {
     /// @notice Begins what is signed.
     bytes32 internal constant DOMAIN = "offchain.ticket.1";

@@ -47,7 +47,8 @@ contract Verifiers is IVerifiers {
         if (holder != address(0) && holder != msg.sender) revert KeyOfAnother(holder);
         Bn254.requireG1(point);
         Bn254.requireSignedByBoth(point, twin, possession(msg.sender, point), proof);
-        // For ever: no other account can prove it anyway, and one secret under two names would count twice in a committee.
+        // For ever: no other account can prove it anyway, and one secret under two names would count twice in a
+        // committee.
         _holders[name] = msg.sender;
         uint64 from = _later();
         _keys[msg.sender] = Key(point, twinOf(twin), from);

@@ -281,6 +281,8 @@ contract DisputeGame is Verdicts {
 
     /// Runs what was called with the code of Endings, on this contract's storage.
     function _callEndings() private returns (bytes memory) {
+        // Endings is a contract of ours that the constructor made, and has just these functions.
+        // slither-disable-next-line controlled-delegatecall
         (bool done, bytes memory answer) = address(endings).delegatecall(msg.data);
         if (done) return answer;
         assembly ("memory-safe") {

@@ -196,8 +196,8 @@ abstract contract Turns is IDispute {
         }
     }
 
-    /// Where a dispute stands when something is revealed in this phase. Two disputes of an attempt that stand at the same
-    /// spot ask for the same thing.
+    /// Where a dispute stands when something is revealed in this phase. Two disputes of an attempt that stand at the
+    /// same spot ask for the same thing.
     function _spot(Record storage d, Phase phase) private view returns (bytes32) {
         uint256 place;
         if (phase == Phase.RevealChildren) {

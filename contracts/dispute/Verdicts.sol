@@ -15,8 +15,8 @@ import {Turns} from "./Turns.sol";
 
 /// @title How a dispute begins and ends
 /// @dev Knows what a verdict costs. Money moves only between this contract's pots and accounts of the vault: one pot
-/// per account, attempt and checkpoint holds a challenger's bond, one per attempt what is kept of a convicted solver's stake. A
-/// dispute is marked as resolved before any other contract is called.
+/// per account, attempt and checkpoint holds a challenger's bond, one per attempt what is kept of a convicted
+/// solver's stake. A dispute is marked as resolved before any other contract is called.
 abstract contract Verdicts is Turns, IDisputeGame {
     using Clocks for Clocks.Shared;
 

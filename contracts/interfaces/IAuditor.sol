@@ -6,8 +6,8 @@ import {Bn254} from "../audit/Bn254.sol";
 /// @title Whether a verifier is drawn to audit a checkpoint
 /// @dev Assumptions:
 /// - A verifier keeps its secret. Whoever knows it knows which checkpoints its owner looks at.
-/// - A solver that commits a false root can make many, and see with each whether a verifier whose secret it knows is drawn. It
-///   never sees whether another is.
+/// - A solver that commits a false root can make many, and see with each whether a verifier whose secret it knows is
+///   drawn. It never sees whether another is.
 interface IAuditor {
     /// A verifier's proof that it is drawn.
     struct Draw {

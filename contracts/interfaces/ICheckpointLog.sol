@@ -37,9 +37,9 @@ interface ICheckpointLog {
     error NotHeld(uint256 taskId, uint32 index);
 
     /// @notice Commit checkpoint `index` (0-based, in order, by the task's solver, up to and including its deadline).
-    /// Its challenge window opens now, but no earlier than one promised interval after the window of the checkpoint before; a
-    /// promise counts as at least a sixteenth of the interval time.
-    /// It can be disputed from now on until its window ends.
+    /// Its challenge window opens now, but no earlier than one promised interval after the window of the checkpoint
+    /// before; a promise counts as at least a sixteenth of the interval time. It can be disputed from now on until
+    /// its window ends.
     /// @param uri where the state can be fetched (content is verified against the root), at most 512 bytes
     function commit(uint256 taskId, uint32 index, bytes32 root, string calldata uri) external;
 

@@ -5,10 +5,10 @@ import {Bn254} from "../audit/Bn254.sol";
 
 /// @title Who may audit, with which key, and with how much at stake
 /// @notice A verifier signs its tickets with a key of its own, on BN254. A stake is its weight in the lottery.
-/// @dev Keys and stakes hold for what is committed after them: whoever knows a root could otherwise look for a key that wins
-/// with it. A change counts from `delay` seconds after it was made. A solver may keep a root to itself until its
-/// deadline, so no delay makes such a search impossible; it costs the gas of a key and the delay for a single ticket,
-/// which wins one audit's fee.
+/// @dev Keys and stakes hold for what is committed after them: whoever knows a root could otherwise look for a key
+/// that wins with it. A change counts from `delay` seconds after it was made. A solver may keep a root to itself
+/// until its deadline, so no delay makes such a search impossible; it costs the gas of a key and the delay for a
+/// single ticket, which wins one audit's fee.
 interface IVerifiers {
     /// A verifier's key. One secret has both points.
     struct Key {
@@ -35,8 +35,8 @@ interface IVerifiers {
     error NothingToRelease(address account);
     error NotReleased(uint64 readyAt, uint64 current);
 
-    /// @notice A registered verifier: name one's key, or replace it. A key that is replaced counts no more, for whatever
-    /// was committed.
+    /// @notice A registered verifier: name one's key, or replace it. A key that is replaced counts no more, for
+    /// whatever was committed.
     /// @param point the key in G1
     /// @param twin the key in G2
     /// @param proof signature over `possession(sender, point)`: that the sender knows the secret
@@ -45,8 +45,8 @@ interface IVerifiers {
     /// @notice A verifier with a key: add free balance to one's stake. Counts after the delay.
     function stake(uint128 amount) external;
 
-    /// @notice Take a part of one's stake out. It counts, and stays locked, until the delay is over. A second request is
-    /// added to the first and restarts its delay; what counts is not prolonged.
+    /// @notice Take a part of one's stake out. It counts, and stays locked, until the delay is over. A second request
+    /// is added to the first and restarts its delay; what counts is not prolonged.
     function unstake(uint128 amount) external;
 
     /// @notice Free what was taken out of the stake, once its delay is over.

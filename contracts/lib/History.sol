@@ -2,8 +2,9 @@
 pragma solidity ^0.8.37;
 
 /// @title An amount that changes at known times, and what it was at any of them
-/// @notice Entries are in the order of their times, and only the last can still be replaced, within the second in which it
-/// was made. A reader says at which place to look: nothing is searched for, however many entries strangers add.
+/// @notice Entries are in the order of their times, and only the last can still be replaced, within the second in
+/// which it was made. A reader says at which place to look: nothing is searched for, however many entries strangers
+/// add.
 library History {
     struct Entry {
         uint64 from; // holds from this timestamp on

@@ -4,8 +4,8 @@ pragma solidity ^0.8.37;
 import {Attempts} from "./Attempts.sol";
 
 /// @title Names of the vault's pots that several modules know
-/// @notice Money moves between modules from a pot to the one of the same name: what of a convicted solver's stake is kept
-/// for challengers moves from the market to the game.
+/// @notice Money moves between modules from a pot to the one of the same name: what of a convicted solver's stake is
+/// kept for challengers moves from the market to the game.
 library Pots {
     /// @notice The requester's money.
     function escrow(uint256 taskId) internal pure returns (bytes32) {

@@ -79,7 +79,8 @@ contract Auction is IAuction {
         uint32 time = _open(taskId, ask.attempt, sealOf(taskId, ask.attempt, msg.sender, price, promised, salt));
         if (price > ask.reserve) revert PriceTooHigh(ask.reserve, price);
         if (promised == 0 || promised > ask.intervalTime) revert PromiseOutOfRange(ask.intervalTime, promised);
-        Bid memory bid = Bid(msg.sender, promised, time, price, Scores.burden(ask, registry.record(msg.sender), promised));
+        uint128 added = Scores.burden(ask, registry.record(msg.sender), promised);
+        Bid memory bid = Bid(msg.sender, promised, time, price, added);
         emit Revealed(taskId, ask.attempt, msg.sender, price, promised, bid.burden);
         _rank(taskId, ask, bid);
     }

@@ -113,9 +113,13 @@ abstract contract Payroll is TermLimits {
         }
     }
 
-    /// What the requester keeps of an interval's pay for what the lateness grew by. What an interval's pay does not cover
-    /// the next ones must: only the seconds that were paid for are noted.
-    function _withheld(Payslip memory slip, uint256 late, uint256 gross, uint96 urgency) private pure returns (uint256) {
+    /// What the requester keeps of an interval's pay for what the lateness grew by. What an interval's pay does not
+    /// cover the next ones must: only the seconds that were paid for are noted.
+    function _withheld(Payslip memory slip, uint256 late, uint256 gross, uint96 urgency)
+        private
+        pure
+        returns (uint256)
+    {
         if (late <= slip.late) return 0;
         uint256 cost = urgency * (late - slip.late);
         if (cost <= gross) {
