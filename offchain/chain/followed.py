@@ -13,9 +13,8 @@ from offchain.chain.disputes import EVENTS, Reveals
 from offchain.market.view import NOBODY, CheckpointView, Status, TaskView, Terms
 
 ENDINGS: Final = frozenset({"Ended"})
-OPENINGS: Final = frozenset(
-    {"Posted", "Awarded", "TookOver", "Reopened"}
-)  # after these a task that was dropped may matter again
+# after these a task that was dropped may matter again
+OPENINGS: Final = frozenset({"Posted", "Awarded", "TookOver", "Reopened"})
 BIDS: Final = frozenset({"Sealed", "Revealed", "Forfeited"})  # by the auction
 PARTIES: Final = ("requester", "solver", "challenger", "standby", "bidder")  # names of the accounts in events
 
