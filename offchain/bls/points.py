@@ -5,12 +5,18 @@ py-ecc computes. What is here is between its projective points and the words of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from py_ecc import optimized_bn128
+_DEEPEST = sys.getrecursionlimit()
+from py_ecc import optimized_bn128  # noqa: E402
 
-from offchain.errors import BadInput
+from offchain.errors import BadInput  # noqa: E402
+
+# py-ecc lets the whole process recurse 100,000 deep. Then nested JSON from a stranger overflows the stack, where it
+# should be refused.
+sys.setrecursionlimit(_DEEPEST)
 
 bn: Final[Any] = optimized_bn128  # its types do not say what it exports
 P: Final[int] = bn.field_modulus  # coordinates are below it

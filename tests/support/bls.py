@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
 
-from py_ecc import optimized_bn128 as bn
-
-from offchain.bls.points import BASE2, G1, G2, ORDER, P, sum1, sum2
+from offchain.bls.points import BASE2, G1, G2, ORDER, P, bn, sum1, sum2
 from offchain.bls.signing import PublicKey, public_key, sign
 
 SECRETS: Final = tuple(pow(7, n, ORDER) for n in range(1, 17))

@@ -10,9 +10,8 @@ from math import sqrt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from py_ecc import optimized_bn128 as bn
 
-from offchain.bls.points import G1, inside1, outside1
+from offchain.bls.points import G1, bn, inside1, outside1
 from offchain.bls.signing import hash_to_g1, sign
 from offchain.market.money import BPS
 from offchain.market.tickets import Audited, winning, wins
