@@ -7,6 +7,8 @@ cheat.
 
 from __future__ import annotations
 
+import pytest
+
 from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
@@ -22,6 +24,7 @@ from tests.support.works import DOT, every_kind
 TASK = every_kind(6, 3)
 
 
+@pytest.mark.slow
 def test_a_cheat_is_convicted_although_the_file_was_away_for_a_while(town: Town) -> None:
     """The file is away while the verifier first asks for it, and wrong while it asks again."""
     before = town.fortunes()

@@ -22,6 +22,7 @@ TASK = every_kind(6, 3)
 PATIENCE = 1.0  # seconds; the operator's --tx-timeout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claims", [True, False])
 def test_a_lost_move_is_replaced_in_time(town: Town, claims: bool) -> None:
     before = town.fortunes()

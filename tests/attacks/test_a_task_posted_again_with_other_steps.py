@@ -6,6 +6,8 @@ task posted the sham, every verifier called the real task unfit, and nobody look
 
 from __future__ import annotations
 
+import pytest
+
 from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
@@ -19,6 +21,7 @@ from tests.support.works import DOT, every_kind
 TASK, SHAM = every_kind(6, 3), every_kind(60, 3)
 
 
+@pytest.mark.slow
 def test_the_real_task_is_audited_all_the_same(town: Town) -> None:
     assert (SHAM.graph_root, SHAM.state_root) == (TASK.graph_root, TASK.state_root)
     path = town.folder / "sham.file"

@@ -7,6 +7,8 @@ without bids can be ended by anybody, and gives the price back.
 
 from __future__ import annotations
 
+import pytest
+
 from offchain.market.notes import OwnBid
 from offchain.market.view import Status
 from tests.support import tasks
@@ -36,6 +38,7 @@ def life(place: Funded) -> dict[str, int]:
     return gas
 
 
+@pytest.mark.slow
 def test_a_flood_costs_its_author_and_nobody_else(place: Funded) -> None:
     life(place)  # accounts that had never held a thing pay more once
     alone = life(place)
