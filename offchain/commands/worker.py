@@ -112,7 +112,7 @@ def worker_options(
     most = given // 2  # of one task, which two processes compute: one trains it, one defends it
     return WorkerOptions(
         folder=home,
-        policy=policy_of(memory=given, lag=poll + move_time, **policy),
+        policy=policy_of(memory=given, **policy),
         listen=listen,
         public_url=public_url,
         poll=poll,

@@ -38,7 +38,7 @@ class Policy:
     interval time is shorter than the minimum (seconds) is left alone: a slow network could make an honest worker lose.
     All tasks that are held or bid on may take `memory` bytes together.
 
-    A checkpoint is on chain `lag` seconds after it was computed: the worker has to look, and its commit to be mined.
+    A checkpoint is on chain `lag` seconds after it was computed; a worker knows it from its own pace.
 
     `coin_price` is what a native coin is worth in tokens: gas costs coins, work earns tokens. No task is audited in
     which a conviction would not pay the gas of its dispute.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from threading import Event
 from types import TracebackType
@@ -60,6 +61,7 @@ class Loop:
         if unknown := set(roles) - set(ROLES) or not roles:
             raise BadInput(f"roles {unknown or 'none'}: there are {', '.join(ROLES)}")
         self.chain, self.roles, self.options = chain, tuple(roles), options
+        self._policy = replace(options.policy, lag=options.lag)
         self.reader = Reader(chain, audits="verifier" in roles)
         self._executors, self._replays, self._on_event = executors, replays, on_event
         self._stop = Event()
@@ -132,7 +134,7 @@ class Loop:
         wanted: dict[Action, None] = {}
         for name, role in ROLES.items():
             if name in self.roles:
-                decide = partial(role.decide, view, notes, self.options.policy, self._secret)
+                decide = partial(role.decide, view, notes, self._policy, self._secret)
                 wanted |= dict.fromkeys(self._attempt(("decide", name), decide) or [])
         return sorted(wanted, key=lambda action: not isinstance(action, Defend | Challenge | Timeout))
 

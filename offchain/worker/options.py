@@ -69,3 +69,8 @@ class WorkerOptions:
     downloads: Shares = field(default_factory=Shares)
     serve: ServeOptions = field(default_factory=ServeOptions)
     send: SendOptions = field(default_factory=SendOptions)
+
+    @property
+    def lag(self) -> float:
+        """Seconds from a computed checkpoint until it is on chain: to the next look, and until the commit is mined."""
+        return self.poll + self.move_time

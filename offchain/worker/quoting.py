@@ -85,7 +85,7 @@ def asked(
     """What the worker of that operator decides about these terms, if it holds nothing else. `gas_price` in wei."""
     task = TaskView(0, terms, NOBODY, NOBODY, Status.BIDDING, 0, 0, 0, 0, ())
     asks = needs(found.figures, terms, options)
-    price, promised = operator.bid(task, asks, gas_price, fee_bps)
+    price, promised = replace(operator, lag=options.lag).bid(task, asks, gas_price, fee_bps)
     why = operator.refusal(terms)
     try:
         require_fit(found.figures, terms, options)

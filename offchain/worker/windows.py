@@ -23,7 +23,6 @@ SLOWER: Final = 4  # how many times slower than here a machine may be
 RATE: Final = 1 << 20  # bytes a second at which files are fetched, by several workers at once
 KERNEL: Final = 0.03  # seconds of compiling for a node, by a worker that has kept no kernel of it
 NOTICE: Final = 10.0  # seconds until a busy worker has seen that something is due, and has begun with it
-COMMITTING: Final = 2.0  # seconds that a solver takes beside an interval, to look at the chain and to commit
 LEAST_BIDDING: Final = 30
 LEAST_HANDOVER: Final = 120  # a worker may be restarting
 MOST_HANDOVER: Final = 3_600
@@ -178,14 +177,14 @@ def until_result(terms: Terms, interval: float) -> tuple[float, float]:
     """
     auction = terms.bidding_time + terms.reveal_time
     apart = max(terms.interval_time // 16, promise(interval))  # CheckpointLog.LEAST_PROMISE
-    each = interval + COMMITTING
+    each = interval + USUAL.lag
     spaced = each + (terms.intervals - 1) * max(each, apart) + terms.challenge_window
     return auction + spaced, auction + terms.intervals * terms.interval_time + terms.challenge_window
 
 
 def promise(interval: float) -> int:
     """Whole seconds for an interval that an ordinary worker names which takes so long."""
-    return max(1, ceil(USUAL.headroom * interval + USUAL.poll + USUAL.move_time))  # `Policy.lag`
+    return max(1, ceil(USUAL.headroom * interval + USUAL.lag))
 
 
 def _size(count: int) -> str:

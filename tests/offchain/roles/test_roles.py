@@ -86,6 +86,7 @@ class TestSolver:
         assert solver.decide(view(BIDDING), FIT, policy) == [Bid(7, 6, 10)]
         dear = replace(policy, hourly=36 * 1_000)  # 300, 5 for the risk, and an hour of disputes in a thousand: 0.1
         assert solver.decide(view(BIDDING), FIT, dear) == [Bid(7, 306, 10)]
+        assert solver.decide(view(BIDDING), FIT, replace(policy, lag=1.5)) == [Bid(7, 6, 12)]  # until it is on chain
         with_fee = replace(view(BIDDING), fees=Fees(0, 1_000))
         assert solver.decide(with_fee, FIT, dear) == [Bid(7, 340, 10)]
 
