@@ -143,9 +143,7 @@ class Books(RuleBasedStateMachine):
 
     def pass_time(self, until: int) -> None:
         """The honest solver does at the last moment what it owes, whenever the clock would run past it."""
-        while owed := [
-            item for n, task in enumerate(self.model.tasks) for item in self.owes(n, task) if item[0] < until
-        ]:
+        while owed := [item for n, task in enumerate(self.model.tasks) for item in self.owes(n, task, until)]:
             due, _, act = min(owed, key=lambda item: item[:2])
             self.now = max(self.now, due)
             self.world.clock.mine(self.now)
