@@ -111,7 +111,7 @@ class Money(Books):
     def post(self, actor: str, price: int, intervals: int, attempts: int, urgency: int, risk: int) -> None:
         more = {"attempts": attempts, "urgency": urgency, "risk_bps": risk}
         times = {"interval_time": INTERVAL_TIME, "challenge_window": WINDOW}
-        steps = intervals * 10 - 3  # the last interval is shorter
+        steps = max(10, intervals * 10 - 3)  # the last of several intervals is shorter
         asked = terms(self.world, **(SHORT | {"max_price": price, "steps": steps} | times | more))
         call = self.market.post(tuple(getattr(asked, name) for name in Terms.__slots__))
         self.move(call, actor, lambda: self.model.post(actor, asked, self.now))
