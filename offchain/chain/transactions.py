@@ -27,6 +27,8 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.ir.moves import CHARGED
 
 MAX_GAS: Final = CHARGED  # of a transaction; every honest move needs less
+SLOTS: Final = 4  # of storage that may be new only because of what is mined, or what time it is, after the estimate
+GAS_OF_A_SLOT: Final = 22_100  # EIP-2929 with EIP-2200: a cold slot that was zero
 GWEI: Final = 10**9
 IN_FLIGHT: Final = ("nonce too low", "correct nonce", "underpriced", "can't be replaced")
 KNOWN: Final = ("already known", "known transaction", "already imported")  # this very transaction
@@ -265,7 +267,7 @@ class Signer:
                 raise ValueError
         if estimate > MAX_GAS:
             raise ChainError(f"{what} needs {estimate:,} gas; one transaction may use {MAX_GAS:,}")
-        return min(MAX_GAS, estimate + estimate // 4 + 20_000)
+        return min(MAX_GAS, estimate + max(estimate // 4, SLOTS * GAS_OF_A_SLOT))
 
     def _broadcast(self, flight: Flight) -> None:
         with asking(flight.what):

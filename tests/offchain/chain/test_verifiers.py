@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from offchain.bls.signing import public_key
@@ -44,6 +46,24 @@ def test_from_key_to_draw(place: Place) -> None:
     assert draw is not None
     chain.call("auditor", "requireDrawn", late, 0, chain.address, ALWAYS, draw.encoded())
     assert verifiers.draw(chain, secret, late, 0, 0) is None
+
+
+def test_a_second_that_passes_before_the_block(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a second changes of a stake share an entry; the next one writes two new slots."""
+    chain = place.challenger
+    chain.register(VERIFIER, "")
+    verifiers.enroll(chain, SECRETS[0])
+    estimate = chain.w3.eth.estimate_gas
+
+    def estimated_too_early(call: Any) -> int:
+        gas = estimate(call)
+        place.clock.travel(1)
+        return gas
+
+    verifiers.stake(chain, 9)
+    monkeypatch.setattr(chain.w3.eth, "estimate_gas", estimated_too_early)
+    verifiers.unstake(chain, 2)
+    assert verifiers.standing(chain).leaving == 2
 
 
 def test_another_secret_than_the_registered_one(place: Place) -> None:
