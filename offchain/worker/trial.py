@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ from offchain.worker.options import WorkerOptions
 from offchain.worker.processes import Child, say, settle_in, silence
 
 PLACE: Final = 2 << 30  # bytes that a process with torch has beside the tensors of a task
+LASTS: Final = 600.0  # seconds for which figures are taken for those of now
 STARTING: Final = 120.0  # seconds in which a process must have come up
 COLD: Final = 5.0  # seconds by which a first step may take longer than the later ones
 MEASURED: Final = 25  # steps, or what takes as long, that are timed at most where steps are long
@@ -49,16 +51,17 @@ class _Limits:
 
 
 class Trials:
-    """Tries one task at a time, so that none is measured while another runs."""
+    """Tries one task at a time, so that none is measured while another runs; a file that was, not again for a while."""
 
     def __init__(self, executors: ExecutorFactory, options: WorkerOptions) -> None:
         self._executors, self._options = executors, options
         self._one = Lock()
         self._running: Child | None = None
         self._closed = False
+        self._found: dict[str, tuple[float, Figures]] = {}  # by name of the file: when, and what
 
     def run(self, path: Path, terms: Terms, memory: int) -> Figures:
-        """Figures of the task in a checked file, whose step touches that many bytes.
+        """Figures of the task in a checked file, whose name says what is in it and whose step touches that many bytes.
 
         Raises:
             Unfit: the executor refuses it, or the trial's process died of it.
@@ -71,14 +74,19 @@ class Trials:
             Limits(given - memory, self._options.max_kernels), given + PLACE, longest, torch.get_num_threads(), own
         )
         with self._one:
-            if own:
-                return self._in_child(path, limits)
-            try:
-                return _tried(path, self._executors, limits, lambda phase: None)
-            except BadInput as error:
-                raise Unfit(str(error)) from error
-            except OutOfMemory as error:
-                raise NotNow(str(error)) from error
+            now = time.monotonic()
+            self._found = {name: found for name, found in self._found.items() if now < found[0] + LASTS}
+            if path.name not in self._found:
+                self._found[path.name] = now, self._in_child(path, limits) if own else self._here(path, limits)
+            return self._found[path.name][1]
+
+    def _here(self, path: Path, limits: _Limits) -> Figures:
+        try:
+            return _tried(path, self._executors, limits, lambda phase: None)
+        except BadInput as error:
+            raise Unfit(str(error)) from error
+        except OutOfMemory as error:
+            raise NotNow(str(error)) from error
 
     def close(self) -> None:
         """End the trial that runs, if any."""

@@ -54,6 +54,23 @@ def test_figures_of_a_task(tmp_path: Path) -> None:
     assert figures.memory >= 10_000
 
 
+def test_a_file_is_tried_again_only_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, made, honest = tmp_path / "task", list[Ledger](), executor_factory("fused")
+    save_task(every_kind(6, 3), path)
+
+    def counted(ledger: Ledger, limits: Limits) -> Executor[Any]:
+        made.append(ledger)
+        return honest(ledger, limits)
+
+    trials, terms = Trials(counted, WorkerOptions(tmp_path, trials="inline")), unposted(interval_time=1_000)
+    figures, once = trials.run(path, terms, 10_000), len(made)
+    assert trials.run(path, unposted(interval_time=999), 10_000) == figures
+    assert len(made) == once
+    monkeypatch.setattr("offchain.worker.trial.LASTS", 0.0)
+    trials.run(path, terms, 10_000)
+    assert len(made) == 2 * once
+
+
 @pytest.mark.parametrize(
     ("executors", "kind", "words"),
     [
