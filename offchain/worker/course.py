@@ -9,7 +9,7 @@ from typing import Any
 from offchain.commit.closing import Keep, Reached, close
 from offchain.exec.base import Executor
 from offchain.ir.graph import Graph
-from offchain.market.view import Terms
+from offchain.market.view import TaskView, Terms
 from offchain.worker.materials import Start
 
 
@@ -20,6 +20,7 @@ class Course:
 
     Attributes:
         due: the checkpoint that `work` returns next.
+        root: of the state just before it.
         checkpoint: the one at the end of the interval that is being computed: `due`, or the one after it.
         target: the last checkpoint that is wanted.
         ahead: whether to go on beyond the target while its state is hashed.
@@ -28,7 +29,7 @@ class Course:
 
     def __init__(self, executor: Executor[Any], start: Start, target: int, terms: Terms, *, ahead: bool) -> None:
         self.due = self.checkpoint = start.checkpoint
-        self.target, self.ahead = target, ahead
+        self.root, self.target, self.ahead = start.root, target, ahead
         self.done, _ = terms.steps_of(start.checkpoint)
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
@@ -42,6 +43,11 @@ class Course:
     def goal(self) -> int:
         """Steps done at the end of the present interval."""
         return self._terms.steps_of(self.checkpoint)[1]
+
+    def follows(self, view: TaskView) -> bool:
+        """Whether its steps begin at what the chain has: an attempt that failed may have had another root there."""
+        before = self.due - 1
+        return not 0 <= before < len(view.checkpoints) or view.checkpoints[before].root == self.root
 
     def work(self, seconds: float, keep: Keep) -> Reached | None:
         """Compute for about `seconds`, or until the next checkpoint is hashed and stored; returns it, else None.
@@ -75,4 +81,6 @@ class Course:
             return None
         closed, self._closing = self._closing, None
         self.due += 1
-        return closed.result()
+        reached = closed.result()
+        self.root = reached.root
+        return reached

@@ -34,6 +34,7 @@ from offchain.worker.trial import Trials, step_bytes
 ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
 
 T = TypeVar("T")
+_Served = tuple[int, int, int, bytes]  # what `_served` returns
 SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
 ROOM: Final = 1 << 30  # bytes that are made free on a full disk
 
@@ -54,6 +55,10 @@ class Start:
     checkpoint: int
     arrays: list[Array]
     tree: Tree
+
+    @property
+    def root(self) -> bytes:
+        return state_root_of(len(self.arrays), self.tree.root)
 
 
 class Materials:
@@ -81,8 +86,8 @@ class Materials:
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
         self._refused: dict[tuple[int, Terms], BadInput] = {}  # for good
-        self._failures: dict[tuple[int, int], int] = {}  # of fetching a state from its solver, by task and checkpoint
-        self._wanted: dict[tuple[int, int], float] = {}  # likewise, since when
+        self._failures: dict[_Served, int] = {}  # of fetching a state from its solver
+        self._wanted: dict[_Served, float] = {}  # likewise, since when
 
     def judge(self, view: TaskView) -> Figures | None:
         """What a task takes here, after a trial in a process of its own.
@@ -262,12 +267,12 @@ class Materials:
     def _patient(self, view: TaskView, checkpoint: int) -> bool:
         """Whether to ask for a served state, still. A cheat that serves it slowly, or many at once, must not hold up an
         audit until the window ends: after a quarter of it the replay starts from an earlier state."""
-        since = self._wanted.setdefault((view.id, checkpoint), time.monotonic())
-        failures = self._failures.get((view.id, checkpoint), 0)
+        key = _served(view, checkpoint)
+        since, failures = self._wanted.setdefault(key, time.monotonic()), self._failures.get(key, 0)
         return failures < self._options.max_failures and time.monotonic() < since + view.terms.challenge_window / 4
 
     def _served(self, view: TaskView, opened: Opened, checkpoint: int, uri: str) -> Start | None:
-        root, graph = view.checkpoints[checkpoint - 1].root, opened.task.graph
+        root, graph, key = view.checkpoints[checkpoint - 1].root, opened.task.graph, _served(view, checkpoint)
         limit = 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)
         patience = view.terms.challenge_window / 4 / self._options.max_failures
 
@@ -283,13 +288,18 @@ class Materials:
             return read[0]
 
         try:
-            return self._background.poll(("state", view.id, checkpoint), fetch, view.solver, host_of(uri))
+            return self._background.poll(("state", *key), fetch, view.solver, host_of(uri))
         except BadInput:
-            self._failures[view.id, checkpoint] = self._options.max_failures  # it was the wrong file: do not try again
+            self._failures[key] = self._options.max_failures  # it was the wrong file: do not try again
             raise
         except OffchainError:
-            self._failures[view.id, checkpoint] = self._failures.get((view.id, checkpoint), 0) + 1
+            self._failures[key] = self._failures.get(key, 0) + 1
             raise
+
+
+def _served(view: TaskView, checkpoint: int) -> _Served:
+    """Names the state just before an interval as one attempt's solver serves it: the next one may commit to another."""
+    return view.id, view.attempt, checkpoint, view.checkpoints[checkpoint - 1].root
 
 
 def task_name(terms: Terms) -> str:

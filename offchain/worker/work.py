@@ -104,7 +104,8 @@ class Work:
     def _course(self, purpose: Purpose, task: TaskView, checkpoint: int) -> Course | None:
         """The course towards a checkpoint, begun if necessary; None while files for it are being fetched."""
         course = self._courses.get((purpose, task.id))
-        if course is not None and checkpoint in (course.due, course.target) and course.due <= checkpoint:
+        asked = course is not None and course.due <= checkpoint and checkpoint in (course.due, course.target)
+        if course is not None and asked and course.follows(task):
             course.target = checkpoint
             return course
         opened = self._materials.open(task)

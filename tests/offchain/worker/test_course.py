@@ -13,6 +13,7 @@ import pytest
 from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
 from offchain.exec.make import make_executor
+from offchain.market.view import CheckpointView, Status, TaskView
 from offchain.worker.course import Course
 from offchain.worker.materials import Start
 from tests.support.everything import Work, everything
@@ -129,3 +130,17 @@ def test_a_state_that_cannot_be_kept_is_not_handed_out(work: Work) -> None:
     with pytest.raises(OSError, match="No space"):
         of.work(LONG, full)
     assert of.due == 1  # whoever still wants checkpoint 0 has to begin again
+
+
+def test_it_does_not_go_on_from_another_state_than_the_chain_s(work: Work, right: list[bytes]) -> None:
+    running = course(work, 2, ahead=False)
+    for _ in every(running, lambda end: None):
+        pass
+
+    def view(*roots: bytes) -> TaskView:
+        points = tuple(CheckpointView(root, 0, 0, 0, uri="") for root in roots)
+        return TaskView(0, unposted(), "0xRequester", "0xSolver", Status.TRAINING, 0, 0, 1, 0, points)
+
+    assert running.follows(view(*right)) and running.follows(view(right[0]))
+    assert running.follows(view(bytes(32), bytes(32), right[2]))
+    assert not running.follows(view(right[0], right[1], bytes(32)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offchain.commit.roots import state_tree
+from offchain.commit.roots import state_root_of, state_tree
 from offchain.dispute.replay import Ledger, Replay
 from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
@@ -19,6 +19,7 @@ from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
 from offchain.market.view import CheckpointView, Status, TaskView
 from offchain.store.blobs import BlobStore
+from offchain.store.checkpoint import save_state
 from offchain.store.fetch import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
@@ -146,6 +147,39 @@ def test_a_state_is_its_own_task_s_even_where_another_task_commits_to_the_same_r
     assert materials.start(views[0], ours, 1, {}).checkpoint == 1  # type: ignore[union-attr]
 
 
-def committed(view: TaskView, root: bytes) -> TaskView:
+def test_a_state_is_its_own_attempt_s(post: Post, tmp_path: Path) -> None:
+    """An attempt failed while its state was fetched. A replay of the next one from it would dispute what is right."""
+    work = small()
+    materials, view = build(tmp_path, executor_factory("reference")), post(work)
+    ours, ready = opened(materials, view), Event()
+    roots = [serve(tmp_path, work, first) for first in (7.0, 8.0)]
+    attempts = [replace(committed(view, root, uri), attempt=n) for n, (root, uri) in enumerate(roots)]
+    fetch = materials.blobs.fetch
+
+    def slow(uri: str, *rest: Any) -> Path:
+        assert ready.wait(60)
+        return fetch(uri, *rest)
+
+    materials.blobs.fetch = slow  # type: ignore[method-assign]
+    assert materials.start(attempts[0], ours, 1, {}) is None
+    ready.set()
+    while materials.busy:
+        time.sleep(0.01)
+    while (start := materials.start(attempts[1], ours, 1, {})) is None:
+        time.sleep(0.01)
+    assert start.root == roots[1][0]
+
+
+def serve(folder: Path, work: Task, first: float) -> tuple[bytes, str]:
+    """A state that begins with this number: its root, and where it is."""
+    state = [array.copy() for array in work.state]
+    state[0].flat[0] = first
+    tree = state_tree(state)
+    path = folder / f"{first}.state"
+    save_state(path, work.graph, state, tree=tree)
+    return state_root_of(len(state), tree.root), f"file://{path}"
+
+
+def committed(view: TaskView, root: bytes, uri: str = "") -> TaskView:
     """The task in training, with a first checkpoint that nobody serves."""
-    return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, 0, uri=""),))
+    return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, 0, uri=uri),))

