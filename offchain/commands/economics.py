@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from offchain.commands.common import json_option
+from offchain.commands.strategies import network, stake, strategies
 from offchain.progress import watching
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def economics() -> None:
     \b
     Example:  offchain economics market
     """
+
+
+economics.add_command(strategies)
+economics.add_command(stake)
+economics.add_command(network)
 
 
 @economics.command()

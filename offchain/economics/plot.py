@@ -33,7 +33,6 @@ def check(file: Path) -> None:
 
 def draw(figures: Sequence[Figures], file: Path) -> None:
     """Write the figure; the same figures give the same SVG. Raises BadInput; `check` finds most causes before."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(11, 6.5), layout="constrained")
@@ -45,8 +44,15 @@ def draw(figures: Sequence[Figures], file: Path) -> None:
     axes[1].set_yscale("symlog", linthresh=1)
     handles, labels = axes[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize="small")
+    save(canvas, file, "market")
+
+
+def save(canvas: Any, file: Path, salt: str) -> None:
+    """Write a figure; `salt` names what is inside of it. Raises BadInput."""
+    import matplotlib as mpl
+
     try:
-        with mpl.rc_context({"svg.hashsalt": "market"}):
+        with mpl.rc_context({"svg.hashsalt": salt}):
             canvas.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror}") from error

@@ -41,7 +41,7 @@ def test_every_command_explains_itself_with_an_example(
         ["deploy"],
         ["run"],
         ["adjudicate"],
-        ["economics", "market"],
+        *(["economics", what] for what in ("market", "strategies", "stake", "network")),
         ["chain", "up"],
         ["account", "new"],
         ["vault", "deposit"],
