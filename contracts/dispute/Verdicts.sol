@@ -61,7 +61,10 @@ abstract contract Verdicts is Turns, IDisputeGame {
     }
 
     /// @inheritdoc IDisputeGame
-    function open(uint256 taskId, uint32 checkpoint, GraphHeader calldata header) external returns (uint256 id) {
+    function open(uint256 taskId, uint32 checkpoint, bytes32 root, GraphHeader calldata header)
+        external
+        returns (uint256 id)
+    {
         ITaskMarket.Contest memory contest = market.contest(taskId, checkpoint);
         if (msg.sender == contest.solver) revert SelfChallenge(msg.sender);
         Descent.requireEqual(
@@ -85,6 +88,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
         (d.lo, d.hi) = (contest.lo, contest.hi);
         d.conceded = checkpoint == 0 ? contest.stateRoot : log.checkpoint(taskId, checkpoint - 1).root;
         d.claimed = log.checkpoint(taskId, checkpoint).root;
+        if (d.claimed != root) revert OtherRoot(d.claimed, root);
         emit Opened(id, taskId, msg.sender, checkpoint, contest.solver, contest.bond, contest.attempt);
         _clocks[attemptId].enter(Clocks.Duration.wrap(contest.clock));
         _ask(d, _nextStepPhase(d.lo, d.hi));

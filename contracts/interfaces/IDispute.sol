@@ -150,6 +150,7 @@ interface IDispute {
     error WrongTree(Tree expected, Tree actual);
     error StillTraining(uint256 taskId);
     error SelfChallenge(address solver);
+    error OtherRoot(bytes32 committed, bytes32 challenged);
     error AlreadyChallenged(uint256 taskId, uint32 checkpoint, address challenger);
     error NotRevealed(uint256 id, Phase phase);
     error NotAParty(uint256 id, address caller);

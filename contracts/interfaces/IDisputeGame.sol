@@ -12,8 +12,11 @@ interface IDisputeGame is IDispute {
     /// @notice Challenge checkpoint `checkpoint`: it is wrong, and the one before it (or the initial state) is right.
     /// Locks the task's bond from the sender's free balance. The solver moves first. An account may have one running
     /// dispute about a checkpoint.
+    /// @param root the one that is wrong: by the time this is mined, the next attempt may have committed a right one
     /// @param header preimage of the task's graph root
-    function open(uint256 taskId, uint32 checkpoint, GraphHeader calldata header) external returns (uint256 id);
+    function open(uint256 taskId, uint32 checkpoint, bytes32 root, GraphHeader calldata header)
+        external
+        returns (uint256 id);
 
     /// @notice Solver: state roots after lo+w, lo+2w, … , hi steps, with w = ⌈(hi−lo)/256⌉.
     /// The last is the claimed root.

@@ -132,8 +132,9 @@ class Arena:
         taken = _rpc(self.chain, "evm_snapshot")
         players = hand(self.chain, 2), hand(self.chain, 3)
         number = self.interval.checkpoint
-        players[0].commit(self.task_id, number, cheat.root(self.interval.end), "")
-        dispute = players[1].open(self.task_id, number, GraphHeader.of(self.interval.task.graph))
+        root = cheat.root(self.interval.end)
+        players[0].commit(self.task_id, number, root, "")
+        dispute = players[1].open(self.task_id, number, GraphHeader.of(self.interval.task.graph), root)
         ended = self._play(trial, dispute, players, (cheat, honest))
         _rpc(self.chain, "evm_revert", taken)
         return ended

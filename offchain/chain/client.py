@@ -367,10 +367,12 @@ class Chain:
 
     # disputes
 
-    def open(self, task_id: int, checkpoint: int, header: GraphHeader) -> int:
-        """Challenge a checkpoint; returns the dispute's id."""
+    def open(self, task_id: int, checkpoint: int, header: GraphHeader, root: bytes | None = None) -> int:
+        """Challenge a checkpoint that has this root; returns the dispute's id. None: whatever is committed now."""
         fields = (header.nodes, header.constants, header.slots, header.datasets, header.tree)
-        return int(self.send("game", "open", task_id, checkpoint, fields, urgent=True).event("Opened").args["id"])
+        wrong = self.call("log", "checkpoint", task_id, checkpoint)["root"] if root is None else root
+        receipt = self.send("game", "open", task_id, checkpoint, wrong, fields, urgent=True)
+        return int(receipt.event("Opened").args["id"])
 
     def move(self, dispute_id: int, move: Move) -> Receipt:
         """A move of either player."""

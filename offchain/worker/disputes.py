@@ -38,7 +38,7 @@ class Disputes:
     ) -> None:
         self._chain, self._reader, self._materials = chain, reader, materials
         self._work, self._db, self._tell = work, db, tell
-        self._replays: dict[tuple[int, int], Replay] = {}  # by task and checkpoint
+        self._replays: dict[tuple[int, int, int], Replay] = {}  # by task, attempt and checkpoint
         self._running: set[int] = set()
         self._doubts: dict[int, int] = {}
 
@@ -52,7 +52,7 @@ class Disputes:
             winner = self._reader.outcome(over)
             self._tell(DisputeOver(over, won=winner == view.me, dismissed=winner == ""))
         self._running = set(running)
-        disputed = {(d.task_id, d.checkpoint) for d in running.values()}
+        disputed = {(d.task_id, d.attempt, d.checkpoint) for d in running.values()}
         self._replays = {key: replay for key, replay in self._replays.items() if key in disputed}
 
     def open(self, task: TaskView, checkpoint: int) -> None:
@@ -61,7 +61,7 @@ class Disputes:
         if opened is None:
             return
         header = GraphHeader(*graph_counts(opened.task.graph), opened.ledger.tree.root)
-        dispute = self._chain.open(task.id, checkpoint, header)
+        dispute = self._chain.open(task.id, checkpoint, header, task.checkpoints[checkpoint].root)
         self._db.add_disputed(task, checkpoint, dispute)
         self._tell(Challenged(task.id, checkpoint, dispute))
 
@@ -103,7 +103,7 @@ class Disputes:
 
     def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
         """From the nearest state before the disputed interval; None while files are being fetched."""
-        key = (dispute.task_id, dispute.checkpoint)
+        key = (dispute.task_id, dispute.attempt, dispute.checkpoint)
         if key not in self._replays:
             task = view.task(dispute.task_id)
             opened = self._materials.open(task)

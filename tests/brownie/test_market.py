@@ -76,7 +76,7 @@ def test_a_cheat_is_slashed(market: SimpleNamespace, terms: Terms, task: Task, a
     """It commits what it has not computed, is challenged, and has nothing to reveal."""
     number = auctioned(solver=(40 * COIN, 10), rival=(70 * COIN, 10))
     market.log.commit(number, 0, FALSE, "", {"from": market.solver})
-    opened = market.game.open(number, 0, header(task), {"from": market.challenger})
+    opened = market.game.open(number, 0, FALSE, header(task), {"from": market.challenger})
     dispute = opened.events["Opened"]["id"]
     pass_time(terms.clock + 1)
     before = market.vault.freeOf(market.challenger)

@@ -49,21 +49,23 @@ def test_open(world: World) -> None:
 
 def test_open_refuses(world: World) -> None:
     task, game = trained(world, run(WORK), checkpoints=1), world.game
-    right = header(WORK)
+    right, root = header(WORK), run(WORK).state_root(3)
     by = {"from": world.challenger, "gas": 3_000_000}
     with reverts(world.market, "WrongStatus", 99, Status.TRAINING, Status.NONE):
-        game.functions.open(99, 0, right).call(by)
+        game.functions.open(99, 0, root, right).call(by)
     with reverts(game, "SelfChallenge", world.solver.lower()):
-        game.functions.open(task, 0, right).call({"from": world.solver})
+        game.functions.open(task, 0, root, right).call({"from": world.solver})
     with reverts(game, "HashMismatch"):
-        game.functions.open(task, 0, (right[0] + 1, *right[1:])).call(by)
+        game.functions.open(task, 0, root, (right[0] + 1, *right[1:])).call(by)
+    with reverts(game, "OtherRoot", root, bytes(32)):
+        game.functions.open(task, 0, bytes(32), right).call(by)
     with reverts(world.log, "UnknownCheckpoint", task, 1):
-        game.functions.open(task, 1, right).call(by)
+        game.functions.open(task, 1, root, right).call(by)
     with reverts(world.vault, "InsufficientFree"):
-        game.functions.open(task, 0, right).call({"from": world.w3.eth.accounts[7]})
+        game.functions.open(task, 0, root, right).call({"from": world.w3.eth.accounts[7]})
     world.clock.travel(WINDOW + 1)
     with reverts(world.log, "WindowClosed"):
-        game.functions.open(task, 0, right).call(by)
+        game.functions.open(task, 0, root, right).call(by)
 
 
 def test_interval_of_one_step_begins_with_its_trace(world: World) -> None:
@@ -325,7 +327,7 @@ def test_verdict_after_a_conviction_elsewhere_costs_nobody(world: World, second:
 
 def test_open_is_refused_after_a_conviction(world: World, second: Walk) -> None:
     with reverts(world.market, "WrongStatus", second.task, Status.TRAINING, Status.SLASHED):
-        world.game.functions.open(second.task, 1, header(WORK)).call({"from": world.challenger})
+        world.game.functions.open(second.task, 1, bytes(32), header(WORK)).call({"from": world.challenger})
 
 
 def test_paid_only_after_the_dispute(world: World) -> None:

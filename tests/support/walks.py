@@ -64,7 +64,9 @@ class Walk:
 
     def open(self, by: str | None = None) -> Walk:
         game, work = self.world.game, self.told.work
-        call = game.functions.open(self.task, self.aim.step // work.interval, header(work))
+        checkpoint = self.aim.step // work.interval
+        root = self.world.quick("stranger").call("log", "checkpoint", self.task, checkpoint)["root"]
+        call = game.functions.open(self.task, checkpoint, root, header(work))
         self.world.send(call, by or self.world.challenger)
         self.id = game.functions.disputeCount().call()
         return self
