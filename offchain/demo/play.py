@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,15 +30,17 @@ from offchain.worker.events import Audited, BidSent, RevealSent
 PRICE: Final = 100  # tokens
 OFFER: Final = [
     *("--max-price", str(PRICE)),
-    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "900"),
+    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "90"),
     *("--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
 ]
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
+LOOK: Final = 1.0  # seconds between two looks
+CHEAT: Final = "cheat"
 QUIET: Final = 1.5  # seconds without news until the clock may be put forward
-SOLVERS: Final = {  # what an hour of each machine costs, in tokens; the last one is far from the node
+SOLVERS: Final = {  # what an hour of each machine costs, in tokens; the last one is slow to see and to send
     "solver-a": ("--hourly", "1000"),
     "solver-b": ("--hourly", "3000"),
-    "solver-c": ("--hourly", "500", "--move-time", "1"),
+    "solver-c": ("--hourly", "500", "--poll", "3"),
 }
 
 
@@ -50,8 +52,9 @@ def play(folder: Path, console: Console) -> dict[str, Any]:
     with Stage(folder) as stage:
         console.print(f"chain at {stage.ganache.url}, seven contracts deployed, {len(PEOPLE)} people with money")
         start_workers(stage, console)
-        honest = honest_run(stage, task, file, console)
-        cheat = cheat_run(stage, task, file, console)
+        lie = replace(LIE, node=next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT))
+        honest = honest_run(stage, file, console, lie)
+        cheat = cheat_run(stage, task, file, console, lie)
     return {"honest": honest, "cheat": cheat, "seconds": round(time.monotonic() - started, 1)}
 
 
@@ -78,12 +81,13 @@ def start_workers(stage: Stage, console: Console) -> None:
         stage.wait_until_registered([*SOLVERS, "verifier-a", "verifier-b"])
 
 
-def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
-    """Run 1: bids, training, audits, pay, a model."""
+def honest_run(stage: Stage, file: Path, console: Console, lie: Falsehood) -> dict[str, Any]:
+    """Run 1: bids, training, audits, pay, a model. The cheat comes up meanwhile, too late to bid for it."""
     console.rule("[bold green]Run 1: everybody is honest")
     before, audience = stage.balances(), Audience(stage, console)
     result = stage.file("honest.safetensors")
-    view = follow(stage, audience, stage.start_requester(file, result, OFFER), console)
+    task_id = stage.start_requester(file, result, OFFER)
+    view = follow(stage, audience, task_id, console, awarded=lambda: stage.start_cheat(CHEAT, lie))
     delivered = stage.wait_for_requester() == 0
     after = stage.balances()
     accuracy = digits.accuracy(load_file(result)) if delivered else 0.0
@@ -105,14 +109,14 @@ def honest_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[s
     }
 
 
-def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[str, Any]:
+def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: Falsehood) -> dict[str, Any]:
     """Run 2: the cheapest solver falsifies one float, is convicted, and the runner-up finishes the task."""
-    node = next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT)
     console.rule("[bold red]Run 2: one solver falsifies one float")
-    console.print(f"it flips one bit of element {LIE.element} of node {node} (dot) in step {LIE.step}, once", end="")
+    console.print(
+        f"it flips one bit of element {lie.element} of node {lie.node} (dot) in step {lie.step}, once", end=""
+    )
     console.print(f" in {task.steps} steps of {len(task.graph.nodes)} nodes")
-    stage.start_cheat("cheat", replace(LIE, node=node))
-    stage.wait_until_registered(["cheat"])
+    stage.wait_until_registered([CHEAT])
     before, audience = stage.balances(), Audience(stage, console)
     started = time.monotonic()
     result = stage.file("cheat.safetensors")
@@ -129,8 +133,10 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console) -> dict[st
     return report
 
 
-def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> TaskView:
-    """Watch the task until it has ended, with bars of what is trained and paid."""
+def follow(
+    stage: Stage, audience: Audience, task_id: int, console: Console, awarded: Callable[[], None] | None = None
+) -> TaskView:
+    """Watch the task until it has ended, with bars of what is trained and paid; call `awarded` once it is."""
     with bars(console, clock=TimeElapsedColumn()) as progress:
         trained = progress.add_task("trained", total=1)
         final = progress.add_task("paid", total=1)
@@ -143,6 +149,9 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
             progress.update(final, total=view.terms.intervals, completed=view.paid)
             if view.status.ended:
                 return view
+            if awarded and view.status is Status.TRAINING:
+                awarded()
+                awarded = None
             now = (view.status, view.attempt, view.leader, len(view.checkpoints), view.paid, len(audience.moves))
             if now != last:
                 moved, last = time.monotonic(), now
@@ -150,13 +159,13 @@ def follow(stage: Stage, audience: Audience, task_id: int, console: Console) -> 
                 skip_time(stage, view, console)
             elif time.monotonic() - moved > PATIENCE:
                 raise DemoFailed(f"task {task_id} does not move; see the logs in {stage.folder}")
-            time.sleep(0.4)
+            time.sleep(LOOK)
 
 
 def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
     """Whether the task waits only for time to pass: all have bid and revealed, or all is audited, nothing disputed."""
     if view.status is Status.BIDDING:
-        eager = [name for name in (*SOLVERS, "cheat") if name in stage.processes]
+        eager = [name for name in (*SOLVERS, CHEAT) if name in stage.processes]
         step = BidSent if stage.now() < view.bidding_ends else RevealSent
         return all(stage.said(name, step, view.id) for name in eager)
     done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
@@ -172,7 +181,7 @@ def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
     ends = [bidding, *(point.challengeable_until for point in view.checkpoints)]
     if (wait := max(ends) + 1 - now) > 0:
         console.print(f"  [dim]nobody has anything left to do: the clock is put forward {wait} s[/]")
-        stage.heartbeat(skip=wait)
+        stage.skip(wait)
 
 
 def conviction(stage: Stage, audience: Audience, task: Task, before: dict[str, int]) -> dict[str, Any]:
@@ -185,7 +194,7 @@ def conviction(stage: Stage, audience: Audience, task: Task, before: dict[str, i
     after, challenger = stage.balances(), stage.name_of(resolved.args["winner"])
     moves = [m for m in audience.moves if m.dispute == args["id"] or (m.what == "open" and m.who == challenger)]
     return {
-        "convicted": stage.name_of(slashed.args["solver"]) == "cheat",
+        "convicted": stage.name_of(slashed.args["solver"]) == CHEAT,
         "step": args["step"],
         "node": args["node"],
         "node_kind": node.kind.name.lower(),

@@ -38,7 +38,8 @@ PEOPLE: Final = {  # name -> account of the local chain
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
 POLICY: Final = Policy(min_clock=20, min_window=5, min_interval_time=20)  # of every worker, but for its prices
-POLL: Final = 0.5  # seconds
+POLL: Final = 1.0  # seconds
+HEARTBEAT: Final = 3  # seconds
 THREADS: Final = 1  # of each worker
 PREFIX: Final = "OFFCHAIN_"  # of variables that set options
 KERNELS: Final = "OFFCHAIN_KERNELS"
@@ -56,6 +57,7 @@ class Stage:
     folder: Path
     ganache: Ganache = field(default_factory=lambda: Ganache(strict=True))
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    skipped: int = 0  # seconds by which the chain's clock was put forward
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -80,10 +82,21 @@ class Stage:
     def _chain(self, account: int) -> Chain:
         return Chain(self.ganache.url, self.deployment, Account.from_key(self.ganache.accounts[account]))
 
-    def heartbeat(self, skip: int = 0) -> None:
-        """Mine a block, `skip` seconds later, so that time passes on a chain that mines only transactions."""
-        if skip:
-            self.w3.provider.make_request("evm_increaseTime", [skip])  # type: ignore[arg-type]
+    def heartbeat(self) -> None:
+        """Mine a block if none was for a while, so that time passes on a chain that mines only transactions.
+
+        Everybody reads each new block, so many of them would keep the chain busy with answering.
+        """
+        if self.now() + HEARTBEAT <= time.time() + self.skipped:
+            self._mine()
+
+    def skip(self, seconds: int) -> None:
+        """Put the chain's clock forward."""
+        self.w3.provider.make_request("evm_increaseTime", [seconds])  # type: ignore[arg-type]
+        self.skipped += seconds
+        self._mine()
+
+    def _mine(self) -> None:
         self.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
 
     def now(self) -> int:
