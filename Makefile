@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 MARKED := not slow
+PROFILE := quick
 # node is on PATH, or set-up put it beside Python
 WITH_NODE := PATH="$$PATH:$(CURDIR)/$(BIN)"
 
@@ -15,10 +16,11 @@ setup:
 # each for torch: threads that spin on two cores that are both busy make its small tensors many times slower.
 test: setup
 	$(BIN)/python scripts/compile.py
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "$(MARKED)" $(ARGS)
+	HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "$(MARKED)" $(ARGS)
 
-# Those marked slow, too: each takes minutes.
+# Those marked slow, too: most take tens of seconds. What is drawn is drawn three times as often.
 test-all: MARKED :=
+test-all: PROFILE := ci
 test-all: test
 
 demo: setup

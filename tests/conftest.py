@@ -30,7 +30,7 @@ os.environ["OFFCHAIN_SETTINGS"] = ""  # no settings of whoever runs the tests
 PHASES = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.target]
 # A machine that is busy draws slowly, and what is drawn here is large: neither says anything of a test.
 HEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
-for name, examples in (("ci", 50), ("thorough", 2_000)):
+for name, examples in (("quick", 15), ("ci", 50), ("thorough", 2_000)):
     hypothesis.settings.register_profile(
         name, deadline=None, max_examples=examples, phases=PHASES, suppress_health_check=HEALTHY
     )

@@ -22,7 +22,7 @@ from offchain.errors import BadInput
 def demo(report_file: Path, logs: Path | None) -> None:
     """Show everything on a chain of its own: an honest run, then a cheat who is convicted of one float.
 
-    Starts Ganache, a requester, two solvers and two verifiers, each as a process. Takes about two minutes.
+    Starts Ganache, a requester, three solvers, a cheat and two verifiers, each as a process. Takes about two minutes.
 
     \b
     Example:  offchain demo --json reports/demo.json

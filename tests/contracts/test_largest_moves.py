@@ -102,6 +102,7 @@ def test_a_map_of_small_tensors_may_read_them_all(world: World) -> None:
     held(world, drawn.graph(Node(Kind.MAP, F, (4,), inputs, program=program)), element=3)
 
 
+@pytest.mark.slow
 def test_other_kinds(world: World) -> None:
     drawn = Drawn(5, 4_300)
     wide, k = (7, 2), 2

@@ -284,6 +284,7 @@ def sabotaged(arena: Arena, strategy: Strategy, player: Player, tried: set[str])
     return moving
 
 
+@pytest.mark.slow
 def test_no_false_argument_is_taken(arena: Arena) -> None:
     """Of either side, in every move; the dispute stays where it was, and ends as it would have."""
     tried: set[str] = set()

@@ -26,7 +26,9 @@ ALWAYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("walk", WALKS)
+@pytest.mark.parametrize(
+    "walk", ["sums", *(pytest.param(name, marks=pytest.mark.slow) for name in WALKS if name != "sums")]
+)
 def test_silence_loses_at_every_turn(arena: Arena, walk: str) -> None:
     """A dispute between a cheat and an honest challenger; at each turn, what if its mover stayed silent."""
     (name, *bent), also = WALKS[walk]

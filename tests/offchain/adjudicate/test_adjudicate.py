@@ -239,6 +239,7 @@ def test_a_falsehood_is_another_word(word: int) -> None:
 # --- whole disputes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_whole_disputes_convict(chain: Chain, line: Task, snapshot: None) -> None:
     """The first three kinds."""
     torch.set_num_threads(1)

@@ -200,6 +200,7 @@ def test_what_replay_measures_is_the_trace_that_a_solver_commits_to() -> None:
 # --- on a chain --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_court")
 def test_dispute(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "dispute", "--bits", "21", "--n", "1")
@@ -213,6 +214,7 @@ def test_gas_of_a_dispute(capsys: Capture, monkeypatch: Patch) -> None:
     assert [5e5 < row["ours_gas"] < 5e6 and 2e4 < row["peer_gas"] < 6e4 for row in found] == [True] * 2
 
 
+@pytest.mark.slow
 def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
     """Its moves, and what it opens: ten times the steps, nodes and elements cost two moves more at most."""
     settings = Settings(executor="torch", threads=1, n=1)

@@ -142,6 +142,7 @@ def test_the_command_speaks_once_and_writes_the_model(files: list[Path], tmp_pat
     assert {name: model[name].tobytes() for name in wanted} == {name: value.tobytes() for name, value in wanted.items()}
 
 
+@pytest.mark.slow
 def test_what_all_refuse_is_said_once() -> None:
     done = torchrun(2, "offchain", "run", "nowhere.task")
     assert done.returncode != 0
@@ -173,6 +174,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["--leave", "--stop"])
 def test_a_process_that_is_gone_is_an_error_and_no_hang(how: str, files: list[Path]) -> None:
     began = time.monotonic()

@@ -77,11 +77,11 @@ def test_honest_task_is_trained_audited_and_paid(town: Town) -> None:
     "falsehood",
     [
         Falsehood(2, DOT, 0, 1 << 12),
-        Falsehood(4, NEW, 3),
-        Falsehood(5, BATCH, 2, 1 << 20),
-        Falsehood(2, SUM, 0, 1 << 3),
-        Falsehood(5, SUM, 0, 0, (12, 0)),
-        Falsehood(2, DOT, 0, 0, (0, -1)),
+        pytest.param(Falsehood(4, NEW, 3), marks=pytest.mark.slow),
+        pytest.param(Falsehood(5, BATCH, 2, 1 << 20), marks=pytest.mark.slow),
+        pytest.param(Falsehood(2, SUM, 0, 1 << 3), marks=pytest.mark.slow),
+        pytest.param(Falsehood(5, SUM, 0, 0, (12, 0)), marks=pytest.mark.slow),
+        pytest.param(Falsehood(2, DOT, 0, 0, (0, -1)), marks=pytest.mark.slow),
     ],
     ids=["dot", "map", "gather", "sum", "exponent too high", "exponent too low"],
 )
@@ -101,6 +101,7 @@ def test_cheat_is_convicted(town: Town, falsehood: Falsehood) -> None:
     assert max(moves) < 3_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "falsehood", "reveals"),
     [
@@ -248,6 +249,7 @@ def test_failing_action_does_not_stop_the_others(town: Town) -> None:
     assert len(town.told(BidSent)) == 1
 
 
+@pytest.mark.slow
 def test_killed_chain_is_waited_for(tmp_path: Path) -> None:
     chain = Ganache(database=tmp_path / "chain")
     with chain:
