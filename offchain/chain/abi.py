@@ -48,6 +48,7 @@ class Event:
     args: Mapping[str, Any]
     block: int
     index: int  # within the block
+    transaction: bytes = b""  # hash of the one that caused it
 
 
 class Interface:

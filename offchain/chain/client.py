@@ -208,7 +208,7 @@ class Chain:
             decoded = interface(part).event([bytes(topic) for topic in entry["topics"]], bytes(entry["data"]))
             if decoded is not None:
                 number, index = int(entry["blockNumber"]), int(entry["logIndex"])
-                events.append(Event(entry["address"], *decoded, number, index))
+                events.append(Event(entry["address"], *decoded, number, index, bytes(entry["transactionHash"])))
         return events
 
     # sending

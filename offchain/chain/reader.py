@@ -7,7 +7,7 @@ are; a task that is over, or in which this account has nothing to do, costs none
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from web3.exceptions import BlockNotFound
 
+from offchain.chain.abi import Event
 from offchain.chain.client import Call, Chain
 from offchain.chain.decoding import BlockHead, task_from, terms_from
 from offchain.chain.disputes import dispute_view
@@ -50,6 +51,7 @@ class Reader:
         self._forgetting = False
         self._width = TASKS // 10  # tasks that are read together on this node
         self._one = Lock()
+        self.hear: Callable[[Event], None] | None = None  # is called with each event, again after a reorganisation
         self._fixed: Fees | None = None
 
     @property
@@ -156,6 +158,8 @@ class Reader:
             end = head if stop == head.number else self._chain.block(stop)
             for event in events:
                 known.take(event)
+                if self.hear:
+                    self.hear(event)
             known.head = end
 
     # --- tasks
