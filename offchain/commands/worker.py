@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -15,13 +16,14 @@ import torch
 from offchain.chain.transactions import GWEI, SendOptions
 from offchain.commands.common import TOKENS, Connection, HostPort, connection_options
 from offchain.commands.fetching import Traffic, traffic_options
+from offchain.commands.page import watched
 from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
 from offchain.roles.table import ROLES
 from offchain.worker.display import LEVELS, configure_logging
 from offchain.worker.making import executor_factory
-from offchain.worker.operate import operate
+from offchain.worker.operate import operate, patiently
 from offchain.worker.options import GIB, WorkerOptions
 
 FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
@@ -63,6 +65,7 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 @click.option("--tx-timeout", type=click.FloatRange(min=1), default=30, show_default=True,
               help="Seconds until a transaction is replaced at a higher fee; less where a clock is short.")  # fmt: skip
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
+@click.option("--page", type=HostPort(), metavar="HOST:PORT", help="Serve the page of `offchain page` there too.")
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
 def worker(
@@ -74,6 +77,7 @@ def worker(
     threads: int | None,
     device: str,
     executor: str,
+    page: tuple[str, int] | None,
     **chosen: Any,
 ) -> None:
     """Bid, train, audit and dispute, until stopped by Ctrl-C or SIGTERM.
@@ -91,7 +95,12 @@ def worker(
     if device.startswith("cuda"):
         require_cuda(device)
         options = replace(options, fastest=FASTEST_GPU)
-    operate(partial(connection.chain, send=options.send), roles, options, executor_factory(executor, device))
+    with ExitStack() as beside:
+        if page is not None:
+            chain = patiently(partial(connection.chain, signing=False))
+            site = beside.enter_context(watched(chain, options.fetch.private, *page, options.poll))
+            click.echo(f"the page is at {site.url}", err=True)
+        operate(partial(connection.chain, send=options.send), roles, options, executor_factory(executor, device))
 
 
 def worker_options(

@@ -37,6 +37,7 @@ def test_every_command_explains_itself_with_an_example(
     assert all(name in text for name in cli.COMMANDS)
     leaves = [
         ["worker"],
+        ["page"],
         ["demo"],
         ["deploy"],
         ["run"],

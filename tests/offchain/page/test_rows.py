@@ -1,0 +1,103 @@
+"""What the tables say of tasks, from views alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from offchain.market.view import NOBODY, ChainView, CheckpointView, Status, TaskView
+from offchain.page.chronicle import Chronicle
+from offchain.page.details import task_detail
+from offchain.page.gas import GasBook
+from offchain.page.rows import facts, next_of, people_rows, task_rows
+from tests.offchain.page.test_chronicle import event
+from tests.support.tasks import unposted
+
+COIN = 10**18
+SOLVER, RIVAL = "0x" + "5" * 40, "0x" + "7" * 40
+NOW = 10_000
+HOSTILE = "http://x/\x1b[2J\u202e<script>alert(1)</script>" + "y" * 400
+
+
+def task(status: Status = Status.TRAINING, points: int = 0, **changes: Any) -> TaskView:
+    """Of three intervals, a minute for everything, awarded at NOW − 100."""
+    solver = NOBODY if status is Status.BIDDING else SOLVER
+    made = tuple(CheckpointView(bytes([k]) * 32, NOW - 90 + k, NOW - 30 + k, 0, HOSTILE) for k in range(points))
+    view = TaskView(
+        7, unposted(max_price=9 * COIN, uri=HOSTILE), RIVAL, solver, status, NOW + 5, NOW - 100, COIN, 0, made
+    )
+    return replace(view, **changes)
+
+
+def seen(*tasks: TaskView) -> ChainView:
+    return ChainView(NOBODY, NOW, 0, False, tasks, ())
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (task(Status.BIDDING), "bids until "),
+        (task(Status.BIDDING, bidding_ends=NOW - 5), "bids are shown until "),
+        (task(Status.BIDDING, bidding_ends=NOW - 60), "can be awarded"),
+        (task(), "checkpoint 0 was due "),
+        (task(points=1), "checkpoint 1 is due "),
+        (task(points=3), "can be collected"),
+        (task(points=3, checkpoints=(CheckpointView(b"", NOW, NOW + 9, 0, ""),) * 3), "challenge window until "),
+        (task(points=3, checkpoints=(CheckpointView(b"", NOW, NOW + 9, 1, ""),) * 3), "a dispute decides"),
+        (task(Status.VACANT), "can be reopened"),
+        (task(Status.VACANT, standby=RIVAL, handover_ends=NOW + 9), "the standby may take over until "),
+        (task(Status.COMPLETED), ""),
+    ],
+)
+def test_what_a_task_waits_for(view: TaskView, said: str) -> None:
+    assert next_of(view, NOW).startswith(said) and bool(next_of(view, NOW)) == bool(said)
+
+
+def test_a_row_has_the_best_score_and_stays_while_nothing_changes() -> None:
+    told = Chronicle()
+    for bidder, price in ((SOLVER, COIN), (RIVAL, 2 * COIN)):
+        told.take(event("Sealed", taskId=7, attempt=0, bidder=bidder))
+        told.take(event("Revealed", taskId=7, attempt=0, bidder=bidder, price=price, promised=3, burden=COIN // 2))
+    (row,) = task_rows(seen(task(points=1)), told)
+    assert (row["bids"], row["score"], row["price"], row["checkpoints"], row["intervals"]) == (2, "1.5", "1", 1, 3)
+    later = replace(seen(task(points=1)), now=NOW + 7)
+    assert task_rows(later, told) == [row]
+
+
+def test_a_task_whole_is_json_of_bounded_lines() -> None:
+    told = Chronicle()
+    told.take(event("Sealed", taskId=7, attempt=0, bidder=SOLVER))
+    detail = task_detail(task(points=2, paid=1), seen(), told, GasBook())
+    assert [point["state"] for point in detail["points"]] == ["paid", "final", "due"]
+    assert [bid["score"] for bid in detail["bids"]] == [""] and detail["bids"][0]["note"] == "solver"
+    assert detail["span"][0] == NOW - 100 and detail["span"][2] == NOW
+
+    def texts(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [text for part in value.values() for text in texts(part)]
+        return [text for part in value for text in texts(part)] if isinstance(value, list | tuple) else [str(value)]
+
+    assert all(len(text) <= 130 and text.isprintable() for text in texts(json.loads(json.dumps(detail))))
+
+
+def test_only_the_latest_of_very_many_checkpoints_are_shown() -> None:
+    points = tuple(CheckpointView(bytes(32), NOW + k, NOW + k, 0, "") for k in range(500))
+    many = task(checkpoints=points, terms=unposted(steps=10_000, interval=10))
+    detail = task_detail(many, seen(), Chronicle(), GasBook())
+    assert (len(detail["points"]), detail["skipped"]) == (201, 300)
+    assert detail["points"][0]["id"] == 300 and detail["points"][-1]["state"] == "due"
+
+
+def test_people_have_stakes_records_and_earnings() -> None:
+    told = Chronicle()
+    told.take(event("Awarded", taskId=7, attempt=0, solver=SOLVER, price=COIN, promised=1, standby=NOBODY))
+    told.take(event("Paid", taskId=7, index=0, solver=SOLVER, amount=COIN, withheld=0, fee=1))
+    told.take(event("Slashed", taskId=7, solver=SOLVER, slashed=2 * COIN, rewards=0))
+    running = task(terms=unposted(stake=5 * COIN))
+    (row,) = people_rows(seen(running), told, {SOLVER: (4 * COIN, 3 * COIN, 0)})
+    shown = [row[name] for name in ("stake", "free", "done", "earned", "lost", "tasks", "roles")]
+    assert shown == ["5", "4", "3", "1", "2", 1, "solver"]
+    assert facts(seen(running), told, 3, 1337)["states"] == {"training": 1}
