@@ -27,7 +27,6 @@ from offchain.market.notes import OwnBid
 from offchain.market.view import TaskView, Terms
 
 MAX_TEXT: Final = 512  # bytes of a URI on chain
-
 FRESH: Final = 10.0  # seconds for which `written` is remembered
 
 BlockNumber = int | None  # None: the latest
@@ -156,12 +155,11 @@ class Chain:
 
     def call(self, part: str, function: str, *args: Any, block: BlockNumber = None) -> Any:
         """Call a view function of a contract of the deployment; structs are dicts. Raises Reverted."""
-        contract = interface(part)
         data = _call_data(part, function, args)
         with asking(f"{part}.{function}"):
             to = self.deployment.addresses[part]
             raw = self.w3.eth.call({"to": to, "data": data}, "latest" if block is None else block)
-            return contract.result(function, bytes(raw))
+            return interface(part).result(function, bytes(raw))
 
     def calls(self, wanted: Sequence[Call], block: BlockNumber = None) -> list[Any]:
         """What `call` returns for each, in their order, with few requests. Raises the first one's error."""
