@@ -43,7 +43,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, capture_metrics, evaluating, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
-from offchain.lower.host import World, check_host, kept
+from offchain.lower.host import World, check_host, kept, unmoved
 from offchain.lower.log import next_log
 from offchain.lower.model import model_tensors
 from offchain.lower.origin import described
@@ -70,7 +70,7 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
             "fit besides the loss"
         )
-    with _unsearched(), kept(job) as world:
+    with _unsearched(), kept(job) as found, unmoved(found) as world:
         compiler = _lowered(job, world)
         unused = without_gradient(job)
         world.put_back()

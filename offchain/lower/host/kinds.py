@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import random
 import warnings
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from io import IOBase
 from logging import Handler, Logger
-from threading import Thread
+from threading import Thread, local
 from types import CellType, GeneratorType, ModuleType
 from typing import Any, Final, cast
 
@@ -79,9 +84,15 @@ def _set_attributes(thing: Any, content: dict[str, Any]) -> None:
 
 
 def attributes(names: Iterable[str]) -> Kind:
-    """An object of which only these attributes count: a class, a module of Python, an object with slots."""
+    """An object of which only these attributes count: one with slots."""
     chosen = tuple(names)
     return Kind(lambda thing: {name: getattr(thing, name, _ABSENT) for name in chosen}, _set_attributes, _attributes)
+
+
+def members(names: Iterable[str]) -> Kind:
+    """The members of these names of a module of Python. Its own `__getattr__` is not asked."""
+    chosen = tuple(names)
+    return Kind(lambda thing: {name: vars(thing).get(name, _ABSENT) for name in chosen}, _set_attributes, _attributes)
 
 
 def variables(names: Iterable[str]) -> Kind:
@@ -100,6 +111,52 @@ def variables(names: Iterable[str]) -> Kind:
         write,
         lambda content, _: ((f"global variable {name!r}", value) for name, value in content.items()),
     )
+
+
+def _data(thing: type) -> dict[str, Any]:
+    """The attributes of a class that are no methods."""
+    return {name: value for name, value in vars(thing).items() if name[:2] != "__" and not hasattr(value, "__get__")}
+
+
+def _set_data(thing: type, content: dict[str, Any]) -> None:
+    now = _data(thing)
+    for name in now.keys() - content.keys():
+        delattr(thing, name)
+    for name, value in content.items():
+        if now.get(name, _ABSENT) is not value:
+            setattr(thing, name, value)
+
+
+def _set_environment(thing: Any, content: dict[str, str]) -> None:
+    for name in thing.keys() - content.keys():
+        del thing[name]
+    thing.update({name: value for name, value in content.items() if thing.get(name) != value})
+
+
+def _set_array(thing: array[Any], content: bytes) -> None:
+    thing[:] = array(thing.typecode, content)
+
+
+def _set_memory(thing: Any, content: bytes) -> None:
+    ctypes.memmove(ctypes.addressof(thing), content, len(content))
+
+
+def _set_context(thing: ContextVar[Any], content: list[Any]) -> None:
+    if content[0] is not _ABSENT:  # else it stays set: nothing makes one forget
+        thing.set(content[0])
+
+
+def _position(thing: Any) -> int | None:
+    """Where a file is read next, if it says so."""
+    try:
+        return int(thing.tell())
+    except (OSError, ValueError):
+        return None
+
+
+def _set_position(thing: Any, content: int | None) -> None:
+    if content is not None:
+        thing.seek(content)
 
 
 def _cell(thing: CellType) -> list[Any]:
@@ -129,8 +186,16 @@ def _set_bytes(thing: np.ndarray[Any, Any], content: Any) -> None:
         thing[...] = content
 
 
-def _is_iterator(thing: Any) -> bool:
-    return type(thing).__module__ in ("builtins", "itertools") and hasattr(thing, "__next__")
+class StandIn:
+    """Stands for an object of a job while that is built, and has no state."""
+
+    __slots__ = ()
+
+
+def is_iterator(thing: Any) -> bool:
+    """Whether this is an iterator of Python's own, or a generator: how far it has come can be told, not changed."""
+    kind = type(thing)
+    return kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__")
 
 
 def _progress(thing: Any) -> Any:
@@ -147,7 +212,7 @@ def _progress(thing: Any) -> Any:
 def _told(part: Any) -> Any:
     if isinstance(part, tuple):
         return [_told(item) for item in part]
-    return _progress(part) if _is_iterator(part) else part
+    return _progress(part) if is_iterator(part) else part
 
 
 def _paused(thing: GeneratorType[Any, Any, Any]) -> Any:
@@ -178,26 +243,43 @@ _KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
     (torch.Generator, Kind(lambda thing: bytes(thing.get_state().tolist()), _set_state)),
     (np.ndarray, Kind(_bytes, _set_bytes)),
     (GeneratorType, Kind(_paused, None)),
+    (local, Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)),
+    (array, Kind(lambda thing: thing.tobytes(), _set_array)),
+    (ctypes._SimpleCData.__mro__[1], Kind(bytes, _set_memory)),  # the class of all of C's data
+    (ContextVar, Kind(lambda thing: [thing.get(_ABSENT)], _set_context, _items)),
+    (
+        os._Environ,
+        Kind(dict, _set_environment, lambda content, _: ((f"environment variable {n}", v) for n, v in content.items())),
+    ),
 )
+_READING: Final = Kind(_position, _set_position)
 _ITERATOR: Final = Kind(_progress, None)
+CLASS: Final = Kind(_data, _set_data, _attributes)
 OBJECT: Final = Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)
 
 
 def kind_of(thing: Any) -> Kind | None:
     """The kind of an object; None where it cannot change, or what it holds is no state of a step."""
-    if isinstance(thing, random.SystemRandom):
+    if isinstance(thing, random.SystemRandom | StandIn):
         return None
+    if isinstance(thing, IOBase) and _only_reads(thing):
+        return _READING
     for classes, kind in _KINDS:
         if isinstance(thing, classes):
             return kind
     if isinstance(thing, _OPAQUE):
         return None
-    if _is_iterator(thing):
+    if is_iterator(thing):
         return _ITERATOR
     if _has_dict(thing) and not hasattr(type(thing), "__get__"):
         return OBJECT
     slots = _slots(cast("Any", type(thing)))
     return attributes(slots) if slots else None
+
+
+def _only_reads(thing: IOBase) -> bool:
+    """Whether a file is open for reading alone; what is written to one is a log, which no step reads."""
+    return not thing.closed and thing.readable() and not thing.writable()
 
 
 def _has_dict(thing: Any) -> bool:

@@ -23,11 +23,16 @@ from offchain.lower.host.world import Held
 _CLOCKS: Final = {
     getattr(time, name)
     for name in dir(time)
-    if name.partition("_ns")[0] in ("time", "monotonic", "perf_counter", "process_time", "thread_time")
-    or name in ("ctime", "localtime", "gmtime", "strftime")
+    if name.partition("_ns")[0] in ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
+    or name in ("asctime", "ctime", "localtime", "gmtime", "strftime")
 }
 _DATES: Final = ("now", "utcnow", "today")
-_TOLD: Final = frozenset({*(function.__name__ for function in _CLOCKS), *_DATES, "urandom"})
+_SYSTEMS: Final = {
+    "urandom": "random bytes of the system (os.urandom)",
+    "getrandom": "random bytes of the system (os.getrandom)",
+    "times": "the clock (os.times)",
+}
+_TOLD: Final = frozenset({*(function.__name__ for function in _CLOCKS), *_DATES, *_SYSTEMS})
 _FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
 _SEEDING: Final = random.Random.seed.__code__
 
@@ -47,11 +52,14 @@ def sights() -> Iterator[list[Sight]]:
     earlier = sys.getprofile()
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
-        if event == "c_call" and arg.__name__ not in _TOLD:
-            return  # at once: torch calls a hundred thousand others
-        what = _clock(arg) if event == "c_call" else ""
-        if event == "call" and frame.f_code is _SEEDING and frame.f_locals.get("a") is None:
+        if event == "c_call":
+            if arg.__name__ not in _TOLD:
+                return  # at once: torch calls a hundred thousand others
+            what = _clock(arg)
+        elif event == "call" and frame.f_code is _SEEDING and frame.f_locals.get("a") is None:
             what = "a random generator without a seed"
+        else:
+            return
         line = _user_of(frame) if what else None
         if line is not None:
             found.append(Sight(what, line))
@@ -72,7 +80,7 @@ def _clock(function: Any) -> str:
         return f"the clock (time.{name})"
     if name in _DATES and isinstance(owner, type) and issubclass(owner, datetime.date):
         return f"the clock ({owner.__name__}.{name})"
-    return "random bytes of the system (os.urandom)" if name == "urandom" and owner is sys.modules[os.name] else ""
+    return _SYSTEMS.get(name, "") if owner is sys.modules[os.name] else ""
 
 
 def _user_of(frame: FrameType | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import os
 import random
 import sys
 import types
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from offchain.job import Job
 from offchain.lines import own
-from offchain.lower.host.kinds import OBJECT, Kind, Named, attributes, differing, kind_of, variables
+from offchain.lower.host.kinds import CLASS, OBJECT, Kind, Named, differing, kind_of, members, variables
 from offchain.lower.host.record import bare
 
 _MOST: Final = 200_000  # objects that are looked at
@@ -41,12 +42,19 @@ class Held:
     def changed(self) -> Iterator[str]:
         """Names of those parts of its content that are no longer as they were."""
         for key in differing(self.content, self.now()):
-            parts = dict(self.kind.inside({key: None}, self.name)) if key is not None else {}
-            yield next(iter(parts), self.name)
+            yield self.name if key is None else self.name_of(key)
+
+    def name_of(self, key: Any) -> str:
+        """The name of the part of its content that has this key."""
+        return next(iter(dict(self.kind.inside({key: None}, self.name))), self.name)
 
     def put_back(self) -> None:
         if self.kind.write is not None and not _identical(self.content, self.now()):
             self.kind.write(self.thing, self.content)
+
+    def write(self, content: Any) -> None:
+        assert self.kind.write is not None
+        self.kind.write(self.thing, content)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class World:
 def kept(job: Job) -> Iterator[World]:
     """At the end, whatever happened, the job's model and the objects of its functions are as they were.
 
-    Not wound back are generators and other iterators, and arrays of more than `kinds.COPIED` bytes.
+    Not put back are arrays of more than `kinds.COPIED` bytes.
     """
     world = World.of(job)
     try:
@@ -114,6 +122,7 @@ class _Search:
                 ("Python's random numbers", random._inst),
                 ("NumPy's random numbers", _NUMPY),
                 ("torch's random seed", torch.default_generator),
+                ("the environment", os.environ),
                 ("the model", job.model),
                 ("the loss", job.loss),
                 *((f"metric {name!r}", metric) for name, metric in job.metrics.items()),
@@ -168,10 +177,8 @@ class _Search:
             if not _is_own_class(base) or (id(base) in self.seen and base is not kind):
                 continue
             self.seen[id(base)] = base
-            members = dict(vars(base))
-            data = [name for name, value in members.items() if name[:2] != "__" and not hasattr(value, "__get__")]
-            self._hold(f"class {base.__qualname__}", base, attributes(data))
-            self._later((f"class {base.__qualname__}", value) for value in members.values())
+            self._hold(f"class {base.__qualname__}", base, CLASS)
+            self._later((f"class {base.__qualname__}", value) for value in dict(vars(base)).values())
 
     def _function(self, name: str, function: types.FunctionType) -> None:
         """Its attributes, defaults and closure; if it is the requester's own, also global variables that it names."""
@@ -186,10 +193,12 @@ class _Search:
         used = sorted(name for name in names if name in globals_ or name in _assigned(code))
         if used:
             self._hold("global variables", globals_, variables(used))
-        for module in [globals_[name] for name in used if isinstance(globals_.get(name), types.ModuleType)]:
-            if own(getattr(module, "__file__", None) or ""):
-                present = [name for name in sorted(names) if name in vars(module)]
-                self._hold(f"module {module.__name__}", module, attributes(present))
+        stored = _stored(code)
+        for module in (globals_.get(name, sys.modules.get(name)) for name in sorted(names)):
+            if isinstance(module, types.ModuleType):
+                read = names & vars(module).keys() if own(getattr(module, "__file__", None) or "") else set()
+                if read | stored:
+                    self._hold(f"module {module.__name__}", module, members(sorted(read | stored)))
 
 
 def _is_own_class(kind: type) -> bool:
@@ -208,5 +217,14 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _assigned(code: types.CodeType) -> set[str]:
     """The global variables that a function, or a function inside it, assigns."""
-    inner = [_assigned(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}.union(*inner)
+    return _written(code, "STORE_GLOBAL")
+
+
+def _stored(code: types.CodeType) -> set[str]:
+    """The attributes that a function, or a function inside it, gives to any object."""
+    return _written(code, "STORE_ATTR")
+
+
+def _written(code: types.CodeType, instruction: str) -> set[str]:
+    inner = [_written(constant, instruction) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {step.argval for step in dis.get_instructions(code) if step.opname == instruction}.union(*inner)
