@@ -7,33 +7,40 @@ bound over the operations tells those losses from others; their gradients do.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from offchain.exec import Executor, Setting, make_executor
+from offchain.ir.arrays import Array
 from offchain.job import Job
+from offchain.plain import PlainTraining
 from offchain.task import Task
-from offchain.training import PlainTraining, Run
 
 FAR: Final = 0.1  # as far as which no ordinary loss was at 13 bits (docs/decisions/0019)
 
 
-def first_update(job: Job, task: Task) -> float | None:
+def first_update(job: Job, task: Task, executor: Executor[Any] | None = None) -> float | None:
     """Distance of the parameters after the first update from plain torch's, in units of how far plain torch moves them.
 
-    Takes one step of both, or `job.accumulate`. None where plain torch moves nothing, as at a learning rate of 0, where
-    the distance is not a number, or where plain torch cannot run the loss.
+    Takes one step of both, or `job.accumulate`; the task's by `executor`, which holds its graph, or by one of torch.
+    None where plain torch moves nothing, as at a learning rate of 0, where the distance is not a number, or where plain
+    torch cannot run the loss. The job is left as it was.
     """
+    from offchain.lower.host import kept  # not at the start: who runs a task file needs no compiler
+
     first = {name: tensor.detach().clone() for name, tensor in job.model.named_parameters()}
     buffers = {name: tensor.detach().clone() for name, tensor in job.model.named_buffers()}
-    plain, ours = PlainTraining(job, first | buffers), Run(task, executor="torch")
+    plain = PlainTraining(job, first | buffers)
     try:
-        plain.run(job.accumulate)
+        with kept(job):
+            plain.run(job.accumulate)
     except Exception:  # whatever the job's own code raises: the task stands, and there is nothing to compare it with
         return None
-    ours.run(job.accumulate)
-    arrays = task.tensors(ours.arrays())
+    if executor is None:
+        executor = make_executor("torch", task.graph, task.constants, task.datasets, Setting())
+    arrays = task.tensors(_after(task, executor, job.accumulate))
     names = [name for name in first if name in arrays]
     have = _joined([torch.from_numpy(arrays[name]) for name in names])
     want = _joined([plain.parameters[name] for name in names])
@@ -52,6 +59,14 @@ def warning(distance: float, bits: int) -> str:
         f"nearly equal and are subtracted: subtract before you multiply, as (a - b).pow(2).sum(-1){finer}; "
         "docs/library.md, Products"
     )
+
+
+def _after(task: Task, executor: Executor[Any], steps: int) -> list[Array]:
+    """The state after the first steps."""
+    state = executor.load(list(task.state))
+    for t in range(steps):
+        state = executor.step(state, t)
+    return executor.dump(state)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

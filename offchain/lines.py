@@ -15,7 +15,8 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 _HERE: Final = Path(__file__).parent
-_OURS: Final = (_HERE / "lower", _HERE / "job.py", _HERE / "columns.py", _HERE / "groups.py", _HERE / "training.py")
+_RUNNING: Final = ("lower", "job.py", "columns.py", "groups.py", "closeness.py", "plain.py", "training.py")
+_OURS: Final = tuple(_HERE / name for name in _RUNNING)
 _LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
 
 

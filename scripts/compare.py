@@ -31,7 +31,8 @@ from offchain.bench.memory import MEASURABLE, peak_memory  # noqa: E402
 from offchain.bench.plain import autocast, ordinary_step  # noqa: E402
 from offchain.ir.encoding import encode_graph  # noqa: E402
 from offchain.job import DEFAULT_BITS, Job  # noqa: E402
-from offchain.training import PlainTraining, Training  # noqa: E402
+from offchain.plain import PlainTraining  # noqa: E402
+from offchain.training import Training  # noqa: E402
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 MEASURED_STEPS = 15  # at most, of the ordinary step

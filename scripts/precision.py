@@ -29,7 +29,8 @@ from offchain.ir.kinds import Kind  # noqa: E402
 from offchain.ir.legality import most_bits  # noqa: E402
 from offchain.job import Job  # noqa: E402
 from offchain.lower import compile as lower  # noqa: E402
-from offchain.training import PlainTraining, Run  # noqa: E402
+from offchain.plain import PlainTraining  # noqa: E402
+from offchain.training import Run  # noqa: E402
 
 BITS: Final = (11, 13, 16, 21)
 FINEST: Final = 27  # at which a case is compiled once; products are then given fewer

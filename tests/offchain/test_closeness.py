@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import offchain
 from offchain.closeness import FAR, first_update, warning
 from offchain.job import Batch, Job
 from offchain.lower import compile as lower
@@ -79,3 +81,20 @@ def test_gradients_are_accumulated_to_the_first_update() -> None:
 def test_nothing_is_said_where_nothing_moves(changes: dict[str, Any]) -> None:
     job = contrastive(subtracted, **changes)
     assert first_update(job, lower(job)) is None
+
+
+def test_compile_warns_where_a_task_file_would(recwarn: pytest.WarningsRecorder) -> None:
+    """With the line of the call, and of the user's own state nothing changed."""
+    seen: list[Tensor] = []
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        seen[:] = [a.detach()]
+        return expanded(a, b)
+
+    training = offchain.compile(contrastive(distance), executor="torch")
+    (said,) = [warning for warning in recwarn if warning.category is UserWarning]
+    assert str(said.message).startswith("compile: the first update differs by ") and said.filename == __file__
+    assert seen == [] and training.t == 0 and training.losses == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        offchain.compile(contrastive(distance, precision="float32"), executor="torch")

@@ -1,0 +1,105 @@
+"""A job in ordinary torch: what a task is compared with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from offchain.errors import BadInput
+from offchain.groups import optimizer_on
+from offchain.job import Job, rows_of
+
+
+class PlainTraining:
+    """A job in eager torch: torch's kernels, autograd and optimizer, from the task's initial state, on its batches."""
+
+    def __init__(self, job: Job, initial: dict[str, Tensor]) -> None:
+        self.job, self.t = job, 0
+        trained = {name for group in job.groups[1] for name in group.names}
+        self._tensors = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in initial.items()}
+        self._trained = [self._tensors[name] for name in trained]
+        self._optimizer = optimizer_on(job.model, job.optimizer, self._tensors)
+        self._rows: list[list[float]] = []
+        self._validated: list[list[float]] = []
+
+    def step(self) -> None:
+        """Run one step. Raises BadInput after the last one."""
+        from offchain.lower.random import replayed
+
+        job = self.job
+        if self.t >= job.steps:
+            raise BadInput(f"cannot run 1 step: 0 of {job.steps} are left")
+        named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
+        with replayed(job.seed, self.t):
+            loss, metrics = self._losses(job, named, self.t)
+            (loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
+            if (self.t + 1) % job.accumulate == 0:
+                self._update(self.t // job.accumulate)
+        self._tensors = {name: named[f"model.{name}"] for name in self._tensors}  # a model may replace its buffers
+        self._rows.append([metric.item() for metric in metrics])
+        self.t += 1
+        if self.t % job.interval == 0:
+            self._validate()
+
+    @staticmethod
+    def _losses(job: Job, named: dict[str, Tensor], t: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss, and all metrics, of the batch of step t."""
+        from offchain.lower.capture import Losses, batch_of
+
+        batch = batch_of(job, job.dataset, torch.tensor(t, dtype=torch.int32))
+        given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(Losses(job), named, (batch,))
+        return given
+
+    def _validate(self) -> None:
+        from offchain.lower.capture import evaluating
+        from offchain.lower.random import replayed
+
+        totals = [0.0] * (1 + len(self.job.metrics))
+        with evaluating(self.job.model), torch.no_grad():
+            for part in self.job.validations():
+                for t in range(part.steps):
+                    named = {f"model.{name}": tensor.detach().clone() for name, tensor in self._tensors.items()}
+                    with replayed(part.seed, t):
+                        _, metrics = self._losses(part, named, t)
+                    totals = [total + part.batch_size * m.item() for total, m in zip(totals, metrics, strict=True)]
+        if self.job.validation is not None:
+            self._validated.append([total / rows_of(self.job.validation) for total in totals])
+
+    def _update(self, count: int) -> None:
+        """The optimizer's update after `count` others."""
+        job, utils = self.job, torch.nn.utils
+        if job.clip_norm is not None:
+            utils.clip_grad_norm_(self._trained, job.clip_norm)
+        if job.clip_value is not None:
+            utils.clip_grad_value_(self._trained, job.clip_value)
+        if job.schedule is not None:
+            for group, rate in zip(self._optimizer.param_groups, job.rates(count), strict=True):
+                group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def run(self, steps: int | None = None) -> None:
+        """Run `steps` steps; by default all that are left."""
+        for _ in range(self.job.steps - self.t if steps is None else steps):
+            self.step()
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """Each metric of all steps so far, the loss first."""
+        return {name: [row[i] for row in self._rows] for i, name in enumerate(("loss", *self.job.metrics))}
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step so far."""
+        return [row[0] for row in self._rows]
+
+    @property
+    def validation(self) -> dict[str, list[float]]:
+        """Each metric on the validation set, at each checkpoint so far; {} for a job without one."""
+        names = () if self.job.validation is None else ("loss", *self.job.metrics)
+        return {name: [row[i] for row in self._validated] for i, name in enumerate(names)}
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Current parameters and buffers by name, tied ones once."""
+        return {name: tensor.detach() for name, tensor in self._tensors.items()}
