@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -200,8 +201,8 @@ def post_task(
         if ended.status is not Status.COMPLETED:
             raise NoResult(f"task {task_id} is {ended.status.name.lower()}: it has no result")
         if output:
-            _save_result(chain, task_id, validated, loaded, blobs, output)
-            click.echo(json.dumps({"file": str(output)}) if as_json else f"model in {output}")
+            ended = _save_result(chain, task_id, validated, loaded, blobs, output)
+            _show_result(ended, validated, output, as_json)
 
 
 def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
@@ -211,12 +212,46 @@ def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
 
 
 def _save_result(
-    chain: Chain, task_id: int, validated: Validated, loaded: Task, blobs: BlobStore, output: Path
-) -> None:
-    """Write the model with its whole loss curve, and what is known of the validation set."""
+    chain: Chain, task_id: int, validated: Validated, loaded: Task, blobs: BlobStore, output: Path, look: bool = False
+) -> TaskView:
+    """Write the model with its whole loss curve, and what is known of the validation set.
+
+    With `look` the states before the last one are looked for.
+    """
     view, state = result(chain, task_id, loaded, blobs)
     validated.add(view.checkpoints[-1].root, state)
+    if look:
+        validated.look(view)
     save_model(output, loaded, state, curves(view, loaded, blobs), validated.curves(view))
+    return view
+
+
+def _show_result(view: TaskView, validated: Validated, output: Path, as_json: bool) -> None:
+    """Where the model is, and its figures on the validation set, if there is one, at each checkpoint."""
+    found, unseen = validated.curves(view), validated.unseen(view)
+    if as_json:
+        finite = {name: [_finite(value) for value in values] for name, values in found.items()}
+        figures = {"validation": finite, "unseen": unseen}
+        click.echo(json.dumps({"file": str(output), **(figures if found else {})}))
+        return
+    interval = view.terms.interval
+    show(
+        [
+            (f"validation {name} at {i * interval}", f"{value:.6g}")
+            for name, values in found.items()
+            for i, value in enumerate(values, 1)
+            if value is not None
+        ],
+        as_json=False,
+    )
+    if unseen:
+        click.echo(f"no figures at {', '.join(map(str, unseen))}: those states are no longer served", err=True)
+    click.echo(f"model in {output}")
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _watch(connection: Connection, validated: Validated, teller: Teller, as_json: bool) -> TaskView:
@@ -285,11 +320,15 @@ def _facts(view: TaskView) -> dict[str, object]:
 @click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from its URI.")
 @private_option
 @connection_options
-def result_of(task_id: int, output: Path, task_file: Path | None, allow_private: bool, connection: Connection) -> None:
+@json_option
+def result_of(
+    task_id: int, output: Path, task_file: Path | None, allow_private: bool, connection: Connection, as_json: bool
+) -> None:
     """Fetch a completed task's model, check it against the last checkpoint, and save it.
 
     Its metadata has every metric at every step whose log the solver serves. A validation set is in the file that was
-    built (--file), and is evaluated at the last checkpoint; `task post -o` does so at each.
+    built (--file), and is evaluated at the last checkpoint and at each before it whose state is still served: a solver
+    keeps the last one alone. `task post -o` evaluates each while it is there.
 
     \b
     Example:  offchain task result 0 -o model.safetensors
@@ -303,5 +342,6 @@ def result_of(task_id: int, output: Path, task_file: Path | None, allow_private:
         path = task_file or blobs.fetch(terms.uri, name, load_task)
         loaded = load_task(path, validated=True)
         loaded.verify(terms.graph_root, terms.state_root)
-        _save_result(chain, task_id, Validated(loaded, blobs), loaded, blobs, output)
-    click.echo(f"model in {output}")
+        validated = Validated(loaded, blobs)
+        view = _save_result(chain, task_id, validated, loaded, blobs, output, look=True)
+        _show_result(view, validated, output, as_json)

@@ -85,6 +85,13 @@ class Validated:
         if root not in self._figures and self._task.validation:
             self._figures[root] = self._evaluation.of(state)
 
+    def unseen(self, view: TaskView) -> list[int]:
+        """The steps after which the states come that were not evaluated, since nobody serves them any more."""
+        if not self._task.validation:
+            return []
+        numbered = enumerate(view.checkpoints, 1)
+        return [number * self._task.interval for number, point in numbered if point.root not in self._figures]
+
     def curves(self, view: TaskView) -> Curves:
         """Each metric at each checkpoint; None where it was not seen. {} for a task without a validation set."""
         seen = [self._figures.get(point.root, {}) for point in view.checkpoints]

@@ -76,12 +76,13 @@ def test_checkpoints_are_evaluated_while_they_are_served(solved: Solved, tmp_pat
     late = Validated(solved.task, BlobStore(tmp_path, options=FILES))
     late.add(solved.view.checkpoints[-1].root, solved.training.arrays())
     assert late.curves(solved.view)["loss"] == [None, solved.training.validation["loss"][1]]
+    assert late.unseen(solved.view) == [3] and validated.unseen(solved.view) == []
     ended = Validated(solved.task, BlobStore(tmp_path, options=FILES))
     ended.look(replace(solved.view, status=Status.COMPLETED))
     assert ended.curves(solved.view) == solved.training.validation
     none = Validated(replace(solved.task, validation=()), solved.mine)
     none.look(solved.view)
-    assert none.curves(solved.view) == {}
+    assert none.curves(solved.view) == {} and none.unseen(solved.view) == []
 
 
 def test_a_solver_that_serves_slowly_does_not_keep_its_requester_from_acting(
