@@ -74,15 +74,22 @@ def fuse(
 def _aligned(nodes: Sequence[Node]) -> list[Node]:
     """Give maps that read each other element for element the same axes, by cutting those of either."""
     out = list(nodes)
+    changed = set(range(len(out)))  # in this pass or the one before: other pairs stay as they are
     for _ in range(MAX_RANK):
-        before = list(out)
+        now: set[int] = set()
         for n in range(len(out) - 1, -1, -1):
-            for position in range(len(out[n].inputs)):
+            for position in range(len(out[n].inputs) if out[n].kind is Kind.MAP else 0):
                 item = out[n].inputs[position]
-                if item.source is Source.NODE and out[n].kind is out[item.index].kind is Kind.MAP:
-                    out[n], out[item.index] = _cut_alike(out[n], out[item.index], item)
-        if out == before:
+                pair = {n, item.index}
+                if item.source is not Source.NODE or (pair.isdisjoint(changed) and pair.isdisjoint(now)):
+                    continue
+                if out[item.index].kind is Kind.MAP:
+                    reader, producer = _cut_alike(out[n], out[item.index], item)
+                    now |= {m for m, new in ((n, reader), (item.index, producer)) if new is not out[m]}
+                    out[n], out[item.index] = reader, producer
+        if not now:
             break
+        changed = now
     return out
 
 

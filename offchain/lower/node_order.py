@@ -6,6 +6,7 @@ weight's gradient needs stay alive meanwhile. Every order in which inputs come f
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,17 +41,24 @@ def _thrifty(nodes: Sequence[Node], kept: set[int]) -> list[int]:
     """The greedy order: of all nodes whose inputs exist, the one that leaves least alive; of equals, the first."""
     memory = _Memory(nodes, kept)
     missing = [len(producers) for producers in memory.producers]
-    ready = {n for n in range(len(nodes)) if not missing[n]}
+    ready = [(memory.growth(n), n) for n in range(len(nodes)) if not missing[n]]
+    heapq.heapify(ready)  # an entry for each growth that a node had: it only falls, so that the last one comes first
     order: list[int] = []
+    done = [False] * len(nodes)
     while ready:
-        n = min(ready, key=lambda n: (memory.growth(n), n))
-        ready.remove(n)
+        _, n = heapq.heappop(ready)
+        if done[n]:
+            continue
+        done[n] = True
         order.append(n)
         memory.run(n)
+        fresh = [reader for reader in memory.readers[n] if missing[reader] == 1]
         for reader in memory.readers[n]:
             missing[reader] -= 1
-            if not missing[reader]:
-                ready.add(reader)
+        last = (p for p in memory.producers[n] if memory.waiting[p] == 1 and p not in kept)
+        fresh += [reader for p in last for reader in memory.readers[p] if not (done[reader] or missing[reader])]
+        for reader in fresh:
+            heapq.heappush(ready, (memory.growth(reader), reader))
     return order
 
 
