@@ -145,6 +145,13 @@ def _eye(c: Context, *_: Any, **__: Any) -> Ref:
     return c.builder.generate(c.shape, lambda p: p.index(0).eq(p.index(1)).cast(c.dtype))
 
 
+@lowers(aten.tril_indices.default, aten.triu_indices.default)
+def _triangle_indices(c: Context, *sizes: int, **_: Any) -> Ref:
+    """They depend on sizes alone: a constant."""
+    target: Any = c.node.target
+    return c.builder.constant(target(*sizes, dtype=torch.int32).numpy())
+
+
 @lowers(aten.split_with_sizes.default)
 def _split(c: Context, x: Ref, sizes: Sequence[int], dim: int = 0) -> list[Ref]:
     dim = c.dim(dim, len(x.shape))

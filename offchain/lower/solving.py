@@ -2,6 +2,8 @@
 
 Every step makes the first column that is left a unit vector and drops it. Its pivot is the largest of the rows that
 have none yet, to within 2^-17. A singular matrix gives infinities or NaN.
+
+Cholesky's factors are made column by column; a matrix that is not positive definite gives NaN.
 """
 
 from __future__ import annotations
@@ -79,15 +81,76 @@ def _solve(c: Context, a: Ref, b: Ref, *, left: bool = True, check_errors: bool 
     vector = len(b.shape) == 1 or (len(b.shape) == len(a.shape) - 1 and b.shape == a.shape[:-1])
     right = b.unsqueeze(len(b.shape)) if vector else b
     wide = (*shape, 1) if vector else shape
-    lead, n = wide[:-2], a.shape[-1]
-    right = right.expand(wide)
-    if not left and not vector:
+    made = _solutions(c.builder, a, right.expand(wide), left or vector)
+    return c.builder.reshape(made, shape), None, None, Ref.constant(I32, 0, wide[:-2])
+
+
+def _solutions(builder: GraphBuilder, a: Ref, right: Ref, left: bool) -> Ref:
+    """The solutions of a·x = right, or of x·a = right, in the shape of `right`, to whose batches those of `a` fit."""
+    if not left:
         a, right = _transposed(a), _transposed(right)
-    matrix = c.builder.reshape(c.builder.solid(a.expand((*lead, n, n))), (prod(lead), n, n))
-    flat = c.builder.reshape(c.builder.solid(right), (prod(lead), n, right.shape[-1]))
-    made = c.builder.reshape(solved(c.builder, matrix, flat), (*lead, n, right.shape[-1]))
-    made = made if left or vector else _transposed(made)
-    return c.builder.reshape(made, shape), None, None, Ref.constant(I32, 0, lead)
+    lead, n, m = right.shape[:-2], a.shape[-1], right.shape[-1]
+    matrix = builder.reshape(builder.solid(a.expand((*lead, n, n))), (prod(lead), n, n))
+    flat = builder.reshape(builder.solid(right), (prod(lead), n, m))
+    made = builder.reshape(solved(builder, matrix, flat), (*lead, n, m))
+    return made if left else _transposed(made)
+
+
+@lowers(aten.linalg_solve_triangular.default)
+def _solve_triangular(
+    c: Context, a: Ref, b: Ref, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Ref:
+    """Up to 64 equations, by the same elimination; what lies in the other triangle counts as 0."""
+    triangle = _triangle(c.builder, a, upper, unitriangular)
+    return c.builder.reshape(_solutions(c.builder, triangle, b.expand(c.shape), left), c.shape)
+
+
+def _triangle(builder: GraphBuilder, a: Ref, upper: bool, unit: bool = False) -> Ref:
+    """A matrix with 0 in its other triangle, and 1 on its diagonal if that is asked for."""
+    rank = len(a.shape)
+
+    def program(value: Value) -> Value:
+        row, column = (value.program.index(axis) for axis in (rank - 2, rank - 1))
+        kept = (row.le(column) if upper else row.ge(column)).where(value, 0.0)
+        return row.eq(column).where(1.0, kept) if unit else kept
+
+    return builder.generate(a.shape, program, a)
+
+
+@lowers(aten.linalg_cholesky_ex.default)
+def _cholesky(c: Context, a: Ref, *, upper: bool = False, check_errors: bool = False) -> tuple[Ref, Ref]:
+    """Of up to 64 rows. Reads the triangle that it makes a factor of."""
+    lead, n = a.shape[:-2], a.shape[-1]
+    if n > LARGEST:
+        raise Unsupported(f"Cholesky's factor of {n} rows; at most {LARGEST}: factor blocks of the matrix")
+    own = _transposed(a) if upper else a
+    left = c.builder.reshape(c.builder.solid(own), (prod(lead), n, n))
+    for step in range(n):
+        left = _with_column(c.builder, left, step)
+    made = c.builder.reshape(_triangle(c.builder, left, upper=False), a.shape)
+    return _transposed(made) if upper else made, Ref.constant(I32, 0, lead)
+
+
+@lowers(aten.cholesky.default)
+def _old_cholesky(c: Context, a: Ref, upper: bool = False) -> Ref:
+    return _cholesky(c, a, upper=upper)[0]
+
+
+def _with_column(builder: GraphBuilder, left: Ref, step: int) -> Ref:
+    """What is left of a matrix: the factor's column `step` is in it, whose square is taken out of the columns after it.
+
+    Of the triangle above the diagonal nothing is read.
+    """
+    column = left.slice(2, step, 1)
+
+    def program(own: Value, row: Value, other: Value, pivot: Value) -> Value:
+        i, k = (own.program.index(axis) for axis in (1, 2))
+        root = pivot.sqrt()
+        scaled = row / root
+        rest = k.le(step).where(own, own - scaled * (other / root))
+        return k.eq(step).where(i.eq(step).where(root, scaled), rest)
+
+    return builder.generate(left.shape, program, left, column, column.permute([0, 2, 1]), column.slice(1, step, 1))
 
 
 @lowers(aten.linalg_inv_ex.default)

@@ -195,3 +195,39 @@ def realnvp():
         return (0.5 * z.square().sum(1) + math.log(2 * math.pi) - ld).mean()
 
     return M(), loss, (torch.randn(300, 2, generator=generator()) * torch.tensor([2.0, 0.5]),)
+
+
+class Gaussian(nn.Module):
+    """A density of three numbers, with a mean and a full covariance for each row (mixture density networks)."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = mlp(64, 32, 9)
+
+    def forward(self, x):
+        mean, scale, below = self.f(x).split(3, 1)
+        tril = torch.diag_embed(F.softplus(scale) + 0.1)
+        rows, columns = torch.tril_indices(3, 3, -1)
+        tril[:, rows, columns] = below
+        return mean, tril
+
+
+@case("MultivariateNormal with a scale_tril of a network (mixture density networks)")
+def gaussian_tril():
+
+    def loss(m, b):
+        mean, tril = m(b[0])
+        return -torch.distributions.MultivariateNormal(mean, scale_tril=tril).log_prob(b[0][:, 10:13]).mean()
+
+    return Gaussian(), loss, digits()
+
+
+@case("MultivariateNormal with a covariance matrix, and a sample of it by rsample")
+def gaussian_covariance():
+
+    def loss(m, b):
+        mean, tril = m(b[0])
+        made = torch.distributions.MultivariateNormal(mean, covariance_matrix=tril @ tril.mT)
+        return -made.log_prob(b[0][:, 10:13]).mean() + made.rsample().square().mean()
+
+    return Gaussian(), loss, digits()

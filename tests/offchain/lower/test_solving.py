@@ -22,7 +22,21 @@ def skew(w: Tensor) -> Tensor:
     return w[:, :4] - w[:, :4].T
 
 
+def positive(w: Tensor) -> Tensor:
+    return w @ w.T + 0.1 * torch.eye(4, dtype=w.dtype)
+
+
 CASES: dict[str, Case] = {
+    "cholesky": lambda w, b: linalg.cholesky(positive(w)),
+    "cholesky, upper": lambda w, b: linalg.cholesky(positive(w), upper=True),
+    "cholesky, batch": lambda w, b: linalg.cholesky(w[:, :1, None] ** 2 + positive(w)),
+    "cholesky, old": lambda w, b: torch.cholesky(positive(w)),
+    "cholesky, of one triangle": lambda w, b: linalg.cholesky(positive(w).tril() + 5 * w[:, :4].triu(1)),
+    "triangular": lambda w, b: linalg.solve_triangular(w[:, :4], w, upper=True),
+    "triangular, lower": lambda w, b: linalg.solve_triangular(w[:, 2:], w, upper=False),
+    "triangular, unit": lambda w, b: linalg.solve_triangular(w[:, :4], w, upper=False, unitriangular=True),
+    "triangular, right": lambda w, b: linalg.solve_triangular(w[:, :4], w.T, upper=True, left=False),
+    "triangular, batch": lambda w, b: linalg.solve_triangular(w[:, :4], w.reshape(2, 4, 3), upper=False),
     "matrix": lambda w, b: linalg.solve(w[:, :4], w),
     "vector": lambda w, b: linalg.solve(w[:, :4], w[:, 5]),
     "right": lambda w, b: linalg.solve(w[:, :4], w.T, left=False),
@@ -51,6 +65,27 @@ def test_the_error_of_a_solution(n: int) -> None:
     exact = linalg.solve(data["a"].double(), data["b"].double())
     off = (values(lambda b: linalg.solve(b["a"], b["b"]), data) - exact).flatten(1).norm(dim=1)
     assert (off <= 3 * 2**-24 * linalg.cond(a.double()) * exact.flatten(1).norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("n", [2, 16, 64])
+def test_the_error_of_a_factor(n: int) -> None:
+    """Its square differs from the matrix by at most (n + 2) times 2^-24 of |L|·|L|ᵀ, as docs/library.md states."""
+    w = torch.randn(8, n, n, generator=g)
+    a = w @ w.mT + 1e-3 * torch.eye(n)
+    factor = values(lambda b: linalg.cholesky(b["a"]), {"a": a})
+    assert (factor.triu(1) == 0).all()
+    off = (factor @ factor.mT - a.double()).abs().tril()
+    assert (off <= (n + 2) * 2**-24 * (factor.abs() @ factor.abs().mT)).all()
+
+
+def test_a_matrix_that_has_no_factor() -> None:
+    assert values(lambda b: linalg.cholesky(b["a"]), {"a": torch.tensor([[[1.0, 0.0], [0.0, 4.0]]])}).tolist() == [
+        [[1.0, 0.0], [0.0, 2.0]]
+    ]
+    made = values(lambda b: linalg.cholesky_ex(b["a"])[0], {"a": torch.tensor([[[1.0, 2.0], [2.0, 1.0]]])})
+    assert made[0, 1, 1].isnan()  # torch raises an error
+    with pytest.raises(Unsupported, match="Cholesky's factor of 65 rows; at most 64"):
+        values(lambda b: linalg.cholesky(b["a"]), {"a": torch.eye(65)})
 
 
 def test_a_first_pivot_of_zero_is_no_harm() -> None:
