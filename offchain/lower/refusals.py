@@ -24,6 +24,7 @@ class Cause:
 
     words    a regular expression over the operation's name, the error's type and its text
     file     suffix of a file of torch that was running, if that matters
+    code     a regular expression over the requester's line, if that matters
     meaning  replaces torch's text; makes the error Unsupported instead of BadInput
     """
 
@@ -31,9 +32,12 @@ class Cause:
     remedy: str
     meaning: str = ""
     file: str = ""
+    code: str = ""
 
-    def fits(self, words: str, files: Sequence[str]) -> bool:
-        return bool(re.search(self.words, words)) and any(file.endswith(self.file) for file in files)
+    def fits(self, words: str, files: Sequence[str], code: str) -> bool:
+        return bool(re.search(self.words, words) and re.search(self.code, code)) and any(
+            file.endswith(self.file) for file in files
+        )
 
 
 _CAUSES: Final = (  # the first that fits is taken
@@ -70,6 +74,14 @@ _CAUSES: Final = (  # the first that fits is taken
         "leave validate_args=True out: a job's step cannot check values",
         meaning=_VALUE,
         file="/distribution.py",
+    ),
+    Cause(
+        "__bool__ .*value out of a tracing tensor",
+        "a check cannot stop a step: leave it out, `offchain run` names the first step whose loss is not finite; or "
+        'count in a metric of the job, as lambda model, batch: torch.isnan(model(batch["x"])).float().sum(); '
+        "torch.where(mask, a, b) puts other numbers in their places",
+        meaning=_VALUE,
+        code=r"\b(assert|isnan|isinf|isfinite|allclose|equal)\b",
     ),
     Cause(
         "__bool__ .*value out of a tracing tensor",
@@ -148,7 +160,8 @@ def refusal(error: Exception, origins: Origins, model: nn.Module) -> OffchainErr
         return type(error)(f"{what}: {error}")
     words = f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(".")
     files = [frame.filename for frame in extract_tb(error.__traceback__)]
-    cause = next(cause for cause in _CAUSES if cause.fits(f"{operation} {words}", files))
+    code = (frame.line or "") if frame else ""
+    cause = next(cause for cause in _CAUSES if cause.fits(f"{operation} {words}", files, code))
     if cause.meaning:
         return Unsupported(f"{what}: {cause.meaning}: {cause.remedy}")
     return BadInput(f"{what}: {words}; {cause.remedy}")

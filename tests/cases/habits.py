@@ -214,3 +214,15 @@ class Clip(torch.autograd.Function):
 @case("Dao-AILab/flash-attention#2071, functorch#207: autograd.Function with setup_context")
 def function_setup():
     return mlp(64, 32, 10), lambda m, b: F.cross_entropy(m[2](Clip.apply(m[0](b[0]))), b[1]), digits()
+
+
+@case("a check for NaN that stops the program (many training loops)")
+def nan_check():
+
+    def loss(m, b):
+        z = m(b[0])
+        if torch.isnan(z).any():
+            raise ValueError("NaN in the logits")
+        return F.cross_entropy(z, b[1])
+
+    return mlp(64, 32, 10), loss, digits()

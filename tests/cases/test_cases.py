@@ -10,7 +10,8 @@ import torch
 
 from offchain.errors import BadInput, Unsupported
 from offchain.lower import compile
-from offchain.training import PlainTraining, Training
+from offchain.plain import PlainTraining
+from offchain.training import Training
 from tests.cases import generative, gradients, habits, layers, losses, sequences, vision  # noqa: F401  register cases
 from tests.cases.common import CASES
 from tests.cases.verdicts import LOOSE, NOT_A_NUMBER, REFUSED, SLOW, TOLERANCE
@@ -59,4 +60,4 @@ def test_is_refused_with_line_and_remedy(name: str) -> None:
 def test_every_verdict_is_of_a_case() -> None:
     for verdicts in (LOOSE, SLOW, NOT_A_NUMBER, REFUSED):
         assert set(verdicts) <= set(CASES)
-    assert len(CASES) == 70 and all(case.source for case in CASES.values())
+    assert len(CASES) == 73 and all(case.source for case in CASES.values())

@@ -24,6 +24,7 @@ REFUSED: Final = {  # name -> the refusal's beginning, the line that it names, a
     "lbfgs": (r"job at \S+: optimizer LBFGS", "common.py", "use one of: SGD, "),
     "mixup_numpy": (r"NumPy's random numbers", "habits.py", "draw with torch.rand"),
     "moe_mixtral": (r"aten\.nonzero\.default in module MixtralMoE", "layers.py", "compute all rows, and multiply by"),
+    "nan_check": (r"torch\.Tensor\.__bool__", "habits.py", "a check cannot stop a step: leave it out"),
     "packed": (r"\S+_pack_padded_sequence in module M", "sequences.py", "call the layer on the padded batch"),
     "python_counter": (r"attribute 'n' of", "habits.py", "keep it in a buffer of the model"),
     "python_random": (r"Python's random numbers", "habits.py", "draw with torch.rand"),

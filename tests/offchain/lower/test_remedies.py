@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import offchain
 from offchain.job import Job
 from offchain.lower import compile
-from tests.offchain.lower.refused import fields, refused
+from offchain.plain import PlainTraining
+from offchain.store.taskfile import save_task
+from tests.offchain.lower.refused import fields, refused, square
 from tests.support.cases import Batch
 from tests.support.outputs import Function, outputs
+from tests.support.terminal import run
 
 g = torch.Generator().manual_seed(9)
 DATA = {
@@ -42,21 +48,6 @@ def bounded_rows(b: Batch) -> Tensor:
     """What max_norm does to the rows that are read."""
     norm = b["x"].norm(dim=1, keepdim=True)
     return (b["x"] * torch.where(norm > 2, 2 / (norm + 1e-7), 1.0))[b["i"][:, 0].clamp(max=3)]
-
-
-def cholesky(a: Tensor) -> Tensor:
-    """Column by column, for a matrix whose size is known."""
-    columns = []
-    for j in range(a.shape[-1]):
-        below = (torch.arange(a.shape[-1]) >= j).float()
-        columns.append(a[:, j] * below / a[j, j].sqrt())
-        a = a - columns[j].unsqueeze(1) * columns[j]
-    return torch.stack(columns, 1)
-
-
-def positive(b: Batch) -> Tensor:
-    x = b["x"][:, :4]
-    return x @ x.T + torch.eye(4)
 
 
 def observed(b: Batch) -> Tensor:
@@ -94,11 +85,6 @@ EXACT: dict[str, tuple[Function, Function, str]] = {  # the original, what to wr
         lambda b: b["x"].flatten()[b["mask"].flatten().nonzero()].sum(),
         lambda b: torch.where(b["mask"], b["x"], 0.0).sum(),
         "torch.where",
-    ),
-    "cholesky": (
-        lambda b: torch.linalg.cholesky(positive(b)),
-        lambda b: cholesky(positive(b)),
-        "products, sums, elementwise operations",
     ),
     "fused_moving_avg_obs": (observed, quantised, "fake_quantize_per_tensor_affine with a scale of your own"),
     "max_norm": (
@@ -165,8 +151,57 @@ def test_a_generator_is_left_out() -> None:
 def test_what_is_drawn_has_the_same_distribution() -> None:
     drawn = {name: (lambda b, draw=draw: draw(torch.ones(COUNT))) for name, (draw, _, _) in DRAWN.items()}
     made = outputs(drawn, {"x": torch.zeros(1)})
-    for name, (_, mean, square) in DRAWN.items():
+    for name, (_, mean, power) in DRAWN.items():
         values = made[name].astype(np.float64)
         assert abs(values.mean() - mean) < 0.1 * (1 + abs(mean)), name
-        assert abs((values**2).mean() - square) < 0.15 * (1 + square), name
+        assert abs((values**2).mean() - power) < 0.15 * (1 + power), name
     assert sorted((made["randperm"] * COUNT).round().astype(int).tolist()) == list(range(COUNT))
+
+
+def checked(model: Any, batch: Batch) -> Tensor:
+    y = model(batch["x"])
+    if torch.isnan(y).any():
+        raise ValueError("NaN")
+    return y.square().mean()
+
+
+def asserted(model: Any, batch: Batch) -> Tensor:
+    y = model(batch["x"])
+    assert torch.isfinite(y).all()
+    return y.square().mean()
+
+
+def bad(model: Any, batch: Batch) -> Tensor:
+    return torch.isnan(model(batch["x"])).float().sum()
+
+
+@pytest.mark.parametrize("loss", [checked, asserted])
+def test_a_check_is_left_out_or_counted_in_a_metric(
+    loss: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses are those of the check; where it would have stopped `offchain run` names the step."""
+    options: dict[str, Any] = {"dataset": DATA, "batch_size": 4}
+    said = refused(model=torch.nn.Linear(30, 4), loss=loss, **options)
+    assert "a check cannot stop a step: leave it out" in said and "count in a metric of the job" in said
+    model = torch.nn.Linear(30, 4)
+    without = offchain.compile(**fields(model=model, loss=square, metrics={"bad": bad}, **options), executor="torch")
+    plain = PlainTraining(Job(**fields(model=model, loss=loss, **options)), model.state_dict())
+    for one in (without, plain):
+        one.run()
+    assert without.losses == pytest.approx(plain.losses, rel=1e-5) and without.metrics["bad"] == [0.0] * 4
+    with torch.no_grad():
+        model.weight[:, 0] = 2.0**127  # overflows in the first step, and gives NaN in later ones
+    with pytest.raises((ValueError, AssertionError)):
+        PlainTraining(Job(**fields(model=model, loss=loss, **options)), model.state_dict()).run()
+    save_task(compile(Job(**fields(model=model, loss=square, metrics={"bad": bad}, **options))), tmp_path / "a")
+    code, out, err = run(capsys, monkeypatch, "run", str(tmp_path / "a"), "--executor", "torch", "--json")
+    assert code == 0 and "warning: the loss of step 0 is not finite" in err
+    assert max(x for x in json.loads(out)["metrics"]["bad"] if x is not None) > 0
+
+
+def test_other_numbers_are_put_in_the_places_of_nan() -> None:
+    def guarded(b: Batch) -> Tensor:
+        y = b["x"].log()
+        return torch.where(torch.isnan(y), 0.0, y)
+
+    np.testing.assert_allclose(outputs({"out": guarded}, DATA)["out"], guarded(DATA).numpy(), rtol=1e-5)
