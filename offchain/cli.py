@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -18,6 +19,7 @@ TRACEBACK: Final = "--traceback"
 COMMANDS: Final = {  # name -> module and attribute, imported when called: torch and web3 take seconds to import
     "chain": ("offchain.commands.chain", "chain"),
     "deploy": ("offchain.commands.chain", "deploy"),
+    "status": ("offchain.commands.money", "status"),
     "account": ("offchain.commands.account", "account"),
     "vault": ("offchain.commands.account", "vault"),
     "verifier": ("offchain.commands.verifier", "verifier"),
@@ -33,12 +35,13 @@ COMMANDS: Final = {  # name -> module and attribute, imported when called: torch
 SUMMARIES: Final = {
     "chain": "Start a local chain (Ganache).",
     "deploy": "Deploy all contracts and write their addresses to a file.",
-    "account": "Make an account, fund it, see its balances.",
+    "status": "Show what an account has, earned and lost, and what it must do by when.",
+    "account": "Make an account, fund it, see its balances and its history.",
     "vault": "Move tokens into the vault and out of it.",
     "verifier": "Name the key and the stake with which checkpoints are drawn for audits.",
-    "task": "Build, quote, post, follow and fetch training tasks.",
+    "task": "Build, quote, post, follow, end and fetch training tasks.",
     "run": "Train a task file on this machine, without a chain.",
-    "worker": "Bid, train, audit and dispute, until stopped.",
+    "worker": "Bid, train, audit and dispute, until stopped; check and drain a worker.",
     "page": "Watch a deployment in a browser.",
     "adjudicate": "Have deployed contracts judge a step, and compare with the executor.",
     "bench": "Measure steps, products, hashing and disputes against what people use now.",
@@ -124,6 +127,11 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # what no command has named better: a full disk, a folder that is not there
+        what = f"{error.filename}: " if error.filename else ""
+        remedy = "; free some room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        click.echo(f"error: {printable(f'{what}{error.strerror or error}{remedy}', 4_000)}", err=True)
+        sys.exit(OffchainError.exit_code)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,14 @@ OffchainError                1   one clear line: what, where, and what to do
 ├── Unreachable              1   a blob cannot be fetched now
 ├── NoRoom                   1   this machine's disk has too little room for a blob now
 ├── NoResult                 1   a task did not end in a trained model
+├── NotReady                 1   a worker would not work on this machine as it is (commands.check)
 ├── NothingWrong             1   a challenger has nothing to name: the solver is right (dispute.challenger)
 ├── Misjudged                1   the contracts and the executor disagree (commands.adjudicate)
 ├── GanacheError             1   Ganache is not installed, or did not start (chain.ganache)
 ├── DemoFailed               1   the demo did not go as it must, or not in time (demo.stage)
 ├── ChainError               3   the chain refused
 │   ├── Reverted                 a contract refused a call, with its typed error (chain.reverts)
+│   ├── Refused                  a task is not where it would have to be for a step (commands.verbs)
 │   └── DeploymentError          a contract could not be created, or is not on this chain (chain.deployment)
 └── ChainUnavailable         4   no answer from the chain, or none that makes sense
 """

@@ -44,9 +44,8 @@ class Receipt:
 
     def event(self, name: str) -> Event:
         """The first event of that name. Raises ChainError if there is none."""
-        for event in self.events:
-            if event.name == name:
-                return event
+        if found := [event for event in self.events if event.name == name]:
+            return found[0]
         raise ChainError(f"transaction 0x{self.hash.hex()} has no event {name}")
 
 
@@ -186,11 +185,12 @@ class Chain:
         with asking("reading blocks"):
             return [head_from(answer.get("result")) for answer in answers]
 
-    def logs(self, parts: Sequence[str], first: int, last: int) -> list[Event]:
-        """Events of those contracts in blocks [first, last], in order."""
+    def logs(self, parts: Sequence[str], first: int, last: int, topics: Sequence[Any] = ()) -> list[Event]:
+        """Events of those contracts in blocks [first, last], in order. `topics`: as eth_getLogs takes them."""
         wanted = {self.deployment.addresses[part] for part in parts}
+        span: Any = {"address": sorted(wanted), "fromBlock": first, "toBlock": last, "topics": list(topics)}
         with asking("reading events"):
-            found = self.w3.eth.get_logs({"address": sorted(wanted), "fromBlock": first, "toBlock": last})
+            found = self.w3.eth.get_logs(span)
             events = [event for event in self._decoded(found) if event.address in wanted]
         if any(not first <= event.block <= last for event in events):
             raise ChainUnavailable("reading events: the node answers with other blocks than asked for")
@@ -279,8 +279,7 @@ class Chain:
     def post(self, terms: Terms) -> int:
         """Offer a task; returns its id."""
         _require_text("uri", terms.uri)
-        receipt = self.send("market", "post", terms_tuple(terms))
-        return int(receipt.event("Posted").args["taskId"])
+        return int(self.send("market", "post", terms_tuple(terms)).event("Posted").args["taskId"])
 
     def cancel(self, task_id: int) -> Receipt:
         """End an own task in which nobody has revealed a bid, or that lost its solver."""

@@ -249,10 +249,13 @@ class Deployment:
     def require_on(self, w3: Web3) -> None:
         """Raises DeploymentError unless `w3` is the chain that the contracts are on."""
         if w3.eth.chain_id != self.chain_id:
-            raise DeploymentError(f"the deployment is on chain {self.chain_id}, not {w3.eth.chain_id}")
+            raise DeploymentError(
+                f"the deployment is on chain {self.chain_id}, not {w3.eth.chain_id}; name its node with --rpc, or "
+                "another file with --deployment"
+            )
         for part, address in self.addresses.items():
             if not w3.eth.get_code(address):
-                raise DeploymentError(f"no contract at {address} ({part}); was the chain started anew?")
+                raise DeploymentError(f"no contract at {address} ({part}); was the chain started anew? Deploy again")
 
     def write(self, path: Path) -> None:
         """Replaces the file in one go, so that a reader never sees half of it."""

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from offchain.chain.abi import Entry, decode_values, known_errors, names
 from offchain.errors import ChainError
+from offchain.market.money import tokens
 from offchain.market.view import Phase, Status, TreeName
+from offchain.moments import local
 from offchain.text import printable
 
 ENUMS: Final = {
@@ -16,6 +18,10 @@ ENUMS: Final = {
     "enum IDispute.Phase": Phase,
     "enum IDispute.Tree": TreeName,
 }
+
+MONEY: Final = frozenset({"InsufficientFree", "InsufficientPot", "PriceTooHigh", "StakeTooSmall"})  # in all numbers
+TIMES: Final = frozenset({"readyAt", "current", "ends", "ended", "deadline"})
+NO_TIME: Final = 1 << 33  # no timestamp of the next centuries
 
 MAX_SHOWN = 200  # characters of one argument; a hostile node may send any number
 
@@ -31,8 +37,18 @@ class Reverted(ChainError):
 
     def __init__(self, what: str, name: str, arguments: Mapping[str, Any]) -> None:
         self.what, self.name, self.arguments = what, name, dict(arguments)
-        shown = ", ".join(f"{key}={show(value)}" for key, value in self.arguments.items())
+        shown = ", ".join(f"{key}={_said(name, key, value)}" for key, value in self.arguments.items())
         super().__init__(f"{what} was refused: {name}({shown})" if name else f"{what} was refused without a reason")
+
+
+def _said(error: str, key: str, value: object) -> str:
+    """An argument as people read it: money in tokens, timestamps as local times."""
+    if isinstance(value, int) and not isinstance(value, Enum):
+        if error in MONEY:
+            return tokens(value)
+        if key in TIMES and 0 < value < NO_TIME:
+            return local(value)
+    return show(value)
 
 
 def reverted(what: str, data: object) -> Reverted:

@@ -110,7 +110,8 @@ class Wire(HTTPProvider):
                 return self._read(answer), answer.status_code
         except requests.RequestException as error:
             # The text of the error may hold the whole address, and in it a secret key of the node's provider.
-            raise ChainUnavailable(f"no answer from the chain at {self.place} ({type(error).__name__})") from None
+            why = f"no answer from the chain at {self.place} ({type(error).__name__})"
+            raise ChainUnavailable(f"{why}; does its node run, and is that what --rpc names?") from None
 
     def _read(self, answer: requests.Response) -> bytes:
         parts: list[bytes] = []

@@ -10,17 +10,25 @@ from eth_account.signers.local import LocalAccount
 
 from offchain.chain import keystores
 from offchain.chain.keys import load_account
+from offchain.chain.reader import Reader
 from offchain.chain.rpc import asking
 from offchain.chain.transactions import SendOptions, Signer
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, tokens
+from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show
 from offchain.commands.identity import accounts_folder, address_of, password_of, password_option, warn
+from offchain.commands.money import history
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
+from offchain.market.money import tokens
+from offchain.moments import moment
+from offchain.worker.draining import holds
 
 
 @click.group()
 def account() -> None:
-    """Make an account, fund it, see its balances."""
+    """Make an account, fund it, see its balances and its history."""
+
+
+account.add_command(history)
 
 
 @account.command()
@@ -88,7 +96,8 @@ def show_account(connection: Connection, who: str | None, as_json: bool) -> None
                ("being withdrawn", pending)]  # fmt: skip
     rows = [(name, str(amount) if as_json else tokens(amount)) for name, amount in amounts]
     if pending:
-        rows.append(("withdrawable from", str(ready_at)))
+        when = str(ready_at) if as_json else moment(ready_at, chain.head().timestamp)
+        rows.append(("withdrawable from", when))
     show([("account", address), *rows], as_json)
 
 
@@ -135,6 +144,24 @@ def fund(connection: Connection, to: tuple[str, ...], ether: int | None, amount:
             click.echo(f"sent {tokens(amount)} tokens to {address}")
 
 
+@account.command()
+@connection_options
+def deregister(connection: Connection) -> None:
+    """Leave the register of workers. What is locked stays where it is until its tasks and disputes end.
+
+    A worker that still runs enters the register again when it is started the next time: drain it first.
+
+    
+    Example:  offchain account deregister --account worker
+    """
+    chain = connection.chain()
+    held = Reader(chain, audits=False).read()
+    chain.deregister()
+    click.echo(f"{chain.address} is in the register no more; it can bid on nothing")
+    if left := holds(held):
+        click.echo(f"still to be seen to an end: {', '.join(left)}; its worker must run on until then")
+
+
 @click.group()
 def vault() -> None:
     """Move tokens into the vault and out of it."""
@@ -170,4 +197,5 @@ def withdraw(connection: Connection, amount: int | None) -> None:
         return
     chain.request_withdrawal(amount)
     pending, ready_at = chain.pending_withdrawal()
-    click.echo(f"{tokens(pending)} can be withdrawn from timestamp {ready_at} on: run `offchain vault withdraw`")
+    when = moment(ready_at, chain.head().timestamp)
+    click.echo(f"{tokens(pending)} can be withdrawn from {when} on: run `offchain vault withdraw`")

@@ -14,9 +14,10 @@ from offchain.chain.deployment import deploy as deploy_all
 from offchain.chain.ganache import ACCOUNTS, CHAIN_ID, Ganache, GanacheError
 from offchain.chain.local import WEALTH, prepare
 from offchain.chain.rpc import asking, connect
-from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, show, tokens
+from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, show
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
+from offchain.market.money import tokens
 
 
 @click.group()

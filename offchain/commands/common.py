@@ -30,10 +30,10 @@ from offchain.chain.transactions import SendOptions
 from offchain.commands.identity import Identity, identity_options
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
+from offchain.market.money import DECIMALS
 from offchain.market.view import NOBODY
 from offchain.store.tensorfile import check_writable
 
-DECIMALS: Final = 18
 DEPLOYMENT_FILE: Final = "deployment.json"
 LOCAL_URL: Final = "http://127.0.0.1:8545"
 PATIENCE: Final = 2.0  # seconds until a clock is shown
@@ -75,17 +75,6 @@ class HostPort(click.ParamType[tuple[str, int]]):
         if not host or not port.isdigit() or int(port) > 65535:
             self.fail(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9000", param, ctx)
         return host.strip("[]"), int(port)
-
-
-def tokens(amount: int) -> str:
-    """An amount as people read it: whole tokens, without trailing zeros."""
-    text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def about(amount: int) -> str:
-    """An amount in whole tokens, in six digits."""
-    return f"{float(Decimal(amount).scaleb(-DECIMALS)):,.6g}"
 
 
 @dataclass(frozen=True)
@@ -215,12 +204,17 @@ def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> Non
     if as_json:
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value in pairs}, indent=2, default=str))
         return
+    Console(width=80, highlight=False).print(table_for(pairs, title))
+
+
+def table_for(pairs: Iterable[tuple[str, Any]], title: str = "") -> Table:
+    """Names and values, in two columns."""
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, str(value))
-    Console(width=80, highlight=False).print(table)
+    return table
 
 
 def table_of(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -73,12 +73,12 @@ def market(
     In a burst, as many tasks as there are machines are posted at once. Strangers have never bid before.
 
     \b
-    price only        the lowest price wins; every idle machine bids for the oldest task
+    price only        the lowest price wins; idle machines bid for the oldest task
     score, one by one the contract's score; bids likewise
     score, forecast   each machine bids where it expects to be needed
     score, one ahead  and may hold one more task behind the one that it works on
-    optimum           assigns all that waits to idle machines; knows true costs, holds no
-                      auctions, does not know the future
+    optimum           assigns all that waits to idle machines; knows true costs,
+                      holds no auctions, does not know the future
     optimum, may wait may also keep a task for a machine that is busy
 
     \b

@@ -65,6 +65,11 @@ class Identity:
         return {PASSWORD_VARIABLE: password_of(self.key_file, self.password_file)}
 
     @property
+    def given(self) -> bool:
+        """Whether anything says who signs."""
+        return self.key_file is not None or self.dev_account is not None or bool(os.environ.get(KEY_VARIABLE))
+
+    @property
     def address(self) -> ChecksumAddress:
         """The account's address; an encrypted key need not be opened for it. Raises BadKey."""
         _require_known(self.key_file)

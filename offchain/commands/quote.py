@@ -13,11 +13,13 @@ import click
 from offchain.chain.client import Chain
 from offchain.chain.deployment import BadDeploymentFile
 from offchain.chain.history import Lately, completed, lately
-from offchain.commands.common import TOKENS, Connection, about, connection_options, json_option, patience, show
-from offchain.commands.worker import machine_memory, require_cuda
+from offchain.commands.common import TOKENS, Connection, connection_options, json_option, patience, show
+from offchain.commands.machine import machine_memory, require_cuda
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import work_units
+from offchain.market.money import about
+from offchain.moments import HOUR, span
 from offchain.store.taskfile import load_task
 from offchain.task import Task
 from offchain.worker.making import executor_factory
@@ -27,7 +29,6 @@ from offchain.worker.quoting import Asked, Measured, asked, enough, gas_of, meas
 from offchain.worker.windows import ORDINARY, SLOWER, TIMES, Window, promise, until_result, windows
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-HOUR: Final = 3_600  # seconds
 GWEI: Final = 10**9
 A_URI: Final = "http://requester.example:8000/blobs/" + "0" * 64 + ".task"  # about as long as one that is served
 UNKNOWN: Final = "the present fee, stakes, bonds, the bill, and what such work cost"
@@ -190,7 +191,7 @@ def _windows(task: Task, wish: Wish, chosen: Mapping[str, Window], found: Measur
         return rows
     about_then, latest = until_result(terms, found.times.interval)
     seconds = {"expected": round(about_then, 1), "latest": latest}
-    said = f"{_span(about_then)}; {_span(latest)} at the latest, if its first solver delivers"
+    said = f"{span(about_then)}; {span(latest)} at the latest, if its first solver delivers"
     slower = f"windows hold for machines up to {SLOWER} times slower than this one"
     return [*rows, ("result in", seconds if as_json else f"{said} ({slower})")]
 
@@ -257,8 +258,8 @@ def _lately(known: Lately | None, as_json: bool) -> object:
         prices = _exact({"least": known.least, "median": known.median, "most": known.most})
         return {"tasks": known.tasks, "same_graph": known.same} | prices
     like, by = ("of this very graph", "a step") if known.same else ("of about this size", "a promised second")
-    span = f"from {about(known.least)} to {about(known.most)}"
-    return f"{about(known.median)} for this task, by the price of {by}; {known.tasks} {like}, {span}"
+    between = f"from {about(known.least)} to {about(known.most)}"
+    return f"{about(known.median)} for this task, by the price of {by}; {known.tasks} {like}, {between}"
 
 
 def _exact(amounts: Mapping[str, int]) -> dict[str, str]:
@@ -268,11 +269,3 @@ def _exact(amounts: Mapping[str, int]) -> dict[str, str]:
 
 def _keyed(facts: Mapping[str, T]) -> dict[str, T]:
     return {name.replace(" ", "_"): value for name, value in facts.items()}
-
-
-def _span(seconds: float) -> str:
-    """Seconds as people read them."""
-    for unit, name in ((24 * HOUR, "days"), (HOUR, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{seconds:.0f} s"

@@ -146,13 +146,31 @@ def defaults(context: click.Context, settings: Settings, profile: str | None) ->
     for prefix in _prefixes(settings, profile):
         _check_groups(context, settings, prefix, words)
         shared = [name for name in SHARED if settings.at(*prefix, name) is not None]
-        own = list(settings.at(*prefix, *words) or ()) if words else []
-        for keys, names, allowed in ((prefix, shared, SHARED), ((*prefix, *words), own, tuple(options))):
+        own = [name for name in settings.at(*prefix, *words) or () if name not in _verbs(context)] if words else []
+        places = [(prefix, shared, SHARED), *_inherited(settings, prefix, words, options)]
+        for keys, names, allowed in (*places, ((*prefix, *words), own, tuple(options))):
             _check_names(settings, keys, names, allowed)
             if any(name in IDENTITIES for name in names):
                 found = {name: where for name, where in found.items() if name not in IDENTITIES}
             found |= {name: (*keys, name) for name in names if name in options}
     return {str(options[name].name): _value(settings, keys, options[name], context) for name, keys in found.items()}
+
+
+def _verbs(context: click.Context) -> list[str]:
+    """The commands below one that is a command itself, as `worker` is: their tables stand in its own."""
+    return context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+
+
+def _inherited(
+    settings: Settings, prefix: Keys, words: Keys, options: Mapping[str, click.Option]
+) -> list[tuple[Keys, list[str], Keys]]:
+    """What the tables of the commands above say about options that this one has too, as [worker] for `worker check`."""
+    found = []
+    for depth in range(1, len(words)):
+        keys = (*prefix, *words[:depth])
+        names = [name for name in settings.at(*keys) or () if name in options]
+        found.append((keys, names, tuple(options)))
+    return found
 
 
 def _flag(option: click.Option) -> str:
@@ -188,10 +206,12 @@ def _check_groups(context: click.Context, settings: Settings, prefix: Keys, word
         table = settings.at(*keys)
         if table is not None and not isinstance(table, dict):
             raise settings.wrong(keys, f"{keys[-1]}: must be a table, as [{'.'.join(keys)}]")
-        if not isinstance(group, click.Group):
+        if not isinstance(group, click.Group) or depth == len(words):  # the command's own table is looked at later
             return
+        own = [_flag(option) for option in group.params if isinstance(option, click.Option)] if depth else []
         for name in table or {}:
-            _check_entry(settings, (*keys, name), group.list_commands(context), top=depth == 0)
+            if name not in own:
+                _check_entry(settings, (*keys, name), [*group.list_commands(context), *own], top=depth == 0)
         group = group.get_command(context, words[depth]) if depth < len(words) else None
 
 

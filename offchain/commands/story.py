@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from offchain.chain.abi import Event
 from offchain.chain.client import Chain
-from offchain.commands.common import about
+from offchain.chain.statement import scan
 from offchain.errors import ChainError, ChainUnavailable
-from offchain.market.money import BPS, part_down
+from offchain.market.money import BPS, about, part_down
 from offchain.market.view import NOBODY, Status, Terms
 
 PARTS: Final = ("auction", "market", "log")  # whose events are told
@@ -131,6 +131,13 @@ def _name(account: str) -> str:
     return account[:SHORT]
 
 
+def events_of(chain: Chain, task_id: int, last: int) -> list[Event]:
+    """All events about a task up to a block, in order."""
+    topic = "0x" + task_id.to_bytes(32).hex()
+    found = scan(chain, PARTS, chain.deployment.block, last, [None, topic])
+    return [event for event in found if event.args.get("taskId") == task_id]
+
+
 class Teller:
     """Reads the story of a task from the chain, from a block on."""
 
@@ -145,6 +152,28 @@ class Teller:
         standby_bps = int(chain.call("market", "limits")["standbyBps"])
         return cls(chain, task_id, Story(task_id, terms, escrow, standby_bps), since)
 
+    @classmethod
+    def resumed(cls, chain: Chain, task_id: int, terms: Terms) -> Teller:
+        """Of a task that somebody comes back to: what was so far is taken in, and not told again."""
+        head = chain.head().number
+        teller = cls.of(chain, task_id, terms, head + 1)
+        teller.lines(events_of(chain, task_id, head), as_json=False)
+        return teller
+
+    @property
+    def locked(self) -> int:
+        """What is in the task's escrow."""
+        return self._story.locked
+
+    @property
+    def left(self) -> str:
+        """What is in the task's escrow, in words."""
+        return f"{about(self.locked)} locked"
+
+    def lines(self, events: Iterable[Event], as_json: bool) -> list[str]:
+        """A line for each of these events that is worth one."""
+        return [line for event in events if (line := self._line(event, as_json))]
+
     def news(self, as_json: bool) -> list[str]:
         """A line for each event since the last call. None where the chain does not answer: they come the next time."""
         with suppress(ChainError, ChainUnavailable):
@@ -153,7 +182,7 @@ class Teller:
                 return []
             events = self._chain.logs(PARTS, self._next, head)
             self._next = head + 1
-            return [line for event in events if (line := self._line(event, as_json))]
+            return self.lines(events, as_json)
         return []
 
     def _line(self, event: Event, as_json: bool) -> str | None:

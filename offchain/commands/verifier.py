@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from offchain.chain import verifiers
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, tokens
+from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show
+from offchain.market.money import tokens
+from offchain.moments import moment
 
 
 @click.group()
@@ -31,7 +33,8 @@ def enroll(connection: Connection) -> None:
     chain = connection.chain()
     verifiers.enroll(chain, connection.signing_key(make=True))
     found = verifiers.standing(chain)
-    click.echo(f"enrolled {chain.address}; its key counts for what is committed from timestamp {found.key_from} on")
+    when = moment(found.key_from, chain.head().timestamp)
+    click.echo(f"enrolled {chain.address}; its key counts for what is committed from {when} on")
 
 
 @verifier.command()
@@ -46,7 +49,8 @@ def stake(connection: Connection, amount: int) -> None:
     chain = connection.chain()
     receipt = verifiers.stake(chain, amount)
     changed = receipt.event("StakeChanged").args
-    click.echo(f"stake: {tokens(changed['stake'])} of {tokens(changed['all'])} from timestamp {changed['from']} on")
+    when = moment(changed["from"], chain.head().timestamp)
+    click.echo(f"stake: {tokens(changed['stake'])} of {tokens(changed['all'])} from {when} on")
 
 
 @verifier.command()
@@ -65,7 +69,7 @@ def unstake(connection: Connection, amount: int | None) -> None:
         return
     verifiers.unstake(chain, amount)
     found = verifiers.standing(chain)
-    when = f"from timestamp {found.free_from} on: run `offchain verifier unstake`"
+    when = f"from {moment(found.free_from, chain.head().timestamp)} on: run `offchain verifier unstake`"
     click.echo(f"{tokens(found.leaving)} can be freed {when}")
 
 
@@ -83,7 +87,9 @@ def show_verifier(connection: Connection, as_json: bool) -> None:
     money = [("stake", found.stake), ("all stakes", found.all_stakes), ("leaving", found.leaving)]
     key = f"0x{found.point.x:064x}{found.point.y:064x}" if found.point else "none"
     rows = [("account", chain.address), ("key", key)]
-    rows += [("key counts from", str(found.key_from))] if found.point else []
+    now = chain.head().timestamp
+    when = str if as_json else lambda timestamp: moment(timestamp, now)
+    rows += [("key counts from", when(found.key_from))] if found.point else []
     rows += [(name, str(amount) if as_json else tokens(amount)) for name, amount in money]
-    rows += [("can be freed from", str(found.free_from))] if found.leaving else []
+    rows += [("can be freed from", when(found.free_from))] if found.leaving else []
     show(rows, as_json)

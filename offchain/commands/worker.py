@@ -1,8 +1,7 @@
-"""`offchain worker`."""
+"""`offchain worker`: a worker, and the commands about one."""
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
@@ -14,10 +13,12 @@ import click
 import torch
 
 from offchain.chain.transactions import GWEI, SendOptions
+from offchain.commands.check import check
 from offchain.commands.common import TOKENS, Connection, HostPort, connection_options
+from offchain.commands.drain import drain
 from offchain.commands.fetching import Traffic, traffic_options
+from offchain.commands.machine import machine_memory, require_cuda
 from offchain.commands.page import watched
-from offchain.errors import BadInput
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
 from offchain.roles.table import ROLES
@@ -29,10 +30,10 @@ from offchain.worker.options import GIB, WorkerOptions
 FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @connection_options
 @traffic_options
-@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(list(ROLES)))
+@click.option("--role", "roles", multiple=True, type=click.Choice(list(ROLES)), help="Required; may be given again.")
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=Path("worker"), show_default=True,
               help="Folder of its database and checkpoints.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
@@ -66,9 +67,14 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
               help="Seconds until a transaction is replaced at a higher fee; less where a clock is short.")  # fmt: skip
 @click.option("--poll", type=float, default=1.0, show_default=True, help="Seconds between two readings of the chain.")
 @click.option("--page", type=HostPort(), metavar="HOST:PORT", help="Serve the page of `offchain page` there too.")
+@click.option("--least-moves", type=click.IntRange(0), default=30, show_default=True,
+              help="Warn when the account's ether pays for fewer moves in disputes.")  # fmt: skip
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
+@click.pass_context
 def worker(
+    context: click.Context,
+    /,
     connection: Connection,
     traffic: Traffic,
     roles: tuple[str, ...],
@@ -88,6 +94,10 @@ def worker(
     \b
     Example:  offchain worker --role solver --role verifier --key worker.key
     """
+    if context.invoked_subcommand:
+        return
+    if not roles:
+        raise click.MissingParameter(ctx=context, param_hint="'--role'", param_type="option")
     configure_logging(json_lines, log_level)
     if threads:
         torch.set_num_threads(threads)
@@ -103,6 +113,10 @@ def worker(
         operate(partial(connection.chain, send=options.send), roles, options, executor_factory(executor, device))
 
 
+worker.add_command(drain)
+worker.add_command(check)
+
+
 def worker_options(
     traffic: Traffic,
     home: Path,
@@ -114,6 +128,7 @@ def worker_options(
     max_fee: float,
     max_fee_dispute: float,
     tx_timeout: float,
+    least_moves: int,
     **policy: Any,
 ) -> WorkerOptions:
     """Options from the command line; what is not named here is `policy_of`'s. Raises BadInput."""
@@ -131,6 +146,7 @@ def worker_options(
             receipt_timeout=tx_timeout,
         ),
         max_memory=most,
+        least_moves=least_moves,
         move_time=move_time,
         fetch=traffic.fetch,
         serve=traffic.serve,
@@ -140,20 +156,3 @@ def worker_options(
 def policy_of(coin_price: float, **same: Any) -> Policy:
     """The operator's policy from the command line; `same` are fields as they are."""
     return Policy(coin_price=Fraction(coin_price).limit_denominator(10**9), **same)
-
-
-def machine_memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def require_cuda(device: str) -> None:
-    """Raises BadInput if torch does not have that device."""
-    if torch.version.cuda is None and not torch.cuda.is_available():
-        raise BadInput(
-            f"--device {device}: torch {torch.__version__} is a CPU build; install its CUDA build (see README), or "
-            "use --device cpu"
-        )
-    number = device.partition(":")[2] or "0"
-    if not torch.cuda.is_available() or not number.isdigit() or int(number) >= torch.cuda.device_count():
-        raise BadInput(f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu")

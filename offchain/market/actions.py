@@ -1,4 +1,5 @@
-"""What a role may ask the worker to do. Fetch, Decline, Train and Audit happen on this machine, all else on chain."""
+"""What a role may ask the worker to do. Fetch, Decline, Accuse, Train and Audit happen on this machine, all else
+on chain."""
 
 from __future__ import annotations
 
@@ -44,11 +45,37 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a task is left alone.
+
+    Attributes:
+        kind: one word; of each kind a worker tells one reason for a task.
+        why: what the task asks for, and what this account or this machine has.
+        change: what would change it.
+    """
+
+    kind: str
+    why: str
+    change: str
+
+    def __str__(self) -> str:
+        return f"{self.why}; {self.change}"
+
+
+@dataclass(frozen=True, slots=True)
 class Decline:
-    """Tell why there is no bid on a task that would fit alone."""
+    """Tell why a task is left alone."""
 
     task_id: int
-    why: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Accuse:
+    """Tell that a checkpoint is false, and that there is no bond to dispute it with."""
+
+    task_id: int
+    checkpoint: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +153,7 @@ Action = (
     | TakeOver
     | Reopen
     | Decline
+    | Accuse
     | Award
     | Train
     | Commit

@@ -1,10 +1,14 @@
-"""Shares of amounts of money, as in `contracts/lib/Money.sol`: the name says the direction of rounding."""
+"""Amounts of money: as people read them, and shares as in `contracts/lib/Money.sol`, where the name says the direction
+of rounding."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 BPS: Final = 10_000  # of every share that is given in basis points
+DECIMALS: Final = 18  # of a token, and of the coin that pays for gas
+Units = int  # of money: the smallest there is
 
 
 def part_up(amount: int, part: int, whole: int) -> int:
@@ -15,3 +19,14 @@ def part_up(amount: int, part: int, whole: int) -> int:
 def part_down(amount: int, part: int, whole: int) -> int:
     """⌊amount · part / whole⌋."""
     return amount * part // whole
+
+
+def tokens(amount: int) -> str:
+    """An amount as people read it: whole tokens, without trailing zeros."""
+    text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def about(amount: int) -> str:
+    """An amount in whole tokens, in six digits."""
+    return f"{float(Decimal(amount).scaleb(-DECIMALS)):,.6g}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from offchain.market.actions import Reason
 from offchain.market.notes import Needs, Notes, TaskNotes
 from offchain.market.view import ChainView, Status, TaskView
 
@@ -48,24 +49,28 @@ class Ledger:
     def hold(self, task: TaskView, needs: Needs) -> None:
         self.held.append((task, needs))
 
-    def refusal(self, task: TaskView, needs: Needs) -> str | None:
+    def refusal(self, task: TaskView, needs: Needs) -> Reason | None:
         """Why a task does not fit beside those that are held, or None."""
         if self.unknown is not None:
-            return f"what task {self.unknown} needs, which is held, is not measured yet"
+            why = f"what task {self.unknown} needs, which is held, is not measured yet"
+            return Reason("unmeasured", why, "it is looked at again when that is known")
         return next(self._refusals([*self.held, (task, needs)]), None)
 
-    def _refusals(self, tasks: list[tuple[TaskView, Needs]]) -> Iterator[str]:
+    def _refusals(self, tasks: list[tuple[TaskView, Needs]]) -> Iterator[Reason]:
         beside = f"with {len(tasks) - 1} tasks that are held or bid on"
         memory = sum(needs.memory for _, needs in tasks)
         if memory > self.memory:
-            yield f"{beside} it needs {memory:,} bytes; this worker has {self.memory:,}"
+            why = f"{beside} it needs {memory:,} bytes; this worker has {self.memory:,}"
+            yield Reason("memory", why, "--memory gives more, and a task that ends frees some")
         share = sum(map(_share, tasks))
         if share > 1:
-            yield f"{beside} it needs {share:.0%} of this machine's time, with headroom"
+            why = f"{beside} it needs {share:.0%} of this machine's time, with headroom"
+            yield Reason("time", why, "it is looked at again when a task ends")
         disputes = sum(needs.dispute_seconds for _, needs in tasks)
         clock = min(task.terms.clock for task, _ in tasks)
         if disputes > clock:
-            yield f"{beside} a dispute about each needs {disputes:,.1f} s, with headroom; the least clock is {clock} s"
+            why = f"{beside} a dispute about each needs {disputes:,.1f} s, with headroom; the least clock is {clock} s"
+            yield Reason("defence", why, "it is looked at again when a task ends")
 
 
 def _share(held: tuple[TaskView, Needs]) -> float:

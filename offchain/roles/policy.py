@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
+from offchain.market.actions import Reason
 from offchain.market.money import BPS, part_up
 from offchain.market.notes import Needs
 from offchain.market.view import TaskView, Terms
@@ -21,6 +22,7 @@ TAKEOVER_GAS: Final = 115_000
 POST_GAS: Final = 320_000  # with a short URI
 URI_GAS: Final = 24_000  # of each 32 bytes of a longer one
 DEPOSIT_GAS: Final = 105_000  # with the approval before it
+MOVE_GAS: Final = 400_000  # of a move in a dispute, about the largest
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
 HOUR: Final = 3_600
@@ -40,6 +42,8 @@ class Policy:
 
     A checkpoint is on chain `lag` seconds after it was computed; a worker knows it from its own pace.
 
+    A worker that is `draining` begins nothing new, and ends what it has begun.
+
     `coin_price` is what a native coin is worth in tokens: gas costs coins, work earns tokens. No task is audited in
     which a conviction would not pay the gas of its dispute.
     """
@@ -53,17 +57,28 @@ class Policy:
     memory: int = 1 << 62
     coin_price: Fraction = Fraction(1)
     lag: float = 0.0
+    draining: bool = False
 
-    def refusal(self, terms: Terms) -> str | None:
-        """Why these terms are not acceptable, or None."""
-        for name, least in (
-            ("clock", self.min_clock),
-            ("challenge_window", self.min_window),
-            ("interval_time", self.min_interval_time),
-        ):
-            if getattr(terms, name) < least:
-                return f"{name} of {getattr(terms, name)} s is below this worker's minimum of {least} s"
-        return None
+    def refusals(self, terms: Terms) -> list[Reason]:
+        """Why these terms are not acceptable: each that is below a minimum."""
+        leasts = (
+            ("clock", self.min_clock, "--min-clock"),
+            ("challenge_window", self.min_window, "--min-window"),
+            ("interval_time", self.min_interval_time, "--min-interval-time"),
+        )
+        return [
+            Reason(
+                name,
+                f"{name} of {getattr(terms, name)} s is below this worker's minimum of {least} s",
+                f"{flag} {getattr(terms, name)} would take it",
+            )
+            for name, least, flag in leasts
+            if getattr(terms, name) < least
+        ]
+
+    def refusal(self, terms: Terms) -> Reason | None:
+        """The first of `refusals`, or None."""
+        return next(iter(self.refusals(terms)), None)
 
     def cost(self, task: TaskView, needs: Needs, gas_price: int) -> int:
         """What training the rest of a task costs, in tokens: the machine's time, gas, and the stake's share of risk."""

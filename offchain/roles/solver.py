@@ -13,11 +13,13 @@ from offchain.market.actions import (
     Decline,
     Defend,
     Fetch,
+    Reason,
     Reveal,
     TakeOver,
     Timeout,
     Train,
 )
+from offchain.market.money import tokens
 from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.ledger import Ledger
@@ -70,29 +72,58 @@ def _bidding(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, 
     elif view.now >= task.bidding_ends:
         if sealed and known.bid and known.bid.attempt == task.attempt:
             yield Reveal(task.id)
+        elif task.leader != view.me and known == TaskNotes():
+            why = f"bids were taken until {view.now - task.bidding_ends} s ago, and this worker had made none"
+            yield Decline(task.id, Reason("late", why, "a worker that runs meanwhile sees it in time"))
     elif not sealed:
         yield from _wanting(view, task, known, policy, ledger)
 
 
 def _wanting(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, ledger: Ledger) -> Iterator[Action]:
     """A bid, if there is one to make: a task that pays, beside those that are held, with money for its stake."""
-    if task.requester == view.me or policy.refusal(task.terms) or not view.registered:
-        return
-    if view.free - ledger.stakes < task.terms.stake + view.fees.bid_bond:
-        return
-    if known.fit is None and not known.resting:
+    if reason := policy.refusal(task.terms) or _forbidden(view, task, policy) or _too_poor(view, task, ledger):
+        yield Decline(task.id, reason)
+    elif known.fit is None and not known.resting:
         yield Fetch(task.id)
     elif known.fit and known.needs:
         price, promised = policy.bid(task, known.needs, view.gas_price, view.fees.fee_bps)
-        why = ledger.refusal(task, known.needs) or _too_dear(task, price)
-        if why is None:
+        reason = ledger.refusal(task, known.needs) or _too_dear(task, price)
+        if reason is None:
             ledger.hold(task, known.needs)  # the bids of one look count together
             ledger.stakes += task.terms.stake + view.fees.bid_bond
-        yield Bid(task.id, price, promised) if why is None else Decline(task.id, why)
+        yield Bid(task.id, price, promised) if reason is None else Decline(task.id, reason)
 
 
-def _too_dear(task: TaskView, price: int) -> str | None:
-    return f"it pays {task.reserve} units at most; training it costs {price} here" if price > task.reserve else None
+def _forbidden(view: ChainView, task: TaskView, policy: Policy) -> Reason | None:
+    """Why no bid of this account is allowed."""
+    if task.requester == view.me:
+        return Reason("own", "it is this account's own task", "workers of other accounts may bid")
+    if policy.draining:
+        return Reason("draining", "this worker takes nothing new", "`offchain worker drain --undo` ends that")
+    if not view.registered:
+        why = "it takes bids of registered solvers, and this account is not in the register"
+        return Reason("unregistered", why, "a worker registers when it starts")
+    return None
+
+
+def _too_poor(view: ChainView, task: TaskView, ledger: Ledger) -> Reason | None:
+    """Why the vault has too little for its stake and the bond of a bid."""
+    needed, has = task.terms.stake + view.fees.bid_bond, view.free - ledger.stakes
+    if has >= needed:
+        return None
+    kept = f", and {tokens(ledger.stakes)} more is kept for other bids" if ledger.stakes else ""
+    why = (
+        f"it asks for a stake of {tokens(task.terms.stake)} and a bond of {tokens(view.fees.bid_bond)}; "
+        f"{tokens(max(0, has))} is free in the vault{kept}"
+    )
+    return Reason("money", why, f"`offchain vault deposit {tokens(needed - has).replace(',', '')}`")
+
+
+def _too_dear(task: TaskView, price: int) -> Reason | None:
+    if price <= task.reserve:
+        return None
+    why = f"it pays {tokens(task.reserve)} at most; training it costs {tokens(price)} here"
+    return Reason("price", why, "a lower --hourly, or a lower fee for gas, would bring a bid")
 
 
 def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Action]:

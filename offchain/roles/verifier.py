@@ -5,19 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
-from offchain.market.actions import Action, Audit, Challenge, Dismiss, Fetch, OpenDispute, Timeout
+from offchain.market.actions import (
+    Accuse,
+    Action,
+    Audit,
+    Challenge,
+    Decline,
+    Dismiss,
+    Fetch,
+    OpenDispute,
+    Reason,
+    Timeout,
+)
+from offchain.market.money import tokens
 from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
-from offchain.roles.policy import Policy
+from offchain.roles.policy import DISPUTE_GAS, REWARD, Policy
 
 
 def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list[Action]:
     """What a verifier does at this block. `secret`, which nobody else knows, decides which intervals it audits."""
     actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
     for task in view.tasks:
-        if task.status is Status.TRAINING and task.solver != view.me and policy.audits(task.terms, view.gas_price):
+        if task.status is not Status.TRAINING or task.solver == view.me:
+            continue
+        if policy.audits(task.terms, view.gas_price):
             actions += _auditing(view, task, notes.get(task.id, TaskNotes()), policy, secret)
+        else:
+            actions.append(Decline(task.id, _unpaid(view, task, policy)))
     return actions
+
+
+def _unpaid(view: ChainView, task: TaskView, policy: Policy) -> Reason:
+    """Why a task is not audited: a conviction would cost more than it brings."""
+    reward, gas = int(task.terms.stake * REWARD), policy.gas_cost(DISPUTE_GAS, view.gas_price)
+    why = f"a conviction would bring {tokens(reward)}, and the gas of its dispute costs {tokens(gas)}"
+    return Reason("unaudited", why, "a lower fee for gas, or a lower --coin-price, would have it audited")
 
 
 def drawn(secret: bytes, task: TaskView, checkpoint: int, share: float) -> bool:
@@ -42,12 +65,15 @@ def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy,
             continue
         right = known.audited.get(checkpoint)
         if right is None and drawn(secret, task, checkpoint, policy.audit_share):
+            if policy.draining:
+                return
             if known.fit:
                 yield Audit(task.id, checkpoint)
             elif known.fit is None and not known.resting:
                 yield Fetch(task.id)
             return
         if right is False:
-            if checkpoint not in known.disputed and view.free >= task.terms.bond:
-                yield OpenDispute(task.id, checkpoint)
+            if checkpoint not in known.disputed:
+                affordable = view.free >= task.terms.bond
+                yield OpenDispute(task.id, checkpoint) if affordable else Accuse(task.id, checkpoint)
             return  # checkpoints after a wrong one need no replay

@@ -250,7 +250,8 @@ class BlobServer:
         try:
             self._server = _Server((host, port), folder, options or ServeOptions())
         except (OSError, OverflowError) as error:
-            raise BadInput(f"cannot serve blobs at {host}:{port}: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise BadInput(f"cannot serve files at {host}:{port}: {why}; name another --listen HOST:PORT") from error
         self._thread = Thread(target=self._server.serve_forever, args=(LOOK,), name="blobs", daemon=True)
 
     @property

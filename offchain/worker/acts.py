@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from offchain.chain.client import Chain, Receipt
 from offchain.market.actions import (
+    Accuse,
     Action,
     Award,
     Bid,
@@ -29,12 +31,16 @@ from offchain.market.actions import (
 from offchain.market.notes import OwnBid
 from offchain.market.view import ChainView
 from offchain.worker import events
+from offchain.worker.alarms import FraudUnanswered
 from offchain.worker.database import Database
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import Tell, WorkerEvent
 from offchain.worker.materials import Materials, state_name
 from offchain.worker.said import SAID
 from offchain.worker.work import Work
+
+FORGOTTEN: Final = 1_000  # tasks that are over, of which is still known what was told
+REPEAT: Final = 60.0  # seconds until a false checkpoint that nobody disputes is told of again
 
 
 class Acts:
@@ -44,13 +50,15 @@ class Acts:
         self, chain: Chain, materials: Materials, db: Database, work: Work, disputes: Disputes, tell: Tell
     ) -> None:
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
-        self._declined: dict[int, str] = {}  # task -> why, as it was told
+        self._declined: dict[int, set[str]] = {}  # task -> kinds of reasons that were told
+        self._accused: dict[tuple[int, int], float] = {}  # task and checkpoint -> when it was told
         self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
             Bid: self._bid,
             Reveal: self._reveal,
             TakeOver: lambda view, a: self._send(chain.take_over(a.task_id), partial(events.TakeOverSent, a.task_id)),
             Reopen: lambda view, a: self._send(chain.reopen(a.task_id), partial(events.ReopenSent, a.task_id)),
             Decline: self._decline,
+            Accuse: self._accuse,
             Award: lambda view, a: self._send(chain.award(a.task_id), partial(events.AwardSent, a.task_id)),
             Commit: self._commit,
             Collect: lambda view, a: self._send(chain.collect(a.task_id), partial(events.CollectSent, a.task_id)),
@@ -68,10 +76,25 @@ class Acts:
         self.table[type(action)](view, action)
 
     def _decline(self, view: ChainView, action: Decline) -> None:
-        """Told once, not with every look."""
-        if self._declined.get(action.task_id) != action.why:
-            self._declined[action.task_id] = action.why
-            self._tell(events.Declined(action.task_id, action.why))
+        """Told once, not with every look. That bidding is over is no news of a task that was declined before."""
+        task, reason = action.task_id, action.reason
+        told = self._declined.get(task, set())
+        if reason.kind in told or (told and reason.kind == "late"):
+            return
+        if len(self._declined) > FORGOTTEN + 2 * len(view.tasks):
+            self._declined = {known: kinds for known, kinds in self._declined.items() if known in view}
+        self._declined[task] = told | {reason.kind}
+        self._tell(events.Declined(task, reason.kind, reason.why, reason.change))
+
+    def _accuse(self, view: ChainView, action: Accuse) -> None:
+        """Told again and again: whoever reads it can still deposit the bond."""
+        key, now = (action.task_id, action.checkpoint), time.monotonic()
+        if now < self._accused.get(key, -REPEAT) + REPEAT:
+            return
+        self._accused[key] = now
+        task = view.task(action.task_id)
+        left = task.checkpoints[action.checkpoint].challengeable_until - view.now
+        self._tell(FraudUnanswered(*key, task.terms.bond, view.free, left))
 
     def _bid(self, view: ChainView, action: Bid) -> None:
         """The salt is on disk before the seal is sent: a bid that cannot be revealed loses its bond."""

@@ -99,6 +99,17 @@ class Database:
             db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
+    def told_up_to(self, block: int) -> int:
+        """The block up to which losses were told; the first time, this one."""
+        with self._change() as db:
+            db.execute("INSERT OR IGNORE INTO identity VALUES ('told', ?)", (block.to_bytes(8),))
+            return int.from_bytes(db.execute("SELECT value FROM identity WHERE name = 'told'").fetchone()[0])
+
+    def set_told(self, block: int) -> None:
+        """Note that losses up to a block were told."""
+        with self._change() as db:
+            db.execute("UPDATE identity SET value = ? WHERE name = 'told'", (block.to_bytes(8),))
+
     def noted(self) -> set[int]:
         """The tasks about which there are notes."""
         return {task_id for (task_id,) in self._rows("SELECT id FROM tasks")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from io import StringIO
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
@@ -13,11 +14,13 @@ from rich.console import Console
 from rich.progress import TaskID
 from structlog.typing import ExcInfo
 
+from offchain.market.money import tokens
 from offchain.progress import bars
 from offchain.text import printable
 from offchain.worker.events import Progress, WorkerEvent
 
 MOST_OF_A_LINE: Final = 1_000  # characters of one value
+MONEY: Final = "Units"  # the type of a field, as its class has it: market.money.Units
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -63,7 +66,8 @@ class _Lines:
 def write_line(log: Any, event: WorkerEvent, traceback: bool | str = False) -> None:
     """An event's line in a structlog logger, with a traceback: this one, or, if True, that of the exception at hand."""
     if event.level is not None:
-        facts = {name: _text(value) for name, value in event.facts().items()}
+        money = {field.name for field in fields(event) if field.type == MONEY}
+        facts = {name: tokens(value) if name in money else _text(value) for name, value in event.facts().items()}
         more = {"exception": traceback} if isinstance(traceback, str) else {"exc_info": True} if traceback else {}
         getattr(log, event.level)(event.name, **facts, **more)
 

@@ -1,7 +1,8 @@
 """What happens in a worker, one frozen type per event. The log, the terminal and the demo read them.
 
 `name` is what the log calls an event: other processes read it there, so it does not change with the class's name.
-Money is in the token's smallest unit, `gas` in units of gas, `retry_in` in seconds; roots are 32 bytes.
+Fields of type `Units` are money; the log shows them in whole tokens, or coins. `gas` is in units of gas, `retry_in` in
+seconds; roots are 32 bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
+
+from offchain.market.money import Units
 
 Purpose = Literal["train", "audit"]
 
@@ -54,6 +57,32 @@ class Failed(WorkerEvent):
     action: str
     error: str
     retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken(WorkerEvent):
+    """Somebody else did first what this worker wanted to do, and anybody may do."""
+
+    name = "overtaken"
+    level = "debug"
+    action: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining(WorkerEvent):
+    """It takes nothing new, and ends once it holds nothing. `begins` is False where the operator took that back."""
+
+    name = "draining"
+    begins: bool
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained(WorkerEvent):
+    """It holds nothing, and ends."""
+
+    name = "drained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +159,13 @@ class TaskUnfit(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Declined(WorkerEvent):
-    """No bid on a task that is fit: it does not fit beside what is held or bid on."""
+    """This worker leaves a task alone. `kind`, of which one is told for a task, `why` and `change`: see `Reason`."""
 
     name = "declined"
     task: int
+    kind: str
     why: str
+    change: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +228,7 @@ class BidSent(WorkerEvent):
 
     name = "bid"
     task: int
-    price: int
+    price: Units
     promised: int
     gas: int
 

@@ -15,6 +15,21 @@ class HomeInUse(BadInput):
     """Another worker runs in the folder."""
 
 
+def holder(folder: Path) -> str | None:
+    """The process of the worker that runs in a folder; None: none does. Raises BadInput where there is no such home."""
+    try:
+        file = os.open(folder / "lock", os.O_RDWR)
+    except OSError as error:
+        raise BadInput(f"{folder}: no worker has run here ({error.strerror}); name its folder with --home") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return os.read(file, 20).decode(errors="replace").strip() or "that has just started"
+    finally:
+        os.close(file)
+    return None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which is made if missing. The system frees it however the process ends.

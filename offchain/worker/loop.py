@@ -14,10 +14,22 @@ import structlog
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
+from offchain.chain.reverts import Reverted
 from offchain.chain.transactions import Foreign, Waiting
 from offchain.dispute.replay import Replay
 from offchain.errors import BadInput, ChainError, ChainUnavailable, OffchainError
-from offchain.market.actions import Action, Challenge, Defend, Dismiss, Timeout
+from offchain.market.actions import (
+    Action,
+    Award,
+    Challenge,
+    Collect,
+    Defend,
+    Dismiss,
+    OpenDispute,
+    Reopen,
+    Stall,
+    Timeout,
+)
 from offchain.market.view import ChainView, TaskView
 from offchain.roles.table import ROLES
 from offchain.store.blobs import BlobStore
@@ -26,7 +38,7 @@ from offchain.worker.background import Backoff
 from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
-from offchain.worker.events import AccountShared, Failed, InFlight, Tell, WorkerEvent
+from offchain.worker.events import AccountShared, Failed, InFlight, Overtaken, Tell, WorkerEvent
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
@@ -34,6 +46,15 @@ from offchain.worker.work import Work
 
 FIRST_BACKOFF: Final = 0.5  # seconds
 MOVES: Final = Defend | Challenge | Timeout | Dismiss  # in a dispute that runs
+# How the contracts refuse what somebody else has done first. That is ordinary, and no failure.
+RACES: Final[dict[Hashable, frozenset[str]]] = {
+    Award: frozenset({"WrongStatus"}),
+    Reopen: frozenset({"WrongStatus"}),
+    Collect: frozenset({"WrongStatus", "NothingFinal"}),
+    Stall: frozenset({"WrongStatus"}),
+    OpenDispute: frozenset({"WrongStatus"}),
+    **dict.fromkeys((Challenge, Defend, Dismiss, Timeout), frozenset({"NotRunning"})),
+}
 
 
 class Loop:
@@ -149,6 +170,13 @@ class Loop:
             result = act()
         except ChainUnavailable:
             raise
+        except Reverted as error:
+            if error.name in RACES.get(type(key), ()):
+                self._backoff.failed(key)
+                self.tell(Overtaken(str(key), str(error)))
+            else:
+                self._failed(key, str(error), traceback=False)
+            return None
         except OffchainError as error:
             self._failed(key, str(error), traceback=False)
             return None

@@ -42,6 +42,7 @@ class WorkerOptions:
             computing, which is only for tests that move workers by hand.
         making_time: seconds in which a trial must have read a task's file and compiled its kernels.
         trial_time: most seconds that a step may take in a trial, whatever the terms allow.
+        least_moves: moves in disputes that the account's ether must pay for; below that a warning is told.
         fetch: limits of fetching a blob.
         downloads: how many of a kind are fetched at a time, and how many of those from one host, or for one person.
         serve: limits of serving blobs.
@@ -65,6 +66,7 @@ class WorkerOptions:
     defence: Literal["process", "inline"] = "process"
     making_time: float = 300.0
     trial_time: float = 60.0
+    least_moves: int = 30
     fetch: FetchOptions = field(default_factory=FetchOptions)
     downloads: Shares = field(default_factory=Shares)
     serve: ServeOptions = field(default_factory=ServeOptions)

@@ -13,8 +13,8 @@ from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
 from offchain.ir.arrays import Array
 from offchain.market.actions import Action, Award, Collect, Reopen, Stall
-from offchain.market.money import BPS
-from offchain.market.view import Status, TaskView, Terms
+from offchain.market.money import BPS, tokens
+from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
@@ -24,6 +24,7 @@ from offchain.worker.materials import state_name
 MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
 MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
 MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
+MONEY: Final = ("max_price", "stake", "bond")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,12 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
         clock=offer.clock,
         uri=uri,
     )
-    for name, (least, value, most) in _ranges(chain, terms).items():
+    for name, (least, value, most) in ranges(chain, terms).items():
+        said = tokens if name in MONEY else str
         if value < least:
-            raise BadTerms(f"terms: {name} is {value}; this deployment asks for {least} or more")
+            raise BadTerms(f"terms: {name} is {said(value)}; this deployment asks for {said(least)} or more")
         if value > most:
-            raise BadTerms(f"terms: {name} is {value}; this deployment allows {most} at most")
+            raise BadTerms(f"terms: {name} is {said(value)}; this deployment allows {said(most)} at most")
     return terms
 
 
@@ -94,7 +96,7 @@ def time_limits(chain: Chain) -> dict[str, tuple[int, int]]:
     }
 
 
-def _ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
+def ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
     """Term -> the least that the contracts take, what the terms say, the most."""
     limits, price, stake = time_limits(chain), terms.max_price, terms.stake
     _, longest = limits.pop("duration")
@@ -121,22 +123,22 @@ def post(chain: Chain, terms: Terms) -> int:
         if (wallet := chain.balance()) < missing:
             short = missing - wallet
             raise BadTerms(
-                f"terms: with a max_price of {terms.max_price} the bill is {bill}; the account is {short} short"
+                f"terms: with a max_price of {tokens(terms.max_price)} the bill is {tokens(bill)}; the account is "
+                f"{tokens(short)} short: name a lower --max-price, or send it tokens"
             )
         chain.deposit(missing)
     return chain.post(terms)
 
 
-def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[TaskView]:
-    """Yield the task every `poll` seconds until it has ended. With `act`, do what its requester may."""
+def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[ChainView]:
+    """Yield a view with the task every `poll` seconds until it has ended. With `act`, do what its requester may."""
     reader = Reader(chain, only=[task_id])
     while True:
         try:
             chain.settle()
             view = reader.read()
-            task = view.task(task_id)
-            yield task
-            if task.status.ended:
+            yield view
+            if view.task(task_id).status.ended:
                 return
             if act:
                 _act(chain, task_id, requester.decide(view))

@@ -86,7 +86,8 @@ def asked(
     task = TaskView(0, terms, NOBODY, NOBODY, Status.BIDDING, 0, 0, 0, 0, ())
     asks = needs(found.figures, terms, options)
     price, promised = replace(operator, lag=options.lag).bid(task, asks, gas_price, fee_bps)
-    why = operator.refusal(terms)
+    refusal = operator.refusal(terms)
+    why = refusal.why if refusal else None
     try:
         require_fit(found.figures, terms, options)
     except NotNow as error:

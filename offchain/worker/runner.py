@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from threading import current_thread, main_thread
 from typing import Any
@@ -17,10 +18,13 @@ from offchain.market.view import ChainView, TaskView
 from offchain.roles.table import ROLES
 from offchain.store.serve import BlobServer
 from offchain.worker.defence import Party
+from offchain.worker.draining import Drain
 from offchain.worker.events import ChainSilent, Started, Stopped
 from offchain.worker.guard import Guard
 from offchain.worker.home import locked
 from offchain.worker.loop import MOVES, Loop
+from offchain.worker.losses import Losses
+from offchain.worker.purse import Purse
 
 
 class Worker(Loop):
@@ -63,6 +67,10 @@ class Worker(Loop):
         if self._guard:
             stack.enter_context(self._guard)
         self._looks = stack.enter_context(ThreadPoolExecutor(1, "look"))
+        self._losses = Losses(self.chain, self.db, self.tell)
+        self.reader.hear = self._losses.hear
+        self._purse = Purse(self.chain, self.roles, self.options.least_moves, self.tell)
+        self._drain = Drain(self.options.folder, self.tell)
 
     def run(self) -> None:
         """Act until stopped, by `stop`, SIGTERM or SIGINT."""
@@ -84,6 +92,7 @@ class Worker(Loop):
             else:
                 self._disputes.notice(view)
             self._work.tidy(view)
+            self._watch_money(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]
             self._plan(view, actions)
             for action in actions:
@@ -97,6 +106,14 @@ class Worker(Loop):
             return False
         self._backoff.succeeded("chain")
         return self._compute()
+
+    def _watch_money(self, view: ChainView) -> None:
+        """Tell of what was lost and of what is low; see whether the operator wants this worker to end."""
+        self._losses.tell(view)
+        self._purse.look(view)
+        self._policy = replace(self._policy, draining=self._drain.asked(view))
+        if self._drain.over:
+            self.stop()
 
     def _look(self) -> ChainView:
         """The look that was begun while the worker computed, if it did; otherwise one at this moment."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from offchain.market.money import Units
 from offchain.market.view import Address, Status
 from offchain.worker.events import WorkerEvent
 
@@ -17,9 +18,9 @@ class Revealed(WorkerEvent):
     name = "revealed"
     task: int
     bidder: Address
-    price: int
+    price: Units
     promised: int
-    burden: int
+    burden: Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Awarded(WorkerEvent):
     name = "awarded"
     task: int
     solver: Address
-    price: int
+    price: Units
     standby: Address
 
 
@@ -36,7 +37,7 @@ class TookOver(WorkerEvent):
     name = "took over"
     task: int
     solver: Address
-    price: int
+    price: Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Paid(WorkerEvent):
     task: int
     index: int
     solver: Address
-    amount: int
-    withheld: int
-    fee: int
+    amount: Units
+    withheld: Units
+    fee: Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Stalled(WorkerEvent):
     name = "stalled"
     task: int
     solver: Address
-    burned: int
+    burned: Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Ended(WorkerEvent):
     name = "ended"
     task: int
     how: str
-    refunded: int
+    refunded: Units
 
 
 # by contract and event, in answer to own transactions; the vault has a `Paid` of its own

@@ -31,7 +31,7 @@ def test_a_requester_who_follows_its_task_gets_its_money_back(town: Town) -> Non
     """It pays for what was delivered, and gas; who left is paid for that, and loses a tenth of its stake."""
     before = town.fortunes()
     task = left(town)
-    statuses = [view.status for view in follow(town.chain("requester", QUICK), task, poll=0)]
+    statuses = [view.task(task).status for view in follow(town.chain("requester", QUICK), task, poll=0)]
     assert statuses == [Status.TRAINING, Status.TRAINING, Status.STALLED]  # it collected, and stalled
     net, now = town.net(before), town.fortunes()
     delivered = PRICE * DELIVERED // STEPS

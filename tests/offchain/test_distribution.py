@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from offchain.commands.worker import require_cuda
+from offchain.commands.machine import require_cuda
 from offchain.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from offchain import cli
-from offchain.commands.common import TOKENS, tokens
+from offchain.commands.common import TOKENS
+from offchain.market.money import tokens
 from tests.support.terminal import run
 
 JOB = """
@@ -48,12 +49,15 @@ def test_every_command_explains_itself_with_an_example(
         ["vault", "deposit"],
     ]
     leaves += [["verifier", verb] for verb in ("enroll", "stake", "unstake", "show")]
-    leaves += [["account", verb] for verb in ("list", "show", "mint", "fund")]
-    leaves += [["task", verb] for verb in ("build", "inspect", "quote", "post", "status", "result")]
+    leaves += [["account", verb] for verb in ("list", "show", "mint", "fund", "history", "deregister")]
+    leaves += [["worker", verb] for verb in ("drain", "check")] + [["status"]]
+    verbs = "build inspect quote post status result follow cancel award collect stall reopen why"
+    leaves += [["task", verb] for verb in verbs.split()]
     for leaf in leaves:
         code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
         assert code == 0
         assert "Example:" in text, leaf
+        assert max(map(len, text.splitlines())) <= 80, leaf
 
 
 def test_build_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,9 @@ def test_posting_says_what_is_locked_and_what_came_back(counter: Counter, offcha
     bill = "3.07 locked when you post: 3 for solvers at most, 0.06 for standbys at most, 0.01 burns"
     assert lines[1] == f"{bill}; what is left comes back in the end"
     assert re.fullmatch(r"bidding time \d+ s, reveal time 20 s, challenge window 1\d\d s, .*", lines[2])
-    assert lines[3:] == ["ended, cancelled: 3.06 came back, free in your vault", f"task {number} is cancelled"]
+    assert lines[3].startswith(f"`offchain task cancel {number}` takes it back, until a bid is shown, from ")
+    said = [line for line in lines[4:] if not line.startswith("now taking sealed bids until ")]
+    assert said == ["ended, cancelled: 3.06 came back, free in your vault", f"task {number} is cancelled"]
     assert (code, err) == (1, f"error: task {number} is cancelled: it has no result\n")
 
 

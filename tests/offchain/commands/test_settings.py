@@ -37,13 +37,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(*words: str) -> Said:
-    """What `offchain worker` and `offchain task post` would be told; each has an option of its own."""
+    """What `offchain worker`, `worker drain` or `task post` would be told; each has options of its own."""
     found: list[Said] = []
 
     @click.group()
     def root() -> None: ...
 
-    @root.command()
+    @root.group(invoke_without_command=True)
     @connection_options
     @click.option("--hourly", type=TOKENS, default="1")
     @click.option("--home", type=click.Path(path_type=Path))
@@ -51,6 +51,13 @@ def said(*words: str) -> Said:
     @click.option("--role", "roles", multiple=True)
     @click.option("--json-lines", is_flag=True)
     def worker(connection: Connection, **options: Any) -> None:
+        found.append(Said(connection, options))
+
+    @worker.command()
+    @connection_options
+    @click.option("--home", type=click.Path(path_type=Path))
+    @click.option("--linger", type=click.FloatRange(0))
+    def drain(connection: Connection, **options: Any) -> None:
         found.append(Said(connection, options))
 
     @root.group()
@@ -67,7 +74,7 @@ def said(*words: str) -> Said:
 
     done = CliRunner().invoke(root, words, catch_exceptions=False, standalone_mode=False, auto_envvar_prefix="OFFCHAIN")
     assert done.exit_code == 0, done.output
-    return found[0]
+    return found[-1]
 
 
 FILE = """
@@ -108,6 +115,18 @@ def test_settings_are_the_defaults_of_the_commands_that_they_name(folder: Path) 
     }
     assert post.options == {"max_price": 25 * 10**17}
     assert post.connection == worker.connection
+
+
+def test_a_command_below_another_takes_what_that_one_has_too(folder: Path) -> None:
+    (folder / "offchain.toml").write_text(FILE + "\n[worker.drain]\nlinger = 5\n")
+    drain = said("worker", "drain")
+    assert drain.options == {"home": Path.home() / "worker", "linger": 5.0}
+    assert drain.connection == said("worker").connection
+    (folder / "offchain.toml").write_text("[worker]\nhome = 'a'\n[worker.drain]\nhome = 'b'\n")
+    assert said("worker", "drain").options["home"] == folder / "b"
+    (folder / "offchain.toml").write_text("[worker.dry]\nlinger = 5\n")
+    with pytest.raises(BadInput, match="dry: no such setting; there are: "):
+        said("worker")
 
 
 def test_the_file_is_looked_for_upward_and_then_in_the_users_configuration(

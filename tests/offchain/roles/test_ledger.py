@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -56,9 +57,8 @@ def test_a_refusal_names_the_figure(needs: Needs, why: str) -> None:
     held = bidding(0)
     (decline,) = decided(held, bidding(1, clock=100), needs=needs, held=0)
     assert isinstance(decline, Decline)
-    assert decline.why.startswith("with 1 tasks that are held or bid on ")
-    with pytest.raises(AssertionError, match=why):
-        raise AssertionError(decline.why)
+    assert decline.reason.why.startswith("with 1 tasks that are held or bid on ")
+    assert re.search(why, decline.reason.why)
 
 
 def test_nothing_is_bid_on_while_what_is_held_is_not_measured() -> None:
@@ -66,7 +66,9 @@ def test_nothing_is_bid_on_while_what_is_held_is_not_measured() -> None:
     notes = {1: TaskNotes(fit=True, needs=FILLING)}
     view = ChainView(ME, 50, 10**9, True, (held, offered), (), sealed=frozenset({(0, 0)}))
     actions = solver.decide(view, notes, Policy())
-    assert actions == [Decline(1, "what task 0 needs, which is held, is not measured yet")]
+    (decline,) = actions
+    assert isinstance(decline, Decline)
+    assert decline.reason.why == "what task 0 needs, which is held, is not measured yet"
 
 
 def test_a_task_that_is_computed_takes_no_more_time_but_its_dispute_does() -> None:

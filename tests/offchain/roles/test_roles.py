@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,6 +13,7 @@ from offchain.commit.merkle import Position
 from offchain.dispute.spans import pieces
 from offchain.errors import BadInput
 from offchain.market.actions import (
+    Accuse,
     Audit,
     Award,
     Bid,
@@ -76,6 +79,12 @@ def dispute(mover: str, challenger: str = OTHER, by: str = ME, deadline: int = 2
     )  # fmt: skip
 
 
+def reasons(actions: Sequence[object]) -> list[str]:
+    """Why each task is left alone: nothing else is decided."""
+    assert all(isinstance(action, Decline) for action in actions)
+    return [str(action.reason) for action in actions if isinstance(action, Decline)]
+
+
 class TestSolver:
     def test_looks_at_a_task_before_it_bids(self) -> None:
         assert solver.decide(view(BIDDING), {}, Policy()) == [Fetch(7)]
@@ -90,9 +99,33 @@ class TestSolver:
         with_fee = replace(view(BIDDING), fees=Fees(0, 1_000))
         assert solver.decide(with_fee, FIT, dear) == [Bid(7, 340, 10)]
 
-    @pytest.mark.parametrize("changed", [{"requester": ME}, {"terms": replace(TERMS, clock=59)}])
-    def test_leaves_what_does_not_suit_it(self, changed: dict[str, object]) -> None:
-        assert solver.decide(view(replace(BIDDING, **changed)), FIT, Policy()) == []  # type: ignore[arg-type]
+    @pytest.mark.parametrize(
+        ("changed", "why"),
+        [
+            ({"requester": ME}, "it is this account's own task; workers of other accounts may bid"),
+            (
+                {"terms": replace(TERMS, clock=59)},
+                "clock of 59 s is below this worker's minimum of 60 s; --min-clock 59 would take it",
+            ),
+        ],
+    )
+    def test_leaves_what_does_not_suit_it_and_says_why(self, changed: dict[str, object], why: str) -> None:
+        task = replace(BIDDING, **changed)  # type: ignore[arg-type]
+        assert reasons(solver.decide(view(task), FIT, Policy())) == [why]
+
+    def test_takes_nothing_new_while_it_drains_or_is_not_registered(self) -> None:
+        (why,) = reasons(solver.decide(view(BIDDING), FIT, replace(FREE, draining=True)))
+        assert why == "this worker takes nothing new; `offchain worker drain --undo` ends that"
+        (why,) = reasons(solver.decide(replace(view(BIDDING), registered=False), FIT, FREE))
+        assert "is not in the register" in why
+        sealed = replace(view(BIDDING, now=110), sealed=frozenset({(7, 0)}))
+        bid = {7: replace(FIT[7], bid=OwnBid(0, 5, 5, bytes(32)))}
+        assert solver.decide(sealed, bid, replace(FREE, draining=True)) == [Reveal(7)]
+
+    def test_says_that_it_came_too_late(self) -> None:
+        (why,) = reasons(solver.decide(view(BIDDING, now=130), {}, FREE))
+        assert why.startswith("bids were taken until 30 s ago")
+        assert solver.decide(view(BIDDING, now=130), FIT, FREE) == []  # it had looked at it, and said what it thought
 
     def test_says_why_a_task_that_pays_too_little_gets_no_bid(self) -> None:
         """5 for the risk, and gas: the task pays 1,000 at most."""
@@ -100,24 +133,27 @@ class TestSolver:
         cheap, dear = (Policy(hourly=0, coin_price=Fraction(cost, gas)) for cost in (995, 996))
         busy = replace(view(BIDDING), gas_price=1)
         assert solver.decide(busy, FIT, cheap) == [Bid(7, 1_000, 10)]
-        why = "it pays 1000 units at most; training it costs 1001 here"
-        assert solver.decide(busy, FIT, dear) == [Decline(7, why)]
+        (why,) = reasons(solver.decide(busy, FIT, dear))
+        assert why.startswith("it pays 0.000000000000001 at most; training it costs 0.000000000000001001 here; ")
 
     def test_does_not_bid_what_it_cannot_stake_or_found_unfit(self) -> None:
-        assert solver.decide(view(BIDDING, free=4_999), FIT, FREE) == []
-        assert solver.decide(replace(view(BIDDING, free=5_001), fees=Fees(2)), FIT, FREE) == []  # with the bond
+        (why,) = reasons(solver.decide(view(BIDDING, free=4_999), FIT, FREE))
+        said = r"it asks for a stake of .*5 and a bond of 0; .*4999 is free in the vault; `.* deposit .*1`"
+        assert re.fullmatch(said, why)
+        assert reasons(solver.decide(replace(view(BIDDING, free=5_001), fees=Fees(2)), FIT, FREE))  # with the bond
         assert solver.decide(view(BIDDING), {7: TaskNotes(fit=False)}, FREE) == []
 
     def test_keeps_the_stakes_of_its_sealed_bids(self) -> None:
         other = replace(BIDDING, id=8)
         sealed = replace(view(BIDDING, free=9_999), tasks=(BIDDING, other), sealed=frozenset({(8, 0)}))
-        assert solver.decide(sealed, FIT | {8: FIT[7]}, FREE) == []
+        (why,) = reasons(solver.decide(sealed, FIT | {8: FIT[7]}, FREE))
+        assert "0.000000000000005 more is kept for other bids" in why
         assert solver.decide(replace(sealed, free=10_000), FIT | {8: FIT[7]}, FREE) == [Bid(7, 5, 10)]
 
     def test_keeps_the_stake_of_what_it_stands_by_for(self) -> None:
         beside = replace(training(120, by=OTHER), id=8, standby=ME)
         at = replace(view(BIDDING, free=9_999), tasks=(BIDDING, beside))
-        assert solver.decide(at, FIT | {8: FIT[7]}, FREE) == []
+        assert reasons(solver.decide(at, FIT | {8: FIT[7]}, FREE))
         assert solver.decide(replace(at, free=10_000), FIT | {8: FIT[7]}, FREE) == [Bid(7, 5, 10)]
 
     def test_bids_first_where_an_hour_of_its_machine_may_earn_most(self) -> None:
@@ -128,8 +164,10 @@ class TestSolver:
             *(replace(BIDDING, id=n, terms=replace(TERMS, max_price=p)) for n, p in ((8, 3_000), (9, 4_000))),
         )
         at = replace(view(BIDDING, free=5_000), tasks=offered)
-        assert solver.decide(at, FIT | {8: FIT[7], 9: long}, FREE) == [Bid(8, 5, 10)]
-        assert solver.decide(at, FIT | {8: FIT[7], 9: FIT[7]}, FREE) == [Bid(9, 5, 10)]
+        actions = solver.decide(at, FIT | {8: FIT[7], 9: long}, FREE)
+        assert actions[0] == Bid(8, 5, 10)
+        assert len(reasons(actions[1:])) == 2
+        assert solver.decide(at, FIT | {8: FIT[7], 9: FIT[7]}, FREE)[0] == Bid(9, 5, 10)
 
     def test_reveals_once_bidding_is_over(self) -> None:
         known = {7: replace(FIT[7], bid=OwnBid(0, 6, 10, b"salt"))}
@@ -194,9 +232,11 @@ class TestVerifier:
     def test_does_not_audit_what_a_conviction_would_not_pay(self) -> None:
         at = replace(view(training(120, by=OTHER), now=150), gas_price=1)
         share = Fraction(TERMS.stake * 4 // 10, DISPUTE_GAS)  # tokens a coin at which the reward is the gas
-        for policy, actions in ((Policy(coin_price=share), [Audit(7, 0)]), (Policy(coin_price=2 * share), [])):
-            sure = replace(policy, audit_share=1.0)
-            assert verifier.decide(at, {7: TaskNotes(fit=True)}, sure, b"secret") == actions
+        for price, audited in ((share, True), (2 * share, False)):
+            sure = Policy(coin_price=price, audit_share=1.0)
+            actions = verifier.decide(at, {7: TaskNotes(fit=True)}, sure, b"secret")
+            assert (actions == [Audit(7, 0)]) is audited
+            assert audited or "the gas of its dispute costs" in reasons(actions)[0]
 
     def test_does_not_audit_itself(self) -> None:
         assert self.decide(view(training(120), now=150), TaskNotes(fit=True)) == []
@@ -205,7 +245,7 @@ class TestVerifier:
         at = view(training(120, 130, by=OTHER), now=150)
         assert self.decide(at, TaskNotes(fit=True, audited={0: False})) == [OpenDispute(7, 0)]
         assert self.decide(at, TaskNotes(fit=True, audited={0: False}, disputed=frozenset({0}))) == []
-        assert self.decide(replace(at, free=99), TaskNotes(fit=True, audited={0: False})) == []
+        assert self.decide(replace(at, free=99), TaskNotes(fit=True, audited={0: False})) == [Accuse(7, 0)]
         assert self.decide(at, TaskNotes(fit=True, audited={0: True, 1: False})) == [OpenDispute(7, 1)]
 
     def test_plays_its_disputes_and_takes_its_bond_back(self) -> None:

@@ -71,5 +71,7 @@ def test_a_task_that_pays_too_little_gets_a_reason_and_no_bid(town: Town) -> Non
     town.post(TASK, max_price=10)
     town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(Declined))
-    assert "it pays 10 units at most; training it costs" in town.told(Declined)[0].why
+    (declined,) = town.told(Declined)
+    assert declined.why.startswith("it pays 0.00000000000000001 at most; training it costs ")
+    assert declined.kind == "price" and "--hourly" in declined.change
     assert not town.told(BidSent)

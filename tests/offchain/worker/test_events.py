@@ -7,14 +7,15 @@ from typing import Any, get_args
 import pytest
 
 from offchain.market.actions import Action, Audit, Train
-from offchain.worker import events
+from offchain.worker import alarms, events
 from offchain.worker.acts import Acts
 from offchain.worker.display import write_line
 from offchain.worker.events import ChainSilent, DisputeEnded, Progress, Started, Trained, WorkerEvent
+from offchain.worker.said import Paid
 
 KINDS = [
     kind
-    for kind in vars(events).values()
+    for kind in {**vars(events), **vars(alarms)}.values()
     if isinstance(kind, type) and issubclass(kind, WorkerEvent) and kind not in (WorkerEvent, DisputeEnded)
 ]
 
@@ -43,6 +44,16 @@ def test_a_line_shows_bytes_as_hex_and_roles_as_words() -> None:
         ("info", "started", {"roles": "solver, verifier", "blobs": ""}),
         ("warning", "chain unavailable", {"error": "no answer", "retry_in": 0.5, "exc_info": True}),
     ]
+
+
+def test_a_line_has_money_in_whole_tokens() -> None:
+    log = Lines()
+    write_line(log, alarms.Lost(5, "so", 4_320 * 10**18 // 10))
+    write_line(log, Paid(5, 0, "0xSolver", 10**18, 0, 10**16))
+    assert log.lines[0] == ("error", "lost", {"task": 5, "how": "so", "amount": "432"})
+    assert {name: log.lines[1][2][name] for name in ("amount", "withheld", "fee")} == {
+        "amount": "1", "withheld": "0", "fee": "0.01",
+    }  # fmt: skip
 
 
 def test_progress_has_no_line() -> None:

@@ -1,0 +1,35 @@
+"""Whether contracts on a chain are those of this package, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from offchain.chain.client import Chain
+from offchain.chain.deployment import CONTRACTS, load_artifact
+from offchain.chain.rpc import asking
+
+HEAD: Final = 32  # bytes with which code begins, before any value that its constructor fills in
+
+
+def differing(chain: Chain) -> list[str]:
+    """The parts of a deployment whose code is not this package's. The token is left out: it may be anybody's."""
+    wrong = []
+    for part, contract in CONTRACTS.items():
+        if part == "token":
+            continue
+        with asking(f"reading the code of the {part}"):
+            code = bytes(chain.w3.eth.get_code(chain.deployment.addresses[part]))
+        if not is_made_by(code, bytes.fromhex(load_artifact(contract)["bytecode"].removeprefix("0x"))):
+            wrong.append(part)
+    return wrong
+
+
+def is_made_by(code: bytes, creation: bytes) -> bool:
+    """Whether creation code leaves this code: it holds it, with zeros where the constructor fills in values."""
+    at = creation.find(code[:HEAD])
+    while code and at >= 0:
+        made = creation[at : at + len(code)]
+        if len(made) == len(code) and all(a == b or not b for a, b in zip(code, made, strict=True)):
+            return True
+        at = creation.find(code[:HEAD], at + 1)
+    return False

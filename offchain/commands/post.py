@@ -1,0 +1,129 @@
+"""`offchain task post`."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from offchain.chain.client import Chain
+from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
+from offchain.commands.detached import Detached
+from offchain.commands.fetching import fetching, private_option
+from offchain.commands.follow import Follower, require_completed, serve_task, taken_up
+from offchain.commands.quote import Wish, bill_of, offer_options, windows_named, windows_reckoned
+from offchain.commands.result import save_result, show_result
+from offchain.commands.story import Teller
+from offchain.market.view import Terms
+from offchain.moments import moment
+from offchain.store.blobs import BlobStore
+from offchain.store.names import task_name
+from offchain.store.taskfile import load_task
+from offchain.worker.posting import post, terms_of, time_limits
+from offchain.worker.results import Validated
+from offchain.worker.windows import TIMES
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the options of `task post` say beside the offer."""
+
+    file: Path
+    connection: Connection
+    max_price: int
+    uri: str | None
+    listen: tuple[str, int]
+    public_url: str | None
+    output: Path | None
+    detach: bool
+    allow_private: bool
+    as_json: bool
+
+
+@click.command("post")
+@click.argument("file", type=FILE)
+@connection_options
+@click.option(
+    "--max-price", type=TOKENS, required=True, help="For the whole task; locked at once, with what a standby earns."
+)
+@offer_options
+@click.option("--uri", help="URL of the file, if you serve it yourself (http, https).")
+@click.option(
+    "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here."
+)
+@click.option("--public-url", help="Where others reach that address, if elsewhere.")
+@click.option("-o", "--output", type=FILE, help="File for the trained model.")
+@click.option("--detach", is_flag=True, help="Once it is posted, go on without this terminal, and log to task-ID.log.")
+@private_option
+@json_option
+def post_task(wish: Wish, **options: Any) -> None:
+    """Post a task, serve its file, follow it to its end, and fetch the model.
+
+    The file is checked before any money is locked. Windows that you do not name follow from what the task takes on this
+    machine. With --uri and without -o, the command ends once the task is posted. Otherwise it runs until the task
+    ends, because workers fetch the file from here, and says at each step what is paid, what is locked, what came back.
+    Ctrl-C says what stays locked, and how to go on or to get it back.
+
+    \b
+    Example:  offchain task post digits.task --max-price 100 --key me.key \\
+                -o model.safetensors
+    """
+    _post(Order(**options), wish)
+
+
+def _post(order: Order, wish: Wish) -> None:
+    file, output, as_json = order.file, order.output, order.as_json
+    if output:
+        check_output(output, file)
+    detached = Detached() if order.detach else None
+    loaded = load_task(file, validated=output is not None)
+    chain = order.connection.chain()
+    chosen = windows_named(wish) or windows_reckoned(file, loaded, wish, time_limits(chain))[0]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
+        blobs, uri = BlobStore(folder, options=fetching(order.connection, order.allow_private)), order.uri
+        if uri is None:
+            server = serve_task(stack, folder, blobs, loaded, order.listen)
+            blobs.base = order.public_url or server.url
+            uri = blobs.uri(task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval))
+        since, terms = chain.head().number, terms_of(chain, loaded, wish.offer(order.max_price, chosen), uri)
+        task_id = post(chain, terms)
+        click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
+        if blobs.base is None and output is None:
+            return
+        if detached:
+            _leave(detached, task_id, as_json)
+        validated, served = Validated(loaded, blobs), file if order.uri is None else None
+        teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
+        follower = Follower(chain, teller, as_json, again, validated.look, served is not None)
+        require_completed(follower.run(), as_json)
+        if output:
+            view = save_result(chain, task_id, validated, loaded, blobs, output)
+            show_result(view, validated, output, as_json)
+
+
+def _leave(detached: Detached, task_id: int, as_json: bool) -> None:
+    log = Path(f"task-{task_id}.log")
+    if as_json:
+        click.echo(json.dumps({"task": task_id, "process": os.getpid(), "log": str(log)}))
+    else:
+        look = f"`offchain task follow {task_id} --only-look` shows it too"
+        click.echo(f"process {os.getpid()} goes on with it, and says what happens in {log}; {look}")
+    detached.leave(log)
+
+
+def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
+    """What is locked now, for how long each part may take, and how to take it back."""
+    times = ", ".join(f"{name.replace('_', ' ')} {getattr(terms, name):,} s" for name in TIMES)
+    now = chain.head().timestamp
+    shown = moment(now + terms.bidding_time, now)
+    back = f"`offchain task cancel {task_id}` takes it back, until a bid is shown, from {shown}"
+    return f"task {task_id} posted, {terms.uri}\n{bill_of(chain, terms.max_price)}\n{times}\n{back}"

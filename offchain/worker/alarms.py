@@ -1,0 +1,54 @@
+"""What an operator must hear of its money: events of their own, at the levels of warnings and errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from offchain.market.money import Units
+from offchain.worker.events import WorkerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LowEther(WorkerEvent):
+    """The account's ether pays for few moves in disputes at the present fee. Who cannot move loses stake or bond."""
+
+    name = "low ether"
+    level = "warning"
+    ether: Units
+    moves: int
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class LowVault(WorkerEvent):
+    """Less is free in the vault than is needed. `what` for."""
+
+    name = "low vault"
+    level = "warning"
+    free: Units
+    needed: Units
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class FraudUnanswered(WorkerEvent):
+    """A checkpoint is false, and this account lacks the bond to dispute it. Told again until that changes."""
+
+    name = "fraud unanswered"
+    level = "error"
+    task: int
+    checkpoint: int
+    bond: Units
+    free: Units
+    seconds_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(WorkerEvent):
+    """Money of this account is gone. `how` it came to that."""
+
+    name = "lost"
+    level = "error"
+    task: int
+    how: str
+    amount: Units

@@ -1,0 +1,81 @@
+"""A worker that is to end: it takes nothing new, ends what it holds, and then itself. A file in its home says so."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+from offchain.errors import BadInput
+from offchain.market.view import ChainView
+from offchain.worker.events import Drained, Draining, Tell
+
+FILE: Final = "drain"
+
+
+def request(folder: Path, linger: float) -> None:
+    """Ask the worker of that home to end. `linger`: seconds for which it still serves its last checkpoints.
+
+    Raises BadInput where the home cannot be written to.
+    """
+    try:
+        partial = folder / f"{FILE}.tmp"
+        partial.write_text(f"{linger}\n")
+        partial.replace(folder / FILE)
+    except OSError as error:
+        raise BadInput(f"{folder / FILE}: {error.strerror}") from error
+
+
+def withdraw(folder: Path) -> None:
+    """Take the request back."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def holds(view: ChainView) -> tuple[str, ...]:
+    """What this account must still see to its end."""
+    tasks = [f"task {task.id}" for task in view.tasks if view.engaged(task)]
+    disputes = [f"dispute {d.id}" for d in view.disputes if view.me in (d.solver, d.challenger)]
+    return (*tasks, *disputes)
+
+
+class Drain:
+    """Sees whether the operator has asked, and whether the worker may end.
+
+    Attributes:
+        over: nothing is held any more, and what was served has been served for long enough.
+    """
+
+    def __init__(self, folder: Path, tell: Tell) -> None:
+        self._file, self._tell = folder / FILE, tell
+        self._told = False
+        self._idle_since: float | None = None
+        self.over = False
+
+    def asked(self, view: ChainView) -> bool:
+        """Whether nothing new is to be taken."""
+        linger = self._linger()
+        if (linger is not None) is not self._told:
+            self._told = linger is not None
+            self._tell(Draining(self._told, holds(view)))
+        if linger is None or holds(view):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
+        if linger is not None and self._idle_since is not None and time.monotonic() >= self._idle_since + linger:
+            self._end()
+        return linger is not None
+
+    def _linger(self) -> float | None:
+        """What the file says; None: there is none."""
+        try:
+            return float(self._file.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return 0.0
+
+    def _end(self) -> None:
+        if not self.over:
+            self.over = True
+            self._file.unlink(missing_ok=True)  # the next start is an ordinary one
+            self._tell(Drained())
