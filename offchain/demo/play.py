@@ -30,7 +30,7 @@ from offchain.worker.events import Audited, BidSent, RevealSent
 PRICE: Final = 100  # tokens
 OFFER: Final = [
     *("--max-price", str(PRICE)),
-    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "90"),
+    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "9"),
     *("--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
 ]
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
