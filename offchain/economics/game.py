@@ -24,7 +24,7 @@ YEAR: Final = 365 * DAY
 # bounds that it was given: see docs/economics.md.
 GAS: Final = {
     "post": 395_000,
-    "cancel": 80_000,
+    "cancel": 90_000,
     "seal": 100_000,
     "reveal bid": 150_000,
     "award": 120_000,

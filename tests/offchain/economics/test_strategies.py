@@ -104,7 +104,7 @@ def test_gas_is_what_contracts_and_disputes_take() -> None:
         "reveal bid": "Auction.reveal first",
         "award": "TaskMarket.award",
         "commit": "CheckpointLog.commit first",
-        "collect": "TaskMarket.collect last",
+        "collect": "TaskMarket.collect first",
         "enroll": "Verifiers.enroll",
         "stake": "Verifiers.stake first",
         "attest": "Bn254.requireSignedByAll of 16",
