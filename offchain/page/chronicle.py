@@ -89,7 +89,8 @@ class Chronicle:
         self._tellers: dict[str, Callable[[Event, Args], None]] = {
             "Posted": self._posted, "Sealed": self._sealed, "Revealed": self._revealed, "Forfeited": self._forfeited,
             "Awarded": self._awarded, "TookOver": self._awarded, "Slashed": self._slashed, "Stalled": self._stalled,
-            "Rewarded": self._rewarded, "Paid": self._paid, "Ended": self._ended,
+            "Committed": self._committed, "Voided": self._voided, "Rewarded": self._rewarded, "Paid": self._paid,
+            "Ended": self._ended,
         }  # fmt: skip
         self.begun = 0  # how often it began anew
         self.clear()
@@ -99,6 +100,8 @@ class Chronicle:
         self.disputes: dict[int, DisputeTold] = {}
         self.of_task: dict[int, list[int]] = defaultdict(list)  # task -> disputes
         self.people: dict[str, Person] = {}
+        self.commits: dict[int, dict[int, bytes]] = defaultdict(dict)  # task -> checkpoint -> root
+        self.voided: dict[int, list[tuple[int, bytes]]] = defaultdict(list)  # task -> checkpoints of failed attempts
         self.audits: dict[tuple[int, int], dict[str, str]] = {}  # (task, checkpoint) -> verifier -> how far it is
         self.paid = self.burned = self.refunded = self.slashed = 0
         self.latest = (-1, -1)  # block and place of the last event
@@ -167,6 +170,14 @@ class Chronicle:
     def _awarded(self, event: Event, args: Args) -> None:
         if args["solver"] != NOBODY:
             self.person(args["solver"], "solver").wins += 1
+
+    def _committed(self, event: Event, args: Args) -> None:
+        self.commits[args["taskId"]][args["index"]] = args["root"]
+
+    def _voided(self, event: Event, args: Args) -> None:
+        commits = self.commits[args["taskId"]]
+        for checkpoint in sorted(k for k in commits if k >= args["index"]):
+            self.voided[args["taskId"]].append((checkpoint, commits.pop(checkpoint)))
 
     def _paid(self, event: Event, args: Args) -> None:
         if "solver" not in args:

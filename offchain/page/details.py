@@ -29,6 +29,7 @@ def task_detail(task: TaskView, view: ChainView, told: Chronicle, gas: GasBook) 
         "facts": [*_facts(task, view.now), ("Gas so far", f"{words.count(used)}, {words.amount(wei)} ether")],
         "bids": _bids(task, told),
         "points": _points(task, view.now, told),
+        "voided": [{"id": k, "root": words.digest(root)} for k, root in told.voided.get(task.id, ())][-POINTS:],
         "span": _span(task, view.now),
         "skipped": max(0, len(task.checkpoints) - POINTS),
         "disputes": [{"id": d.id, "checkpoint": d.checkpoint, "outcome": outcome(d)} for d in reversed(disputes)],

@@ -25,7 +25,7 @@ MAX_FILE: Final = 256 << 20  # bytes of a task file that is fetched for its curv
 PATIENCE: Final = 30.0  # seconds for all logs of a task that are fetched together
 MISSES: Final = 3  # logs in a row that are not served, after which the others are not asked for
 AGAIN: Final = 15.0  # seconds until what is new, or was not served, is asked for again
-KEPT: Final = 16  # tasks
+KEPT: Final = 8  # tasks, whose files stay on disk for their next logs
 AT_ONCE: Final = 2  # fetches
 DOTS: Final = 600  # points of a curve that are shown
 METRICS: Final = 12
@@ -40,6 +40,7 @@ def limits(private: bool) -> FetchOptions:
 class _Curves:
     """What is known of one task's. `logs`: checkpoint's root -> metric -> values of its interval."""
 
+    file: str = ""  # the blob's name
     names: tuple[str, ...] = ()
     logs: dict[bytes, dict[str, list[float | None]]] = field(default_factory=dict)
     why: str = ""
@@ -74,7 +75,8 @@ class Losses:
     def _forget(self) -> None:
         idle = [task_id for task_id, curves in self._known.items() if not curves.fetching]
         for task_id in idle[: max(0, len(self._known) - KEPT)]:
-            del self._known[task_id]
+            if file := self._known.pop(task_id).file:
+                self._blobs.remove(file)
 
     def _fetch(self, task: TaskView, curves: _Curves) -> None:
         try:
@@ -88,26 +90,25 @@ class Losses:
 
     def _fetch_all(self, view: TaskView, curves: _Curves) -> None:
         from offchain.store.taskfile import load_task
+        from offchain.worker.materials import log_name
         from offchain.worker.results import curves as of_logs
 
         terms = view.terms
-        name = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
-        try:
-            task = load_task(self._blobs.fetch(terms.uri, name, load_task, MAX_FILE))
-            task.verify(terms.graph_root, terms.state_root)
-            curves.names = tuple(task.graph.metrics[:METRICS])
-            end, missed = time.monotonic() + PATIENCE, 0
-            for point in view.checkpoints:
-                if point.root in curves.logs or time.monotonic() > end or missed >= MISSES:
-                    continue
-                found = of_logs(replace(view, checkpoints=(point,)), task, self._blobs)
-                served = any(value is not None for values in found.values() for value in values)
-                missed = 0 if served else missed + 1
-                if served:
-                    curves.logs[point.root] = found
-            curves.why = "" if curves.logs or not view.checkpoints else "its solver does not serve a log now"
-        finally:
-            self._blobs.remove(name)
+        curves.file = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
+        task = load_task(self._blobs.fetch(terms.uri, curves.file, load_task, MAX_FILE))
+        task.verify(terms.graph_root, terms.state_root)
+        curves.names = tuple(task.graph.metrics[:METRICS])
+        end, missed = time.monotonic() + PATIENCE, 0
+        for point in view.checkpoints:
+            if point.root in curves.logs or time.monotonic() > end or missed >= MISSES:
+                continue
+            found = of_logs(replace(view, checkpoints=(point,)), task, self._blobs)
+            served = any(value is not None for values in found.values() for value in values)
+            missed = 0 if served else missed + 1
+            if served:
+                curves.logs[point.root] = found
+                self._blobs.remove(log_name(terms, point.root))
+        curves.why = "" if curves.logs or not view.checkpoints else "its solver does not serve a log now"
 
 
 def _shown(task: TaskView, curves: _Curves) -> dict[str, Any]:

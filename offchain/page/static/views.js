@@ -146,7 +146,7 @@ function task(id) {
   const asked = new Asked(`data/task/${id}`, (seen) => {
     say(failed, "");
     refill(about, [seen.status, seen.facts], () => [facts(seen.facts)]);
-    refill(line, [seen.points, seen.span, seen.skipped], () => timeline(seen));
+    refill(line, [seen.points, seen.span, seen.skipped, seen.voided], () => [...timeline(seen), voided(seen.voided)]);
     refill(others, seen.disputes, disputed);
     bids.update(seen.bids);
   }, (text) => say(failed, text));
@@ -193,6 +193,12 @@ function timeline({ points, span: [from, to, now], skipped }) {
   const note = "A bar is the time of training, then the window in which the checkpoint may be challenged; the line is now.";
   return [el("p", { class: "note" }, skipped ? `${note} ${number(skipped)} earlier checkpoints are left out.` : note),
     el("ol", { class: "timeline" }, rows)];
+}
+
+function voided(points) {
+  if (!points.length) return null;
+  const rows = points.map((point) => el("li", {}, el("b", {}, point.id), " ", badge("void"), " root ", el("code", {}, point.root)));
+  return el("div", { class: "voided" }, el("h3", {}, "Void: of attempts that failed"), el("ul", { class: "plain" }, rows));
 }
 
 function piece(kind, from, to) {

@@ -101,3 +101,10 @@ def test_a_reorganised_chain_begins_anew() -> None:
 
 def test_events_of_strange_disputes_say_nothing() -> None:
     assert told(event("NodeNamed", id=9, node=4, root=bytes(32))).disputes == {}
+
+
+def test_checkpoints_of_a_failed_attempt_stay_known() -> None:
+    roots = [bytes([k]) * 32 for k in range(3)]
+    known = told(*(event("Committed", taskId=7, index=k, root=roots[k], uri="") for k in range(3)))
+    known.take(event("Voided", taskId=7, index=1))
+    assert known.voided[7] == [(1, roots[1]), (2, roots[2])] and list(known.commits[7]) == [0]

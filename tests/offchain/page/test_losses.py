@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from offchain.market.view import TaskView
-from offchain.page.losses import Losses, limits
+from offchain.page.losses import KEPT, Losses, limits
 from offchain.store.blobs import BlobStore
-from offchain.store.names import task_name
 from offchain.store.taskfile import save_task
 from tests.offchain.worker.test_results import FILES, Solved
 from tests.support.tasks import BARE, unposted
@@ -56,7 +55,15 @@ def test_curves_are_those_of_the_training(solved: Solved, posted: TaskView, tmp_
     found = {series["name"]: [value for _, value in series["points"]] for series in shown["series"]}
     assert found == solved.training.metrics
     assert [step for step, _ in shown["series"][0]["points"]] == list(range(1, len(solved.training.losses) + 1))
-    assert task_name(*(getattr(posted.terms, name) for name in BARE)) not in BlobStore(tmp_path / "mine")
+    assert [path.suffix for path in (tmp_path / "mine").iterdir()] == [".task"]  # for the next logs
+
+
+def test_files_of_tasks_that_nobody_looks_at_any_more_are_removed(posted: TaskView, tmp_path: Path) -> None:
+    known = losses(tmp_path)
+    for number in range(KEPT + 3):
+        settled(known, replace(posted, id=number))
+    settled(known, replace(posted, id=99, checkpoints=()))
+    assert len(known._known) == KEPT
 
 
 def test_a_log_of_another_checkpoint_is_a_gap(posted: TaskView, tmp_path: Path) -> None:
