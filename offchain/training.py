@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offchain.closeness import first_update, warning
+from offchain.closeness import judged
 from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
@@ -178,10 +178,9 @@ class Training(Run):
         return {key: values[name].clone() for key, name in self._keys.items()}
 
     def imprecise(self) -> str:
-        """A warning if the precision of products takes the first update far from plain torch's, or ""."""
+        """A warning if the precision of products takes the first updates far from plain torch's, or ""."""
         with torch_threads(self._threads):
-            apart = first_update(self.job, self.task, self._executor)
-        return "" if apart is None else warning(apart, self.job.bits)
+            return judged(self.job, self.task, self._executor)[1]
 
     def plain(self) -> PlainTraining:
         """The same job in ordinary torch, from the same initial values."""

@@ -63,7 +63,7 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     \b
     Example:  offchain task build job.py -o digits.task
     """
-    from offchain.closeness import first_update, warning
+    from offchain.closeness import judged
     from offchain.job import load
     from offchain.lower import compile as lower
 
@@ -73,8 +73,8 @@ def build(job: Path, output: Path, as_json: bool) -> None:
         loaded = load(job)
         built = lower(loaded)
         save_task(built, output)
-        apart = first_update(loaded, built)
-    if apart is not None and (said := warning(apart, loaded.bits)):
+        apart, said = judged(loaded, built)
+    if said:
         click.echo(f"warning: {job}: {said}", err=True)
     seconds = round(time.perf_counter() - began, 1)
     known = [] if apart is None else [("first update", apart if as_json else f"{apart:.1g} from plain torch's")]

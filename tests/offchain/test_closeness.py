@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import offchain
-from offchain.closeness import FAR, first_update, warning
+from offchain.closeness import FAR, LATER, after, first_update, judged, warning
 from offchain.job import Batch, Job
 from offchain.lower import compile as lower
-from tests.cases.common import digits, mlp
+from tests.cases import losses  # noqa: F401  registers cases
+from tests.cases.common import CASES, digits, mlp
 
 
 class Pairs(nn.Module):
@@ -98,3 +99,20 @@ def test_compile_warns_where_a_task_file_would(recwarn: pytest.WarningsRecorder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         offchain.compile(contrastive(distance, precision="float32"), executor="torch")
+
+
+def test_a_loss_that_follows_another_course_is_named_later() -> None:
+    """Supervised contrastive learning: the first update agrees, eight do not. And both remedies carried out."""
+
+    def made(lr: float, **changes: Any) -> Job:
+        optimizer = (torch.optim.SGD, {"lr": lr})
+        return CASES["supcon"].job(steps=LATER, interval=LATER, optimizer=optimizer, **changes)
+
+    job = made(0.1, bits=13)
+    first, said = judged(job, lower(job))
+    assert first is not None and first < FAR / 10
+    assert said.startswith(f"after {LATER} updates the parameters differ by ") and "A smaller one keeps" in said
+    for other in (made(0.01, bits=13), made(0.1, bits=21)):
+        later = after(LATER, other, lower(other))
+        assert later is not None and later < FAR / 2
+        assert judged(other, lower(other))[1] == ""
