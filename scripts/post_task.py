@@ -22,6 +22,7 @@ from offchain.store.taskfile import load_task  # noqa: E402
 from offchain.task import Task  # noqa: E402
 
 TIMES = {"bidding_time": 60, "reveal_time": 60, "handover_time": 300}  # seconds
+RATE_BPS = 2_500  # audits to expect per checkpoint, in 1/10,000; an audit is paid a hundredth of the highest price
 WAITS = {"interval_time": 600, "challenge_window": 600, "clock": 600}
 
 
@@ -42,11 +43,12 @@ def part(name: str, file: str = "build/deployment.json") -> Any:
 
 def terms_for(market: Any, task: Task, uri: str, max_price: int, **changes: int) -> Terms:
     """Terms for a task with the least stake and bond; `changes` are fields of Terms."""
-    stake = market.requiredStake(max_price)
+    stake = market.requiredStake(max_price, task.steps, task.interval, RATE_BPS)
     fields: dict[str, Any] = {
         "graph_root": task.graph_root, "state_root": task.state_root, "steps": task.steps, "interval": task.interval,
         "max_price": max_price, "stake": stake, "bond": market.requiredBond(stake),
-        "urgency": 0, "risk_bps": 500, "attempts": 3, "uri": uri,
+        "urgency": 0, "risk_bps": 500, "attempts": 3,
+        "audit_fee": max_price // 100, "audit_rate_bps": RATE_BPS, "uri": uri,
     }  # fmt: skip
     return Terms(**(fields | TIMES | WAITS | changes))
 
@@ -62,14 +64,15 @@ def deposit(parts: dict[str, Any], amount: int, person: Any) -> None:
 
 def post(parts: dict[str, Any], terms: Terms, requester: Any) -> int:
     """Deposit the whole bill, and post; returns the task's id."""
-    deposit(parts, sum(parts["market"].bill(terms.max_price)), requester)
+    audits = parts["auditor"].bill(terms.intervals, terms.audit_fee, terms.audit_rate_bps)
+    deposit(parts, sum(parts["market"].bill(terms.max_price)) + audits, requester)
     return int(parts["market"].post(terms_tuple(terms), {"from": requester}).events["Posted"]["taskId"])
 
 
 def main(file: str, uri: str, max_price: str, account: str = "1") -> int:
     """Post, and say what happens next."""
     assert project.get_loaded_projects(), "run it with `brownie run`, in the project's folder"
-    parts = {name: part(name) for name in ("token", "vault", "market")}
+    parts = {name: part(name) for name in ("token", "vault", "market", "auditor")}
     terms = terms_for(parts["market"], load_task(Path(file)), uri, int(float(max_price) * COIN))
     task_id = post(parts, terms, accounts[int(account)])
     print(f"task {task_id}: bids for {terms.bidding_time} s, then {terms.reveal_time} s to show them, then `award`")

@@ -3,6 +3,7 @@ pragma solidity ^0.8.37;
 
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {Attempts} from "../lib/Attempts.sol";
 import {Schedules} from "../market/Schedules.sol";
 
 /// @title CheckpointLog
@@ -24,6 +25,9 @@ contract CheckpointLog is ICheckpointLog {
     mapping(uint256 taskId => uint32) public count;
 
     mapping(uint256 taskId => mapping(uint32 index => Checkpoint)) private _checkpoints;
+
+    /// One more than the index of what was proved false; 0 if nothing was.
+    mapping(uint256 attemptId => uint256) private _condemned;
 
     modifier onlyGame() {
         if (msg.sender != game) revert NotGame(msg.sender);
@@ -84,6 +88,13 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     /// @inheritdoc ICheckpointLog
+    function condemn(uint256 taskId, uint32 index) external onlyGame {
+        uint8 attempt = _get(taskId, index).attempt;
+        _condemned[Attempts.id(taskId, attempt)] = uint256(index) + 1;
+        emit Condemned(taskId, index, attempt);
+    }
+
+    /// @inheritdoc ICheckpointLog
     function truncate(uint256 taskId, uint32 index) external {
         if (msg.sender != address(market)) revert NotMarket(msg.sender);
         count[taskId] = index;
@@ -93,6 +104,18 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory) {
         return _get(taskId, index);
+    }
+
+    /// @inheritdoc ICheckpointLog
+    function standing(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool, uint64) {
+        Checkpoint storage judged = _checkpoints[taskId][index];
+        if (index >= count[taskId] || judged.attempt != attempt) return (false, 0);
+        return (true, judged.challengeableUntil);
+    }
+
+    /// @inheritdoc ICheckpointLog
+    function isCondemned(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool) {
+        return _condemned[Attempts.id(taskId, attempt)] == uint256(index) + 1;
     }
 
     /// @inheritdoc ICheckpointLog

@@ -186,6 +186,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
         }
         uint256 seats = proved || reward != 0 ? places - 1 : places;
         uint256 kept = (others < seats ? others : seats) * bounty;
+        if (proved) log.condemn(Attempts.taskOf(attemptId), d.checkpoint);
         market.slash(Attempts.taskOf(attemptId), d.challenger, reward, kept);
         emit Rewarded(id, d.challenger, reward);
         if (kept != 0) {

@@ -17,6 +17,8 @@ interface ICheckpointLog {
     event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
     /// Checkpoints from this one on are void: their solver failed.
     event Voided(uint256 indexed taskId, uint32 indexed index);
+    /// A computation proved this checkpoint of that attempt false.
+    event Condemned(uint256 indexed taskId, uint32 indexed index, uint8 attempt);
     event Held(uint256 indexed taskId, uint32 indexed index, uint32 holds);
     event Unheld(uint256 indexed taskId, uint32 indexed index, uint32 holds);
 
@@ -50,6 +52,9 @@ interface ICheckpointLog {
     /// Does nothing if that attempt's checkpoint is void by now.
     function unhold(uint256 taskId, uint32 index, uint8 attempt) external;
 
+    /// @notice Only the dispute game, before the market slashes: a computation proved that checkpoint false.
+    function condemn(uint256 taskId, uint32 index) external;
+
     /// @notice Only the market: the solver failed. Checkpoints from `index` on are void.
     function truncate(uint256 taskId, uint32 index) external;
 
@@ -58,6 +63,16 @@ interface ICheckpointLog {
 
     function count(uint256 taskId) external view returns (uint32);
     function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory);
+
+    /// @notice Whether the checkpoint `index` that this attempt committed is not void, and the end of its window if so.
+    function standing(uint256 taskId, uint32 index, uint8 attempt)
+        external
+        view
+        returns (bool stands, uint64 challengeableUntil);
+
+    /// @notice Whether a computation proved the checkpoint `index` of that attempt false. Of an attempt there is one at
+    /// most: with it the attempt ends.
+    function isCondemned(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool);
 
     /// @notice Last timestamp at which checkpoint `index` may be disputed.
     function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64);

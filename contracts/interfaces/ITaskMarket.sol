@@ -2,6 +2,7 @@
 pragma solidity ^0.8.37;
 
 import {IAuction} from "./IAuction.sol";
+import {IAuditor} from "./IAuditor.sol";
 import {ICheckpointLog} from "./ICheckpointLog.sol";
 
 /// @title The life of a task: posted, awarded, paid interval by interval, failed and tried again, ended
@@ -42,6 +43,8 @@ interface ITaskMarket {
         uint32 handoverTime; // for the standby to take over
         uint16 riskBps; // what failing costs the requester, in 1/10,000 of the price
         uint8 attempts;
+        uint128 auditFee; // for one audit; see IAuditor.fund for what is locked
+        uint16 auditRateBps; // audits to expect per checkpoint, in 1/10,000
         string uri; // where the task file is
     }
 
@@ -89,10 +92,11 @@ interface ITaskMarket {
         uint32 hi;
     }
 
-    /// What a deployment fixes: the least and the most that terms may name, the probability that the stake rule
-    /// assumes, what a challenger who was right but not first gets, the fees, and what a standby earns.
+    /// What a deployment fixes: the least and the most that terms may name, what the stake rule assumes, what a
+    /// challenger who was right but not first gets, the fees, and what a standby earns.
     struct Limits {
-        uint16 detectionBps; // probability that a cheat is detected, in 1/10,000
+        uint16 honestBps; // part of all verifiers' stakes that is honest, in 1/10,000
+        uint16 marginBps; // how much more than it gains a cheat must expect to lose, in 1/10,000
         uint16 feeBps; // of pay, burned: a record costs something to make
         uint16 standbyBps; // of pay, beside it, for being ready
         uint32 biddingTime; // and revealTime, and handoverTime
@@ -109,7 +113,7 @@ interface ITaskMarket {
         uint128 postFee; // burned when a task is posted
     }
 
-    event Connected(IAuction auction, ICheckpointLog log, address game);
+    event Connected(IAuction auction, ICheckpointLog log, address game, IAuditor auditor);
     event Posted(uint256 indexed taskId, address indexed requester, bytes32 graphRoot, string uri);
     event Awarded(
         uint256 indexed taskId, uint8 attempt, address indexed solver, uint128 price, uint32 promised, address standby
@@ -137,7 +141,6 @@ interface ITaskMarket {
     error NotRequester(address requester, address caller);
     error NotStandby(address standby, address caller);
     error RewardTooLarge(uint256 allowed, uint256 sent);
-    error InvalidDetection(uint16 detectionBps);
     /// What was to be the most is less than the least.
     error InvalidLimit(string term, uint256 least, uint256 most);
     error WrongStatus(uint256 taskId, Status expected, Status actual);
@@ -153,7 +156,8 @@ interface ITaskMarket {
     error NothingDue(uint256 taskId);
     error NotStalled(uint64 deadline, uint64 current);
 
-    /// @notice Offer a task; locks the whole `bill` of the sender's free balance, and burns the fee for posting.
+    /// @notice Offer a task; locks the whole `bill`, and IAuditor's, of the sender's free balance, and burns the fee for
+    /// posting.
     function post(Terms calldata terms) external returns (uint256 taskId);
 
     /// @notice Anyone, once revealing is over: the lowest score wins, and is paid what it could have asked for with
@@ -193,8 +197,9 @@ interface ITaskMarket {
     /// task.
     function cancel(uint256 taskId) external;
 
-    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log and the dispute game.
-    function connect(IAuction auction, ICheckpointLog log, address game) external;
+    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log, the dispute game and the
+    /// auditor.
+    function connect(IAuction auction, ICheckpointLog log, address game, IAuditor auditor) external;
 
     function terms(uint256 taskId) external view returns (Terms memory);
     function task(uint256 taskId) external view returns (Task memory);
@@ -211,6 +216,10 @@ interface ITaskMarket {
     /// @notice Whether that attempt runs.
     function trains(uint256 taskId, uint8 attempt) external view returns (bool);
 
+    /// @notice What an audit needs to know: whose work it is, the last solver's, and how many steps it has, in all and
+    /// per checkpoint.
+    function audited(uint256 taskId) external view returns (address solver, uint32 steps, uint32 interval);
+
     /// @notice Number of intervals of the task: ⌈steps/interval⌉.
     function intervals(uint256 taskId) external view returns (uint32);
 
@@ -219,15 +228,22 @@ interface ITaskMarket {
     /// @notice Last timestamp at which checkpoint `index` may be committed.
     function deadline(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice All that posting a task of this price locks and burns: the price and what a standby earns; the fee.
+    /// @notice What posting a task of this price locks and burns beside its audits: the price and what a standby earns;
+    /// the fee.
     function bill(uint128 maxPrice) external view returns (uint256 escrow, uint256 fee);
 
-    /// @notice The smallest stake with which cheating loses money in expectation, for a task of this price; at least
-    /// ten bounties, so that a conviction pays its gas.
-    function requiredStake(uint128 maxPrice) external view returns (uint256);
+    /// @notice The smallest stake with which cheating loses money in expectation; at least ten bounties, so that a
+    /// conviction pays its gas. The arguments are terms, and within their bounds.
+    function requiredStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        external
+        view
+        returns (uint256);
 
-    /// @notice The largest stake that terms with this price may ask for.
-    function allowedStake(uint128 maxPrice) external view returns (uint256);
+    /// @notice The largest stake that such terms may ask for.
+    function allowedStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        external
+        view
+        returns (uint256);
 
     /// @notice The smallest bond that terms with this stake may ask for: at least a fiftieth of the stake, so that to
     /// drain a solver's clock costs more than it can win.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.37;
 
 import {IAuction} from "../interfaces/IAuction.sol";
+import {IAuditor} from "../interfaces/IAuditor.sol";
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
@@ -30,6 +31,9 @@ contract TaskMarket is Payroll {
     /// @notice The dispute game.
     address public game;
 
+    /// @notice The auditor.
+    IAuditor public auditor;
+
     /// @inheritdoc ITaskMarket
     uint256 public taskCount;
 
@@ -46,12 +50,13 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
-    function connect(IAuction auction_, ICheckpointLog log_, address game_) external {
+    function connect(IAuction auction_, ICheckpointLog log_, address game_, IAuditor auditor_) external {
         if (msg.sender != _deployer) revert NotDeployer(msg.sender);
         if (game != address(0)) revert AlreadyConnected();
-        if (address(auction_) == address(0) || address(log_) == address(0) || game_ == address(0)) revert ZeroAddress();
-        (auction, log, game) = (auction_, log_, game_);
-        emit Connected(auction_, log_, game_);
+        if (address(auction_) == address(0) || address(log_) == address(0)) revert ZeroAddress();
+        if (game_ == address(0) || address(auditor_) == address(0)) revert ZeroAddress();
+        (auction, log, game, auditor) = (auction_, log_, game_, auditor_);
+        emit Connected(auction_, log_, game_, auditor_);
     }
 
     /// @inheritdoc ITaskMarket
@@ -67,6 +72,8 @@ contract TaskMarket is Payroll {
         (uint256 escrow, uint256 fee) = bill(asked.maxPrice);
         vault.lock(Pots.escrow(taskId), msg.sender, escrow + fee);
         if (fee != 0) vault.burn(Pots.escrow(taskId), fee);
+        uint32 number = _intervals(asked.steps, asked.interval);
+        auditor.fund(taskId, msg.sender, asked.auditFee, asked.auditRateBps, number);
     }
 
     /// @inheritdoc ITaskMarket
@@ -240,6 +247,11 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
+    function audited(uint256 taskId) external view returns (address solver, uint32 steps, uint32 interval) {
+        return (_tasks[taskId].solver, _terms[taskId].steps, _terms[taskId].interval);
+    }
+
+    /// @inheritdoc ITaskMarket
     function intervals(uint256 taskId) external view returns (uint32) {
         if (taskId >= taskCount) revert UnknownTask(taskId);
         return _intervalsOf(taskId);
@@ -282,6 +294,7 @@ contract TaskMarket is Payroll {
     function _end(uint256 taskId, Task storage t, Status how) private {
         t.status = how;
         emit Ended(taskId, how, vault.empty(Pots.escrow(taskId), t.requester));
+        auditor.close(taskId, t.requester);
         if (t.standby != address(0)) auction.dismiss(taskId, t.attempt, false);
     }
 

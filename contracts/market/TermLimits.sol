@@ -13,9 +13,6 @@ abstract contract TermLimits is ITaskMarket {
     /// the rest may be the solver under other names.
     uint256 public constant BURN_BPS = 5_000;
 
-    /// @notice Ratio by which a cheat's expected loss must exceed its expected gain.
-    uint256 public constant MARGIN_BPS = 12_000;
-
     /// @notice Bounties in the smallest stake: a conviction shares out four tenths of it.
     uint256 public constant STAKE_BOUNTIES = 10;
 
@@ -41,10 +38,10 @@ abstract contract TermLimits is ITaskMarket {
     Limits private _limits;
 
     constructor(Limits memory limits_) {
-        // If detection were certain no stake would be needed; nobody can promise that.
-        if (limits_.detectionBps == 0 || limits_.detectionBps >= Money.BPS) {
-            revert InvalidDetection(limits_.detectionBps);
-        }
+        // Without an honest verifier no stake deters. With a margin below 1 it might pay to cheat.
+        _ordered("honestBps", 1, limits_.honestBps);
+        _ordered("honestBps", limits_.honestBps, Money.BPS);
+        _ordered("marginBps", Money.BPS, limits_.marginBps);
         _ordered("biddingTime", limits_.biddingTime, limits_.maxBiddingTime);
         _ordered("intervalTime", limits_.intervalTime, limits_.maxIntervalTime);
         _ordered("challengeWindow", limits_.challengeWindow, limits_.maxChallengeWindow);
@@ -63,16 +60,28 @@ abstract contract TermLimits is ITaskMarket {
     }
 
     /// @inheritdoc ITaskMarket
-    /// @dev burned part · q ≥ (1−q) · gain · margin, with gain = 2·maxPrice: what is paid, plus as much in work saved.
-    function requiredStake(uint128 maxPrice) public view returns (uint256) {
-        uint256 q = _limits.detectionBps;
-        uint256 deterrent = Money.partUp(2 * uint256(maxPrice), (Money.BPS - q) * MARGIN_BPS, q * BURN_BPS);
+    /// @dev q · burned part ≥ (1−q) · gain · margin. With x = honest part · rate, the honest audits to expect, one
+    /// falsified interval is found with probability q ≥ 1 − e^−x, so that (1−q)/q ≤ 1/x. It gains what it is paid, its
+    /// share of the steps, and as much in work saved. Falsifying more gains less than proportionally.
+    function requiredStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        public
+        view
+        returns (uint256)
+    {
+        uint256 audits = uint256(_limits.honestBps) * auditRateBps; // in 1/10,000²
+        uint256 gain = 2 * uint256(maxPrice) * interval; // in 1/steps
+        uint256 deterrent =
+            Money.partUp(gain, _limits.marginBps * Money.BPS * Money.BPS, audits * BURN_BPS * steps);
         return Math.max(deterrent, STAKE_BOUNTIES * _limits.bounty);
     }
 
     /// @inheritdoc ITaskMarket
-    function allowedStake(uint128 maxPrice) public view returns (uint256) {
-        return MAX_STAKE_RATIO * requiredStake(maxPrice);
+    function allowedStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        public
+        view
+        returns (uint256)
+    {
+        return MAX_STAKE_RATIO * requiredStake(maxPrice, steps, interval, auditRateBps);
     }
 
     /// @inheritdoc ITaskMarket
@@ -118,7 +127,10 @@ abstract contract TermLimits is ITaskMarket {
         _within("urgency", 0, asked.urgency, MAX_URGENCY / duration);
         _within("riskBps", 0, asked.riskBps, Money.BPS);
         _within("attempts", 1, asked.attempts, MAX_ATTEMPTS);
-        _within("stake", requiredStake(asked.maxPrice), asked.stake, allowedStake(asked.maxPrice));
+        _within("auditFee", 0, asked.auditFee, MAX_PRICE);
+        _within("auditRateBps", 1, asked.auditRateBps, type(uint16).max);
+        uint256 leastStake = requiredStake(asked.maxPrice, asked.steps, asked.interval, asked.auditRateBps);
+        _within("stake", leastStake, asked.stake, MAX_STAKE_RATIO * leastStake);
         uint256 leastBond = Math.max(requiredBond(asked.stake), excuseBond(asked.urgency, asked.clock));
         _within("bond", leastBond, asked.bond, allowedBond(asked.stake));
     }

@@ -19,13 +19,17 @@ contract LedgerHarness {
         uint256[] escrows; // per task
         uint256[] stakes; // per task, of its running attempt
         uint256[] kept; // per task, of all attempts: with the game, for challengers
+        uint256[] audits; // per task: with the auditor
     }
 
-    function read(IERC20 token, IStakeVault vault, ITaskMarket market, address game, address[] calldata accounts)
-        external
-        view
-        returns (Books memory books)
-    {
+    function read(
+        IERC20 token,
+        IStakeVault vault,
+        ITaskMarket market,
+        address game,
+        address auditor,
+        address[] calldata accounts
+    ) external view returns (Books memory books) {
         books.supply = token.totalSupply();
         books.vault = token.balanceOf(address(vault));
         books.burnable = vault.burnable();
@@ -41,7 +45,9 @@ contract LedgerHarness {
         books.escrows = new uint256[](tasks);
         books.stakes = new uint256[](tasks);
         books.kept = new uint256[](tasks);
+        books.audits = new uint256[](tasks);
         for (uint256 i = 0; i < tasks; ++i) {
+            books.audits[i] = vault.potOf(auditor, market.escrowPot(i));
             books.escrows[i] = vault.potOf(address(market), market.escrowPot(i));
             bytes32 pot = market.stakePot(i, market.task(i).attempt);
             books.stakes[i] = vault.potOf(address(market), pot);

@@ -264,8 +264,7 @@ class Chain:
     def register(self, roles: int, endpoint: str) -> Receipt:
         """Enter the register, or replace one's entry. `roles`: SOLVER | VERIFIER."""
         _require_text("endpoint", endpoint)
-        verb = "update" if self.roles_of() else "register"
-        return self.send("registry", verb, roles, endpoint)
+        return self.send("registry", "update" if self.roles_of() else "register", roles, endpoint)
 
     def deregister(self) -> Receipt:
         return self.send("registry", "deregister")
@@ -302,13 +301,13 @@ class Chain:
     def stall(self, task_id: int) -> Receipt:
         return self.send("market", "stall", task_id)
 
-    def required_stake(self, max_price: int) -> int:
-        """The least stake that terms with this price may name."""
-        return int(self.call("market", "requiredStake", max_price))
+    def required_stake(self, terms: Terms) -> int:
+        """The least stake that terms with this price, work and rate of audits may name."""
+        return int(self.call("market", "requiredStake", *terms.deterred))
 
-    def allowed_stake(self, max_price: int) -> int:
-        """The largest stake that terms with this price may name."""
-        return int(self.call("market", "allowedStake", max_price))
+    def allowed_stake(self, terms: Terms) -> int:
+        """The largest stake that such terms may name."""
+        return int(self.call("market", "allowedStake", *terms.deterred))
 
     def required_bond(self, stake: int) -> int:
         """The least bond that terms with this stake may name."""
@@ -318,9 +317,10 @@ class Chain:
         """The largest bond that terms with this stake may name."""
         return int(self.call("market", "allowedBond", stake))
 
-    def bill(self, max_price: int) -> tuple[int, int]:
-        """What posting a task of that price locks, and what it burns."""
-        return cast(tuple[int, int], self.call("market", "bill", max_price))
+    def bill(self, terms: Terms) -> tuple[int, int, int]:
+        """What posting a task locks for its solvers and standbys, and for its audits, and what it burns."""
+        (escrow, fee), budget = self.calls([("market", "bill", terms.max_price), ("auditor", "bill", *terms.audits)])
+        return escrow, budget, fee
 
     def task_count(self, block: BlockNumber = None) -> int:
         return int(self.call("market", "taskCount", block=block))

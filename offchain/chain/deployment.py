@@ -38,7 +38,7 @@ CONTRACTS: dict[str, str] = {
     "auditor": "Auditor",
 }
 # the parts that may move money between accounts
-MODULES = ("auction", "market", "game", "verifiers")
+MODULES = ("auction", "market", "game", "verifiers", "auditor")
 # the parts that learn, once and for ever, of parts created after them
 CONNECTED = ("vault", "registry", "auction", "market", "log")
 
@@ -61,8 +61,11 @@ class Parameters:
         withdrawal_delay: between asking for free balance and getting it.
         key_delay: until a verifier's key or stake counts, or a part of its stake leaves. As long as an interval may
             take, so that whoever looks for a key that wins with a root must keep that root to itself for longer.
-        detection_bps: probability that a cheat is detected, in 1/10,000; the stake rule reckons with it.
+        honest_bps: part of all verifiers' stakes that is honest, in 1/10,000; the stake rule reckons with it.
+        margin_bps: how much more than it gains a cheat must expect to lose, in 1/10,000.
         bid_bond: locked by each bid, and lost by who does not reveal it.
+        audit_bond: locked by each claim of a verifier, and lost by who vouched for what was proved false, or did not
+            show that it had looked.
         fee_bps: part of a solver's pay that is burned, in 1/10,000, so that a record costs something to make.
         standby_bps: what a standby earns, in 1/10,000 of the pay and beside it.
         bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name. The times
@@ -77,8 +80,10 @@ class Parameters:
 
     withdrawal_delay: int
     key_delay: int
-    detection_bps: int
+    honest_bps: int
+    margin_bps: int
     bid_bond: int
+    audit_bond: int
     fee_bps: int
     standby_bps: int
     bidding_time: int
@@ -97,9 +102,12 @@ class Parameters:
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
         values = {_camel(name): value for name, value in asdict(self).items()}
-        apart = {name: values.pop(name) for name in ("withdrawalDelay", "keyDelay", "bidBond")}
+        apart = {name: values.pop(name) for name in APART}
         return apart | {"limits": values}
 
+
+# parameters that are no limits of the market
+APART = ("withdrawalDelay", "keyDelay", "bidBond", "auditBond")
 
 HOUR = 3_600
 DAY = 24 * HOUR
@@ -111,8 +119,10 @@ PRESETS: dict[str, Parameters] = {
     "local": Parameters(
         withdrawal_delay=10,
         key_delay=2,
-        detection_bps=5_000,
+        honest_bps=5_000,
+        margin_bps=12_000,
         bid_bond=COIN // 10,
+        audit_bond=COIN // 5,
         fee_bps=100,
         standby_bps=200,
         bidding_time=2,
@@ -134,8 +144,10 @@ PRESETS: dict[str, Parameters] = {
     "public": Parameters(
         withdrawal_delay=7 * DAY,
         key_delay=DAY,
-        detection_bps=5_000,
+        honest_bps=5_000,
+        margin_bps=12_000,
         bid_bond=COIN // 2,
+        audit_bond=COIN,
         fee_bps=100,
         standby_bps=200,
         bidding_time=HOUR,

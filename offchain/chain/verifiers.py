@@ -82,14 +82,11 @@ def standing(chain: Chain, account: str | None = None) -> Standing:
     return Standing(point, key["from"], own, total, leaving, free_from)
 
 
-def draw(
-    chain: Chain, secret: int, task_id: int, checkpoint: int, rate_bps: int, block: BlockNumber = None
-) -> Draw | None:
+def draw(chain: Chain, secret: int, task_id: int, checkpoint: int, block: BlockNumber = None) -> Draw | None:
     """The account's winning ticket for a committed checkpoint; None if it is not drawn. Sends nothing.
 
     Args:
         secret: of the account's signing key.
-        rate_bps: audits to expect per checkpoint, in 1/10,000.
 
     Raises:
         Reverted: the checkpoint is not there, or the registered key is another one.
@@ -102,6 +99,7 @@ def draw(
     places = chain.call("verifiers", "places", chain.address, time, block=block)
     twin = public_key(secret).twin
     own, total = chain.call("verifiers", "weight", chain.address, twin, time, *places, block=block)
+    rate_bps = chain.call("auditor", "budgetOf", task_id, block=block)["rateBps"]
     deployment = chain.deployment
     audited = Audited(
         deployment.chain_id, deployment.market, task_id, committed["attempt"], checkpoint, committed["root"]

@@ -14,7 +14,7 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.money import BPS, about, part_down
 from offchain.market.view import NOBODY, Status, Terms
 
-PARTS: Final = ("auction", "market", "log")  # whose events are told
+PARTS: Final = ("auction", "market", "log", "auditor")  # whose events are told
 SHORT: Final = 10  # characters of an address
 MONEY: Final = frozenset(
     {"price", "burden", "amount", "withheld", "fee", "burned", "slashed", "rewards", "refunded"}
@@ -44,6 +44,10 @@ class Story:
             "TookOver": self._took_over,
             "Reopened": self._reopened,
             "Ended": self._ended,
+            "Vouched": lambda a: (
+                f"{_name(a['verifier'])} has replayed checkpoint {a['checkpoint']}, and vouches for it"
+            ),
+            "Refunded": lambda a: f"{about(a['amount'])} of what was locked for audits came back",
         }
 
     def take(self, event: Event) -> str | None:
@@ -148,7 +152,7 @@ class Teller:
     @classmethod
     def of(cls, chain: Chain, task_id: int, terms: Terms, since: int) -> Teller:
         """Of a task that was posted just now, after a block."""
-        escrow, _ = chain.bill(terms.max_price)
+        escrow, _, _ = chain.bill(terms)
         standby_bps = int(chain.call("market", "limits")["standbyBps"])
         return cls(chain, task_id, Story(task_id, terms, escrow, standby_bps), since)
 

@@ -57,11 +57,23 @@ class Terms:
     handover_time: int
     risk_bps: int
     attempts: int
+    audit_fee: int  # for one audit
+    audit_rate_bps: int  # audits to expect per checkpoint
     uri: str
 
     @property
     def intervals(self) -> int:
         return -(-self.steps // self.interval)
+
+    @property
+    def deterred(self) -> tuple[int, int, int, int]:
+        """What the stake rule looks at, in the order of ITaskMarket.requiredStake."""
+        return self.max_price, self.steps, self.interval, self.audit_rate_bps
+
+    @property
+    def audits(self) -> tuple[int, int, int]:
+        """What a budget for audits follows from, in the order of IAuditor.bill."""
+        return self.intervals, self.audit_fee, self.audit_rate_bps
 
     def steps_of(self, checkpoint: int) -> tuple[int, int]:
         """[lo, hi): the steps that lead to a checkpoint."""
@@ -79,6 +91,11 @@ class CheckpointView:
     uri: str
     attempt: int = 0
     defended: int = 0  # seconds of its attempt that disputes had taken by then
+
+    @property
+    def claimable_until(self) -> int:
+        """Last timestamp at which a verifier may vouch for it: IAuditor.claimableUntil."""
+        return (self.committed_at + self.challengeable_until) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +226,11 @@ class DisputeView:
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """What a deployment takes of everybody: ITaskMarket.Limits and IAuction.bidBond."""
+    """What a deployment takes of everybody: ITaskMarket.Limits, IAuction.bidBond and IAuditor.auditBond."""
 
     bid_bond: int = 0
     fee_bps: int = 0
+    audit_bond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +247,7 @@ class ChainView:
     opened: frozenset[tuple[int, int, int]] = frozenset()  # (task, attempt, checkpoint) of all disputes that I opened
     sealed: frozenset[tuple[int, int]] = frozenset()  # (task, attempt) of my bids that are not revealed
     fees: Fees = Fees()
+    claims: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)  # mine that are open: see Followed.claims
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
 

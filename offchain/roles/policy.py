@@ -19,10 +19,14 @@ AWARD_GAS: Final = 120_000
 COMMIT_GAS: Final = 115_000  # of each checkpoint
 COLLECT_GAS: Final = 140_000  # of each checkpoint, where nothing else is collected with it
 TAKEOVER_GAS: Final = 115_000
-POST_GAS: Final = 320_000  # with a short URI
+POST_GAS: Final = 395_000  # with a short URI
 URI_GAS: Final = 24_000  # of each 32 bytes of a longer one
 DEPOSIT_GAS: Final = 105_000  # with the approval before it
 MOVE_GAS: Final = 400_000  # of a move in a dispute, about the largest
+CLAIM_GAS: Final = 235_000
+VOUCH_GAS: Final = 145_000  # of showing a chunk of the log
+SETTLE_GAS: Final = 75_000
+AUDIT_GAS: Final = CLAIM_GAS + VOUCH_GAS + SETTLE_GAS
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
 HOUR: Final = 3_600
@@ -39,6 +43,8 @@ class Policy:
     `audit_share` is the probability that a checkpoint is replayed. A task whose dispute clock, challenge window or
     interval time is shorter than the minimum (seconds) is left alone: a slow network could make an honest worker lose.
     All tasks that are held or bid on may take `memory` bytes together.
+
+    `draws` says that the account has a key that signs tickets.
 
     A checkpoint is on chain `lag` seconds after it was computed; a worker knows it from its own pace.
 
@@ -58,6 +64,7 @@ class Policy:
     coin_price: Fraction = Fraction(1)
     lag: float = 0.0
     draining: bool = False
+    draws: bool = False
 
     def refusals(self, terms: Terms) -> list[Reason]:
         """Why these terms are not acceptable: each that is below a minimum."""
@@ -96,6 +103,10 @@ class Policy:
     def audits(self, terms: Terms, gas_price: int = 0) -> bool:
         """Whether a conviction of this task's solver would pay for its dispute."""
         return terms.stake * REWARD >= self.gas_cost(DISPUTE_GAS, gas_price)
+
+    def vouches(self, terms: Terms, gas_price: int) -> bool:
+        """Whether a fee of this task would pay the gas of a claim."""
+        return self.draws and terms.audit_fee > self.gas_cost(AUDIT_GAS, gas_price)
 
     def gas_cost(self, gas: int, gas_price: int) -> int:
         """What gas costs in tokens, rounded up. `gas_price` in wei."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from offchain.chain.client import Chain
@@ -24,7 +24,8 @@ from offchain.worker.materials import state_name
 MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
 MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
 MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
-MONEY: Final = ("max_price", "stake", "bond")
+MONEY: Final = ("max_price", "stake", "bond", "audit_fee")
+MOST_RATE: Final = 2**16 - 1  # audits to expect per checkpoint, in 1/10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +47,25 @@ class Offer:
     urgency: int = 0
     risk_bps: int = 500
     attempts: int = 3
+    audit_fee: int = 0
+    audit_rate_bps: int = 2_500
 
 
 def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
     """The terms to post. Raises BadTerms, which names the field that the contracts would refuse, and what they take."""
-    stake = chain.required_stake(offer.max_price) if offer.stake is None else offer.stake
     terms = Terms(
         graph_root=task.graph_root,
         state_root=task.state_root,
         steps=task.steps,
         interval=task.interval,
         max_price=offer.max_price,
-        stake=stake,
-        bond=least_bond(chain, stake, offer.urgency, offer.clock) if offer.bond is None else offer.bond,
+        stake=offer.stake or 0,
+        bond=offer.bond or 0,
         urgency=offer.urgency,
         risk_bps=offer.risk_bps,
         attempts=offer.attempts,
+        audit_fee=offer.audit_fee,
+        audit_rate_bps=offer.audit_rate_bps,
         bidding_time=offer.bidding_time,
         reveal_time=offer.reveal_time,
         handover_time=offer.handover_time,
@@ -70,6 +74,10 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
         clock=offer.clock,
         uri=uri,
     )
+    if offer.stake is None:
+        terms = replace(terms, stake=chain.required_stake(terms))
+    if offer.bond is None:
+        terms = replace(terms, bond=least_bond(chain, terms.stake, terms.urgency, terms.clock))
     for name, (least, value, most) in ranges(chain, terms).items():
         said = tokens if name in MONEY else str
         if value < least:
@@ -107,7 +115,9 @@ def ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
         "attempts": (1, terms.attempts, MOST_ATTEMPTS),
         **{name: (least, getattr(terms, name), most) for name, (least, most) in limits.items()},
         "interval_time times intervals": (0, terms.intervals * terms.interval_time, longest),
-        "stake": (chain.required_stake(price), stake, chain.allowed_stake(price)),
+        "audit_fee": (0, terms.audit_fee, MOST_PRICE),
+        "audit_rate_bps": (1, terms.audit_rate_bps, MOST_RATE),
+        "stake": (chain.required_stake(terms), stake, chain.allowed_stake(terms)),
         "bond": (least_bond(chain, stake, terms.urgency, terms.clock), terms.bond, chain.allowed_bond(stake)),
     }
 
@@ -117,7 +127,7 @@ def post(chain: Chain, terms: Terms) -> int:
 
     Raises BadTerms if the wallet has too little.
     """
-    bill = sum(chain.bill(terms.max_price))
+    bill = sum(chain.bill(terms))
     missing = bill - chain.free()
     if missing > 0:
         if (wallet := chain.balance()) < missing:

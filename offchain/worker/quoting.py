@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from offchain.market.money import BPS
 from offchain.market.view import NOBODY, Status, TaskView, Terms
 from offchain.roles import policy
 from offchain.roles.policy import Policy
@@ -52,8 +53,8 @@ def measured(path: Path, task: Task, executors: ExecutorFactory, options: Worker
 def unpriced(task: Task, times: Mapping[str, int]) -> Terms:
     """Terms with these windows, by their names, and without money."""
     fields: dict[str, Any] = {name: getattr(task, name) for name in ("graph_root", "state_root", "steps", "interval")}
-    fields |= dict.fromkeys(("max_price", "stake", "bond", "urgency", "risk_bps"), 0)
-    return Terms(**(fields | dict(times)), attempts=1, uri="")
+    fields |= dict.fromkeys(("max_price", "stake", "bond", "urgency", "risk_bps", "audit_fee"), 0)
+    return Terms(**(fields | dict(times)), attempts=1, audit_rate_bps=BPS, uri="")
 
 
 def gas_of(intervals: int, uri: str) -> dict[str, int]:

@@ -35,7 +35,7 @@ def test_a_requester_who_follows_its_task_gets_its_money_back(town: Town) -> Non
     assert statuses == [Status.TRAINING, Status.TRAINING, Status.STALLED]  # it collected, and stalled
     net, now = town.net(before), town.fortunes()
     delivered = PRICE * DELIVERED // STEPS
-    stake = town.quick("requester").required_stake(PRICE)
+    stake = town.quick("requester").terms(task).stake
     fee = PARAMETERS.post_fee
     assert now["requester"].tokens - before["requester"].tokens == -delivered - fee
     assert -delivered - fee - GAS < net["requester"]

@@ -33,8 +33,10 @@ def test_posting_locks_the_whole_bill(market: SimpleNamespace, terms: Terms) -> 
     before = market.vault.freeOf(market.requester)
     number = post(market.parts, terms, market.requester)
     escrow, _ = market.market.bill(PRICE)
+    audits = market.auditor.bill(terms.intervals, terms.audit_fee, terms.audit_rate_bps)
     assert field(market, number, "status") == Status.BIDDING
     assert market.vault.potOf(market.market, market.market.escrowPot(number)) == escrow > PRICE
+    assert market.vault.potOf(market.auditor, market.market.escrowPot(number)) == audits > 0
     assert market.vault.freeOf(market.requester) == before  # `post` deposits what it locks
 
 

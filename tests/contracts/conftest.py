@@ -14,6 +14,7 @@ from web3 import Web3
 
 from offchain.chain.ganache import Ganache
 from tests.support.deployment import PARAMETERS
+from tests.support.vouching import enter
 from tests.support.world import World
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
@@ -56,6 +57,24 @@ def fee_world(deployed_with_fees: World, snapshot: None) -> Iterator[World]:
     """A `market_world` whose deployment burns 1 % of pay, and pays a standby 2 % beside it."""
     with deployed_with_fees.clock.stopped():
         yield deployed_with_fees
+
+
+@pytest.fixture(scope="module")
+def _verified(deployed_market: World) -> Iterator[World]:
+    with deployed_market.clock.undone(), deployed_market.clock.stopped():
+        enter(deployed_market)
+        yield deployed_market
+
+
+@pytest.fixture
+def audit_world(_verified: World, snapshot: None) -> World:
+    """A `market_world` with three verifiers, who are always drawn at the highest rate."""
+    return _verified
+
+
+@pytest.fixture
+def auditor(audit_world: World) -> Any:
+    return audit_world.auditor
 
 
 @dataclass

@@ -19,6 +19,7 @@ from tests.contracts.conftest import GasSnapshot
 from tests.support.bls import SECRETS, aggregate, bitmap, committee
 from tests.support.deployment import PARAMETERS
 from tests.support.tasks import ROOT
+from tests.support.vouching import FEE, Ended, close_claiming, enter
 from tests.support.world import World
 
 ALWAYS: Final = 10_000  # the rate at which the only verifier wins
@@ -60,23 +61,28 @@ def test_gas_of_a_verifier(market_world: World, spend: Spend) -> None:
     spend("Verifiers.release", functions.release(), world.rival, world.clock.now + PARAMETERS.key_delay)
 
 
-def test_gas_of_a_ticket(market_world: World, spend: Spend) -> None:
-    """Looked up, drawn and checked, but nothing written."""
-    world, secret = market_world, SECRETS[0]
-    chain = world.quick("rival")
-    chain.register(3, "")
-    verifiers.enroll(chain, secret)
-    verifiers.stake(chain, 5)
-    world.clock.travel(PARAMETERS.key_delay)
-    task = world.award()
+def test_gas_of_an_audit(market_world: World, spend: Spend, gas_snapshot: GasSnapshot) -> None:
+    """Of a state of 100 slots with a log that fills its chunk, when money lies in the pot that a claim adds to."""
+    world, secrets = market_world, {"rival": SECRETS[0]}
+    enter(world, {"rival": 5}, secrets)
+    task = world.award(audit_fee=FEE, audit_rate_bps=ALWAYS, interval_time=1_000)
     about = Audited(world.deployment.chain_id, world.deployment.market, task, 0, 0, ROOT)
-    roots = (number.to_bytes(32) for number in count(1))
-    root = next(root for root in roots if is_quick(replace(about, root=root).message()))
-    world.send(world.log.functions.commit(task, 0, root, ""), world.solver)
-    draw = verifiers.draw(chain, secret, task, 0, ALWAYS)
+    states = (Ended.of(seed, metrics=102, slots=100) for seed in count(1))
+    state = next(state for state in states if is_quick(replace(about, root=state.root).message()))
+    world.send(world.log.functions.commit(task, 0, state.root, ""), world.solver)
+    draw = verifiers.draw(world.quick("rival"), secrets["rival"], task, 0)
     assert draw
-    required = world.contract("auditor").functions.requireDrawn(task, 0, world.rival, ALWAYS, draw.encoded())
-    spend("Auditor.requireDrawn", required, world.rival)
+    auditor = world.contract("auditor").functions
+    spend("Auditor.requireDrawn", auditor.requireDrawn(task, 0, world.rival, draw.encoded()), world.rival)
+    commitment = state.shown.commitment(world.rival)
+    spend("Auditor.claim", auditor.claim(task, 0, commitment, draw.encoded()), world.rival)
+    close_claiming(world, task, 0)
+    spend("Auditor.reveal", auditor.reveal(task, 0, state.shown.encoded()), world.rival)
+    world.close_windows(task)
+    world.quick("solver").collect(task)
+    spend("Auditor.settle", auditor.settle(task, 0, 0, world.rival), world.rival)
+    for verb, most in {"Auditor.claim": 240_000, "Auditor.reveal": 150_000}.items():
+        assert gas_snapshot.seen[verb] <= most
 
 
 @pytest.mark.parametrize("signers", MOST)

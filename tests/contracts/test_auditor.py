@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,12 +18,10 @@ from tests.support.bls import NO_G1, SECRETS, key_of, outsider
 from tests.support.deployment import PARAMETERS
 from tests.support.reverts import reverts
 from tests.support.tasks import ROOT
+from tests.support.vouching import EVERYBODY, SECRET, STAKES, enter
 from tests.support.world import World
 
-STAKES: Final = {"rival": 2, "challenger": 3, "stranger": 5}
-SECRET: Final = dict(zip(STAKES, SECRETS, strict=False))
-EVERYTHING: Final = 2**16 - 1  # a rate with which 2 of 10, and more, always win
-ROLES: Final = 3
+STAKE: Final = 5_000  # of a solver
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +29,17 @@ def lottery(deployed_market: World) -> Iterator[World]:
     """A task with a committed checkpoint. Three verifiers have keys and stakes that count."""
     world = deployed_market
     with world.clock.undone(), world.clock.stopped():
-        for name, stake in STAKES.items():
-            chain = world.quick(name)
-            chain.register(ROLES, "")
-            verifiers.enroll(chain, SECRET[name])
-            verifiers.stake(chain, stake)
-        world.clock.travel(PARAMETERS.key_delay)
-        world.commit(world.award(), 0)
+        enter(world)
+        world.commit(world.award(audit_rate_bps=EVERYBODY, stake=STAKE), 0)
         yield world
+
+
+@contextmanager
+def at_rate(world: World, rate: int) -> Iterator[None]:
+    """The next task, whose first checkpoint is committed, with this rate."""
+    with world.clock.undone():
+        world.commit(world.award(audit_rate_bps=rate), 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,10 @@ def ticket(world: World, name: str, audited: Audited) -> Draw:
     return Draw(sign(SECRET[name], audited.message()), key_of(SECRET[name]).twin, *places)
 
 
-def require(world: World, name: str, draw: Draw, rate: int = EVERYTHING, task: int = 0, checkpoint: int = 0) -> None:
+def require(world: World, name: str, draw: Draw, task: int = 0, checkpoint: int = 0) -> None:
     """Raises what the contract refuses the ticket with."""
     functions = world.contract("auditor").functions
-    world.ask(functions.requireDrawn(task, checkpoint, world.address(name), rate, draw.encoded()))
+    world.ask(functions.requireDrawn(task, checkpoint, world.address(name), draw.encoded()))
 
 
 def test_what_is_signed(lottery: World, audited: Audited) -> None:
@@ -67,14 +69,16 @@ def test_what_is_signed(lottery: World, audited: Audited) -> None:
 def test_the_contract_takes_what_its_owner_would_send(lottery: World, audited: Audited, name: str) -> None:
     """Up to the last ten-thousandth of the rate: whoever looks at its own ticket first sends no gas after a loser."""
     world, chain = lottery, lottery.quick(name)
-    draw, own, total = ticket(world, name, audited), STAKES[name], sum(STAKES.values())
-    least = next(rate for rate in range(2**17) if wins(draw.ticket, rate, own, total))
-    assert 0 < least < 2**16
-    assert verifiers.draw(chain, SECRET[name], 0, 0, least) == draw
-    assert verifiers.draw(chain, SECRET[name], 0, 0, least - 1) is None
-    require(world, name, draw, least)
-    with reverts(world.contract("auditor"), "NotDrawn", world.address(name).lower(), own, total):
-        require(world, name, draw, least - 1)
+    draw, own, total = ticket(world, name, replace(audited, task_id=1)), STAKES[name], sum(STAKES.values())
+    least = next(rate for rate in range(2**16) if wins(draw.ticket, rate, own, total))
+    assert least > 1
+    with at_rate(world, least):
+        assert verifiers.draw(chain, SECRET[name], 1, 0) == draw
+        require(world, name, draw, 1)
+    with at_rate(world, least - 1):
+        assert verifiers.draw(chain, SECRET[name], 1, 0) is None
+        with reverts(world.contract("auditor"), "NotDrawn", world.address(name).lower(), own, total):
+            require(world, name, draw, 1)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +150,14 @@ def test_a_stake_or_key_that_came_too_late(lottery: World, audited: Audited, sna
     require(world, "rival", replace(ticket(world, "rival", second), own_place=1, all_place=3), checkpoint=1)
     with reverts(world.contract("verifiers"), "WrongPlace", 2):
         require(world, "rival", replace(ticket(world, "rival", second), all_place=3), checkpoint=1)
-    assert verifiers.draw(world.quick("stranger"), SECRETS[9], 0, 1, EVERYTHING) is None
+    assert verifiers.draw(world.quick("stranger"), SECRETS[9], 0, 1) is None
     draw = replace(ticket(world, "stranger", second), twin=key_of(SECRETS[9]).twin)
     with reverts(world.contract("verifiers"), "KeyTooYoung"):
         require(world, "stranger", draw, checkpoint=1)
 
 
 def test_who_has_no_key_has_no_ticket(lottery: World, audited: Audited) -> None:
-    assert verifiers.draw(lottery.quick("solver"), SECRETS[0], 0, 0, EVERYTHING) is None
+    assert verifiers.draw(lottery.quick("solver"), SECRETS[0], 0, 0) is None
     with reverts(lottery.contract("verifiers"), "NotEnrolled", lottery.solver.lower()):
         require(lottery, "solver", ticket(lottery, "rival", audited))
 

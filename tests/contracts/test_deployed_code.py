@@ -14,7 +14,7 @@ from offchain.chain.deployment import CONTRACTS, PRESETS, Deployment, deploy, lo
 from tests.support.reverts import reverts
 
 LIMIT: Final = 24_576  # bytes of code, EIP-170
-ROOM: Final = 4_096  # for what is to come
+ROOM: Final = 2_048  # for what is to come
 DISPUTE: Final = "contracts/dispute"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, astuple, replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from tests.support.deployment import FREE, PARAMETERS
 from tests.support.reverts import reverts
 from tests.support.world import World
 
-STAKE = 4_320  # 4.8 · 900, the stake rule at q = 1/2
+STAKE = 4_320  # 4.8 · 900: four tenths of the steps in an interval, and 0.4 honest audits of each
 FEE = PARAMETERS.post_fee
-ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond")  # parameters that are no limits of the market
-NONE = (0,) * (len(astuple(PARAMETERS)) - 3)  # limits but for the probability
+ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond", "audit_bond")  # parameters that are no limits of the market
+NONE = (0,) * (len(astuple(PARAMETERS)) - len(ELSEWHERE) - 2)  # limits but for what the stake rule assumes
 
 
 # --- posting ---------------------------------------------------------------------------------------------------------
@@ -73,12 +74,15 @@ def test_post_without_money_reverts(market_world: World) -> None:
         ("attempts", 0, ("TermTooSmall", "attempts", 1, 0)),
         ("attempts", 17, ("TermTooLarge", "attempts", 16, 17)),
         ("bond", 2**127, ("TermTooLarge", "bond", PARAMETERS.bond, 2**127)),
+        ("audit_rate_bps", 0, ("TermTooSmall", "auditRateBps", 1, 0)),
+        ("audit_rate_bps", 7_999, ("TermTooSmall", "stake", STAKE + 1, STAKE)),
+        ("audit_fee", 2**96, ("TermTooLarge", "auditFee", 2**96 - 1, 2**96)),
     ],
 )
 def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: Any, error: tuple[Any, ...]) -> None:
     world = market_world
     with reverts(world.market, *error):
-        world.ask(world.market.functions.post(world.terms(**{field: value})), world.requester)
+        world.ask(world.market.functions.post(world.terms(**({"stake": STAKE} | {field: value}))), world.requester)
 
 
 def test_a_bond_is_worth_the_time_that_a_dispute_excuses(market_world: World) -> None:
@@ -103,18 +107,26 @@ def test_the_time_of_a_task_has_a_price_that_can_be_reckoned_with(market_world: 
 
 
 @pytest.mark.parametrize("price", [0, 1, 2, 900, 10**18 + 1, 2**128 - 1])
-@pytest.mark.parametrize("q", [1, 3_333, 5_000, 9_999])
-def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int) -> None:
-    """Burned part · q ≥ (1−q) · gain · margin, and one unit less would not do."""
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (q, *NONE))
-    stake = market.functions.requiredStake(price).call()
-    gain, burn, margin = 2 * price, 5_000, 12_000
+@pytest.mark.parametrize("honest", [1, 3_333, 10_000])
+def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, honest: int) -> None:
+    """Burned part · x ≥ margin · gain of an interval, and one unit less would not do."""
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (honest, 12_000, *NONE))
+    for steps, interval, rate in ((1, 1, 1), (25, 10, 2_500), (2**31 - 1, 7, 2**16 - 1)):
+        stake = market.functions.requiredStake(price, steps, interval, rate).call()
+        gain, x, burned = Fraction(2 * price * interval, steps), Fraction(honest * rate, 10**8), Fraction(1, 2)
 
-    def deters(candidate: int) -> bool:
-        return candidate * burn * q >= (10_000 - q) * gain * margin
+        def deters(candidate: int, gain: Fraction = gain, caught: Fraction = x * burned) -> bool:
+            return candidate * caught >= Fraction(12, 10) * gain
 
-    assert deters(stake)
-    assert stake == 0 or not deters(stake - 1)
+        assert deters(stake)
+        assert stake == 0 or not deters(stake - 1)
+        assert market.functions.allowedStake(price, steps, interval, rate).call() == 10 * stake
+
+
+def test_the_stake_of_the_design(market_world: World) -> None:
+    """50 intervals and a quarter of an audit for each: 0.77 of the highest price."""
+    stake = market_world.market.functions.requiredStake(COIN, 500, 10, 2_500).call()
+    assert stake == COIN * 768 // 1_000
 
 
 @pytest.mark.parametrize(
@@ -126,11 +138,12 @@ def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, q: int
     ],
 )
 def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (5_000, 0, 0, 0, 0, 0, 0, 100, 50, *(0,) * 6))
+    limits = (5_000, 12_000, 0, 0, 0, 0, 0, 0, 100, 50, *(0,) * 6)
+    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], limits)
     assert market.functions.requiredBond(stake).call() == least
     assert market.functions.allowedBond(stake).call() == most
-    assert market.functions.requiredStake(0).call() == 500  # ten bounties
-    assert market.functions.allowedStake(0).call() == 5_000
+    assert market.functions.requiredStake(0, 1, 1, 1).call() == 500  # ten bounties
+    assert market.functions.allowedStake(0, 1, 1, 1).call() == 5_000
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,9 @@ def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: 
         ({"bounty": 10, "bond": 19}, ("bond", 20, 19)),
         ({"fee_bps": 10_001}, ("feeBps", 10_001, 10_000)),
         ({"standby_bps": 10_001}, ("standbyBps", 10_001, 10_000)),
+        ({"honest_bps": 0}, ("honestBps", 1, 0)),
+        ({"honest_bps": 10_001}, ("honestBps", 10_001, 10_000)),
+        ({"margin_bps": 9_999}, ("marginBps", 10_000, 9_999)),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(
@@ -157,21 +173,13 @@ def test_limits_that_contradict_each_other_are_refused(
         w3.eth.call({"data": constructor.data_in_transaction})
 
 
-@pytest.mark.parametrize("q", [0, 10_000])
-def test_detection_must_be_possible_and_uncertain(w3: Web3, artifacts: dict[str, Any], q: int) -> None:
-    artifact = artifacts["TaskMarket"]
-    factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], (q, *NONE))
-    with reverts(factory, "InvalidDetection", q):
-        w3.eth.call({"data": constructor.data_in_transaction})
-
-
 # --- wiring and views ------------------------------------------------------------------------------------------------
 
 
 def test_connect_only_the_deployer_and_once(market_world: World) -> None:
     world, deployer = market_world, market_world.owner
-    connect = world.market.functions.connect(world.auction.address, world.log.address, world.referee)
+    parts = (world.auction.address, world.log.address, world.referee, world.contract("auditor").address)
+    connect = world.market.functions.connect(*parts)
     with reverts(world.market, "NotDeployer", world.referee.lower()):
         world.ask(connect, world.referee)
     with reverts(world.market, "AlreadyConnected"):

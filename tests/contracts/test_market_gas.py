@@ -18,7 +18,7 @@ from tests.support.world import World
 
 LOST = PARAMETERS.challenge_window + 1
 SALT = b"s" * 32
-MARKED = {"urgency": 1, "risk_bps": 500, "attempts": 3}  # every rule of the score counts
+MARKED = {"urgency": 1, "risk_bps": 500, "attempts": 3, "audit_fee": 7}  # every rule of the score counts
 
 
 Spend = Callable[..., None]
@@ -103,6 +103,9 @@ def test_workers_reckon_with_the_gas_that_was_measured() -> None:
     assert is_just_above(policy.COLLECT_GAS, market["TaskMarket.collect first"])
     assert is_just_above(policy.POST_GAS, market["TaskMarket.post"])
     assert is_just_above(policy.TAKEOVER_GAS, market["TaskMarket.takeOver"])
+    assert is_just_above(policy.CLAIM_GAS, market["Auditor.claim"])
+    assert is_just_above(policy.VOUCH_GAS, market["Auditor.reveal"])
+    assert is_just_above(policy.SETTLE_GAS, market["Auditor.settle"])
     disputes = json.loads((SNAPSHOT.parents[1] / "protocol" / SNAPSHOT.name).read_text())
     assert max(book["gas"] for book in disputes.values()) / 2 <= policy.DISPUTE_GAS
 

@@ -184,7 +184,8 @@ def test_half_of_a_stake_burns_in_any_case(market_world: World) -> None:
 def test_slash_of_the_last_checkpoint_despite_a_long_backlog(market_world: World) -> None:
     """Intervals that are final and not collected can't make a conviction too dear for a block."""
     world = market_world
-    task = world.award(steps=100, interval=1, price=900, challenge_window=100, interval_time=100)
+    times = {"challenge_window": 100, "interval_time": 100}
+    task = world.award(steps=100, interval=1, price=900, audit_rate_bps=200, **times)  # few audits: the usual stake
     for index in range(99):
         world.commit(task, index, at=world.clock.now)
     world.close_windows(task)

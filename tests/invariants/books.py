@@ -7,22 +7,31 @@ from typing import Any, Final
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from offchain.bls.signing import sign
 from offchain.chain.seals import seal_of
+from offchain.chain.verifiers import Draw
 from offchain.market.notes import OwnBid
+from offchain.market.tickets import Audited
 from offchain.market.view import Status
-from tests.invariants.money_model import Model, Refused, Task
+from tests.invariants.money_model import Model
+from tests.invariants.money_task import Claimed, Refused, Task
+from tests.support.bls import key_of
 from tests.support.deployment import BURN_ADDRESS, FREE, PARAMETERS, PEOPLE, WEALTH
 from tests.support.reverts import typed_error
-from tests.support.tasks import ROOT
+from tests.support.vouching import SECRET, STAKES, Ended
 from tests.support.world import World
 
 HONEST, CHEAT = "solver", "rival"
+DILIGENT: Final = "stranger"  # vouches only for what is right, and shows that it looked
+VERIFIERS: Final = {name: STAKES[name] for name in ("challenger", DILIGENT)}
+STATE: Final = Ended.of(0)  # after every interval
 FEES: Final = {"fee_bps": 100, "standby_bps": 200}
 SALT: Final = b"s" * 32
 
 
 class Books(RuleBasedStateMachine):
-    """`solver` keeps its promises and is never convicted; `rival` and everybody else do anything."""
+    """`solver` keeps its promises and is never convicted, `stranger` vouches for what is right; everybody else does
+    anything."""
 
     world: World
     ledger: Any  # LedgerHarness
@@ -35,7 +44,10 @@ class Books(RuleBasedStateMachine):
         self.moved = True
         self.names = [*PEOPLE, "game"]
         free = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
-        self.model = Model("game", frozenset((HONEST, CHEAT)), free, PARAMETERS.post_fee, PARAMETERS.bid_bond, **FEES)
+        for name, stake in VERIFIERS.items():
+            free[name] -= stake
+        bonds = PARAMETERS.bid_bond, PARAMETERS.audit_bond
+        self.model = Model("game", frozenset((HONEST, CHEAT)), free, PARAMETERS.post_fee, *bonds, **FEES)
         self.swept = 0
         self.wallets = dict.fromkeys(PEOPLE, FREE) | {"game": 0}
         self.pending = dict.fromkeys(self.names, (0, 0))
@@ -55,20 +67,23 @@ class Books(RuleBasedStateMachine):
         self.moved = False
         world, model = self.world, self.model
         accounts = [*map(self.address, self.names), BURN_ADDRESS]
-        parts = (world.token.address, world.vault.address, world.market.address, world.referee)
+        parts = (world.token.address, world.vault.address, world.market.address, world.referee, world.auditor.address)
         supply, vault, burnable, wallets, free, pending, *pots = self.ledger.functions.read(*parts, accounts).call()
-        escrows, stakes, kept = pots
+        escrows, stakes, kept, audits = pots
         bonds = model.bond * sum(len(task.bonds) for task in model.tasks)
-        assert vault == sum(free) + sum(pending) + sum(map(sum, pots)) + bonds + burnable
+        assert vault == sum(free) + sum(pending) + sum(map(sum, pots)) + bonds + sum(VERIFIERS.values()) + burnable
         assert supply == vault + sum(wallets) == WEALTH * len(PEOPLE)
         assert (wallets[-1], burnable) == (self.swept, model.burned - self.swept)
         assert (free[-1], pending[-1]) == (0, 0)
         assert escrows == [task.escrow for task in model.tasks]
         assert stakes == [task.stake for task in model.tasks]
         assert kept == [sum(task.kept.values()) for task in model.tasks]
+        for held, task in zip(audits, model.tasks, strict=True):
+            open_claims = len(task.claims)
+            assert held == task.terms.audit_fee * (task.audits + open_claims) + model.audit_bond * open_claims
         for place, name in enumerate(self.names):
             assert (wallets[place], free[place]) == (self.wallets[name], model.free[name]), name
-        assert model.lost.get(HONEST, 0) == 0
+        assert model.lost.get(HONEST, 0) == model.lost.get(DILIGENT, 0) == 0
 
     def finish(self) -> None:
         """Law 3: disputes end, the honest solver delivers, everybody collects."""
@@ -88,6 +103,10 @@ class Books(RuleBasedStateMachine):
             if task.solver == HONEST and task.status is Status.TRAINING:
                 self.move(self.market.collect(number), "stranger", lambda n=number: self.model.collect(n, self.now))
             assert task.status is not Status.TRAINING or task.solver != HONEST
+        for number, task in enumerate(self.model.tasks):
+            for key in list(task.claims):
+                self.settle_claim(number, key)
+            assert task.status is Status.TRAINING or not task.claims
         self.books_balance()
 
     # --- how moves are made ------------------------------------------------------------------------------------------
@@ -107,6 +126,10 @@ class Books(RuleBasedStateMachine):
     @property
     def log(self) -> Any:
         return self.world.log.functions
+
+    @property
+    def auditor(self) -> Any:
+        return self.world.auditor.functions
 
     def address(self, name: str) -> str:
         return self.world.referee if name == "game" else self.world.address(name)
@@ -136,7 +159,7 @@ class Books(RuleBasedStateMachine):
             self.world.ask(call, self.address(actor))
         except Exception as error:
             data = str(getattr(error, "data", error))
-            parts = (self.world.market, self.world.auction, self.world.log, self.world.vault)
+            parts = (self.world.market, self.world.auction, self.world.log, self.world.vault, self.world.auditor)
             names = (typed_error(part, data)[0] for part in parts)
             return next((name for name in names if not name.startswith("0x")), data)
         return None
@@ -156,6 +179,9 @@ class Books(RuleBasedStateMachine):
         return (item for item in self._duties(number, task) if item[0] < until)
 
     def _duties(self, number: int, task: Task) -> Iterator[Any]:
+        for index, point in enumerate(task.checkpoints):
+            if task.claims.get((point.attempt, index, DILIGENT)) is False:
+                yield point.claimable_until + 1, number, lambda k=index: self.vouch(DILIGENT, number, k)
         if task.solver == HONEST and task.unfinished:
             yield task.due, number, lambda: self.deliver(number)
         if task.status is Status.BIDDING and (task.attempt, HONEST) in task.sealed:
@@ -182,8 +208,27 @@ class Books(RuleBasedStateMachine):
         """The solver's next checkpoint."""
         task = self.model.tasks[number]
         index, solver = len(task.checkpoints), task.solver
-        call = self.log.commit(number, index, ROOT, "")
+        call = self.log.commit(number, index, STATE.root, "")
         self.move(call, solver, lambda: self.model.commit(solver, number, index, self.now))
+
+    def claim(self, verifier: str, number: int, index: int, guessed: bool) -> None:
+        """`guessed`: it has not replayed the interval."""
+        points, deployment = self.model.tasks[number].checkpoints, self.world.deployment
+        attempt = points[index].attempt if index < len(points) else 0
+        about = Audited(deployment.chain_id, deployment.market, number, attempt, index, STATE.root)
+        draw = Draw(sign(SECRET[verifier], about.message()), key_of(SECRET[verifier]).twin, 1, len(VERIFIERS))
+        commitment = b"guess".ljust(31) if guessed else STATE.shown.commitment(self.address(verifier))
+        call = self.auditor.claim(number, index, commitment, draw.encoded())
+        self.move(call, verifier, lambda: self.model.claim(verifier, number, index, guessed, self.now))
+
+    def vouch(self, verifier: str, number: int, index: int) -> None:
+        call = self.auditor.reveal(number, index, STATE.shown.encoded())
+        self.move(call, verifier, lambda: self.model.vouch(verifier, number, index, self.now))
+
+    def settle_claim(self, number: int, key: Claimed) -> None:
+        attempt, index, verifier = key
+        call = self.auditor.settle(number, attempt, index, self.address(verifier))
+        self.move(call, "requester", lambda: self.model.settle_claim(number, key, self.now))
 
     def can_deliver(self, task: Task) -> bool:
         return task.unfinished and task.solver != HONEST and self.now <= task.due

@@ -9,109 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from offchain.economics import auction as twin
+from offchain.economics.audits import audits_up
 from offchain.market.money import BPS, part_down, part_up
 from offchain.market.view import Status, Terms
+from tests.invariants.audit_model import Audits
+from tests.invariants.money_task import Checkpoint, Key, Sealed, Shown, Task, require
 
 BURN_BPS, STALL_BURN_BPS, LEAST_PROMISE = 5_000, 1_000, 16
-Key = tuple[int, str]  # attempt and bidder
-
-
-class Refused(Exception):
-    """A move that the contracts refuse; the name of their error."""
 
 
 @dataclass
-class Checkpoint:
-    until: int
-    attempt: int
-    committed_at: int
-    defended: int
-    holds: int = 0
-
-    def is_final(self, now: int) -> bool:
-        return now > self.until and self.holds == 0
-
-
-@dataclass
-class Sealed:
-    price: int
-    promised: int
-    at: int  # when it was committed
-
-
-@dataclass
-class Shown:
-    bidder: str
-    bid: twin.Bid
-    at: int
-    burden: int
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        return self.bid.price + self.burden, self.at
-
-
-@dataclass
-class Task:
-    """A task, and the money that is locked for it."""
-
-    requester: str
-    terms: Terms
-    bidding_ends: int
-    escrow: int
-    status: Status = Status.BIDDING
-    attempt: int = 0
-    first: int = 0
-    paid: int = 0
-    price: int = 0
-    promised: int = 0
-    solver: str = ""
-    standby: Shown | None = None
-    awarded_at: int = 0
-    handover_ends: int = 0
-    defended: int = 0
-    late: int = 0
-    stake: int = 0  # locked
-    kept: dict[int, int] = field(default_factory=dict)  # of the stakes, with the game, by attempt
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-    sealed: dict[Key, Sealed] = field(default_factory=dict)
-    bonds: set[Key] = field(default_factory=set)
-    ranked: list[Shown] = field(default_factory=list)  # the two best of the attempt
-    cancelled: set[int] = field(default_factory=set)
-
-    @property
-    def reveal_ends(self) -> int:
-        return self.bidding_ends + self.terms.reveal_time
-
-    @property
-    def due(self) -> int:
-        """When the next checkpoint is due."""
-        index = len(self.checkpoints)
-        return self.awarded_at + (index + 1 - self.first) * self.terms.interval_time + self.defended
-
-    @property
-    def unfinished(self) -> bool:
-        return self.status is Status.TRAINING and len(self.checkpoints) < self.terms.intervals
-
-    @property
-    def last(self) -> bool:
-        return self.attempt + 1 == self.terms.attempts
-
-    def auction(self) -> twin.Auction:
-        t = self.terms
-        return twin.Auction(
-            t.max_price, t.steps, t.interval, t.interval_time, t.urgency, t.risk_bps, self.first
-        )  # fmt: skip
-
-    def count_final(self, now: int) -> int:
-        number = self.paid
-        while number < len(self.checkpoints) and self.checkpoints[number].is_final(now):
-            number += 1
-        return number
-
-
-@dataclass
-class Model:
+class Model(Audits):
     """Every move either returns having changed the books, or raises Refused having changed nothing."""
 
     game: str
@@ -119,6 +27,7 @@ class Model:
     free: dict[str, int]
     fee: int  # for posting
     bond: int  # of a bid
+    audit_bond: int
     fee_bps: int
     standby_bps: int
     tasks: list[Task] = field(default_factory=list)
@@ -131,9 +40,10 @@ class Model:
 
     def post(self, sender: str, terms: Terms, now: int) -> None:
         escrow = terms.max_price + part_up(terms.max_price, self.standby_bps, BPS)
-        self.take(sender, escrow + self.fee)
+        audits = audits_up(terms.intervals, terms.audit_rate_bps)
+        self.take(sender, escrow + self.fee + audits * terms.audit_fee)
         self.burned += self.fee
-        self.tasks.append(Task(sender, terms, now + terms.bidding_time, escrow))
+        self.tasks.append(Task(sender, terms, now + terms.bidding_time, escrow, audits=audits))
 
     def cancel(self, sender: str, number: int, now: int) -> None:
         task = self.tasks[number]
@@ -347,8 +257,8 @@ class Model:
         return task
 
     def _end(self, task: Task, how: Status) -> None:
-        self.free[task.requester] += task.escrow
-        task.escrow, task.status = 0, how
+        self.free[task.requester] += task.escrow + task.audits * task.terms.audit_fee
+        task.escrow, task.audits, task.status = 0, 0, how
         if task.standby:
             self._return_bond(task, (task.attempt, task.standby.bidder))
             task.standby = None
@@ -372,8 +282,3 @@ class Model:
 
     def require_free(self, account: str, amount: int) -> None:
         require(self.free[account] >= amount, "InsufficientFree")
-
-
-def require(condition: bool, error: str) -> None:
-    if not condition:
-        raise Refused(error)

@@ -3,6 +3,8 @@
 1. The vault's balance is what is free, pending and in pots, and no token appears or disappears but by burning.
 2. Everybody has free what the rules say, to the unit; scores and prices are those of the auction's twin.
 3. A solver who reveals its bids, is on time, comes when it stands by and is never convicted loses no bond and no stake.
+4. Nor does a verifier who vouches for what is right, and shows that it looked. The game proves only checkpoints with an
+   odd number false.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from hypothesis.stateful import (
 from web3 import Web3
 
 from offchain.chain.ganache import Ganache
-from offchain.market.view import Status, Terms
+from offchain.market.view import VERIFIER, Status, Terms
 from tests.conftest import Deploy
-from tests.invariants.books import CHEAT, FEES, HONEST, Books
-from tests.invariants.money_model import require
+from tests.invariants.books import CHEAT, DILIGENT, FEES, HONEST, STATE, VERIFIERS, Books
+from tests.invariants.money_task import require
 from tests.support.deployment import PARAMETERS, PEOPLE, WEALTH
-from tests.support.tasks import ROOT, terms
+from tests.support.tasks import terms
+from tests.support.vouching import EVERYBODY, enter
 from tests.support.world import SHORT, World
 
 ACTORS = st.sampled_from([*PEOPLE, "game"])
@@ -50,7 +53,7 @@ class Money(Books):
     @initialize(prices=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900)), min_size=4, max_size=4))
     def tasks_in_training(self, prices: list[tuple[int, int]]) -> None:
         for number, of in enumerate(prices):
-            self.post("requester", 900, 3, 3, 0, 500)
+            self.post("requester", 900, 3, 3, 0, 500, 7)
             for name, price in zip((HONEST, CHEAT), of, strict=True):
                 if number < 3 or name == CHEAT:  # the cheat is alone for the last one
                     self.seal(name, number, price, INTERVAL_TIME)
@@ -107,9 +110,11 @@ class Money(Books):
         attempts=st.integers(1, 3),
         urgency=st.sampled_from([0, 1, 5]),
         risk=st.sampled_from([0, 500, 10_000]),
+        fee=st.sampled_from([0, 7]),
     )
-    def post(self, actor: str, price: int, intervals: int, attempts: int, urgency: int, risk: int) -> None:
+    def post(self, actor: str, price: int, intervals: int, attempts: int, urgency: int, risk: int, fee: int) -> None:
         more = {"attempts": attempts, "urgency": urgency, "risk_bps": risk}
+        more |= {"audit_fee": fee, "audit_rate_bps": EVERYBODY}
         times = {"interval_time": INTERVAL_TIME, "challenge_window": WINDOW}
         steps = max(10, intervals * 10 - 3)  # the last of several intervals is shorter
         asked = terms(self.world, **(SHORT | {"max_price": price, "steps": steps} | times | more))
@@ -177,7 +182,7 @@ class Money(Books):
         number = self.pick(task, Status.TRAINING)
         chosen = self.model.tasks[number]
         actor, index = stranger or chosen.solver or "rival", len(chosen.checkpoints) + slip
-        call = self.log.commit(number, index, ROOT, "")
+        call = self.log.commit(number, index, STATE.root, "")
         self.move(call, actor, lambda: self.model.commit(actor, number, index, self.now))
 
     @rule(actor=REFEREES, task=TASKS, place=PLACES)
@@ -230,8 +235,11 @@ class Money(Books):
         wait=st.sampled_from([0, WINDOW + 1]),
         convicted=st.integers(0, 2),
         shares=SHARES,
+        proved=st.booleans(),
     )
-    def dispute(self, delivered: int, place: int, wait: int, convicted: int, shares: tuple[int, int]) -> None:
+    def dispute(
+        self, delivered: int, place: int, wait: int, convicted: int, shares: tuple[int, int], proved: bool
+    ) -> None:
         """The game holds, decides in time or late, acquits, convicts once or (of two disputes) twice, and lets go."""
         number = self.deliverable()[place % len(self.deliverable())]
         task = self.model.tasks[number]
@@ -244,9 +252,35 @@ class Money(Books):
         hold, unhold = self.log.hold(number, index), self.log.unhold(number, index, attempt)
         self.move(hold, "game", lambda: self.model.hold("game", number, index, self.now))
         self.pass_time(self.now + wait)
+        if proved and convicted and index % 2:
+            call = self.log.condemn(number, index)
+            self.move(call, "game", lambda: self.model.condemn("game", number, index))
         for _ in range(convicted):
             self.convict("game", number, shares)
         self.move(unhold, "game", lambda: self.model.unhold("game", number, index, attempt))
+
+    @precondition(lambda self: any(task.checkpoints for task in self.model.tasks))
+    @rule(verifier=st.sampled_from(list(VERIFIERS)), task=TASKS, place=PLACES, guessed=st.booleans())
+    def audit(self, verifier: str, task: int, place: int, guessed: bool) -> None:
+        """Who is diligent looks at checkpoints with an even number, and does not guess."""
+        number = self.pick(task, Status.TRAINING, committed=True)
+        index = max(0, len(self.model.tasks[number].checkpoints) - 1 - place)
+        if verifier == DILIGENT:
+            index, guessed = index - index % 2, False
+        self.claim(verifier, number, index, guessed)
+
+    @precondition(lambda self: any(task.claims for task in self.model.tasks))
+    @rule(task=TASKS, place=PLACES, stranger=st.sampled_from([None] * 6 + ["requester"]), settled=st.booleans())
+    def follow_up(self, task: int, place: int, stranger: str | None, settled: bool) -> None:
+        """A claim is revealed, perhaps by somebody else, or settled; in time or not."""
+        having = [n for n, other in enumerate(self.model.tasks) if other.claims]
+        number = having[task % len(having)]
+        claims = sorted(self.model.tasks[number].claims)
+        key = claims[place % len(claims)]
+        if settled:
+            self.settle_claim(number, key)
+        else:
+            self.vouch(stranger or key[2], number, key[1])
 
     def convict(self, actor: str, number: int, shares: tuple[int, int]) -> None:
         reward, kept = (self.model.tasks[number].terms.stake * share // 10_000 for share in shares)
@@ -266,6 +300,7 @@ class Money(Books):
 def test_money(ganache: Ganache, w3: Web3, artifacts: dict[str, Any], deploy: Deploy, snapshot: None) -> None:
     referee = w3.eth.accounts[9]
     world = World.raw(ganache, {"game": referee, "verifier": referee}, replace(PARAMETERS, **FEES))
+    enter(world, VERIFIERS, roles=VERIFIER)
     ledger = deploy("LedgerHarness")
     machine = type("Money", (Money,), {"world": world, "ledger": ledger})
     scale = settings().max_examples / 50  # of the profile that runs by default

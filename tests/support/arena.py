@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from offchain.chain.client import GraphHeader
 from offchain.market.view import Status, Terms
@@ -23,6 +24,7 @@ class Arena(Funded):
 
     work: Work
     price: int = PRICE
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of terms
     honest: Mind = field(init=False)  # who computes `work` as it is
     terms: Terms = field(init=False)
     task: int = field(init=False)
@@ -31,9 +33,10 @@ class Arena(Funded):
     def __post_init__(self) -> None:
         self.players = {name: Player(self.quick(name)) for name in PEOPLE}
         self.honest = Mind(self.work)
-        stake = self.quick("requester").required_stake(self.price) + 1_001  # shares of it must be rounded
         roots = [self.honest.root(0)]
-        terms = {"max_price": self.price, "stake": stake, "challenge_window": 100_000}
+        terms = {"max_price": self.price, "challenge_window": 100_000, **self.changes}
+        stake = tasks.terms(self, self.work, **terms).stake + 1_001  # shares of it must be rounded
+        terms["stake"] = stake
         self.task = tasks.train(self, self.work, roots, **terms)
         self.terms = self.quick("requester").terms(self.task)
 

@@ -32,8 +32,10 @@ QUICK: Final = SendOptions(poll=0.02, receipt_timeout=2)
 PARAMETERS: Final = Parameters(
     withdrawal_delay=1_000,
     key_delay=30,
-    detection_bps=5_000,
+    honest_bps=5_000,
+    margin_bps=12_000,
     bid_bond=COIN // 10 - 3,
+    audit_bond=COIN // 20 - 9,
     fee_bps=0,
     standby_bps=0,
     bidding_time=50,

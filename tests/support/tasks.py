@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from offchain.market.notes import OwnBid
@@ -11,6 +12,7 @@ from offchain.task import Task
 from tests.support.deployment import PARAMETERS, Funded
 
 PRICE: Final = 1_000
+RATE: Final = 8_000  # of audits: a stake of 4.8 times the price for BARE steps
 BOND: Final = PARAMETERS.bond
 ROOT: Final = bytes(range(32))
 BARE: Final = {"graph_root": ROOT, "state_root": ROOT[::-1], "steps": 25, "interval": 10}  # nobody trains it
@@ -29,6 +31,7 @@ def unposted(**changes: Any) -> Terms:
     """Terms for tests without a chain: of BARE roots, with a minute for everything. `changes` are fields of Terms."""
     times = ("bidding_time", "reveal_time", "handover_time", "interval_time", "challenge_window", "clock")
     money = {"max_price": PRICE, "stake": 5 * PRICE, "bond": 100, "urgency": 0, "risk_bps": 0, "attempts": 1}
+    money |= {"audit_fee": 0, "audit_rate_bps": RATE}
     return Terms(**(BARE | dict.fromkeys(times, 60) | money | {"uri": "http://requester/task"} | changes))
 
 
@@ -42,6 +45,8 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
         "urgency": 0,
         "risk_bps": 0,
         "attempts": 1,
+        "audit_fee": 0,
+        "audit_rate_bps": RATE,
         "bidding_time": 60,
         "reveal_time": 60,
         "handover_time": 60,
@@ -53,10 +58,10 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     if task is not None:
         fields |= {name: getattr(task, name) for name in BARE}
     fields |= changes
+    made = Terms(**{"stake": 0, "bond": 0} | fields)
     if "stake" not in fields:
-        fields["stake"] = place.quick("requester").required_stake(fields["max_price"])
-    fields.setdefault("bond", max(BOND, -(-fields["stake"] // 50)))  # the least
-    return Terms(**fields)
+        made = replace(made, stake=place.quick("requester").required_stake(made))
+    return made if "bond" in fields else replace(made, bond=max(BOND, -(-made.stake // 50)))  # the least
 
 
 def post(place: Funded, task: Task | None = None, **changes: Any) -> int:

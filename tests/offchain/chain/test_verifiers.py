@@ -30,7 +30,7 @@ def place(built: Funded, snapshot: None) -> Place:
 
 def test_from_key_to_draw(place: Place) -> None:
     chain, secret, early = place.challenger, SECRETS[0], place.trained(1)
-    assert verifiers.draw(chain, secret, early, 0, ALWAYS) is None
+    assert verifiers.draw(chain, secret, early, 0) is None
     chain.register(VERIFIER, "")
     assert verifiers.standing(chain) == verifiers.Standing(None, 0, 0, 0, 0, 0)
     verifiers.enroll(chain, secret)
@@ -38,14 +38,13 @@ def test_from_key_to_draw(place: Place) -> None:
     verifiers.unstake(chain, 2)
     found = verifiers.standing(chain)
     assert (found.point, found.stake, found.all_stakes, found.leaving) == (public_key(secret).point, 7, 7, 2)
-    assert verifiers.draw(chain, secret, early, 0, ALWAYS) is None
+    assert verifiers.draw(chain, secret, early, 0) is None
     place.clock.travel(PARAMETERS.key_delay)
     verifiers.release(chain)
-    late = place.trained(1)
-    draw = verifiers.draw(chain, secret, late, 0, ALWAYS)
+    late = place.trained(1, audit_rate_bps=ALWAYS)
+    draw = verifiers.draw(chain, secret, late, 0)
     assert draw is not None
-    chain.call("auditor", "requireDrawn", late, 0, chain.address, ALWAYS, draw.encoded())
-    assert verifiers.draw(chain, secret, late, 0, 0) is None
+    chain.call("auditor", "requireDrawn", late, 0, chain.address, draw.encoded())
 
 
 def test_a_second_that_passes_before_the_block(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,4 +72,4 @@ def test_another_secret_than_the_registered_one(place: Place) -> None:
     place.clock.travel(PARAMETERS.key_delay)
     task = place.trained(1)
     with pytest.raises(Reverted, match="OtherKey"):
-        verifiers.draw(place.challenger, SECRETS[1], task, 0, ALWAYS)
+        verifiers.draw(place.challenger, SECRETS[1], task, 0)

@@ -1,0 +1,61 @@
+"""What audits cost and how much stake they make enough, in integers, as the contracts compute them.
+
+DESIGN.md, sections 6.4 and 6.6, says why. contracts/audit/Budgets.sol and contracts/market/TermLimits.sol do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Final
+
+from offchain.market.money import BPS, part_up
+
+BURN_BPS: Final = 5_000  # TermLimits.BURN_BPS: of a convicted solver's stake, at least
+STAKE_BOUNTIES: Final = 10  # TermLimits.STAKE_BOUNTIES: in the smallest stake
+DEVIATIONS: Final = 3  # of the number of winners, which a budget covers
+RATES_BPS: Final = (500, 1_000, 2_500, 5_000, 10_000)  # that a requester chooses among, if it names none
+
+
+@dataclass(frozen=True, slots=True)
+class StakeRule:
+    """What a deployment assumes: ITaskMarket.Limits.
+
+    Attributes:
+        honest_bps: part of all verifiers' stakes that is honest.
+        margin_bps: how much more than it gains a cheat must expect to lose.
+        bounty: of a challenger who was right, but not first.
+    """
+
+    honest_bps: int
+    margin_bps: int
+    bounty: int
+
+    def required(self, max_price: int, steps: int, interval: int, rate_bps: int) -> int:
+        """The smallest stake with which one falsified interval loses money, rounded up.
+
+        It gains its share of the price, and as much in work saved; it is found with a probability q for which
+        (1−q)/q ≤ 1/x, where x = honest part · rate.
+        """
+        gain = 2 * max_price * interval  # in 1/steps
+        deterrent = part_up(gain, self.margin_bps * BPS * BPS, self.honest_bps * rate_bps * BURN_BPS * steps)
+        return max(deterrent, STAKE_BOUNTIES * self.bounty)
+
+    def rate(self, max_price: int, steps: int, interval: int, rates: Sequence[int] = RATES_BPS) -> int:
+        """The lowest rate with which a stake no larger than the highest price deters; the highest rate if none does."""
+        enough = (rate for rate in rates if self.required(max_price, steps, interval, rate) <= max_price)
+        return next(enough, rates[-1])
+
+
+def audits_up(intervals: int, rate_bps: int) -> int:
+    """For how many audits a task pays: ⌈λ + 3·√λ⌉ + 1 with λ = rate · intervals, the root in 1/100, rounded up."""
+    expected = intervals * rate_bps
+    root = isqrt(expected)
+    deviation = root + (root * root < expected)
+    return part_up(1, expected + DEVIATIONS * 100 * deviation, BPS) + 1
+
+
+def audit_bill(intervals: int, fee: int, rate_bps: int) -> int:
+    """What posting a task locks for audits."""
+    return fee * audits_up(intervals, rate_bps)
