@@ -143,8 +143,9 @@ def _money(chain: Chain, roles: tuple[str, ...], least_moves: int) -> Iterator[F
     fill = f"send it some: `offchain account fund --to {chain.address} --ether N`"
     yield Finding("ether", state, f"{about(ether)}, for {moves:,} moves in disputes now", "" if state == OK else fill)
     free, limits = chain.free(), chain.call("market", "limits")
+    least = STAKE_BOUNTIES * int(limits["bounty"])
     needs = {
-        "solver": (chain.required_stake(1) + int(chain.call("auction", "bidBond")), "stake and bond of a bid"),
+        "solver": (least + int(chain.call("auction", "bidBond")), "stake and bond of a bid"),
         "verifier": (int(limits["bond"]), "bond of a dispute"),
     }
     for role, (needed, what) in needs.items():

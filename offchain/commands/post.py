@@ -25,7 +25,7 @@ from offchain.moments import moment
 from offchain.store.blobs import BlobStore
 from offchain.store.names import task_name
 from offchain.store.taskfile import load_task
-from offchain.worker.posting import post, terms_of, time_limits
+from offchain.worker.posting import post, time_limits
 from offchain.worker.results import Validated
 from offchain.worker.windows import TIMES
 
@@ -86,7 +86,8 @@ def _post(order: Order, wish: Wish) -> None:
     detached = Detached() if order.detach else None
     loaded = load_task(file, validated=output is not None)
     chain = order.connection.chain()
-    chosen = windows_named(wish) or windows_reckoned(file, loaded, wish, time_limits(chain))[0]
+    named = windows_named(wish)
+    chosen, found = (named, None) if named else windows_reckoned(file, loaded, wish, time_limits(chain))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
         blobs, uri = BlobStore(folder, options=fetching(order.connection, order.allow_private)), order.uri
@@ -94,7 +95,7 @@ def _post(order: Order, wish: Wish) -> None:
             server = serve_task(stack, folder, blobs, loaded, order.listen)
             blobs.base = order.public_url or server.url
             uri = blobs.uri(task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval))
-        since, terms = chain.head().number, terms_of(chain, loaded, wish.offer(order.max_price, chosen), uri)
+        since, terms = chain.head().number, wish.terms(chain, loaded, order.max_price, chosen, found, uri)
         task_id = post(chain, terms)
         click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
         if blobs.base is None and output is None:
@@ -126,4 +127,4 @@ def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
     now = chain.head().timestamp
     shown = moment(now + terms.bidding_time, now)
     back = f"`offchain task cancel {task_id}` takes it back, until a bid is shown, from {shown}"
-    return f"task {task_id} posted, {terms.uri}\n{bill_of(chain, terms.max_price)}\n{times}\n{back}"
+    return f"task {task_id} posted, {terms.uri}\n{bill_of(chain, terms)}\n{times}\n{back}"

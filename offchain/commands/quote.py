@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import wraps
+from dataclasses import dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,13 +15,16 @@ from offchain.chain.deployment import BadDeploymentFile
 from offchain.chain.history import Lately, completed, lately
 from offchain.commands.common import TOKENS, Connection, connection_options, json_option, patience, show
 from offchain.commands.machine import machine_memory, require_cuda
+from offchain.economics.audits import StakeRule
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import work_units
 from offchain.market.money import about
+from offchain.market.view import Terms
 from offchain.moments import HOUR, span
 from offchain.store.taskfile import load_task
 from offchain.task import Task
+from offchain.worker.auditing import Audits, audits_for, stake_rule, table
 from offchain.worker.making import executor_factory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.posting import Offer, terms_of, time_limits
@@ -29,6 +32,7 @@ from offchain.worker.quoting import Asked, Measured, asked, enough, gas_of, meas
 from offchain.worker.windows import ORDINARY, SLOWER, TIMES, Window, promise, until_result, windows
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+PERCENT: Final = 100  # of 1/10,000
 GWEI: Final = 10**9
 A_URI: Final = "http://requester.example:8000/blobs/" + "0" * 64 + ".task"  # about as long as one that is served
 UNKNOWN: Final = "the present fee, stakes, bonds, the bill, and what such work cost"
@@ -46,14 +50,43 @@ class Wish:
     urgency: int  # tokens' smallest unit, an hour
     risk_bps: int
     attempts: int
+    audit_rate: float | None  # audits to expect per checkpoint, in percent
+    audit_fee: int | None
     move_time: float
     device: str
     executor: str
 
-    def offer(self, max_price: int, chosen: Mapping[str, Window]) -> Offer:
+    def offer(self, max_price: int, chosen: Mapping[str, Window], audits: Audits) -> Offer:
         times = {name: window.seconds for name, window in chosen.items()}
         money = {"stake": self.stake, "bond": self.bond, "urgency": self.urgency // HOUR}
-        return Offer(max_price, **times, **money, risk_bps=self.risk_bps, attempts=self.attempts)  # type: ignore[arg-type]
+        paid = {"audit_fee": audits.fee, "audit_rate_bps": audits.rate_bps}
+        return Offer(max_price, **times, **money, **paid, risk_bps=self.risk_bps, attempts=self.attempts)  # type: ignore[arg-type]
+
+    def audits(self, terms: Terms, rule: StakeRule, seconds: float | None, gas_price: int) -> Audits:
+        """What it offers to verifiers; what it does not name follows from the price and the seconds of an interval."""
+        usual = audits_for(terms, rule, seconds, gas_price, ORDINARY)
+        rate = usual.rate_bps if self.audit_rate is None else round(self.audit_rate * PERCENT)
+        return Audits(rate, usual.fee if self.audit_fee is None else self.audit_fee)
+
+    def stake_for(self, terms: Terms, rule: StakeRule, max_price: int) -> int:
+        """The least stake for a price, with the rate of audits that goes with it."""
+        rate = self.audits(replace(terms, max_price=max_price), rule, None, 0).rate_bps
+        return rule.required(max_price, terms.steps, terms.interval, rate)
+
+    def terms(
+        self,
+        chain: Chain,
+        task: Task,
+        max_price: int,
+        chosen: Mapping[str, Window],
+        found: Measured | str | None,
+        uri: str,
+    ) -> Terms:
+        """The terms to post. Raises BadTerms, as terms_of."""
+        bare = unpriced(task, {name: window.seconds for name, window in chosen.items()})
+        seconds = found.times.interval if isinstance(found, Measured) else None
+        audits = self.audits(replace(bare, max_price=max_price), stake_rule(chain), seconds, chain.gas_price())
+        return terms_of(chain, task, self.offer(max_price, chosen, audits), uri)
 
     @property
     def options(self) -> WorkerOptions:
@@ -72,6 +105,9 @@ def offer_options(command: F) -> F:
         "--risk-bps", default=500, show_default=True, help="What a failure costs you, in 1/10,000 of the price."
     )
     @click.option("--attempts", default=3, show_default=True, help="Solvers that may try, one after the other.")
+    @click.option("--audit-rate", type=click.FloatRange(min=0.01, max=655.35), help="Audits to expect per checkpoint, "
+                  "in percent. Default: what lets a stake of the highest price deter.")  # fmt: skip
+    @click.option("--audit-fee", type=TOKENS, help="For each audit. Default: twice what one costs here.")
     @click.option("--bidding-time", type=int, help="Seconds for sealed bids. Default, as of the next "
                   "five: from what the task takes on this machine; `task quote` says why.")  # fmt: skip
     @click.option("--reveal-time", type=int, help="Seconds for showing them.")
@@ -207,12 +243,14 @@ def _money(
 ) -> Rows:
     """Gas, what is locked, what a worker like this machine would ask, and what others were paid."""
     gas_price, fee_bps = chain.gas_price(), int(chain.call("market", "limits")["feeBps"])
-    bare = unpriced(task, {name: window.seconds for name, window in chosen.items()})
+    rule = stake_rule(chain)
     if max_price is None:
         if isinstance(found, str):
             raise BadTerms("--max-price: what the task takes is not known here; name the highest price yourself")
-        max_price = enough(found, bare, gas_price, fee_bps, wish.options, chain.required_stake)
-    terms = terms_of(chain, task, wish.offer(max_price, chosen), A_URI)
+        bare = unpriced(task, {name: window.seconds for name, window in chosen.items()})
+        stake = partial(wish.stake_for, bare, rule)
+        max_price = enough(found, bare, gas_price, fee_bps, wish.options, stake)
+    terms = wish.terms(chain, task, max_price, chosen, found, A_URI)
     gas = gas_of(terms.intervals, A_URI)
     paid = {party: amount * gas_price for party, amount in gas.items()}
     coins = ", ".join(f"{party} {about(amount)}" for party, amount in paid.items())
@@ -221,27 +259,42 @@ def _money(
         ("gas", _keyed(gas) if as_json else ", ".join(f"{party} {amount:,}" for party, amount in gas.items())),
         ("gas costs", _exact(paid) if as_json else f"{coins} coins, at {gas_price / GWEI:.3g} gwei"),
         ("others lock", _exact(locked) if as_json else ", ".join(f"{what} {about(n)}" for what, n in locked.items())),
-        ("bill", bill_of(chain, max_price, as_json)),
+        ("bill", bill_of(chain, terms, as_json)),
+        *_audits(terms, rule, as_json),
     ]
-    seconds = task.steps
+    steps = task.steps
     if not isinstance(found, str):
         bid = asked(found, terms, gas_price, fee_bps, wish.options)
         rows.append(("a worker like this", _bid(bid, as_json)))
-        seconds = -(-promise(found.times.interval) * task.steps // task.interval)
-    known = lately(completed(chain), task.graph_root, task.steps, seconds)
+        steps = -(-promise(found.times.interval) * task.steps // task.interval)
+    known = lately(completed(chain), task.graph_root, task.steps, steps)
     return [*rows, ("such work lately", _lately(known, as_json))]
 
 
-def bill_of(chain: Chain, max_price: int, as_json: bool = False) -> object:
-    """What is locked when a task of that price is posted, and for what."""
-    escrow, fee = chain.bill(max_price)
-    parts = {"all": escrow + fee, "price": max_price, "standby": escrow - max_price, "burned": fee}
+def bill_of(chain: Chain, terms: Terms, as_json: bool = False) -> object:
+    """What is locked when a task with these terms is posted, and for what."""
+    price, (escrow, audits, fee) = terms.max_price, chain.bill(terms)
+    whole = escrow + audits + fee
+    parts = {"all": whole, "price": price, "standby": escrow - price, "audits": audits, "burned": fee}
     if as_json:
         return _exact(parts)
     return (
-        f"{about(escrow + fee)} locked when you post: {about(max_price)} for solvers at most, "
-        f"{about(escrow - max_price)} for standbys at most, {about(fee)} burns; what is left comes back in the end"
+        f"{about(whole)} locked when you post: {about(price)} for solvers at most, "
+        f"{about(escrow - price)} for standbys at most, {about(audits)} for audits at most, "
+        f"{about(fee)} burns; what is left comes back in the end"
     )
+
+
+def _audits(terms: Terms, rule: StakeRule, as_json: bool) -> Rows:
+    """What is offered to verifiers, and what other rates would ask for."""
+    rows = table(terms, rule)
+    if as_json:
+        offer = {"rate_bps": terms.audit_rate_bps, "fee": str(terms.audit_fee)}
+        known = [{"rate_bps": row.rate_bps, "stake": str(row.stake), "bill": str(row.bill)} for row in rows]
+        return [("audits", offer | {"at": known})]
+    fee, rate = about(terms.audit_fee), terms.audit_rate_bps
+    said = [(f"at {row.rate_bps / PERCENT:g} %", f"stake {about(row.stake)}, bill {about(row.bill)}") for row in rows]
+    return [("audits", f"{rate / PERCENT:g} % of checkpoints to be expected, {fee} for each"), *said]
 
 
 def _bid(bid: Asked, as_json: bool) -> object:

@@ -1,13 +1,20 @@
-"""`offchain verifier …`: a verifier's key and stake."""
+"""`offchain verifier …`: a verifier's key and stake, and who vouched for what."""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from typing import Final
+
 import click
 
-from offchain.chain import verifiers
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show
+from offchain.chain import claims, verifiers
+from offchain.chain.reverts import Reverted
+from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of
 from offchain.market.money import tokens
 from offchain.moments import moment
+
+COLUMNS: Final = ("checkpoint", "attempt", "verifier", "fate")
 
 
 @click.group()
@@ -93,3 +100,32 @@ def show_verifier(connection: Connection, as_json: bool) -> None:
     rows += [(name, str(amount) if as_json else tokens(amount)) for name, amount in money]
     rows += [("can be freed from", when(found.free_from))] if found.leaving else []
     show(rows, as_json)
+
+
+@verifier.command("claims")
+@click.argument("task_id", type=int)
+@click.option("--settle", "settling", is_flag=True, help="End the claims whose fate is known. Needs an account.")
+@connection_options
+@json_option
+def claims_about(task_id: int, settling: bool, connection: Connection, as_json: bool) -> None:
+    """Show who vouched for which checkpoint of a task, and what became of it.
+
+    A claim whose fate is known may be settled by anybody: it is paid, its bond comes back or burns, and what it does
+    not earn goes to the task's requester.
+
+    \b
+    Example:  offchain verifier claims 0 --settle --account requester
+    """
+    chain = connection.chain(signing=settling)
+    found = claims.claims_of(chain, task_id)
+    if settling:
+        for claim in found:
+            if claim.fate.is_open:
+                with suppress(Reverted):  # it is too early
+                    claims.settle(chain, task_id, claim.attempt, claim.checkpoint, claim.verifier)
+        found = claims.claims_of(chain, task_id)
+    rows = [(claim.checkpoint, claim.attempt, claim.verifier, claim.fate.value) for claim in found]
+    if as_json:
+        click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
+    else:
+        table_of(list(COLUMNS), rows)

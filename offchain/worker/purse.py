@@ -35,7 +35,8 @@ class Purse:
         """Raises ChainUnavailable."""
         if not self._known:
             limits = self._chain.call("market", "limits")
-            self._stake, self._bond, self._known = self._chain.required_stake(1), int(limits["bond"]), True
+            least = STAKE_BOUNTIES * int(limits["bounty"])
+            self._stake, self._bond, self._known = least, int(limits["bond"]), True
         if time.monotonic() >= self._next:
             self._look_at_ether(view)
             self._next = time.monotonic() + PAUSE

@@ -70,9 +70,16 @@ def test_a_quote_says_all_that_a_requester_must_know(counter: Counter, offchain:
     price = counter.w3.eth.gas_price
     assert said["gas_costs"]["requester"] == str(said["gas"]["requester"] * price)
     unit = 10**18
-    bill = {"all": 307 * unit // 100, "price": 3 * unit, "standby": 6 * unit // 100, "burned": unit // 100}
-    assert said["bill"] == {name: str(amount) for name, amount in bill.items()}
-    assert int(said["others_lock"]["stake"]) == counter.quick("requester").required_stake(3 * unit)
+    fee = int(said["audits"]["fee"])
+    bill = {"all": 307 * unit // 100 + 8 * fee, "price": 3 * unit, "standby": 6 * unit // 100, "audits": 8 * fee}
+    assert said["bill"] == {name: str(amount) for name, amount in (bill | {"burned": unit // 100}).items()}
+    stake = 48 * 3 * unit // 10  # half of the steps at once
+    assert int(said["others_lock"]["stake"]) == stake
+    assert fee > 0 and said["audits"]["rate_bps"] == 10_000  # no lower one makes a stake of the price enough
+    assert [(row["rate_bps"], row["stake"]) for row in said["audits"]["at"]] == [
+        (rate, str(stake * 10_000 // rate)) for rate in (500, 1_000, 2_500, 5_000, 10_000)
+    ]
+    assert [int(row["bill"]) // fee for row in said["audits"]["at"]] == [3, 3, 4, 5, 8]
     assert said["a_worker_like_this"]["refuses"] is None
     assert said["such_work_lately"] is None
     completed(counter, 7 * 10**17)
@@ -90,6 +97,7 @@ def test_a_quote_for_people_fits_80_columns(counter: Counter, offchain: Terminal
     assert "clock 77 s: you named it" in flat
     assert "locked when you post: " in flat
     assert "no task of this size yet" in flat
+    assert re.search(r"at 25 % stake \S+, bill \S+ at 50 %", flat)
     assert "would bid " in flat  # the price that nobody named leaves room
 
 
@@ -137,16 +145,18 @@ def test_posting_says_what_is_locked_and_what_came_back(counter: Counter, offcha
 
     other = Thread(target=cancel, daemon=True)
     other.start()
-    code, out, err = offchain("task", "post", str(file), *counter.options, "--max-price", "3")
+    code, out, err = offchain("task", "post", str(file), *counter.options, "--max-price", "3", "--audit-fee", "0.5")
     other.join()
     lines = out.splitlines()
     assert lines[0].startswith(f"task {number} posted, http://127.0.0.1:")
-    bill = "3.07 locked when you post: 3 for solvers at most, 0.06 for standbys at most, 0.01 burns"
+    parts = "3 for solvers at most, 0.06 for standbys at most, 4 for audits at most, 0.01 burns"
+    bill = f"7.07 locked when you post: {parts}"
     assert lines[1] == f"{bill}; what is left comes back in the end"
     assert re.fullmatch(r"bidding time \d+ s, reveal time 20 s, challenge window 1\d\d s, .*", lines[2])
     assert lines[3].startswith(f"`offchain task cancel {number}` takes it back, until a bid is shown, from ")
     said = [line for line in lines[4:] if not line.startswith("now taking sealed bids until ")]
-    assert said == ["ended, cancelled: 3.06 came back, free in your vault", f"task {number} is cancelled"]
+    back = ["ended, cancelled: 3.06 came back, free in your vault", "4 of what was locked for audits came back"]
+    assert said == [*back, f"task {number} is cancelled"]
     assert (code, err) == (1, f"error: task {number} is cancelled: it has no result\n")
 
 

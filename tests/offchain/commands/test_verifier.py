@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from offchain.bls.signing import public_key
+from offchain.chain.claims import budget
 from offchain.chain.ganache import Ganache
 from offchain.chain.signingkeys import load_signing_key
 from offchain.market.view import VERIFIER
+from tests.support import tasks
 from tests.support.deployment import FREE, PARAMETERS, Funded
 from tests.support.terminal import run
+from tests.support.vouching import Ended, enter, vouch
 
 Said = tuple[int, str, str]
 Say = Callable[..., Said]
@@ -78,3 +81,20 @@ def test_the_same_key_is_enrolled_again(built: Funded, say: Say, key: Path) -> N
 def test_who_is_not_registered_is_told_so(say: Say) -> None:
     code, _, err = say("enroll")
     assert code == 3 and "NotAVerifier" in err and err.count("\n") == 1
+
+
+def test_who_vouched_for_what(built: Funded, say: Say) -> None:
+    """A claim that is not revealed: whoever settles it gives the requester its fee back."""
+    enter(built, {"challenger": 5})
+    state = Ended.of(0)
+    task = tasks.train(built, roots=[state.root], audit_rate_bps=10_000, audit_fee=7)
+    vouch(built, "challenger", task, 0, state.shown)
+    row = {"checkpoint": 0, "attempt": 0, "verifier": built.address("challenger")}
+    for words, fate in (((), "claimed"), (("--settle",), "claimed")):
+        code, out, _ = say("claims", str(task), "--json", *words)
+        assert (code, json.loads(out)) == (0, [row | {"fate": fate}])
+    built.close_windows(task)
+    left = budget(built.quick("requester"), task).left
+    code, out, _ = say("claims", str(task), "--settle")
+    assert code == 0 and "forfeited" in out
+    assert budget(built.quick("requester"), task).left == left + 1
