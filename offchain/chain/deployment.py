@@ -102,12 +102,9 @@ class Parameters:
     def by_name(self) -> dict[str, Any]:
         """The values under the names that constructors use."""
         values = {_camel(name): value for name, value in asdict(self).items()}
-        apart = {name: values.pop(name) for name in APART}
+        apart = {name: values.pop(name) for name in ("withdrawalDelay", "keyDelay", "bidBond", "auditBond")}
         return apart | {"limits": values}
 
-
-# parameters that are no limits of the market
-APART = ("withdrawalDelay", "keyDelay", "bidBond", "auditBond")
 
 HOUR = 3_600
 DAY = 24 * HOUR

@@ -15,6 +15,8 @@ from offchain.market.view import NOBODY, CheckpointView, Status, TaskView, Terms
 ENDINGS: Final = frozenset({"Ended"})
 # after these a task that was dropped may matter again
 OPENINGS: Final = frozenset({"Posted", "Awarded", "TookOver", "Reopened"})
+CLAIMS: Final = frozenset({"Claimed", "Vouched", "Settled"})  # by the auditor
+BUDGETS: Final = frozenset({"Funded", "Refunded"})  # by the auditor; nothing follows from them
 BIDS: Final = frozenset({"Sealed", "Revealed", "Forfeited"})  # by the auction
 PARTIES: Final = ("requester", "solver", "challenger", "standby", "bidder")  # names of the accounts in events
 
@@ -59,6 +61,7 @@ class Followed:
         reveals: what was revealed in the disputes of each attempt at a task, which serves later disputes, too.
         opened: (task, attempt, checkpoint) of the account's own disputes.
         sealed: (task, attempt) of the account's bids that are not revealed.
+        claims: (task, attempt, checkpoint) of the account's claims that are not settled -> whether it has revealed.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
     """
 
@@ -76,6 +79,7 @@ class Followed:
     reveals: dict[tuple[int, int], Reveals] = field(default_factory=lambda: defaultdict(Reveals))
     opened: set[tuple[int, int, int]] = field(default_factory=set)
     sealed: set[tuple[int, int]] = field(default_factory=set)
+    claims: dict[tuple[int, int, int], bool] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
@@ -87,7 +91,9 @@ class Followed:
 
     def _take_of_task(self, event: Event, task_id: int) -> None:
         scope, name, args = self.scope, event.name, event.args
-        if scope.only is not None and task_id not in scope.only:
+        if (scope.only is not None and task_id not in scope.only) or name in BUDGETS:
+            return
+        if name in CLAIMS and not self._take_of_claim(event, task_id):
             return
         if any(args.get(party) == scope.me for party in PARTIES):
             self.mine.add(task_id)
@@ -111,6 +117,19 @@ class Followed:
             task = self.tasks[task_id]
             self.tasks[task_id] = replace(task, checkpoints=task.checkpoints[: args["index"]])
             self.stale.pop(task_id, None)
+
+    def _take_of_claim(self, event: Event, task_id: int) -> bool:
+        """Whether it is the account's own."""
+        args, name = event.args, event.name
+        if args["verifier"] != self.scope.me:
+            return False
+        key = task_id, args["attempt"], args["checkpoint"]
+        if name == "Settled":
+            self.claims.pop(key, None)
+        else:
+            self.mine.add(task_id)
+            self.claims[key] = name == "Vouched"
+        return True
 
     def _open(self, task_id: int, args: Mapping[str, Any]) -> None:
         self.disputes[task_id][args["id"]] = args["challenger"]
@@ -173,7 +192,8 @@ class Followed:
     def _has_part(self, task: TaskView) -> bool:
         bids = (task.id, task.attempt) in self.sealed
         parties = (task.requester, task.solver, task.standby, task.leader)
-        return bids or self.scope.me in parties or any(number == task.id for number, *_ in self.opened)
+        disputes_or_claims = (*self.opened, *self.claims)
+        return bids or self.scope.me in parties or any(number == task.id for number, *_ in disputes_or_claims)
 
     def unread(self, task_id: int, count: int, most: int) -> list[int]:
         """The first checkpoints of a task that must be read, out of `count`: changed ones, then new ones."""

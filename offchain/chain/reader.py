@@ -126,6 +126,7 @@ class Reader:
             disputes=self._disputes(watched, raw),
             opened=frozenset(self._known.opened),
             sealed=frozenset(self._known.sealed),
+            claims=dict(self._known.claims),
             gas_price=self._chain.gas_price(),
             fees=self._fees(),
         )
@@ -133,8 +134,9 @@ class Reader:
     def _fees(self) -> Fees:
         """Read once: a deployment never changes them."""
         if self._fixed is None:
-            limits, bond = self._chain.calls([("market", "limits"), ("auction", "bidBond")])
-            self._fixed = Fees(bond, limits["feeBps"])
+            asked: list[Call] = [("market", "limits"), ("auction", "bidBond"), ("auditor", "auditBond")]
+            limits, bid_bond, audit_bond = self._chain.calls(asked)
+            self._fixed = Fees(bid_bond, limits["feeBps"], audit_bond)
         return self._fixed
 
     # --- events
@@ -149,7 +151,7 @@ class Reader:
                 return
             stop = min(first + width - 1, head.number)
             try:
-                events = self._chain.logs(("auction", "market", "log", "game"), first, stop)
+                events = self._chain.logs(("auction", "market", "log", "game", "auditor"), first, stop)
             except (ChainError, ChainUnavailable):
                 if stop == first or self._chain.head().number < head.number:
                     raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 import torch
 
+from offchain.chain.keys import BadKey
 from offchain.chain.transactions import GWEI, SendOptions
 from offchain.commands.check import check
 from offchain.commands.common import TOKENS, Connection, HostPort, connection_options
@@ -102,6 +103,8 @@ def worker(
     if threads:
         torch.set_num_threads(threads)
     options = worker_options(traffic, **chosen)
+    if "verifier" in roles:
+        options = replace(options, signing_key=ticket_key(connection))
     if device.startswith("cuda"):
         require_cuda(device)
         options = replace(options, fastest=FASTEST_GPU)
@@ -151,6 +154,13 @@ def worker_options(
         fetch=traffic.fetch,
         serve=traffic.serve,
     )
+
+
+def ticket_key(connection: Connection) -> int | None:
+    """The secret that signs the account's tickets; None where it has none: `offchain verifier enroll` makes one."""
+    with suppress(BadKey):
+        return connection.signing_key()
+    return None
 
 
 def policy_of(coin_price: float, **same: Any) -> Policy:

@@ -117,6 +117,39 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawLot:
+    """Look whether this account's ticket for a checkpoint wins, and note it."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Vouch for a checkpoint that was replayed: commit to the end of its log."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch:
+    """Show the end of the log that was committed to."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleClaim:
+    """End a claim whose fate is known."""
+
+    task_id: int
+    attempt: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDispute:
     task_id: int
     checkpoint: int
@@ -160,6 +193,10 @@ Action = (
     | Collect
     | Stall
     | Audit
+    | DrawLot
+    | Claim
+    | Vouch
+    | SettleClaim
     | OpenDispute
     | Defend
     | Challenge

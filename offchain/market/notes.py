@@ -47,6 +47,8 @@ class TaskNotes:
         needs: of a task that is fit.
         trained: checkpoint -> root that this worker computed.
         audited: checkpoint -> whether the root on chain is right.
+        lots: checkpoint -> whether this account is drawn to audit it.
+        ready: checkpoints whose end of the log this worker knows, so that it can vouch for them.
         bid: the last bid for it.
         disputed: checkpoints that this worker opened a dispute about.
     """
@@ -56,6 +58,8 @@ class TaskNotes:
     needs: Needs | None = None
     trained: Mapping[int, bytes] = field(default_factory=dict)
     audited: Mapping[int, bool] = field(default_factory=dict)
+    lots: Mapping[int, bool] = field(default_factory=dict)
+    ready: frozenset[int] = frozenset()
     disputed: frozenset[int] = frozenset()
     bid: OwnBid | None = None
 

@@ -1,31 +1,41 @@
-"""The verifier: replays intervals that nobody can predict, and challenges what is wrong."""
+"""The verifier: replays intervals that nobody can predict, vouches for what is right, and challenges what is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Final
 
 from offchain.market.actions import (
     Accuse,
     Action,
     Audit,
     Challenge,
+    Claim,
+    Collect,
     Decline,
     Dismiss,
+    DrawLot,
     Fetch,
     OpenDispute,
     Reason,
+    SettleClaim,
     Timeout,
+    Vouch,
 )
 from offchain.market.money import tokens
 from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
 from offchain.roles.policy import DISPUTE_GAS, REWARD, Policy
 
+PATIENCE: Final = 60  # seconds that a solver has to collect what is final, before who vouched for it does
+
 
 def decide(view: ChainView, notes: Notes, policy: Policy, secret: bytes) -> list[Action]:
     """What a verifier does at this block. `secret`, which nobody else knows, decides which intervals it audits."""
     actions = [a for dispute in view.disputes if dispute.challenger == view.me for a in _in_dispute(view, dispute)]
+    for key in view.claims:
+        actions += _claimed(view, notes, *key)
     for task in view.tasks:
         if task.status is not Status.TRAINING or task.solver == view.me:
             continue
@@ -60,11 +70,18 @@ def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
 
 
 def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, secret: bytes) -> Iterator[Action]:
+    lots = policy.vouches(task.terms, view.gas_price)
     for checkpoint in range(task.paid, len(task.checkpoints)):
         if not task.challengeable(checkpoint, view.now):
             continue
-        right = known.audited.get(checkpoint)
-        if right is None and drawn(secret, task, checkpoint, policy.audit_share):
+        right, won = known.audited.get(checkpoint), known.lots.get(checkpoint)
+        claimable = lots and view.now <= task.checkpoints[checkpoint].claimable_until
+        if claimable and won is None and not policy.draining:
+            yield DrawLot(task.id, checkpoint)
+        if claimable and won and right:
+            yield from _claiming(view, task, known, checkpoint)
+        due = (claimable and won) or drawn(secret, task, checkpoint, policy.audit_share)
+        if right is None and due:
             if policy.draining:
                 return
             if known.fit:
@@ -77,3 +94,28 @@ def _auditing(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy,
                 affordable = view.free >= task.terms.bond
                 yield OpenDispute(task.id, checkpoint) if affordable else Accuse(task.id, checkpoint)
             return  # checkpoints after a wrong one need no replay
+
+
+def _claiming(view: ChainView, task: TaskView, known: TaskNotes, checkpoint: int) -> Iterator[Action]:
+    """Vouch for what was replayed, once."""
+    claimed = (task.id, task.attempt, checkpoint) in view.claims
+    if not claimed and checkpoint in known.ready and view.free >= view.fees.audit_bond:
+        yield Claim(task.id, checkpoint)
+
+
+def _claimed(view: ChainView, notes: Notes, task_id: int, attempt: int, checkpoint: int) -> Iterator[Action]:
+    """What is due about a claim of this account."""
+    if task_id not in view:
+        return
+    task, revealed = view.task(task_id), view.claims[task_id, attempt, checkpoint]
+    point = task.checkpoints[checkpoint] if checkpoint < len(task.checkpoints) else None
+    if point is None or point.attempt != attempt:
+        yield SettleClaim(task_id, attempt, checkpoint)  # the attempt is over
+    elif not revealed:
+        known = notes.get(task_id, TaskNotes())
+        if point.claimable_until < view.now <= point.challengeable_until and checkpoint in known.ready:
+            yield Vouch(task_id, checkpoint)
+    elif task.paid > checkpoint:
+        yield SettleClaim(task_id, attempt, checkpoint)
+    elif task.final(task.paid, view.now) and view.now > point.challengeable_until + PATIENCE:
+        yield Collect(task_id)

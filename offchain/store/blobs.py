@@ -68,6 +68,10 @@ class BlobStore:
                 write(partial)
         return self.uri(name)
 
+    def names(self) -> Iterator[str]:
+        """Of the blobs that are here."""
+        return (path.name for path in self.folder.iterdir() if NAME.fullmatch(path.name))
+
     def remove(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 

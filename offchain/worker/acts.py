@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from offchain.chain import claims, verifiers
 from offchain.chain.client import Chain, Receipt
 from offchain.market.actions import (
     Accuse,
@@ -15,22 +16,26 @@ from offchain.market.actions import (
     Award,
     Bid,
     Challenge,
+    Claim,
     Collect,
     Commit,
     Decline,
     Defend,
     Dismiss,
+    DrawLot,
     Fetch,
     OpenDispute,
     Reopen,
     Reveal,
+    SettleClaim,
     Stall,
     TakeOver,
     Timeout,
+    Vouch,
 )
 from offchain.market.notes import OwnBid
 from offchain.market.view import ChainView
-from offchain.worker import events
+from offchain.worker import events, vouched
 from offchain.worker.alarms import FraudUnanswered
 from offchain.worker.database import Database
 from offchain.worker.disputes import Disputes
@@ -47,8 +52,16 @@ class Acts:
     """One row per action: what is sent or fetched for it. Tells what came of it."""
 
     def __init__(
-        self, chain: Chain, materials: Materials, db: Database, work: Work, disputes: Disputes, tell: Tell
+        self,
+        chain: Chain,
+        materials: Materials,
+        db: Database,
+        work: Work,
+        disputes: Disputes,
+        tell: Tell,
+        signing_key: int | None = None,
     ) -> None:
+        self._signing_key = signing_key
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._declined: dict[int, set[str]] = {}  # task -> kinds of reasons that were told
         self._accused: dict[tuple[int, int], float] = {}  # task and checkpoint -> when it was told
@@ -64,6 +77,10 @@ class Acts:
             Collect: lambda view, a: self._send(chain.collect(a.task_id), partial(events.CollectSent, a.task_id)),
             Stall: lambda view, a: self._send(chain.stall(a.task_id), partial(events.StallSent, a.task_id)),
             Fetch: lambda view, a: work.fetch(view.task(a.task_id)),
+            DrawLot: self._draw,
+            Claim: self._claim,
+            Vouch: self._vouch,
+            SettleClaim: self._settle,
             OpenDispute: lambda view, a: disputes.open(view.task(a.task_id), a.checkpoint),
             Defend: lambda view, a: disputes.defend(view, view.dispute(a.dispute_id)),
             Challenge: lambda view, a: disputes.challenge(view, view.dispute(a.dispute_id)),
@@ -109,6 +126,38 @@ class Acts:
         if bid is None:
             return
         self._send(self._chain.reveal(task.id, bid), partial(events.RevealSent, task.id))
+
+    def _draw(self, view: ChainView, action: DrawLot) -> None:
+        task, checkpoint = view.task(action.task_id), action.checkpoint
+        won = self._ticket(task.id, checkpoint) is not None
+        self._db.add_lot(task, checkpoint, won)
+        self._tell(vouched.LotDrawn(task.id, checkpoint, won))
+
+    def _ticket(self, task_id: int, checkpoint: int) -> verifiers.Draw | None:
+        """This account's winning ticket, if it has one."""
+        if self._signing_key is None:
+            return None
+        return verifiers.draw(self._chain, self._signing_key, task_id, checkpoint)
+
+    def _claim(self, view: ChainView, action: Claim) -> None:
+        """The end of the log is on disk: a claim that cannot be revealed loses its bond."""
+        task, checkpoint = view.task(action.task_id), action.checkpoint
+        shown, ticket = self._db.log(task, checkpoint), self._ticket(task.id, checkpoint)
+        if shown is None or ticket is None:
+            return
+        sent = claims.claim(self._chain, task.id, checkpoint, ticket, shown.commitment(self._chain.address))
+        self._send(sent, partial(vouched.ClaimSent, task.id, checkpoint))
+
+    def _vouch(self, view: ChainView, action: Vouch) -> None:
+        task, checkpoint = view.task(action.task_id), action.checkpoint
+        shown = self._db.log(task, checkpoint)
+        if shown is not None:
+            sent = claims.reveal(self._chain, task.id, checkpoint, shown)
+            self._send(sent, partial(vouched.VouchSent, task.id, checkpoint))
+
+    def _settle(self, view: ChainView, action: SettleClaim) -> None:
+        sent = claims.settle(self._chain, action.task_id, action.attempt, action.checkpoint)
+        self._send(sent, partial(vouched.SettleSent, action.task_id, action.checkpoint))
 
     def _commit(self, view: ChainView, action: Commit) -> None:
         task, checkpoint, root = action.task_id, action.checkpoint, action.root

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from offchain.commit.logs import LogChunk
 from offchain.errors import BadInput
 from offchain.market.notes import Needs, OwnBid, TaskNotes
 from offchain.market.view import TaskView, Terms
@@ -53,6 +54,18 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
         attempt INTEGER NOT NULL, price TEXT NOT NULL, promised INTEGER NOT NULL, salt BLOB NOT NULL
     ) STRICT;
     ALTER TABLE disputed ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0
+    """,
+    """
+    CREATE TABLE lots (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        attempt INTEGER NOT NULL, checkpoint INTEGER NOT NULL, claimed BLOB NOT NULL, won INTEGER NOT NULL,
+        PRIMARY KEY (task, attempt, checkpoint, claimed)
+    ) STRICT;
+    CREATE TABLE logs (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        checkpoint INTEGER NOT NULL, claimed BLOB NOT NULL, shown BLOB NOT NULL,
+        PRIMARY KEY (task, checkpoint, claimed)
+    ) STRICT
     """,
 )
 FIRST_REST: Final = 1.0  # seconds after a first failure
@@ -125,12 +138,17 @@ class Database:
         audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
         own = "SELECT checkpoint, claimed FROM disputed WHERE task = ? AND attempt = ?"  # the next one may lie alike
         recorded = self._rows(own, task.id, task.attempt)
+        drawn = "SELECT checkpoint, claimed, won FROM lots WHERE task = ? AND attempt = ?"  # a ticket is of an attempt
+        lots = self._rows(drawn, task.id, task.attempt)
+        ready = self._rows("SELECT checkpoint, claimed FROM logs WHERE task = ?", task.id)
         bid = self._row("SELECT attempt, price, promised, salt FROM bids WHERE task = ?", task.id)
         return TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
             resting=row[0] is None and time.time() < row[1],
             needs=None if None in row[2:] else Needs(*row[2:]),
             trained=dict(trained),
+            lots={k: bool(won) for k, root, won in lots if claimed[k : k + 1] == [root]},
+            ready=frozenset(k for k, root in ready if claimed[k : k + 1] == [root]),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
             bid=None if bid is None else OwnBid(bid[0], int(bid[1]), bid[2], bid[3]),
             disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
@@ -176,6 +194,26 @@ class Database:
             self._task(db, task)
             row = (task.id, checkpoint, task.checkpoints[checkpoint].root, right)
             db.execute("INSERT OR REPLACE INTO audited VALUES (?, ?, ?, ?)", row)
+
+    def add_lot(self, task: TaskView, checkpoint: int, won: bool) -> None:
+        """Note whether this account is drawn to audit a checkpoint."""
+        with self._change() as db:
+            self._task(db, task)
+            row = (task.id, task.attempt, checkpoint, task.checkpoints[checkpoint].root, won)
+            db.execute("INSERT OR REPLACE INTO lots VALUES (?, ?, ?, ?, ?)", row)
+
+    def add_log(self, task: TaskView, checkpoint: int, shown: LogChunk) -> None:
+        """Note the end of a log before anything is committed to: who cannot reveal it loses a bond."""
+        with self._change() as db:
+            self._task(db, task)
+            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, shown.to_bytes())
+            db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)", row)
+
+    def log(self, task: TaskView, checkpoint: int) -> LogChunk | None:
+        """The end of a checkpoint's log, as it was noted."""
+        query = "SELECT shown FROM logs WHERE task = ? AND checkpoint = ? AND claimed = ?"
+        row = self._row(query, task.id, checkpoint, task.checkpoints[checkpoint].root)
+        return None if row is None else LogChunk.from_bytes(row[0])
 
     def add_disputed(self, task: TaskView, checkpoint: int, dispute: int) -> None:
         with self._change() as db:

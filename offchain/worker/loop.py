@@ -82,7 +82,7 @@ class Loop:
         if unknown := set(roles) - set(ROLES) or not roles:
             raise BadInput(f"roles {unknown or 'none'}: there are {', '.join(ROLES)}")
         self.chain, self.roles, self.options = chain, tuple(roles), options
-        self._policy = replace(options.policy, lag=options.lag)
+        self._policy = replace(options.policy, lag=options.lag, draws=options.signing_key is not None)
         self.reader = Reader(chain, audits="verifier" in roles)
         self._executors, self._replays, self._on_event = executors, replays, on_event
         self._stop = Event()
@@ -113,7 +113,8 @@ class Loop:
         self._backoff = Backoff(FIRST_BACKOFF, self.options.max_backoff)
         self._work = Work(self.materials, self.db, self.options, self.tell)
         self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
-        self._acts = Acts(self.chain, self.materials, self.db, self._work, self._disputes, self.tell)
+        parts = (self.materials, self.db, self._work, self._disputes)
+        self._acts = Acts(self.chain, *parts, self.tell, self.options.signing_key)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
 
     def _identity(self) -> str:

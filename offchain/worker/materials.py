@@ -17,7 +17,8 @@ from offchain.errors import BadBlob, BadInput, NoRoom, OffchainError, OutOfMemor
 from offchain.exec.base import Executor, Limits
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
-from offchain.market.view import Status, TaskView, Terms
+from offchain.ir.log import is_needed
+from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.store import names
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
@@ -80,6 +81,7 @@ class Materials:
     ) -> None:
         self.blobs = blobs
         self._tried, self._trials = tried, Trials(executors, options)
+        self._withheld = BlobStore(blobs.folder.with_name("withheld"))  # logs that would show verifiers what to claim
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
         self._background = Background({"file": options.downloads, "state": options.downloads})
         self._checking = Lock()  # files are read one at a time: each may fill the memory
@@ -215,12 +217,25 @@ class Materials:
     # states
 
     def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree, log: bool = False) -> None:
-        """Store and publish a state of a task, whose tree this is. `log`: its log alone too, which no state's end takes
-        away, so that the requester can have the whole curve."""
-        root = state_root_of(len(state), tree.root)
-        self.blobs.publish(state_name(terms, root), lambda path: save_state(path, graph, state, tree=tree))
+        """Store and publish a state of a task, whose tree this is, without its log: that shows who replayed.
+
+        `log`: keep the log, too, which no state's end takes away, so that the requester can have the whole curve. It is
+        published by `release_logs`.
+        """
+        root, needed = state_root_of(len(state), tree.root), is_needed(graph)
+        self.blobs.publish(state_name(terms, root), lambda path: save_state(path, graph, state, tree=tree, log=needed))
         if log:
-            self.blobs.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
+            self._withheld.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
+
+    def release_logs(self, view: ChainView) -> None:
+        """Publish the logs of this account's checkpoints that nobody can claim any more."""
+        kept = set(self._withheld.names())
+        for task in view.tasks if kept else ():
+            for point in task.checkpoints:
+                name = log_name(task.terms, point.root)
+                if name in kept and (task.status.ended or view.now > point.claimable_until):
+                    self._withheld.path(name).replace(self.blobs.path(name))
+                    kept.discard(name)
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The best state to compute interval `checkpoint` from; None while one is being fetched.

@@ -22,6 +22,7 @@ class WorkerOptions:
     Attributes:
         folder: of its database and its blobs.
         policy: prices, audits, minimal terms.
+        signing_key: the secret that signs a verifier's tickets; None: it takes part in no draws.
         listen: host and port at which blobs are served (port 0: a free one). None: not served, and URIs are file://.
         public_url: where others reach that server, if not at `listen`.
         poll: seconds between two readings of the chain while there is nothing to compute.
@@ -51,6 +52,7 @@ class WorkerOptions:
 
     folder: Path
     policy: Policy = field(default_factory=Policy)
+    signing_key: int | None = field(default=None, repr=False)
     listen: tuple[str, int] | None = ("127.0.0.1", 0)
     public_url: str | None = None
     poll: float = 1.0

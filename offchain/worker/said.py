@@ -88,6 +88,18 @@ class Ended(WorkerEvent):
     refunded: Units
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimSettled(WorkerEvent):
+    """A claim was paid, lost its bond, or neither."""
+
+    name = "claim settled"
+    task: int
+    checkpoint: int
+    verifier: Address
+    earned: bool
+    forfeited: bool
+
+
 # by contract and event, in answer to own transactions; the vault has a `Paid` of its own
 SAID: Final[dict[tuple[str, str], Callable[[Mapping[str, Any]], WorkerEvent]]] = {
     ("auction", "Revealed"): lambda a: Revealed(a["taskId"], a["bidder"], a["price"], a["promised"], a["burden"]),
@@ -97,5 +109,8 @@ SAID: Final[dict[tuple[str, str], Callable[[Mapping[str, Any]], WorkerEvent]]] =
     ("market", "Paid"): lambda a: Paid(a["taskId"], a["index"], a["solver"], a["amount"], a["withheld"], a["fee"]),
     ("market", "Stalled"): lambda a: Stalled(a["taskId"], a["solver"], a["burned"]),
     ("market", "Vacated"): lambda a: Vacated(a["taskId"], a["attempt"], a["standby"]),
+    ("auditor", "Settled"): lambda a: ClaimSettled(
+        a["taskId"], a["checkpoint"], a["verifier"], a["earned"], a["forfeited"]
+    ),
     ("market", "Ended"): lambda a: Ended(a["taskId"], Status(a["how"]).name.lower(), a["refunded"]),
 }

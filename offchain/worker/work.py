@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from offchain.commit.closing import Reached
+from offchain.commit.logs import LogChunk
 from offchain.errors import OffchainError, Unreachable
 from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
@@ -21,6 +22,7 @@ class Work:
         self._materials, self._db, self._options, self._tell = materials, db, options, tell
         self._courses: dict[tuple[str, int], Course] = {}  # (purpose, task)
         self._over: set[int] = set()  # tasks whose files were removed
+        self._logs: dict[tuple[int, int], LogChunk] = {}  # ends of logs of replayed intervals, by task and checkpoint
         self._pruned: dict[int, int] = {}  # task -> how many of its first states were removed
         self._before: tuple[TaskView, ...] = ()  # the tasks of the last look
 
@@ -79,6 +81,9 @@ class Work:
 
         def keep(end: Reached) -> None:
             if end.root == task.checkpoints[end.checkpoint].root:
+                lo, hi = task.terms.steps_of(end.checkpoint)
+                shown = LogChunk.of(end.state[-1], end.tree, task.terms.interval, hi - lo)
+                self._logs[task.id, end.checkpoint] = shown
                 self._materials.store(task.terms, course.graph, end.state, end.tree)
 
         reached = course.work(seconds, keep)
@@ -90,6 +95,9 @@ class Work:
     def _verdict(self, task: TaskView, course: Course, reached: Reached) -> None:
         k, claimed = reached.checkpoint, task.checkpoints[reached.checkpoint].root
         right = reached.root == claimed
+        shown = self._logs.pop((task.id, k), None)
+        if right and shown is not None and self._db.notes(task).lots.get(k):
+            self._db.add_log(task, k, shown)  # before anything is committed to
         self._db.add_audited(task, k, right)
         self._tell(Audited(task.id, k, right, claimed, reached.root))
         if right:
@@ -126,6 +134,7 @@ class Work:
         """Free what tasks that are over hold; remove states that are paid for, but for each task's last one."""
         disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
         self._materials.need(task.terms for task in view.tasks if task.id in disputed or view.engaged(task))
+        self._materials.release_logs(view)
         gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
         self._before = view.tasks
         for task in (*view.tasks, *gone):

@@ -1,0 +1,139 @@
+"""A verifier in a town: drawn, it replays, vouches, survives a restart, and is paid; one that does not look is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from offchain.chain.claims import Fate, claims_of
+from offchain.chain.deployment import COIN
+from offchain.commit.logs import LogChunk
+from offchain.market.view import Status, TaskView
+from offchain.store.checkpoint import read_state
+from offchain.worker.events import Audited, CommitSent, Failed
+from offchain.worker.materials import log_name, state_name
+from offchain.worker.runner import Worker
+from offchain.worker.said import ClaimSettled
+from offchain.worker.vouched import ClaimSent, LotDrawn, SettleSent, VouchSent
+from tests.support.bls import SECRETS
+from tests.support.deployment import PARAMETERS
+from tests.support.town import POLICY, Town
+from tests.support.vouching import close_claiming, enter
+from tests.support.works import every_kind
+
+TASK: Final = every_kind(6, 3)
+FEE: Final = COIN // 10
+ALWAYS: Final = 10_000  # of audits: the only verifier is always drawn
+ON_DEMAND: Final = replace(POLICY, audit_share=0.0)  # it replays only what it is drawn for
+VERIFIERS: Final = {"challenger": 5}
+SECRET: Final = {"challenger": SECRETS[0], "stranger": SECRETS[1]}
+
+
+def posted(town: Town, **beside: int) -> int:
+    """`beside`: stakes of other verifiers."""
+    enter(town, VERIFIERS | beside, SECRET)
+    return town.post(TASK, audit_fee=FEE, audit_rate_bps=ALWAYS)
+
+
+def verifier(town: Town, **options: Any) -> Worker:
+    return town.worker("verifier", "challenger", "verifier", signing_key=SECRETS[0], policy=ON_DEMAND, **options)
+
+
+def test_who_is_drawn_replays_vouches_and_is_paid(town: Town) -> None:
+    task = posted(town)
+    before = town.wealth()
+    solver, chain = town.worker("solver", "solver", "solver"), town.quick("stranger")
+    verifier(town)
+    town.until(lambda: len(town.told(ClaimSent)) == 2)
+    view = solver.reader.read().task(task)
+    assert [event.won for event in town.told(LotDrawn)] == [True, True]
+    assert all(event.right for event in town.told(Audited, "verifier"))
+    assert not logs_served(solver, view)  # or whoever asked for them could claim, too
+    close_claiming(town, task, 1)
+    town.until(lambda: len(town.told(VouchSent)) == 2)
+    assert len(logs_served(solver, view)) == 2
+    town.close_windows(task)
+    town.until(lambda: len(town.told(SettleSent)) == 2)
+    assert town.status(task) is Status.COMPLETED
+    assert [claim.fate for claim in claims_of(chain, task)] == [Fate.PAID, Fate.PAID]
+    assert town.gains(before)["challenger"] == 2 * FEE
+    assert all(event.earned for event in town.told(ClaimSettled))
+    assert not town.told(Failed)
+    town.until(lambda: task not in town.workers["verifier"].reader.read())  # nothing to do there any more
+
+
+def test_who_is_not_drawn_replays_nothing_and_sends_nothing(town: Town) -> None:
+    task = posted(town, stranger=10**12)
+    gas = town.w3.eth.get_balance(town.address("challenger"))
+    town.worker("solver", "solver", "solver")
+    verifier(town)
+    town.until(lambda: len(town.told(LotDrawn)) == 2)
+    town.close_windows(task)
+    town.until(lambda: town.status(task) is Status.COMPLETED)
+    assert not any(event.won for event in town.told(LotDrawn))
+    assert not town.told(Audited) and not town.told(ClaimSent)
+    assert town.w3.eth.get_balance(town.address("challenger")) == gas
+
+
+def test_a_claim_survives_a_restart(town: Town) -> None:
+    """The verifier's files are here again, and nothing else; the solver's are gone."""
+    task = posted(town)
+    before = town.wealth()
+    town.worker("solver", "solver", "solver")
+    verifier(town)
+    town.until(lambda: len(town.told(ClaimSent)) == 2)
+    town.dismiss("verifier")
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.dismiss("solver")
+    close_claiming(town, task, 1)
+    verifier(town)
+    town.until(lambda: len(town.told(VouchSent)) == 2)
+    town.close_windows(task)
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: len(town.told(SettleSent)) == 2)
+    assert town.gains(before)["challenger"] == 2 * FEE
+    assert len(town.told(Audited)) == 2  # nothing was replayed again
+    assert town.status(task) is Status.COMPLETED
+
+
+def test_who_does_not_look_earns_nothing(town: Town) -> None:
+    """It says that all is right, and guesses the log from what the solver serves: that holds everything but the log."""
+    task = posted(town)
+    before = town.wealth()
+    solver, lazy = town.worker("solver", "solver", "solver"), verifier(town)
+    lazy._work.audit = partial_audit(solver, lazy)  # type: ignore[method-assign]
+    town.until(lambda: len(town.told(ClaimSent)) == 2)
+    close_claiming(town, task, 1)
+    town.until(lambda: len(town.told(Failed, "verifier")) == 2)
+    town.close_windows(task)
+    town.until(lambda: town.status(task) is Status.COMPLETED)
+    assert not town.told(VouchSent)
+    refused = [event.error for event in town.told(Failed, "verifier")]
+    assert refused and all("RootDiffers" in error for error in refused)
+    for claim in claims_of(town.quick("stranger"), task):
+        town.quick("stranger").send("auditor", "settle", task, 0, claim.checkpoint, claim.verifier)
+    assert {claim.fate for claim in claims_of(town.quick("stranger"), task)} == {Fate.FORFEITED}
+    bond = 2 * PARAMETERS.audit_bond
+    assert town.gains(before)["challenger"] == -bond
+
+
+def partial_audit(solver: Worker, lazy: Worker) -> Any:
+    """The false part: what it notes without a replay."""
+
+    def audit(task: TaskView, checkpoint: int, seconds: float) -> bool:
+        root = task.checkpoints[checkpoint].root
+        path = solver.materials.blobs.path(state_name(task.terms, root))
+        state, tree = read_state(path, TASK.graph, root)
+        assert not np.any(state[-1])  # the log was left out
+        lazy.db.add_log(task, checkpoint, LogChunk.of(state[-1], tree, TASK.interval, TASK.interval))
+        lazy.db.add_audited(task, checkpoint, True)
+        return True
+
+    return audit
+
+
+def logs_served(solver: Worker, view: TaskView) -> list[str]:
+    names = (log_name(view.terms, point.root) for point in view.checkpoints)
+    return [name for name in names if name in solver.materials.blobs]
