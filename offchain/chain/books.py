@@ -18,7 +18,7 @@ from offchain.market.view import NOBODY, Status
 
 SHORT: Final = 10  # characters of an address
 ATTEMPT_BITS: Final = 8  # Attempts.BITS
-PotKey = tuple[str, bytes]  # module and key
+PotKey = tuple[str, bytes, str]  # module, key, and whose bonds: an auditor's pot has a budget's "" and its verifiers'
 
 
 class Kind(StrEnum):
@@ -66,7 +66,7 @@ class Pot:
 
 @dataclass
 class Books:
-    """Takes the events of token, vault, auction, market and game in their order.
+    """Takes the events of token, vault, auction, market, game and auditor in their order.
 
     Attributes:
         me: the account.
@@ -85,6 +85,8 @@ class Books:
     _refund: dict[int, int] = field(default_factory=dict)  # task -> place of the entry that says what came back
     _shown: set[tuple[int, int]] = field(default_factory=set)  # (task, attempt) of own bids that were revealed
     _named: tuple[int, int] = 0, 0  # whose bond is locked next: a bid's task and attempt, a dispute's and checkpoint
+    _verifier: str = ""  # whose claim the auditor's next words to the vault are about; "": about a budget
+    _audit_bond: int = 0
 
     # --- what they add up to
 
@@ -148,13 +150,18 @@ class Books:
             self._add(event, Kind.MOVED, "withdrawn", pending=-args["amount"])
 
     def _locked(self, event: Event, args: Mapping[str, Any]) -> None:
-        key, owner, amount = (args["module"], args["pot"]), args["account"], args["amount"]
+        key, owner, amount = self._key(args), args["account"], args["amount"]
+        if self._verifier:
+            self._verifier, self._audit_bond = "", amount
         pot = self.pots.get(key) or self._pot(*key)
         self.pots[key] = replace(pot, owner=owner, amount=pot.amount + amount, last="Locked")
         if owner == self.me:
             self._add(event, Kind.LOCKED, pot.what, pot.task, free=-amount, locked=amount)
 
-    def _pot(self, module: str, key: bytes) -> Pot:
+    def _key(self, args: Mapping[str, Any]) -> PotKey:
+        return args["module"], args["pot"], self._verifier if self.parts.get(args["module"]) == "auditor" else ""
+
+    def _pot(self, module: str, key: bytes, verifier: str) -> Pot:
         """A pot that is filled now, by whose it is and by its name: see contracts/lib/Pots.sol."""
         part, number = self.parts.get(module, module), int.from_bytes(key)
         task, attempt = divmod(number >> 1, 1 << ATTEMPT_BITS)
@@ -162,29 +169,37 @@ class Books:
             return Pot(part, "bid bond", *self._named)
         if part == "market":
             return Pot(part, "stake", task, attempt) if number & 1 else Pot(part, "escrow", task)
+        if part == "auditor":
+            return Pot(part, "audit bond" if verifier else "budget for audits", task)
         if part == "game":
             return Pot(part, f"bond for disputing checkpoint {self._named[1]}", self._named[0])
         return Pot(part, "stake to be drawn for audits" if part == "verifiers" else f"locked by the {part}", None)
 
-    def _draw(self, args: Mapping[str, Any], name: str) -> Pot:
+    def _draw(self, key: PotKey, amount: int, name: str) -> Pot:
         """The pot that an event takes money from, as it was before."""
-        key = args["module"], args["pot"]
         pot = self.pots.get(key) or self._pot(*key)  # of a node that hides events
-        self.pots[key] = replace(pot, amount=pot.amount - args["amount"], last=name)
+        self.pots[key] = replace(pot, amount=pot.amount - amount, last=name)
         if self.pots[key].amount <= 0:
             del self.pots[key]
         return pot
 
     def _paid_out(self, event: Event, args: Mapping[str, Any]) -> None:
-        taker, amount = args["account"], args["amount"]
-        pot = self._draw(args, "Paid")
+        key, amount = self._key(args), args["amount"]
+        if self._verifier and amount > self._audit_bond:  # a claim's bond comes with its fee, which is the requester's
+            self._take_out(event, (*key[:2], ""), args["account"], amount - self._audit_bond)
+            amount = self._audit_bond
+        self._verifier = ""
+        self._take_out(event, key, args["account"], amount)
+
+    def _take_out(self, event: Event, key: PotKey, taker: str, amount: int) -> None:
+        pot = self._draw(key, amount, "Paid")
         own = pot.owner == self.me
         if own and taker == self.me:
             if pot.what == "escrow":
                 self._refund[pot.task or 0] = len(self.entries)
             self._add(event, Kind.RETURNED, self._back(pot), pot.task, free=amount, locked=-amount)
         elif own:
-            kind = Kind.SPENT if pot.what == "escrow" else Kind.LOST
+            kind = Kind.SPENT if pot.what in ("escrow", "budget for audits") else Kind.LOST
             self._add(event, kind, f"{self._given(pot, taker)} to {taker[:SHORT]}", pot.task, locked=-amount)
         elif taker == self.me:
             self._add(event, Kind.EARNED, self._earned(pot), pot.task, free=amount)
@@ -202,6 +217,8 @@ class Books:
 
     def _given(self, pot: Pot, taker: str) -> str:
         """What a pot's owner paid somebody else for."""
+        if pot.part == "auditor":
+            return "for an audit"
         if pot.what != "escrow":
             return f"{pot.what} lost"
         return self._pay(pot) if taker == self._solver.get(pot.task or 0) else "for standing by"
@@ -210,6 +227,8 @@ class Books:
         """What the account got out of somebody else's pot."""
         if pot.what == "escrow":
             return self._pay(pot) if self._solver.get(pot.task or 0) == self.me else "for standing by"
+        if pot.part == "auditor":
+            return "for an audit"
         if pot.part == "market":
             return "reward: its solver was convicted"
         return "bounty: was right in a dispute" if pot.what == "stake" else "won a challenger's bond"
@@ -221,7 +240,8 @@ class Books:
         return f"pay for checkpoints {paid[0]} to {paid[-1]}"
 
     def _burned(self, event: Event, args: Mapping[str, Any]) -> None:
-        pot = self._draw(args, "Burned")
+        pot = self._draw(self._key(args), args["amount"], "Burned")
+        self._verifier = ""
         if pot.owner != self.me:
             return
         kind, why = Kind.LOST, f"{pot.what} burned"
@@ -234,8 +254,8 @@ class Books:
         self._add(event, kind, why, pot.task, locked=-args["amount"])
 
     def _moved(self, event: Event, args: Mapping[str, Any]) -> None:
-        pot = self._draw(args, "Moved")
-        other = args["to"], args["pot"]
+        pot = self._draw(self._key(args), args["amount"], "Moved")
+        other = args["to"], args["pot"], ""
         kept = self.pots.get(other, Pot(self.parts.get(args["to"], ""), "stake", pot.task, pot.attempt))
         self.pots[other] = replace(kept, owner=NOBODY, amount=kept.amount + args["amount"])
         if pot.owner == self.me:
@@ -260,6 +280,9 @@ class Books:
     def _sealed(self, event: Event, args: Mapping[str, Any]) -> None:
         self._named = args["taskId"], args["attempt"]
 
+    def _claims(self, event: Event, args: Mapping[str, Any]) -> None:
+        self._verifier = args["verifier"]
+
     def _opened(self, event: Event, args: Mapping[str, Any]) -> None:
         self._named = args["taskId"], args["checkpoint"]
 
@@ -278,5 +301,7 @@ _ROWS: Final[dict[tuple[str, str], _Row]] = {
     ("auction", "Sealed"): Books._sealed,
     ("auction", "Revealed"): Books._said,
     ("game", "Opened"): Books._opened,
+    ("auditor", "Claimed"): Books._claims,
+    ("auditor", "Settled"): Books._claims,
     **{("market", name): Books._said for name in _MARKET},
 }
