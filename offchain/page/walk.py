@@ -59,7 +59,7 @@ class Walk:
         self._lo, self._hi = terms.steps_of(dispute.checkpoint)
         self._a, self._b = 0, shape.extent
         first, last = self._lo + 1, self._hi
-        said = f"checkpoint {dispute.checkpoint}, steps {first:,} to {last:,}, is disputed"
+        said = f"{dispute.checkpoint:,} is disputed: {_steps(first, last)}"
         self.levels = [Level("Checkpoint", said, terms.intervals, dispute.checkpoint)]
         rules: Mapping[str, Callable[[Args], None]] = {
             "StepNamed": self._step, "SubtreeNamed": self._subtree, "NodeNamed": self._node,
@@ -76,46 +76,50 @@ class Walk:
 
     def _step(self, args: Args) -> None:
         lo, hi = args["lo"], args["hi"]
-        what = f"step {hi:,} is" if hi == lo + 1 else f"steps {lo + 1:,} to {hi:,} are"
-        self._add("Step", f"{what} the first wrong one", self._hi - self._lo, lo - self._lo, hi - lo)
+        title, what = ("Step", f"{hi:,} is") if hi == lo + 1 else ("Steps", f"{lo + 1:,} to {hi:,} hold")
+        self._add(title, f"{what} the first wrong one", self._hi - self._lo, lo - self._lo, hi - lo)
         self._lo, self._hi = lo, hi
 
     def _subtree(self, args: Args) -> None:
         tree = TREES.get(args["tree"], "hashes")
-        self._add("Subtree", f"part {args['index']:,} of level {args['level']} in the tree of {tree}")
+        self._add("Subtree", f"{args['index']:,} of level {args['level']} in the tree of {tree}")
 
     def _node(self, args: Args) -> None:
-        self._add("Node", f"node {args['node']:,} has the first wrong output", self._shape.nodes, args["node"])
+        self._add("Node", f"{args['node']:,} has the first wrong output", self._shape.nodes, args["node"])
 
     def _slot(self, args: Args) -> None:
-        said = f"slot {args['slot']:,} does not repeat what the graph says"
+        said = f"{args['slot']:,} does not repeat what the graph says"
         self._add("Slot", said, self._shape.slots, args["slot"])
 
     def _chunk(self, args: Args) -> None:
         chunks = -(-self._shape.length // CHUNK)
-        self._add("Chunk", f"chunk {args['index']:,} of the node's output", chunks, args["index"])
+        self._add("Chunk", f"{args['index']:,} of the node's output", chunks, args["index"])
 
     def _element(self, args: Args) -> None:
         if any(level.title == "Element" for level in self.levels):  # named before it was judged
             return
         element, start = args["element"], args["element"] // CHUNK * CHUNK
         total = min(CHUNK, self._shape.length - start) if self._shape.length else CHUNK
-        self._add("Element", f"element {element:,} of the node's output", total, element - start)
+        self._add("Element", f"{element:,} of the node's output", total, element - start)
 
     def _sums(self, args: Args) -> None:
         self._a, self._b = args["a"], args["b"]
 
     def _sum(self, args: Args) -> None:
         a, b = args["a"], args["b"]
-        said = f"the sum of terms {a:,} to {b - 1:,} is wrong"
+        said = f"of terms {a:,} to {b - 1:,} is wrong"
         self._add("Partial sum", said, self._b - self._a, a - self._a, b - a)
         self._a, self._b = a, b
 
     def _exponent(self, args: Args) -> None:
-        self._add("Exponent", f"the exponent {args['exponent']} of operand {args['operand']} is wrong")
+        self._add("Exponent", f"{args['exponent']} of operand {args['operand']} is wrong")
 
     def _term(self, args: Args) -> None:
-        self._add("Term", f"term {args['k']:,} of the sum", self._b - self._a, args["k"] - self._a)
+        self._add("Term", f"{args['k']:,} of the sum", self._b - self._a, args["k"] - self._a)
+
+
+def _steps(first: int, last: int) -> str:
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
 
 
 def verdict(dispute: DisputeTold) -> dict[str, str] | None:
@@ -150,7 +154,7 @@ _VALUES: Final[Mapping[str, Callable[[Args], dict[str, str]]]] = {
 SENTENCES: Final[Mapping[str, Callable[[Args], str]]] = {
     "Opened": lambda args: f"says that checkpoint {args['checkpoint']} is wrong",
     "StepsRevealed": lambda args: f"reveals {args['roots']:,} state roots",
-    "StepNamed": lambda args: f"names steps {args['lo'] + 1:,} to {args['hi']:,}",
+    "StepNamed": lambda args: f"names {_steps(args['lo'] + 1, args['hi'])}",
     "TraceRevealed": lambda args: f"reveals {args['nodeChildren']:,} nodes' hashes, {args['slotChildren']:,} slots'",
     "SubtreeNamed": lambda args: f"names a part of the tree of {TREES.get(args['tree'], 'hashes')}",
     "ChildrenRevealed": lambda args: f"reveals {args['children']:,} hashes below it",

@@ -13,13 +13,16 @@ from offchain.text import printable
 
 DECIMALS: Final = 18
 LINE: Final = 120  # characters of what a stranger wrote
+LEAST: Final = 1e-6
 GWEI: Final = 10**9
 LATEST: Final = 253_402_300_799  # the last second that a date can have
 
 
 def amount(units: int) -> str:
-    """Tokens, or ether: whole ones, in six digits."""
+    """Tokens, or ether: whole ones, in six digits; none smaller than a millionth."""
     value = float(Decimal(units).scaleb(-DECIMALS))
+    if 0 < abs(value) < LEAST:
+        return f"under {LEAST:f}"
     return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
 
 

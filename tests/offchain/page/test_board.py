@@ -32,6 +32,7 @@ def test_after_rows_have_vanished_all_is_told_again() -> None:
 
 def test_words() -> None:
     assert [words.amount(units) for units in (0, 10**17, 1234567 * 10**18)] == ["0", "0.1", "1,234,567"]
+    assert words.amount(5_801) == "under 0.000001"
     assert [words.lasting(s) for s in (0, 59, 3_660, 90_000)] == ["0 s", "59 s", "1 h 1 min", "1 d 1 h"]
     now = int(datetime(2026, 5, 4, 12, 0).timestamp())
     assert words.moment(now + 5, now) == "12:00:05" and words.moment(now + 86_400, now).startswith("2026-05-05")
