@@ -24,7 +24,7 @@ from offchain.chain.code import differing
 from offchain.chain.rpc import asking
 from offchain.commands.common import Connection, HostPort, connection_options, json_option, patience
 from offchain.commands.machine import require_cuda
-from offchain.economics.audits import STAKE_BOUNTIES
+from offchain.economics.stakes import STAKE_BOUNTIES
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.market.money import about, tokens

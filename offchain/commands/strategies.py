@@ -28,8 +28,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 # Of section 6.6, and of a claim: not parameters of the contracts yet.
-HONEST_BPS: Final = 5_000
-MARGIN_BPS: Final = 12_000
 
 
 def rules_of(parameters: Parameters, gas_price: int) -> Rules:
@@ -37,12 +35,12 @@ def rules_of(parameters: Parameters, gas_price: int) -> Rules:
     from offchain.economics.game import Rules
 
     return Rules(
-        honest_bps=HONEST_BPS,
-        margin_bps=MARGIN_BPS,
+        honest_bps=parameters.honest_bps,
+        margin_bps=parameters.margin_bps,
         bond=parameters.bond,
         bounty=parameters.bounty,
         bid_bond=parameters.bid_bond,
-        audit_bond=2 * parameters.bid_bond,
+        audit_bond=parameters.audit_bond,
         post_fee=parameters.post_fee,
         fee_bps=parameters.fee_bps,
         standby_bps=parameters.standby_bps,

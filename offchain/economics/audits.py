@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
+from offchain.economics.stakes import least_stake
 from offchain.market.money import BPS, part_up
 
-BURN_BPS: Final = 5_000  # TermLimits.BURN_BPS: of a convicted solver's stake, at least
-STAKE_BOUNTIES: Final = 10  # TermLimits.STAKE_BOUNTIES: in the smallest stake
 DEVIATIONS: Final = 3  # of the number of winners, which a budget covers
 RATES_BPS: Final = (500, 1_000, 2_500, 5_000, 10_000)  # that a requester chooses among, if it names none
 
@@ -33,14 +32,8 @@ class StakeRule:
     bounty: int
 
     def required(self, max_price: int, steps: int, interval: int, rate_bps: int) -> int:
-        """The smallest stake with which one falsified interval loses money, rounded up.
-
-        It gains its share of the price, and as much in work saved; it is found with a probability q for which
-        (1−q)/q ≤ 1/x, where x = honest part · rate.
-        """
-        gain = 2 * max_price * interval  # in 1/steps
-        deterrent = part_up(gain, self.margin_bps * BPS * BPS, self.honest_bps * rate_bps * BURN_BPS * steps)
-        return max(deterrent, STAKE_BOUNTIES * self.bounty)
+        """The smallest stake with which one falsified interval loses money, rounded up."""
+        return least_stake(max_price, steps, interval, rate_bps, self.honest_bps, self.margin_bps, self.bounty)
 
     def rate(self, max_price: int, steps: int, interval: int, rates: Sequence[int] = RATES_BPS) -> int:
         """The lowest rate with which a stake no larger than the highest price deters; the highest rate if none does."""

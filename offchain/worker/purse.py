@@ -8,7 +8,7 @@ from typing import Final
 
 from offchain.chain.client import Chain
 from offchain.chain.rpc import asking
-from offchain.economics.audits import STAKE_BOUNTIES
+from offchain.economics.stakes import STAKE_BOUNTIES
 from offchain.market.view import ChainView, Status
 from offchain.roles.ledger import Ledger
 from offchain.roles.policy import MOVE_GAS
