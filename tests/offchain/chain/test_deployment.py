@@ -22,7 +22,7 @@ from offchain.chain.deployment import (
 LOCAL = PRESETS["local"]
 
 
-ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond")  # parameters that are no limits of the market
+ELSEWHERE = ("withdrawal_delay", "key_delay", "bid_bond", "audit_bond")  # parameters that are no limits of the market
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_what_a_solver_has_and_must_do(counter: Counter, offchain: Terminal) -> 
     code, out, err = offchain("status", solver, *place(counter))
     assert (code, err) == (0, "") and max(map(len, out.splitlines())) <= 80
     flat = " ".join(out.split())
-    assert f"task {task}: stake 4,320" in flat
+    assert f"task {task}: stake {stake // COIN:,}" in flat
     assert "being withdrawn 3, until " in flat and "(in " in flat
     assert f"due task {task}: commit checkpoint 1 by " in flat
 
@@ -101,12 +101,13 @@ def test_a_history_balances_and_names_its_reasons(counter: Counter, offchain: Te
     code, out, _ = offchain("account", "history", *who, "--task", task)
     lines = out.splitlines()
     assert code == 0 and max(map(len, lines)) <= 80
+    stake = f"{counter.quick('solver').terms(task).stake // COIN:,}"
     assert [line.split()[2:] for line in lines[1:4]] == [
         [f"{task}:", "bid", "bond", "-0.1", "+0.1"],
-        [f"{task}:", "stake", "-4,320", "+4,320"],
+        [f"{task}:", "stake", f"-{stake}", f"+{stake}"],
         [f"{task}:", "bid", "bond", "back", "+0.1", "-0.1"],
     ]
-    assert lines[4].split() == ["all", "together", "0", "-4,320", "0", "4,320"]
+    assert lines[4].split() == ["all", "together", "0", f"-{stake}", "0", stake]
 
 
 @pytest.mark.parametrize(

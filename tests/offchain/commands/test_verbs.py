@@ -113,7 +113,7 @@ def test_why_nobody_bid(counter: Counter, offchain: Terminal) -> None:
     assert ": nobody bid " in flat and flat.endswith("bids none")
     assert "usual workers leave it alone: clock of 40 s is below this worker's minimum of 60 s" in flat
     assert "10 s for bids is short" in flat
-    assert "of 2 registered solvers 0 have its stake and a bid's bond, 960,000.0999" in flat
+    assert "of 2 registered solvers 0 have its stake and a bid's bond, 1,200,000.0999" in flat
 
 
 def test_why_says_who_bid_and_who_did_not_show_it(counter: Counter, offchain: Terminal) -> None:
