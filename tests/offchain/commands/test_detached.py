@@ -57,7 +57,7 @@ def test_a_detached_post_goes_on_alone_and_logs(counter: Counter, capfd: pytest.
     chain.cancel(number)
     assert ended(process)
     events = [json.loads(line)["event"] for line in log.read_text().splitlines() if "event" in line]
-    assert events[-1] == "Ended"
+    assert events[-2:] == ["Ended", "Refunded"]
     assert f"error: task {number} is cancelled" in log.read_text()
 
 
