@@ -10,8 +10,8 @@ library Budgets {
     uint256 private constant DEVIATIONS = 3;
     uint256 private constant ROOT_BPS = 100; // √BPS
 
-    /// @notice ⌈λ + 3·√λ⌉ + 1 with λ = rate · intervals; the root in 1/100, rounded up. Winners are nearly Poisson: of a
-    /// thousand tasks about one has more.
+    /// @notice ⌈λ + 3·√λ⌉ + 1 with λ = rate · intervals; the root in 1/100, rounded up. Winners are nearly Poisson: of
+    /// a thousand tasks about one has more.
     /// @param rateBps audits to expect per checkpoint, in 1/10,000
     function auditsUp(uint32 intervals, uint16 rateBps) internal pure returns (uint64) {
         uint256 expected = uint256(intervals) * rateBps; // in 1/10,000

@@ -156,8 +156,8 @@ interface ITaskMarket {
     error NothingDue(uint256 taskId);
     error NotStalled(uint64 deadline, uint64 current);
 
-    /// @notice Offer a task; locks the whole `bill`, and IAuditor's, of the sender's free balance, and burns the fee for
-    /// posting.
+    /// @notice Offer a task; locks the whole `bill`, and IAuditor's, of the sender's free balance, and burns the fee
+    /// for posting.
     function post(Terms calldata terms) external returns (uint256 taskId);
 
     /// @notice Anyone, once revealing is over: the lowest score wins, and is paid what it could have asked for with
