@@ -39,7 +39,7 @@ WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
 POLICY: Final = Policy(min_clock=20, min_window=5, min_interval_time=20)  # of every worker, but for its prices
 POLL: Final = 1.0  # seconds
-HEARTBEAT: Final = 3  # seconds
+HEARTBEAT: Final = 1  # seconds
 THREADS: Final = 1  # of each worker
 PREFIX: Final = "OFFCHAIN_"  # of variables that set options
 KERNELS: Final = "OFFCHAIN_KERNELS"
