@@ -50,7 +50,8 @@ def play(folder: Path, console: Console) -> dict[str, Any]:
     console.rule("[bold]offchain: a market for training that anybody can check")
     task, file = build(folder, console)
     with Stage(folder) as stage:
-        console.print(f"chain at {stage.ganache.url}, seven contracts deployed, {len(PEOPLE)} people with money")
+        contracts = len(stage.deployment.addresses)
+        console.print(f"chain at {stage.ganache.url}, {contracts} contracts deployed, {len(PEOPLE)} people with money")
         start_workers(stage, console)
         lie = replace(LIE, node=next(n for n, item in enumerate(task.graph.nodes) if item.kind is Kind.DOT))
         honest = honest_run(stage, file, console, lie)
