@@ -205,7 +205,9 @@ contract Auditor is IAuditor {
         view
         returns (bytes memory)
     {
-        return Tickets.message(address(market), taskId, committed.attempt, checkpoint, committed.root);
+        return Tickets.message(
+            address(market), taskId, committed.attempt, checkpoint, committed.root, committed.beacon
+        );
     }
 
     function _claimableUntil(ICheckpointLog.Checkpoint memory committed) private pure returns (uint64) {

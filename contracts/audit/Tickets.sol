@@ -17,12 +17,17 @@ library Tickets {
     /// @param market that the task is in
     /// @param attempt of the solver who committed the checkpoint
     /// @param root the state root that it committed
-    function message(address market, uint256 taskId, uint8 attempt, uint32 checkpoint, bytes32 root)
-        internal
-        view
-        returns (bytes memory)
-    {
-        return abi.encode(DOMAIN, block.chainid, market, taskId, attempt, checkpoint, root);
+    /// @param beacon randomness of the block that it was committed in: who keeps a root back and makes a key for it
+    /// does not know what that key will sign
+    function message(
+        address market,
+        uint256 taskId,
+        uint8 attempt,
+        uint32 checkpoint,
+        bytes32 root,
+        uint56 beacon
+    ) internal view returns (bytes memory) {
+        return abi.encode(DOMAIN, block.chainid, market, taskId, attempt, checkpoint, root, beacon);
     }
 
     /// @notice Whether sha256(ticket) / 2^256 < rate · own / all, exactly. Over all verifiers that is `rate` audits

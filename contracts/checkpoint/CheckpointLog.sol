@@ -21,9 +21,13 @@ contract CheckpointLog is ICheckpointLog {
     /// verifiers need time too.
     uint32 public constant LEAST_PROMISE = 16;
 
-    /// @inheritdoc ICheckpointLog
-    mapping(uint256 taskId => uint32) public count;
+    /// One slot.
+    struct Progress {
+        uint32 count; // checkpoints that are not void
+        uint32 disputes; // open ones about them
+    }
 
+    mapping(uint256 taskId => Progress) private _progress;
     mapping(uint256 taskId => mapping(uint32 index => Checkpoint)) private _checkpoints;
 
     /// One more than the index of what was proved false; 0 if nothing was.
@@ -53,7 +57,7 @@ contract CheckpointLog is ICheckpointLog {
         ITaskMarket.Schedule memory schedule = market.schedule(taskId);
         if (schedule.status != ITaskMarket.Status.Training) revert NotTraining(taskId, schedule.status);
         if (msg.sender != schedule.solver) revert NotSolver(schedule.solver, msg.sender);
-        uint32 expected = count[taskId];
+        uint32 expected = _progress[taskId].count;
         if (expected == schedule.intervals) revert AllCommitted(taskId, schedule.intervals);
         if (index != expected) revert WrongIndex(expected, index);
         uint64 deadline = Schedules.deadline(schedule, index);
@@ -64,8 +68,11 @@ contract CheckpointLog is ICheckpointLog {
         uint64 committedAt = uint64(block.timestamp);
         // The end of the window is stored, so that finality needs no call to the market.
         uint64 until = _windowEnd(taskId, index, committedAt, schedule);
-        _checkpoints[taskId][index] = Checkpoint(root, committedAt, 0, until, schedule.attempt, schedule.defended);
-        count[taskId] = index + 1;
+        // Nobody knows the beacon when keys are made: what a verifier signs holds it.
+        _checkpoints[taskId][index] = Checkpoint(
+            root, committedAt, 0, until, schedule.attempt, schedule.defended, uint56(block.prevrandao)
+        );
+        _progress[taskId].count = index + 1;
         emit Committed(taskId, index, root, uri);
     }
 
@@ -76,14 +83,16 @@ contract CheckpointLog is ICheckpointLog {
         if (block.timestamp > held.challengeableUntil) {
             revert WindowClosed(held.challengeableUntil, uint64(block.timestamp));
         }
+        ++_progress[taskId].disputes;
         emit Held(taskId, index, ++held.holds);
     }
 
     /// @inheritdoc ICheckpointLog
     function unhold(uint256 taskId, uint32 index, uint8 attempt) external onlyGame {
         Checkpoint storage held = _checkpoints[taskId][index];
-        if (index >= count[taskId] || held.attempt != attempt) return;
+        if (index >= _progress[taskId].count || held.attempt != attempt) return;
         if (held.holds == 0) revert NotHeld(taskId, index);
+        --_progress[taskId].disputes;
         emit Unheld(taskId, index, --held.holds);
     }
 
@@ -97,8 +106,18 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function truncate(uint256 taskId, uint32 index) external {
         if (msg.sender != address(market)) revert NotMarket(msg.sender);
-        count[taskId] = index;
+        _progress[taskId] = Progress(index, 0);
         emit Voided(taskId, index);
+    }
+
+    /// @inheritdoc ICheckpointLog
+    function count(uint256 taskId) external view returns (uint32) {
+        return _progress[taskId].count;
+    }
+
+    /// @inheritdoc ICheckpointLog
+    function disputes(uint256 taskId) external view returns (uint32) {
+        return _progress[taskId].disputes;
     }
 
     /// @inheritdoc ICheckpointLog
@@ -109,7 +128,7 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function standing(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool, uint64) {
         Checkpoint storage judged = _checkpoints[taskId][index];
-        if (index >= count[taskId] || judged.attempt != attempt) return (false, 0);
+        if (index >= _progress[taskId].count || judged.attempt != attempt) return (false, 0);
         return (true, judged.challengeableUntil);
     }
 
@@ -125,7 +144,7 @@ contract CheckpointLog is ICheckpointLog {
 
     /// @inheritdoc ICheckpointLog
     function finality(uint256 taskId, uint32 index) external view returns (bool, uint64, uint32) {
-        if (index >= count[taskId]) return (false, 0, 0);
+        if (index >= _progress[taskId].count) return (false, 0, 0);
         Checkpoint storage judged = _checkpoints[taskId][index];
         if (block.timestamp <= judged.challengeableUntil || judged.holds != 0) return (false, 0, 0);
         return (true, judged.committedAt, judged.defended);
@@ -148,7 +167,7 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     function _get(uint256 taskId, uint32 index) private view returns (Checkpoint storage) {
-        if (index >= count[taskId]) revert UnknownCheckpoint(taskId, index);
+        if (index >= _progress[taskId].count) revert UnknownCheckpoint(taskId, index);
         return _checkpoints[taskId][index];
     }
 }

@@ -12,6 +12,7 @@ interface ICheckpointLog {
         uint64 challengeableUntil; // end of its challenge window
         uint8 attempt; // of the solver who committed it
         uint32 defended; // seconds that disputes had taken of that attempt by then
+        uint56 beacon; // end of the randomness (prevrandao) of the block that it was committed in
     }
 
     event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
@@ -62,6 +63,10 @@ interface ICheckpointLog {
     function connect(address game) external;
 
     function count(uint256 taskId) external view returns (uint32);
+
+    /// @notice Open disputes about a task's checkpoints.
+    function disputes(uint256 taskId) external view returns (uint32);
+
     function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory);
 
     /// @notice Whether the checkpoint `index` that this attempt committed is not void, and the end of its window if so.

@@ -6,9 +6,8 @@ import {Bn254} from "../audit/Bn254.sol";
 /// @title Who may audit, with which key, and with how much at stake
 /// @notice A verifier signs its tickets with a key of its own, on BN254. A stake is its weight in the lottery.
 /// @dev Keys and stakes hold for what is committed after them: whoever knows a root could otherwise look for a key
-/// that wins with it. A change counts from `delay` seconds after it was made. A solver may keep a root to itself
-/// until its deadline, so no delay makes such a search impossible; it costs the gas of a key and the delay for a
-/// single ticket, which wins one audit's fee.
+/// that wins with it. A change counts from `delay` seconds after it was made, and what is signed holds randomness of
+/// the block that the root came in, which nobody knows by then, however long a root is kept back.
 interface IVerifiers {
     /// A verifier's key. One secret has both points.
     struct Key {

@@ -59,12 +59,15 @@ contract BlsHarness {
         Bn254.requireSignedByAll(_committee, signers, sum, message, signature);
     }
 
-    function ticketMessage(address market, uint256 taskId, uint8 attempt, uint32 checkpoint, bytes32 root)
-        external
-        view
-        returns (bytes memory)
-    {
-        return Tickets.message(market, taskId, attempt, checkpoint, root);
+    function ticketMessage(
+        address market,
+        uint256 taskId,
+        uint8 attempt,
+        uint32 checkpoint,
+        bytes32 root,
+        uint56 beacon
+    ) external view returns (bytes memory) {
+        return Tickets.message(market, taskId, attempt, checkpoint, root, beacon);
     }
 
     function wins(Bn254.G1 calldata ticket, uint16 rateBps, uint256 own, uint256 all) external pure returns (bool) {

@@ -59,8 +59,8 @@ class Parameters:
 
     Attributes:
         withdrawal_delay: between asking for free balance and getting it.
-        key_delay: until a verifier's key or stake counts, or a part of its stake leaves. As long as an interval may
-            take, so that whoever looks for a key that wins with a root must keep that root to itself for longer.
+        key_delay: until a verifier's key or stake counts, or a part of its stake leaves. By then nobody knows the
+            randomness of the blocks that tickets will be about.
         honest_bps: part of all verifiers' stakes that is honest, in 1/10,000; the stake rule reckons with it.
         margin_bps: how much more than it gains a cheat must expect to lose, in 1/10,000.
         bid_bond: locked by each bid, and lost by who does not reveal it.

@@ -101,8 +101,7 @@ def draw(chain: Chain, secret: int, task_id: int, checkpoint: int, block: BlockN
     own, total = chain.call("verifiers", "weight", chain.address, twin, time, *places, block=block)
     rate_bps = chain.call("auditor", "budgetOf", task_id, block=block)["rateBps"]
     deployment = chain.deployment
-    audited = Audited(
-        deployment.chain_id, deployment.market, task_id, committed["attempt"], checkpoint, committed["root"]
-    )
+    about = committed["attempt"], checkpoint, committed["root"], committed["beacon"]
+    audited = Audited(deployment.chain_id, deployment.market, task_id, *about)
     ticket = winning(secret, audited, rate_bps, own, total)
     return None if ticket is None else Draw(ticket, twin, *places)

@@ -16,7 +16,7 @@ from offchain.bls.signing import sign
 from offchain.market.money import BPS
 
 DOMAIN: Final = b"offchain.ticket.1"
-KINDS: Final = ("bytes32", "uint256", "address", "uint256", "uint8", "uint32", "bytes32")
+KINDS: Final = ("bytes32", "uint256", "address", "uint256", "uint8", "uint32", "bytes32", "uint56")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Audited:
         chain_id, market: of the task.
         attempt: of the solver who committed the checkpoint.
         root: 32 bytes, the state root that it committed.
+        beacon: 56 bits of the randomness of the block that it was committed in. So nobody knows what a key will sign
+            when the key is made.
     """
 
     chain_id: int
@@ -35,10 +37,11 @@ class Audited:
     attempt: int
     checkpoint: int
     root: bytes
+    beacon: int
 
     def message(self) -> bytes:
-        """What a verifier signs: 224 bytes, as IAuditor.message says."""
-        values = (self.chain_id, self.market, self.task_id, self.attempt, self.checkpoint, self.root)
+        """What a verifier signs: 256 bytes, as IAuditor.message says."""
+        values = (self.chain_id, self.market, self.task_id, self.attempt, self.checkpoint, self.root, self.beacon)
         return encode(KINDS, (DOMAIN, *values))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
@@ -13,12 +12,10 @@ from web3.contract import Contract
 
 from offchain.bls.signing import point_of_try, sign
 from offchain.chain import verifiers
-from offchain.market.tickets import Audited
 from tests.conftest import Deploy
 from tests.contracts.conftest import GasSnapshot
 from tests.support.bls import SECRETS, aggregate, bitmap, committee
 from tests.support.deployment import PARAMETERS
-from tests.support.tasks import ROOT
 from tests.support.vouching import FEE, Ended, close_claiming, enter
 from tests.support.world import World
 
@@ -65,22 +62,22 @@ def test_gas_of_an_audit(market_world: World, spend: Spend, gas_snapshot: GasSna
     """Of a state of 100 slots with a log that fills its chunk, when money lies in the pot that a claim adds to."""
     world, secrets = market_world, {"rival": SECRETS[0]}
     enter(world, {"rival": 5}, secrets)
-    task = world.award(audit_fee=FEE, audit_rate_bps=ALWAYS, interval_time=1_000)
-    about = Audited(world.deployment.chain_id, world.deployment.market, task, 0, 0, ROOT)
-    states = (Ended.of(seed, metrics=102, slots=100) for seed in count(1))
-    state = next(state for state in states if is_quick(replace(about, root=state.root).message()))
-    world.send(world.log.functions.commit(task, 0, state.root, ""), world.solver)
-    draw = verifiers.draw(world.quick("rival"), secrets["rival"], task, 0)
+    task = world.award(audit_fee=FEE, audit_rate_bps=ALWAYS, interval_time=1_000, steps=200)
+    state, auditor = Ended.of(1, metrics=102, slots=100), world.auditor.functions
+    for index in count():  # the beacon of a block decides how many tries a ticket's point needs
+        world.send(world.log.functions.commit(task, index, state.root, ""), world.solver)
+        if is_quick(auditor.message(task, index).call()):
+            break
+    draw = verifiers.draw(world.quick("rival"), secrets["rival"], task, index)
     assert draw
-    auditor = world.contract("auditor").functions
-    spend("Auditor.requireDrawn", auditor.requireDrawn(task, 0, world.rival, draw.encoded()), world.rival)
+    spend("Auditor.requireDrawn", auditor.requireDrawn(task, index, world.rival, draw.encoded()), world.rival)
     commitment = state.shown.commitment(world.rival)
-    spend("Auditor.claim", auditor.claim(task, 0, commitment, draw.encoded()), world.rival)
-    close_claiming(world, task, 0)
-    spend("Auditor.reveal", auditor.reveal(task, 0, state.shown.encoded()), world.rival)
+    spend("Auditor.claim", auditor.claim(task, index, commitment, draw.encoded()), world.rival)
+    close_claiming(world, task, index)
+    spend("Auditor.reveal", auditor.reveal(task, index, state.shown.encoded()), world.rival)
     world.close_windows(task)
     world.quick("solver").collect(task)
-    spend("Auditor.settle", auditor.settle(task, 0, 0, world.rival), world.rival)
+    spend("Auditor.settle", auditor.settle(task, 0, index, world.rival), world.rival)
     for verb, most in {"Auditor.claim": 240_000, "Auditor.reveal": 150_000}.items():
         assert gas_snapshot.seen[verb] <= most
 

@@ -28,7 +28,9 @@ def test_commit(market_world: World) -> None:
     (event,) = world.events(world.log.events.Committed(), receipt)
     assert event == {"taskId": task, "index": 0, "root": ROOT, "uri": URI}
     assert world.log.functions.count(task).call() == 1
-    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, world.clock.now, 0, world.clock.now + WINDOW, 0, 0)
+    beacon = int.from_bytes(world.w3.eth.get_block("latest")["mixHash"][-7:])
+    times = world.clock.now, 0, world.clock.now + WINDOW
+    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, *times, 0, 0, beacon)
     assert world.log.functions.challengeableUntil(task, 0).call() == world.clock.now + WINDOW
 
 

@@ -214,8 +214,11 @@ class Books(RuleBasedStateMachine):
     def claim(self, verifier: str, number: int, index: int, guessed: bool) -> None:
         """`guessed`: it has not replayed the interval."""
         points, deployment = self.model.tasks[number].checkpoints, self.world.deployment
-        attempt = points[index].attempt if index < len(points) else 0
-        about = Audited(deployment.chain_id, deployment.market, number, attempt, index, STATE.root)
+        attempt, beacon = 0, 0
+        if index < len(points):
+            attempt = points[index].attempt
+            beacon = self.world.quick("requester").call("log", "checkpoint", number, index)["beacon"]
+        about = Audited(deployment.chain_id, deployment.market, number, attempt, index, STATE.root, beacon)
         draw = Draw(sign(SECRET[verifier], about.message()), key_of(SECRET[verifier]).twin, 1, len(VERIFIERS))
         commitment = b"guess".ljust(31) if guessed else STATE.shown.commitment(self.address(verifier))
         call = self.auditor.claim(number, index, commitment, draw.encoded())

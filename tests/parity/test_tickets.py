@@ -27,12 +27,13 @@ def harness(deploy: Any) -> Contract:
 @CASES
 @given(
     st.binary(min_size=20, max_size=20), words, st.integers(0, 255), st.integers(0, 2**32 - 1),
-    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=32, max_size=32), st.integers(0, 2**56 - 1),
 )  # fmt: skip
-def test_message(harness: Contract, market: bytes, task: int, attempt: int, checkpoint: int, root: bytes) -> None:
-    address = Web3.to_checksum_address(market)
-    audited = Audited(harness.w3.eth.chain_id, address, task, attempt, checkpoint, root)
-    assert harness.functions.ticketMessage(address, task, attempt, checkpoint, root).call() == audited.message()
+def test_message(
+    harness: Contract, market: bytes, task: int, attempt: int, checkpoint: int, root: bytes, beacon: int
+) -> None:
+    about = Web3.to_checksum_address(market), task, attempt, checkpoint, root, beacon
+    assert harness.functions.ticketMessage(*about).call() == Audited(harness.w3.eth.chain_id, *about).message()
 
 
 @CASES

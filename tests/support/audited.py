@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 
 from offchain.chain import claims, verifiers
 from offchain.chain.verifiers import Draw
@@ -70,6 +74,14 @@ def drawn(world: World, name: str, task: int, checkpoint: int = 0) -> Draw:
     found = verifiers.draw(world.quick(name), SECRET[name], task, checkpoint)
     assert found is not None
     return found
+
+
+def leave(world: World, task: int, audits: int) -> None:
+    """Writes into the auditor's storage that a task's budget pays for so many more audits."""
+    slot = "0x" + keccak(encode(("uint256", "uint256"), (task, 0))).hex()
+    found = claims.budget(world.quick("requester"), task)
+    world.clock.store(world.auditor.address, slot, audits << 144 | found.rate_bps << 128 | found.fee)
+    assert claims.budget(world.quick("requester"), task) == replace(found, left=audits)
 
 
 def pot(world: World, task: int) -> int:

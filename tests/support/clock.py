@@ -59,6 +59,10 @@ class Clock:
         finally:
             self._rpc("evm_revert", taken)
 
+    def store(self, contract: str, slot: str, value: int) -> None:
+        """Writes a word into a contract's storage."""
+        self._rpc("evm_setAccountStorageAt", contract, slot, f"0x{value:064x}")
+
     def _rpc(self, method: str, *arguments: Any) -> Any:
         answer = self.w3.provider.make_request(method, list(arguments))  # type: ignore[arg-type]
         assert "error" not in answer, answer

@@ -16,7 +16,7 @@ from offchain.bls.signing import hash_to_g1, sign
 from offchain.market.money import BPS
 from offchain.market.tickets import Audited, winning, wins
 
-AUDITED = Audited(1337, "0x" + "11" * 20, 5, 0, 7, bytes(32))
+AUDITED = Audited(1337, "0x" + "11" * 20, 5, 0, 7, bytes(32), 0)
 DRAWS = 10_000
 FAR = 4  # standard deviations
 stakes = st.integers(0, 2**96)
