@@ -29,6 +29,7 @@ SPARE = {"spare": 0}
 STEPS = 0
 DRAWS = np.random.default_rng(5)
 OWN = random.Random(3)
+PRIME = 65_521  # never a factor of 0, which would train nothing, and no two near addresses agree
 
 
 class Model(nn.Module):
@@ -286,9 +287,6 @@ def test_a_difference_without_a_known_cause() -> None:
     text = refused(loss=loss)
     assert "differs" in text or "changes" in text or "is drawn from" in text
     assert line(loss) in text or __file__ in text
-
-
-PRIME = 65_521  # never a factor of 0, which would train nothing, and no two near addresses agree
 
 
 def _numbers_an_object(m: Any, y: Tensor) -> Tensor:
