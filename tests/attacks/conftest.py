@@ -23,7 +23,7 @@ PRICE = 10 * COIN
 @pytest.fixture(scope="session")
 def _people(ganache: Ganache, artifacts: dict[str, Any], one_thread: None) -> Funded:
     """Everything deployed, and everybody funded; no task."""
-    return Funded.build(ganache, REAL)
+    return Funded.kept(ganache, REAL)
 
 
 @pytest.fixture(scope="session")

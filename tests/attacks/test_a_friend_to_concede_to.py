@@ -31,7 +31,7 @@ BOUNTY = COIN // 20
 @pytest.fixture(scope="module")
 def paying(ganache: Ganache, artifacts: dict[str, Any]) -> Funded:
     """A deployment whose bounty pays for gas."""
-    return Funded.build(ganache, replace(PARAMETERS, bounty=BOUNTY))
+    return Funded.kept(ganache, replace(PARAMETERS, bounty=BOUNTY))
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ checkpoint can be disputed from its commit until its window ends.
 
 from __future__ import annotations
 
+import pytest
+
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
 from offchain.worker.events import Challenged, CommitSent
@@ -18,6 +20,7 @@ LAST = 2  # checkpoint
 WINDOW = 1_000
 
 
+@pytest.mark.slow
 def test_a_cheat_is_convicted_after_the_window_of_its_first_checkpoint(town: Town) -> None:
     before = town.fortunes()
     task = town.post(TASK, challenge_window=WINDOW)

@@ -32,7 +32,7 @@ LONGEST = PUBLIC.max_duration // PUBLIC.max_interval_time  # intervals
 
 @pytest.fixture(scope="module")
 def _public(ganache: Ganache, artifacts: dict[str, Any]) -> Funded:
-    return Funded.build(ganache, PUBLIC)
+    return Funded.kept(ganache, PUBLIC)
 
 
 @pytest.fixture

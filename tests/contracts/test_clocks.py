@@ -11,6 +11,7 @@ from web3 import Web3
 
 from tests.conftest import Deploy
 from tests.support.clock import Clock
+from tests.support.draws import examples
 
 CLOCK = 1_000
 
@@ -98,7 +99,7 @@ def test_the_clock_is_its_model(w3: Web3, deploy: Deploy, snapshot: None) -> Non
     with clock.stopped():
         machine = type("AnyMoves", (SharedClock,), names)
         limits = settings(
-            max_examples=6, stateful_step_count=30, deadline=None, database=None,
+            max_examples=examples(6), stateful_step_count=30, deadline=None, database=None,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         run_state_machine_as_test(machine, settings=limits)

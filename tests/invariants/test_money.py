@@ -29,6 +29,7 @@ from tests.conftest import Deploy
 from tests.invariants.books import CHEAT, DILIGENT, FEES, HONEST, STATE, VERIFIERS, Books
 from tests.invariants.money_task import require
 from tests.support.deployment import PARAMETERS, PEOPLE, WEALTH
+from tests.support.draws import examples
 from tests.support.tasks import terms
 from tests.support.vouching import EVERYBODY, enter
 from tests.support.world import SHORT, World
@@ -303,9 +304,8 @@ def test_money(ganache: Ganache, w3: Web3, artifacts: dict[str, Any], deploy: De
     enter(world, VERIFIERS, roles=VERIFIER)
     ledger = deploy("LedgerHarness")
     machine = type("Money", (Money,), {"world": world, "ledger": ledger})
-    scale = settings().max_examples / 50  # of the profile that runs by default
     limits = settings(
-        max_examples=int(24 * scale),
+        max_examples=examples(24),
         stateful_step_count=40,
         deadline=None,
         database=None,  # a remembered example costs seconds on a chain, long after its fault is gone

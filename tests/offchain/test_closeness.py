@@ -101,6 +101,7 @@ def test_compile_warns_where_a_task_file_would(recwarn: pytest.WarningsRecorder)
         offchain.compile(contrastive(distance, precision="float32"), executor="torch")
 
 
+@pytest.mark.slow
 def test_a_loss_that_follows_another_course_is_named_later() -> None:
     """Supervised contrastive learning: the first update agrees, eight do not. And both remedies carried out."""
 

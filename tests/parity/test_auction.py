@@ -13,6 +13,7 @@ from web3 import Web3
 from offchain.economics.auction import Auction, Award, Bid, Record, award, burden
 from tests.conftest import Deploy
 from tests.support.bidders import Draw, deviation, draws
+from tests.support.draws import examples
 
 MOST = 2**96 - 1  # TermLimits.MAX_PRICE
 amounts = st.one_of(st.integers(0, 50), st.integers(0, 10**21), st.integers(0, MOST))
@@ -63,7 +64,7 @@ def place_of(shown: tuple[Any, ...]) -> int | None:
 
 
 def test_random_auctions_end_alike(contract: Contract) -> None:
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
     @given(played())
     def same(game: tuple[Auction, list[Bid]]) -> None:
         auction, bids = game
@@ -82,7 +83,7 @@ def test_no_other_price_or_time_gains_where_the_contract_judges(contract: Contra
         winner = place_of(leader)
         return None if winner is None else Award(winner, place_of(standby), pay, 0, None)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
     @given(draws(even=True), st.data())
     def holds(case: Draw, data: st.DataObject) -> None:
         other = deviation(data, case)

@@ -14,9 +14,10 @@ from offchain.chain.client import Chain
 from offchain.commit.logs import LogChunk
 from offchain.commit.merkle import Tree
 from offchain.economics.audits import StakeRule, audit_bill, audits_up
+from tests.support.draws import examples
 from tests.support.world import World
 
-CASES = settings(max_examples=60)
+CASES = settings(max_examples=examples(60))
 MOST = 2**96 - 1  # TermLimits.MAX_PRICE
 rates = st.integers(1, 2**16 - 1)
 

@@ -14,9 +14,10 @@ from offchain.bls import points, signing
 from offchain.bls.points import BASE1, BASE2, G1, G2, ORDER, BadPoint, P
 from offchain.bls.signing import BadSigners
 from tests.support.bls import NEGATED, NO_G1, SECRETS, aggregate, bitmap, committee, no_g2, outsider
+from tests.support.draws import examples
 from tests.support.reverts import reverts
 
-CASES = settings(max_examples=30)
+CASES = settings(max_examples=examples(30))
 DOMAIN = b"test: "
 secrets = st.integers(1, ORDER - 1)
 messages = st.binary(max_size=300)
@@ -34,7 +35,7 @@ def test_hashing(harness: Contract, message: bytes) -> None:
     assert tuple(harness.functions.hashToG1(message).call()) == signing.hash_to_g1(message)
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(secrets, messages)
 def test_signing(harness: Contract, secret: int, message: bytes) -> None:
     """What py-ecc signs, the precompiles take, with either check."""
@@ -71,7 +72,7 @@ def test_sums_of_keys(harness: Contract, chosen: list[int]) -> None:
     assert tuple(harness.functions.sumOf(keys, bitmap(chosen)).call()) == signing.sum_of(keys, bitmap(chosen))
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(members, messages)
 def test_aggregates(harness: Contract, chosen: list[int], message: bytes) -> None:
     keys = [key.point for key in committee()]
@@ -92,7 +93,7 @@ def test_random_coordinates_are_no_points(harness: Contract, x: int, y: int) -> 
         points.inside2(G2(x, y, y, x))
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(secrets)
 def test_points_of_the_groups_are_taken(harness: Contract, secret: int) -> None:
     key = signing.public_key(secret)
@@ -142,7 +143,7 @@ def test_a_point_outside_of_the_subgroup(harness: Contract) -> None:
         points.inside2(outsider())
 
 
-@settings(max_examples=3)
+@settings(max_examples=examples(3))
 @given(messages, messages, secrets)
 def test_a_wrong_signature(harness: Contract, message: bytes, other: bytes, secret: int) -> None:
     """Over another message, under another domain, of another key."""

@@ -35,6 +35,7 @@ from tests.support.binary32 import (
     nearest,
     random_case,
 )
+from tests.support.draws import examples
 
 # Gas of one call of each operation, for the dearest of the cases below (compiled as for deployment).
 GAS = {
@@ -144,7 +145,7 @@ def test_any_values(name: str, ask: Ask):
     }
     cases = st.tuples(*(strategies[kind] for kind in OPERATIONS[name].operands))
 
-    @settings(max_examples=max(settings().max_examples // 5, 1))
+    @settings(max_examples=examples(10))
     @given(st.lists(cases, min_size=1, max_size=100))
     def run(batch: list[Case]) -> None:
         check(name, batch, ask)

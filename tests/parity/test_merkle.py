@@ -13,10 +13,11 @@ from web3.contract import Contract
 
 from offchain.commit import merkle, roots
 from offchain.ir.primitives import DType
+from tests.support.draws import examples
 from tests.support.reverts import reverts
 
 REVEAL_GAS = 400_000  # of a reveal of 256 children, with its calldata
-CASES = settings(max_examples=30)
+CASES = settings(max_examples=examples(30))
 
 
 @pytest.fixture(scope="module")

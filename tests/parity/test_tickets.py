@@ -14,8 +14,9 @@ from web3.contract import Contract
 from offchain.bls.points import G1
 from offchain.market.money import BPS
 from offchain.market.tickets import Audited, encoded, wins
+from tests.support.draws import examples
 
-CASES = settings(max_examples=30)
+CASES = settings(max_examples=examples(30))
 words = st.integers(0, 2**256 - 1)
 
 

@@ -12,6 +12,7 @@ from offchain.dispute.falsified import Falsehood
 from offchain.market.view import DisputeView, Status
 from tests.support.arena import Arena
 from tests.support.deployment import PEOPLE
+from tests.support.draws import examples
 from tests.support.everything import STEPS, everything
 from tests.support.players import Mind
 
@@ -133,6 +134,10 @@ def test_an_honest_solver_survives_any_crowd(arena: Arena) -> None:
     liars = [Mind(arena.work, Falsehood(LAST, nodes[name], *bent)) for name, *bent in LIES]
     machine = type("AnyCrowd", (Crowd,), {"arena": arena, "liars": liars})
     limits = settings(
-        max_examples=6, stateful_step_count=12, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(6),
+        stateful_step_count=12,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine, settings=limits)

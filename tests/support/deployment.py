@@ -107,6 +107,14 @@ class Funded:
         deployment = Deployment.funded(w3, accounts[OWNER].address, parameters, funds, existing)
         return cls(ganache.url, Clock(w3), deployment, accounts)
 
+    @classmethod
+    def kept(cls, ganache: Ganache, parameters: Parameters = PARAMETERS) -> Funded:
+        """As `build`, made once for all tests of a run that undo what they do to the chain: it takes seconds."""
+        made = _KEPT.get((ganache.url, parameters))
+        if made is None or not made.stands():
+            made = _KEPT[ganache.url, parameters] = _Kept.of(cls.build(ganache, parameters))
+        return made.place
+
     def seen_as(self, kind: type[_Kind], **more: Any) -> _Kind:
         """The same deployment as another class, which adds something to it."""
         return kind(self.url, self.clock, self.deployment, self.accounts, **more)
@@ -192,3 +200,24 @@ class Funded:
         if checkpoint >= chain.call("log", "count", task):
             return 0  # it is void
         return int(chain.call("log", "checkpoint", task, checkpoint)["holds"])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A deployment, and the last block of its making, which is gone when somebody undid more than his own doings."""
+
+    place: Funded
+    number: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, place: Funded) -> _Kept:
+        block = place.w3.eth.get_block("latest")
+        return cls(place, block["number"], bytes(block["hash"]))
+
+    def stands(self) -> bool:
+        eth = self.place.w3.eth
+        return eth.block_number >= self.number and bytes(eth.get_block(self.number)["hash"]) == self.digest
+
+
+_KEPT: dict[tuple[str, Parameters], _Kept] = {}

@@ -79,6 +79,7 @@ def test_step(capsys: Capture, monkeypatch: Patch, executor: str) -> None:
     assert names(rows(capsys, monkeypatch, "step", *args)) == [("gpt", 21), ("gpt, deterministic", 21)]
 
 
+@pytest.mark.slow
 def test_step_takes_each_job_at_each_precision(capsys: Capture, monkeypatch: Patch) -> None:
     found = rows(capsys, monkeypatch, "step", "--job", "gpt-sdpa", "--job", "gpt", "--n", "1")
     both = [(name, bits) for job in ("gpt-sdpa", "gpt") for bits in (13, 21) for name in (job, f"{job}, deterministic")]
@@ -226,6 +227,7 @@ def test_a_dispute_does_not_grow_with_what_it_is_about(chain: Chain) -> None:
     assert 4096 < small.proof < large.proof < 3 * small.proof
 
 
+@pytest.mark.slow
 def test_chain(capsys: Capture, monkeypatch: Patch) -> None:
     """On a node of the verb's own."""
     found = rows(capsys, monkeypatch, "chain", "--gas", "--n", "1", unit="gas")
@@ -237,6 +239,7 @@ def test_chain(capsys: Capture, monkeypatch: Patch) -> None:
     assert all(21_000 < gas[verb] < 1_000_000 for verb in disputed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_court")
 def test_seconds_on_a_chain(capsys: Capture, monkeypatch: Patch) -> None:
     found = {row["name"]: row for row in rows(capsys, monkeypatch, "chain", "--n", "1")}

@@ -23,7 +23,7 @@ from tests.support.deployment import QUICK, Funded
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache)
+    return Funded.kept(ganache)
 
 
 @dataclass

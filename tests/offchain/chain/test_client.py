@@ -31,7 +31,7 @@ from tests.support.tasks import CLOCK, PRICE, URI, WINDOW
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache)
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

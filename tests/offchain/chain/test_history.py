@@ -19,7 +19,7 @@ GRAPH, OTHER = bytes(32), bytes([1]) * 32
 
 @pytest.fixture(scope="module")
 def built(ganache: object) -> Funded:
-    return Funded.build(ganache)  # type: ignore[arg-type]
+    return Funded.kept(ganache)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ PRICE = 900 * 10**18
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200))
+    return Funded.kept(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200))
 
 
 @pytest.fixture

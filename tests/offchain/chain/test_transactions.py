@@ -25,7 +25,7 @@ FAST = replace(QUICK, receipt_timeout=0.8)
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache)
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

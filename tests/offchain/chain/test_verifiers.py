@@ -20,7 +20,7 @@ ALWAYS = 10_000
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache)
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Counter(Funded):
 
 @pytest.fixture(scope="module")
 def founded(ganache: Ganache) -> Funded:
-    return Funded.build(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200, bidding_time=5, clock=30))
+    return Funded.kept(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200, bidding_time=5, clock=30))
 
 
 @pytest.fixture

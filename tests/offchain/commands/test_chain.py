@@ -60,6 +60,7 @@ def gone(port: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_chain_ready_and_every_end_of_it_ends_ganache(tmp_path: Path) -> None:
     options = ["--deploy", "--fund", "2", "--database", "chain"]
     with up(tmp_path, *options) as (process, lines, port):

@@ -171,6 +171,7 @@ def test_traceback_shows_the_users_own_frames(
     assert not any("site-packages" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_same_job_makes_the_same_file_byte_for_byte(tmp_path: Path) -> None:
     """Even one that iterates over a set of text. And what it prints, in whatever way, leaves the answer alone."""
     names = "names = list({'red', 'green', 'blue', 'white', 'black', 'grey'})\nx = names.index('red') + torch"

@@ -73,6 +73,7 @@ def test_other_contracts_are_told_apart(counter: Counter) -> None:
     assert not is_made_by(b"", creation)
 
 
+@pytest.mark.slow
 def test_a_worker_is_drained(counter: Counter, offchain: Terminal) -> None:
     home = counter.file("home")
     words = [sys.executable, "-m", "offchain", "worker", "--role", "solver", "--home", str(home), *counter.options]

@@ -24,7 +24,7 @@ Say = Callable[..., Said]
 
 @pytest.fixture(scope="module")
 def built(ganache: Ganache) -> Funded:
-    return Funded.build(ganache)
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

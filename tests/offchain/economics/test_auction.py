@@ -24,6 +24,7 @@ from offchain.economics.auction import (
 from offchain.errors import BadTerms
 from offchain.market.money import BPS
 from tests.support.bidders import Draw, deviation, draws
+from tests.support.draws import examples
 
 TASK = Auction(max_price=10_000, steps=25, interval=10, interval_time=600, urgency=2)
 
@@ -93,7 +94,7 @@ def test_lateness_takes_at_most_the_pay_and_is_owed_to_the_next_interval() -> No
 # --- bidding the truth -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(draws(even=True), st.data())
 def test_no_other_price_or_time_gains(case: Draw, data: st.DataObject) -> None:
     """But for what rounding to units may give, in each interval one for pay and one for the fee."""
@@ -101,7 +102,7 @@ def test_no_other_price_or_time_gains(case: Draw, data: st.DataObject) -> None:
     assert case.profit(other) <= case.profit(case.truth) + 2 * case.auction.intervals_left + 2
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(draws(), st.data())
 def test_where_the_last_interval_is_short_another_time_gains_less_than_a_second_is_worth(
     case: Draw, data: st.DataObject
@@ -112,13 +113,13 @@ def test_where_the_last_interval_is_short_another_time_gains_less_than_a_second_
     assert case.profit(other) <= case.profit(case.truth) + case.auction.urgency + rounding
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(draws())
 def test_the_truth_never_loses_money(case: Draw) -> None:
     assert case.profit(case.truth) >= 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(draws(even=True), st.data())
 def test_with_the_standbys_wage_another_bid_gains_at_most_that_wage(case: Draw, data: st.DataObject) -> None:
     other = deviation(data, case)
@@ -134,7 +135,7 @@ def test_a_third_bidder_can_gain_the_wage_by_bidding_below_its_cost() -> None:
     assert case.wage(Bid(4_999, 10)) == (4_999 * STANDBY_BPS) // BPS
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(draws())
 def test_pay_is_between_the_winners_price_and_the_reserve(case: Draw) -> None:
     bids = [*case.before, *case.after]
@@ -145,7 +146,7 @@ def test_pay_is_between_the_winners_price_and_the_reserve(case: Draw) -> None:
     assert found.score == min(bid.price + burden(case.auction, bid) for bid in bids)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(draws(), st.data())
 def test_payments_add_up_to_the_pay_however_late(case: Draw, data: st.DataObject) -> None:
     pay = data.draw(st.integers(0, case.auction.reserve))

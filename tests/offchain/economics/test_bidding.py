@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from offchain.economics.auction import Auction, Bid, Record, burden, payments, score
 from offchain.economics.bidding import HOUR, Habit, choose, first, gain, price_for, truthful_bid
+from tests.support.draws import examples
 
 TASK = Auction(max_price=10_000, steps=30, interval=10, interval_time=600, urgency=2, risk_bps=500)
 
@@ -22,7 +23,7 @@ def test_a_truthful_bid_is_what_the_machines_time_costs_with_expenses_and_fee() 
     assert truthful_bid(TASK, hourly=1, seconds=500, wait=101) is None  # would miss its first deadline
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.integers(1, 60), st.integers(0, 100), st.integers(0, 10**6))
 def test_who_begins_late_is_left_with_its_cost_and_has_the_score_of_the_true_time(
     seconds: int, wait: int, hourly: int

@@ -127,6 +127,7 @@ def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(processes
     assert found["cases"] == {each: int(each.partition("=")[2]) for each in cases}
 
 
+@pytest.mark.slow
 def test_the_command_speaks_once_and_writes_the_model(files: list[Path], tmp_path: Path) -> None:
     task = next(file for file in files if file.stem == "mlp")
     models = [tmp_path / name for name in ("alone.safetensors", "together.safetensors")]

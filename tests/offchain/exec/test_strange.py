@@ -32,7 +32,7 @@ def test_strange_graphs_give_the_same_bits_and_touch_nothing_else(count: int) ->
     assert int(last.removeprefix("ran ")) > 0.95 * count
 
 
-@pytest.mark.parametrize(("low", "by"), [(False, 1), (True, -1)])
+@pytest.mark.parametrize(("low", "by"), [(False, 1), pytest.param(True, -1, marks=pytest.mark.slow)])
 def test_an_element_outside_ends_the_child(low: bool, by: int) -> None:
     """What holds the test above to its word."""
     done = child("-c", TRESPASS.format(low=low, by=by))
@@ -40,7 +40,7 @@ def test_an_element_outside_ends_the_child(low: bool, by: int) -> None:
     assert child("-c", TRESPASS.format(low=low, by=0)).returncode == 0
 
 
-@pytest.mark.parametrize("stride", [(1 << 32) - 1, -(1 << 32) - 1])
+@pytest.mark.parametrize("stride", [(1 << 32) - 1, pytest.param(-(1 << 32) - 1, marks=pytest.mark.slow)])
 def test_strides_of_tensors_beyond_32_bits(stride: int) -> None:
     """LLVM's vectoriser takes them for strides of one element, even where several coordinates are valid."""
     done = child("-m", "tests.support.far", str(stride))

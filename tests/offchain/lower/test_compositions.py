@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import offchain
 from offchain.job import Job
+from tests.support.draws import examples
 from tests.support.gradients import assert_same_bits
 
 ROWS, CHANNELS, SIDE, WIDTH, LENGTH, CLASSES = 6, 4, 5, 6, 4, 3
@@ -162,7 +163,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(jobs())
 def test_any_composition_trains_like_plain_torch(job: Job) -> None:
     training = offchain.compile(job)
@@ -173,7 +174,7 @@ def test_any_composition_trains_like_plain_torch(job: Job) -> None:
     np.testing.assert_allclose(training.losses, plain.losses, rtol=2e-3, atol=2e-4)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(jobs())
 def test_any_composition_gives_the_same_bits_everywhere(job: Job) -> None:
     assert_same_bits(job, steps=1)

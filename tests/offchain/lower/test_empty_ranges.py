@@ -15,6 +15,7 @@ from offchain.ir.graph import Axis, Input, Node, Slot, Source, TensorSpec, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.lower.fuse import fuse
+from tests.support.draws import examples
 from tests.support.gradients import assert_gradients
 
 COPY = (Instr(Op.INPUT, 0),)
@@ -65,7 +66,7 @@ def _result(nodes: list[Node], index: int) -> list[float]:
     return made[index].tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_chains())
 def test_fusion_reads_zeros_there(nodes: list[Node]) -> None:
     last = len(nodes) - 1

@@ -25,6 +25,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.fuse import _Cluster, _Writer, fuse
 from offchain.lower.node_order import peak, reordered
 from offchain.lower.refs import Ref
+from tests.support.draws import examples
 from tests.support.gradients import assert_same_bits, gradient_job, run
 
 LETTERS, WIDTH, HEADS, LENGTH = 7, 8, 2, 5
@@ -123,7 +124,7 @@ def result(node: Node, sources: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, A
     return evaluate(node, [sources[item.index] for item in node.inputs], 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4), st.integers(1, 60))
 def test_a_cut_changes_the_spelling_and_no_bit(sizes: list[int], at: int) -> None:
     node, sources = a_map(tuple(sizes))
@@ -138,7 +139,7 @@ def test_a_cut_within_a_factor_is_refused() -> None:
     assert cut(node, 8) is not None and cut(node, 16) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=5))
 def test_coalescing_changes_no_bit(sizes: list[int]) -> None:
     node, sources = a_map(tuple(sizes))

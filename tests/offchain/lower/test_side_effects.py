@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import offchain
 from offchain.errors import Unsupported
 from tests.offchain.lower.refused import WIDTH, Batch, fields
+from tests.support.draws import examples
 
 
 @dataclass
@@ -242,7 +243,7 @@ def job_with(chosen: list[tuple[str, str, str]], memories: list[Memory]) -> dict
 @example([("_makes_once", "scales", "loss"), ("_stores", "is dropped", "metric")])
 @example([("_moves_a_generator", "branches", "order")])
 @example([("counts in kind.new", "branches", "hook")])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_side_effect_is_silently_frozen(chosen: list[tuple[str, str, str]]) -> None:
     memories = [Memory() for _ in chosen]
     before = [memory.content() for memory in memories]

@@ -46,6 +46,7 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.slow
 def test_gradients() -> None:
     assert_cases(CASES, W, {"x": torch.zeros(1)})
 

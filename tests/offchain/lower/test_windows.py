@@ -18,6 +18,7 @@ from offchain.ir.graph import Node, Source
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Op
 from offchain.lower import compile
+from tests.support.draws import examples
 from tests.support.gradients import assert_gradients, gradient_job, run
 from tests.support.layers import LINE, PLANE, SPACE, Case, Fed, Shape, assert_layer, assert_trains_alike
 
@@ -128,7 +129,7 @@ def runs(layer: nn.Module, shape: Shape) -> bool:
     return made.numel() > 0 and bool(made.isfinite().all())
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(convolutions())
 def test_any_convolution(drawn: tuple[Callable[..., Tensor], dict[str, Any], Shape, Shape]) -> None:
     function, options, shape, weight = drawn
@@ -150,7 +151,7 @@ def pools(draw: st.DrawFn) -> Case:
     return lambda: nn.AvgPool2d(kernel, stride, padding, ceil, include), shape
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(pools())
 def test_any_pool(case: Case) -> None:
     assume(runs(case[0](), case[1]))

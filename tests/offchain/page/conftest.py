@@ -19,9 +19,8 @@ from tests.support.everything import everything
 
 
 @pytest.fixture(scope="module")
-def founded(artifacts: dict[str, Any], one_thread: None) -> Iterator[Funded]:
-    with Ganache() as chain:
-        yield Funded.build(chain)
+def founded(ganache: Ganache, artifacts: dict[str, Any], one_thread: None) -> Funded:
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A town of workers on a chain of their own."""
+"""A town of workers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from tests.support.town import Town
 
 
 @pytest.fixture(scope="module")
-def founded() -> Iterator[Funded]:
-    with Ganache() as chain:
-        yield Funded.build(chain)
+def founded(ganache: Ganache) -> Funded:
+    return Funded.kept(ganache)
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def test_a_bid_that_was_noted_and_not_sent_is_sent_as_it_was(town: Town, monkeyp
     assert town.quick("solver").call("market", "task", task)["promised"] == noted.promised
 
 
+@pytest.mark.slow
 def test_the_runner_up_finishes_what_a_cheat_began(town: Town) -> None:
     task = town.post(TASK, attempts=2, clock=300)
     town.worker("cheat", "solver", "solver", executors=lying(Falsehood(4, DOT, 0, 1 << 12)), replays=FalsifiedReplay)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import pytest
 
 from offchain.chain.claims import Fate, claims_of
 from offchain.chain.deployment import COIN
@@ -77,6 +78,7 @@ def test_who_is_not_drawn_replays_nothing_and_sends_nothing(town: Town) -> None:
     assert town.w3.eth.get_balance(town.address("challenger")) == gas
 
 
+@pytest.mark.slow
 def test_a_claim_survives_a_restart(town: Town) -> None:
     """The verifier's files are here again, and nothing else; the solver's are gone."""
     task = posted(town)
@@ -98,6 +100,7 @@ def test_a_claim_survives_a_restart(town: Town) -> None:
     assert town.status(task) is Status.COMPLETED
 
 
+@pytest.mark.slow
 def test_who_does_not_look_earns_nothing(town: Town) -> None:
     """It says that all is right, and guesses the log from what the solver serves: that holds everything but the log."""
     task = posted(town)

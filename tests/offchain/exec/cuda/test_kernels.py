@@ -62,6 +62,7 @@ def instructions(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_compiled_kernels_round_correctly_and_keep_subnormals(instructions: set[str]) -> None:
     from tests.support.ptx import FORBIDDEN
 

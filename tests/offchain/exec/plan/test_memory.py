@@ -69,7 +69,14 @@ def read_starved(path: str) -> None:
     cli.main()
 
 
-@pytest.mark.parametrize(("executor", "wanted"), [("fused", "68.7 GB"), ("torch", "68.7 GB"), ("reference", "137 GB")])
+@pytest.mark.parametrize(
+    ("executor", "wanted"),
+    [
+        ("fused", "68.7 GB"),
+        pytest.param("torch", "68.7 GB", marks=pytest.mark.slow),
+        pytest.param("reference", "137 GB", marks=pytest.mark.slow),
+    ],
+)
 def test_run_names_the_node_that_does_not_fit(executor: str, wanted: str, tmp_path: Path) -> None:
     path = tmp_path / "huge.task"
     state = (np.zeros(16, np.float32), np.zeros(1, np.float32))
@@ -84,7 +91,7 @@ def test_run_names_the_node_that_does_not_fit(executor: str, wanted: str, tmp_pa
     assert ended.returncode == OutOfMemory.exit_code != 0
 
 
-@pytest.mark.parametrize("executor", ["fused", "torch"])
+@pytest.mark.parametrize("executor", ["fused", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_state_that_does_not_fit_names_its_slot(executor: str) -> None:
     code = f"from tests.offchain.exec.plan.test_memory import load_twice; load_twice({executor!r})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Op
 from offchain.ir.program import ProgramBuilder
+from tests.support.draws import examples
 from tests.support.strategies import over_state
 
 
@@ -38,7 +39,7 @@ def concatenation(sizes: list[int], rows: int, twist: int) -> tuple[Node, list[n
     return Node(Kind.MAP, DType.F32, (rows, total), tuple(inputs), program=builder.finish(out)), arrays
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 4), st.integers(-1, 4))
 def test_pieces_give_the_bits_of_the_whole(sizes: list[int], rows: int, twist: int) -> None:
     node, arrays = concatenation(sizes, rows, twist)
