@@ -15,7 +15,17 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 _HERE: Final = Path(__file__).parent
-_RUNNING: Final = ("lower", "job.py", "columns.py", "groups.py", "closeness.py", "plain.py", "training.py")
+_RUNNING: Final = (
+    "lower",
+    "job.py",
+    "lines.py",
+    "schedules.py",
+    "columns.py",
+    "groups.py",
+    "closeness.py",
+    "plain.py",
+    "training.py",
+)
 _OURS: Final = tuple(_HERE / name for name in _RUNNING)
 _LIBRARY: Final = Path(sysconfig.get_paths()["stdlib"])
 

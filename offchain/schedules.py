@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -30,7 +31,7 @@ def factor(schedule: Callable[[Any], Any], count: int) -> float:
         found = schedule(count)
     if isinstance(found, Tensor) and found.numel() == 1:
         return float(found)
-    if not isinstance(found, int | float):
+    if not isinstance(found, int | float | np.number | np.bool_):
         line = at(line_of(schedule))
         raise BadInput(f"job: schedule(t){line} must return one number, a factor on the learning rate")
     return float(found)

@@ -194,6 +194,7 @@ class _Gradient:
             _check_trains(job, loss)
             share = loss / job.accumulate if job.accumulate > 1 else loss
             self.origins.follow(share)
+            torch.autograd.set_detect_anomaly(False)  # it looks at values in the backward pass
             moved = {name: named[f"model.{name}"].detach() for name in moving}  # new ones included
             return share, (metrics, moved)
 
@@ -306,6 +307,7 @@ def _plain_torch() -> Iterator[None]:
         warnings.simplefilter("ignore")
         settings.enter_context(sdpa_kernel(SDPBackend.MATH))
         settings.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        settings.enter_context(torch.autograd.set_detect_anomaly(False))
         settings.enter_context(torch.compiler._compile_session_context())
         settings.enter_context(without_validation())
         settings.enter_context(own_backwards())

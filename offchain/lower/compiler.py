@@ -43,7 +43,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, capture_metrics, evaluating, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
-from offchain.lower.host import World, check_host, kept, unmoved
+from offchain.lower.host import World, check_host, check_schedule, kept, unmoved
 from offchain.lower.log import next_log
 from offchain.lower.model import model_tensors
 from offchain.lower.origin import described
@@ -78,6 +78,7 @@ def compile(job: Job, *, fused: bool = True) -> Task:
             job.leave(unused)
             compiler = _lowered(job, world)
         check_host(job, world, compiler.captured.eager)
+        check_schedule(job)
         world.put_back()
         task = compiler.task(fused)
         return replace(task, validation=_validation(job, task.parameters, fused))

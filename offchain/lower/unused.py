@@ -3,7 +3,7 @@ losses whose gradient is 0 wherever it is tried, which train nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
 import torch
@@ -18,7 +18,6 @@ from offchain.lower.random import replayed
 from offchain.lower.refusals import refusal
 
 _SCALES: Final = (0.1, 1.0, 10.0, 100.0)  # of what is added to parameters where a gradient is tried again
-Tensors = Mapping[str, Tensor]
 
 
 def without_gradient(job: Job) -> frozenset[str]:
@@ -41,29 +40,29 @@ def without_gradient(job: Job) -> frozenset[str]:
     return frozenset(name for name, gradient in zip(trained, first, strict=True) if gradient is None)
 
 
-def _gradients(job: Job, tensors: Tensors, trained: Sequence[str], step: int) -> Sequence[Tensor | None]:
-    """Of the trained parameters, in a step that finds these tensors in the model."""
+def _gradients(job: Job, tensors: dict[str, Tensor], trained: Sequence[str], step: int) -> Sequence[Tensor | None]:
+    """Of the trained parameters, in a step that finds these tensors in the model, and leaves it its own buffers."""
     own = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in tensors.items()}
     t = torch.tensor(step, dtype=torch.int32)
     with tracing(job), replayed(job.seed, t), torch.enable_grad():
         named = {f"model.{name}": tensor for name, tensor in own.items()}
         loss, _ = torch.func.functional_call(Losses(job), named, (batch_of(job, job.dataset, t),))
-        return torch.autograd.grad(loss, [own[name] for name in trained], allow_unused=True)
+        gradients = torch.autograd.grad(loss, [own[name] for name in trained], allow_unused=True)
+    tensors |= {name: named[f"model.{name}"].detach() for name in tensors if name not in trained}
+    return gradients
 
 
 def _moves(gradients: Sequence[Tensor | None]) -> bool:
     return any(bool((gradient != 0).any()) for gradient in gradients if gradient is not None)  # NaN too
 
 
-def _elsewhere(job: Job, tensors: Tensors, trained: Sequence[str]) -> Iterator[Sequence[Tensor | None]]:
+def _elsewhere(job: Job, tensors: dict[str, Tensor], trained: Sequence[str]) -> Iterator[Sequence[Tensor | None]]:
     """Gradients in further steps, at parameters that are moved at random."""
     generator = torch.Generator().manual_seed(0)
     for step, scale in enumerate(_SCALES, 1):
-        moved = {
-            name: t + scale * torch.randn(t.shape, generator=generator) if name in trained else t
-            for name, t in tensors.items()
-        }
-        yield _gradients(job, moved, trained, step % job.steps)
+        for name in trained:
+            tensors[name] = tensors[name] + scale * torch.randn(tensors[name].shape, generator=generator)
+        yield _gradients(job, tensors, trained, step % job.steps)
 
 
 def _refuse_flat(job: Job) -> NoReturn:

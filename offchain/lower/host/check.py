@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from offchain.errors import Unsupported
 from offchain.job import Job
-from offchain.lines import at
+from offchain.lines import at, line_of
 from offchain.lower.host.kinds import GENERATORS
 from offchain.lower.host.record import CONSTANT, LEFT, Call, record
 from offchain.lower.host.watch import line_that_changes, other_addresses, sights
 from offchain.lower.host.world import Held, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
+from offchain.schedules import factor, rates_of
 
 _FROZEN: Final = "every step would use what was so while it was traced"
 _DRAW: Final = "draw with torch.rand, randn or randint, or put the numbers into a column of the dataset"
@@ -30,6 +33,8 @@ _COUNT: Final = (
     "looked at can be a metric of the job"
 )
 _ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses; the build has moved it on"
+_BY_NUMBER: Final = "let it follow from t alone"
+_ASKED: Final = 4096  # updates for which a schedule is asked again
 _CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
 
 
@@ -68,10 +73,36 @@ def check_host(job: Job, before: World, run: Run) -> None:
     for held in between.held:
         for name in held.changed():
             _refuse_changing(name, held, run)
-    for sight in seen:
-        remedy = _CLOCK if sight.what.startswith("the clock") else _DRAW
+    for sight in (*seen, *before.clocks):
+        remedy = {"the clock": _CLOCK, "the file ": _COUNT}.get(sight.what[:9], _DRAW)
         raise Unsupported(f"{sight.what}{at(sight.line)}: differs from step to step, and {_FROZEN}; {remedy}")
     _refuse_different(theirs, ours)
+
+
+def check_schedule(job: Job) -> None:
+    """Raise Unsupported, with the requester's line, if the schedule need not give the same numbers again.
+
+    The table of a graph holds what it gave while the job was built.
+    """
+    if job.schedule is None:
+        return
+    count = min(job.updates, _ASKED)
+    with sights() as seen:
+        first = _rates(job, count)
+    functions: Any = getattr(job.schedule, "lr_lambdas", [job.schedule])
+    line = at(line_of(functions[0]))
+    if seen:
+        raise Unsupported(f"schedule{line}: {seen[0].what} differs from step to step, and {_FROZEN}; {_BY_NUMBER}")
+    if any(_rates(job, count) != first for _ in range(2)):
+        raise Unsupported(f"schedule{line}: gives other numbers when it is asked again, and {_FROZEN}; {_BY_NUMBER}")
+
+
+def _rates(job: Job, count: int) -> bytes:
+    """The rates of the first updates, or the factors on them, as they are now."""
+    if isinstance(job.schedule, LRScheduler):
+        return np.array(rates_of(job.schedule, count)).tobytes()
+    assert job.schedule is not None
+    return np.array([factor(job.schedule, n) for n in range(count)]).tobytes()
 
 
 def _refuse_kept(call: Call, between: World) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import decimal
+import hashlib
 import os
 import random
+import sqlite3
 import warnings
 from array import array
 from collections import deque
@@ -13,21 +16,26 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from io import IOBase
+from io import BytesIO, IOBase, StringIO
 from logging import Handler, Logger
+from mmap import mmap
+from queue import SimpleQueue
 from threading import Thread, local
-from types import CellType, GeneratorType, ModuleType
+from types import CellType, GeneratorType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from offchain.lower.host.memory import digest, rewind, set_array, set_map, set_memory, set_view, written
+
 COPIED: Final = 1 << 26  # bytes: an array is copied, to be written back; of a larger one only a hash is kept
 GENERATORS: Final = (random.Random, np.random.RandomState, np.random.Generator)  # of random numbers
 _ABSENT: Final = object()
 _FEW: Final = 8  # levels into which two values are compared
 _OPAQUE: Final = (ModuleType, type, Tensor, Logger, Handler, Thread)
+_SIMPLE: Final = (str, bytes, int, float, complex, type(None), np.generic)  # types of numbers and text
 Named = Iterable[tuple[str, Any]]
 
 
@@ -113,6 +121,30 @@ def variables(names: Iterable[str]) -> Kind:
     )
 
 
+def simple_members() -> Kind:
+    """All numbers and texts that a namespace holds: the `__dict__` of a module, or a dictionary that it has."""
+
+    def read(thing: Any) -> dict[Any, Any]:
+        return {name: value for name, value in list(thing.items()) if isinstance(value, _SIMPLE)}
+
+    def write(thing: Any, content: dict[Any, Any]) -> None:
+        for name in read(thing).keys() - content.keys():
+            del thing[name]
+        thing.update({name: value for name, value in content.items() if thing.get(name, _ABSENT) is not value})
+
+    return Kind(read, write, _entries)
+
+
+def stored(names: Iterable[str]) -> Kind:
+    """The attributes of these names that an object has in its `__dict__`."""
+    chosen = frozenset(names)
+
+    def write(thing: Any, content: dict[str, Any]) -> None:
+        _set_attributes(thing, {name: content.get(name, _ABSENT) for name in chosen & vars(thing).keys()})
+
+    return Kind(lambda thing: {n: v for n, v in vars(thing).items() if n in chosen}, write, _attributes)
+
+
 def _data(thing: type) -> dict[str, Any]:
     """The attributes of a class that are no methods."""
     return {name: value for name, value in vars(thing).items() if name[:2] != "__" and not hasattr(value, "__get__")}
@@ -131,14 +163,6 @@ def _set_environment(thing: Any, content: dict[str, str]) -> None:
     for name in thing.keys() - content.keys():
         del thing[name]
     thing.update({name: value for name, value in content.items() if thing.get(name) != value})
-
-
-def _set_array(thing: array[Any], content: bytes) -> None:
-    thing[:] = array(thing.typecode, content)
-
-
-def _set_memory(thing: Any, content: bytes) -> None:
-    ctypes.memmove(ctypes.addressof(thing), content, len(content))
 
 
 def _set_context(thing: ContextVar[Any], content: list[Any]) -> None:
@@ -193,9 +217,9 @@ class StandIn:
 
 
 def is_iterator(thing: Any) -> bool:
-    """Whether this is an iterator of Python's own, or a generator: how far it has come can be told, not changed."""
+    """Whether this is an iterator that C made, or a generator: how far it has come may be told, not changed."""
     kind = type(thing)
-    return kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__")
+    return isinstance(getattr(kind, "__next__", None), WrapperDescriptorType) and not isinstance(thing, IOBase)
 
 
 def _progress(thing: Any) -> Any:
@@ -206,7 +230,7 @@ def _progress(thing: Any) -> Any:
             parts = thing.__reduce__()
         except TypeError:
             return repr(thing)
-    return [_told(part) for part in parts[1:]]
+    return [_told(part) for part in parts[1:]] if isinstance(parts, tuple) else repr(thing)
 
 
 def _told(part: Any) -> Any:
@@ -244,9 +268,16 @@ _KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
     (np.ndarray, Kind(_bytes, _set_bytes)),
     (GeneratorType, Kind(_paused, None)),
     (local, Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)),
-    (array, Kind(lambda thing: thing.tobytes(), _set_array)),
-    (ctypes._SimpleCData.__mro__[1], Kind(bytes, _set_memory)),  # the class of all of C's data
+    (array, Kind(lambda thing: thing.tobytes(), set_array)),
+    (ctypes._SimpleCData.__mro__[1], Kind(bytes, set_memory)),  # the class of all of C's data
     (ContextVar, Kind(lambda thing: [thing.get(_ABSENT)], _set_context, _items)),
+    (BytesIO | StringIO, Kind(written, rewind)),
+    (memoryview, Kind(bytes, set_view)),
+    (mmap, Kind(lambda thing: None if thing.closed else thing[:], set_map)),
+    (tuple({type(hashlib.new(name)) for name in ("md5", "blake2b", "blake2s")}), Kind(digest, None)),
+    (SimpleQueue, Kind(lambda thing: thing.qsize(), None)),
+    (sqlite3.Connection, Kind(lambda thing: thing.total_changes, None)),
+    (decimal.Context, attributes(("prec", "rounding", "Emin", "Emax", "capitals", "clamp"))),
     (
         os._Environ,
         Kind(dict, _set_environment, lambda content, _: ((f"environment variable {n}", v) for n, v in content.items())),
@@ -271,7 +302,7 @@ def kind_of(thing: Any) -> Kind | None:
         return None
     if is_iterator(thing):
         return _ITERATOR
-    if _has_dict(thing) and not hasattr(type(thing), "__get__"):
+    if has_dict(thing) and not hasattr(type(thing), "__get__"):
         return OBJECT
     slots = _slots(cast("Any", type(thing)))
     return attributes(slots) if slots else None
@@ -282,7 +313,7 @@ def _only_reads(thing: IOBase) -> bool:
     return not thing.closed and thing.readable() and not thing.writable()
 
 
-def _has_dict(thing: Any) -> bool:
+def has_dict(thing: Any) -> bool:
     """Asked so that no code of the object's own runs."""
     try:
         object.__getattribute__(thing, "__dict__")

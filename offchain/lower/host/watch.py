@@ -12,13 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from offchain.lines import foreign, of_python, ours, own
-from offchain.lower.host.world import Held
+from offchain.lower.host.world import Held, Sight
 
 _CLOCKS: Final = {
     getattr(time, name)
@@ -27,22 +26,49 @@ _CLOCKS: Final = {
     or name in ("asctime", "ctime", "localtime", "gmtime", "strftime")
 }
 _DATES: Final = ("now", "utcnow", "today")
-_SYSTEMS: Final = {
-    "urandom": "random bytes of the system (os.urandom)",
-    "getrandom": "random bytes of the system (os.getrandom)",
-    "times": "the clock (os.times)",
+_SYSTEMS: Final = {  # functions of C, by module and name
+    (os.name, "urandom"): "random bytes of the system (os.urandom)",
+    (os.name, "getrandom"): "random bytes of the system (os.getrandom)",
+    (os.name, "times"): "the clock (os.times)",
+    (os.name, "getloadavg"): "the clock (os.getloadavg)",
+    (os.name, "system"): "another program (os.system)",
+    ("_posixsubprocess", "fork_exec"): "another program (subprocess)",
+    ("_uuid", "generate_time_safe"): "the clock (uuid.uuid1)",
+    ("resource", "getrusage"): "the clock (resource.getrusage)",
+    ("gc", "get_count"): "the state of Python's memory (gc.get_count)",
 }
-_TOLD: Final = frozenset({*(function.__name__ for function in _CLOCKS), *_DATES, *_SYSTEMS})
+_TOLD: Final = frozenset({*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS)})
 _FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
 _SEEDING: Final = random.Random.seed.__code__
 
 
-@dataclass(frozen=True)
-class Sight:
-    """Something that a step read and that differs each time: what, and the requester's line."""
+class _Files:
+    """The files that a step opens: one that it reads and writes is state of the job. Python tells of every file."""
 
-    what: str
-    line: str
+    def __init__(self) -> None:
+        self.opened: dict[str, set[bool]] = {}  # by path, whether to be written
+        self.watched: list[Sight] | None = None
+        self.hooked = False
+
+    def watch(self, found: list[Sight] | None) -> None:
+        """From now on, what is opened adds to `found`; until it is None."""
+        self.opened, self.watched = {}, found
+        if not self.hooked:
+            sys.addaudithook(self._hear)
+            self.hooked = True
+
+    def _hear(self, event: str, given: tuple[Any, ...]) -> None:
+        if self.watched is None or event != "open" or not isinstance(given[0], str | os.PathLike):
+            return
+        path, how = os.path.abspath(given[0]), self.opened.setdefault(os.path.abspath(given[0]), set())
+        how.add(bool(given[2] & (os.O_WRONLY | os.O_RDWR)))
+        if len(how) == 2:
+            line = _user_of(sys._getframe(1))
+            if line is not None:
+                self.watched.append(Sight(f"the file {path}, which a step reads and writes", line))
+
+
+_FILES: Final = _Files()
 
 
 @contextmanager
@@ -50,6 +76,7 @@ def sights() -> Iterator[list[Sight]]:
     """While open, the requester's code is watched; the list grows by every clock that it reads."""
     found: list[Sight] = []
     earlier = sys.getprofile()
+    _FILES.watch(found)
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         if event == "c_call":
@@ -68,6 +95,7 @@ def sights() -> Iterator[list[Sight]]:
     try:
         yield found
     finally:
+        _FILES.watch(None)
         if isinstance(earlier, cProfile.Profile):
             earlier.enable()
         else:
@@ -80,7 +108,7 @@ def _clock(function: Any) -> str:
         return f"the clock (time.{name})"
     if name in _DATES and isinstance(owner, type) and issubclass(owner, datetime.date):
         return f"the clock ({owner.__name__}.{name})"
-    return _SYSTEMS.get(name, "") if owner is sys.modules[os.name] else ""
+    return _SYSTEMS.get((getattr(owner, "__name__", ""), name), "")
 
 
 def _user_of(frame: FrameType | None) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
 import dis
 import os
 import random
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +21,25 @@ import torch
 from torch import Tensor
 
 from offchain.job import Job
-from offchain.lines import own
-from offchain.lower.host.kinds import CLASS, OBJECT, Kind, Named, differing, kind_of, members, variables
+from offchain.lines import line_of, own
+from offchain.lower.host.kinds import (
+    CLASS,
+    OBJECT,
+    Kind,
+    Named,
+    differing,
+    has_dict,
+    kind_of,
+    members,
+    simple_members,
+    stored,
+    variables,
+)
 from offchain.lower.host.record import bare
 
 _MOST: Final = 200_000  # objects that are looked at
 _NUMPY: Final = np.random.mtrand._rand  # the one behind numpy.random's functions
+_BY_NAME: Final = {"setattr", "delattr", "__dict__", "vars", "__setattr__"}  # whoever writes to any attribute uses one
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,21 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """Something that a step read and that differs each time: what, and the requester's line."""
+
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
 class World:
     """What can change, as it is at one moment, and the functions that remember results."""
 
     held: tuple[Held, ...]
     remembering: tuple[Any, ...]  # made by functools.cache and lru_cache
     known: frozenset[int]  # the addresses of all objects that can be reached
+    clocks: tuple[Sight, ...]  # that functions read, seen by their text alone
 
     @staticmethod
     def of(job: Job) -> World:
@@ -117,16 +141,23 @@ class _Search:
         self.seen: dict[int, Any] = {}  # the objects, so that no other gets the number of one of them
         self.held: list[Held] = []
         self.remembering: list[Any] = []
+        self.closed: list[
+            tuple[str, Any]
+        ] = []  # tensors and others of which only `given` attributes are state of a job
+        self.clocks: list[Sight] = []
+        self.given: set[str] = set()  # attributes that the requester's own functions give to objects
         self.waiting: deque[tuple[str, Any]] = deque(
             [
                 ("Python's random numbers", random._inst),
                 ("NumPy's random numbers", _NUMPY),
                 ("torch's random seed", torch.default_generator),
                 ("the environment", os.environ),
+                ("decimal's context", decimal.getcontext()),
                 ("the model", job.model),
                 ("the loss", job.loss),
                 *((f"metric {name!r}", metric) for name, metric in job.metrics.items()),
                 ("order", job.order),
+                ("the schedule", getattr(job.schedule, "lr_lambdas", job.schedule)),
             ]
         )
         self.leave = {id(tensor) for tensor in job.dataset.values()} | {id(job), id(job.dataset)}
@@ -137,10 +168,16 @@ class _Search:
             if id(thing) not in self.seen and id(thing) not in self.leave:
                 self.seen[id(thing)] = thing
                 self._look(self.modules.get(id(thing), name), thing)
-        return World(tuple(self.held), tuple(self.remembering), frozenset(self.seen))
+        for name, thing in self.closed:
+            if has_dict(thing) and self.given & vars(thing).keys():
+                self.held.append(Held(name, thing, kind := stored(self.given), kind.read(thing)))
+        return World(tuple(self.held), tuple(self.remembering), frozenset(self.seen), tuple(self.clocks))
 
     def _look(self, name: str, thing: Any) -> None:
-        if isinstance(thing, str | int | float | bytes | Tensor | torch.dtype | types.BuiltinFunctionType):
+        if isinstance(thing, str | int | float | bytes | torch.dtype | types.BuiltinFunctionType):
+            return
+        if isinstance(thing, Tensor):
+            self.closed.append((name, thing))
             return
         if isinstance(thing, type):
             self._class(thing)
@@ -152,6 +189,8 @@ class _Search:
             self._later([(name, thing.func), (name, thing.args), (name, thing.keywords)])
         elif isinstance(thing, staticmethod | classmethod):
             self._later([(name, thing.__func__)])
+        elif isinstance(thing, weakref.ref):
+            self._later([(name, thing())])
         elif isinstance(thing, property):
             self._later([(name, thing.fget), (name, thing.fset)])
         elif isinstance(thing, _lru_cache_wrapper):
@@ -159,9 +198,11 @@ class _Search:
             self._later([(name, thing.__wrapped__)])
         else:
             kind = kind_of(thing)
-            if kind is not None:
-                self._hold(name, thing, kind)
-                self._later([(name, type(thing))])
+            if kind is None:
+                self.closed.append((name, thing))
+                return
+            self._hold(name, thing, kind)
+            self._later([(name, type(thing))])
 
     def _hold(self, name: str, thing: Any, kind: Kind) -> None:
         content = kind.read(thing)
@@ -193,12 +234,35 @@ class _Search:
         used = sorted(name for name in names if name in globals_ or name in _assigned(code))
         if used:
             self._hold("global variables", globals_, variables(used))
-        stored = _stored(code)
-        for module in (globals_.get(name, sys.modules.get(name)) for name in sorted(names)):
+        if "datetime64" in names and _constants(code) & {"now", "today"}:  # a type, whose calls Python does not tell of
+            self.clocks.append(Sight("the clock (numpy.datetime64)", line_of(function)))
+        given = _stored(code)
+        self.given |= given
+        if "globals" in names:
+            self._hold("global variables", globals_, simple_members())
+        known = [globals_.get(name, sys.modules.get(name)) for name in sorted(names)]
+        for module in (*known, *(cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))):
             if isinstance(module, types.ModuleType):
-                read = names & vars(module).keys() if own(getattr(module, "__file__", None) or "") else set()
-                if read | stored:
-                    self._hold(f"module {module.__name__}", module, members(sorted(read | stored)))
+                self._module(module, names, given)
+
+    def _module(self, module: types.ModuleType, names: set[str], given: set[str]) -> None:
+        """What a function that uses these names, and gives objects these attributes, can change of a module."""
+        name, mine = f"module {module.__name__}", own(getattr(module, "__file__", None) or "")
+        used = names & vars(module).keys()
+        if (used if mine else set()) | given:
+            self._hold(name, module, members(sorted((used if mine else set()) | given)))
+        if names & _BY_NAME:
+            self._hold(name, vars(module), simple_members())
+        for kept in () if mine else sorted(used):
+            if type(vars(module)[kept]) is dict:
+                self._hold(f"attribute {kept!r} of {name}", vars(module)[kept], simple_members())
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # not yet assigned
+        return False
 
 
 def _is_own_class(kind: type) -> bool:
@@ -213,6 +277,12 @@ def _names(code: types.CodeType) -> set[str]:
     """The names that a function, and the functions inside it, read or write."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return set(code.co_names).union(*inner)
+
+
+def _constants(code: types.CodeType) -> set[Any]:
+    """The texts in a function, and in those inside it."""
+    inner = [_constants(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {constant for constant in code.co_consts if isinstance(constant, str)}.union(*inner)
 
 
 def _assigned(code: types.CodeType) -> set[str]:
