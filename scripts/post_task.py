@@ -41,12 +41,12 @@ def part(name: str, file: str = "build/deployment.json") -> Any:
     return Contract.from_abi(contract, deployment.addresses[name], load_artifact(contract)["abi"])
 
 
-def terms_for(market: Any, task: Task, uri: str, max_price: int, **changes: int) -> Terms:
+def terms_for(limits: Any, task: Task, uri: str, max_price: int, **changes: int) -> Terms:
     """Terms for a task with the least stake and bond; `changes` are fields of Terms."""
-    stake = market.requiredStake(max_price, task.steps, task.interval, RATE_BPS)
+    stake = limits.requiredStake(max_price, task.steps, task.interval, RATE_BPS)
     fields: dict[str, Any] = {
         "graph_root": task.graph_root, "state_root": task.state_root, "steps": task.steps, "interval": task.interval,
-        "max_price": max_price, "stake": stake, "bond": market.requiredBond(stake),
+        "max_price": max_price, "stake": stake, "bond": limits.requiredBond(stake),
         "urgency": 0, "risk_bps": 500, "attempts": 3,
         "audit_fee": max_price // 100, "audit_rate_bps": RATE_BPS, "uri": uri,
     }  # fmt: skip
@@ -65,15 +65,15 @@ def deposit(parts: dict[str, Any], amount: int, person: Any) -> None:
 def post(parts: dict[str, Any], terms: Terms, requester: Any) -> int:
     """Deposit the whole bill, and post; returns the task's id."""
     audits = parts["auditor"].bill(terms.intervals, terms.audit_fee, terms.audit_rate_bps)
-    deposit(parts, sum(parts["market"].bill(terms.max_price)) + audits, requester)
+    deposit(parts, sum(parts["limits"].bill(terms.max_price)) + audits, requester)
     return int(parts["market"].post(terms_tuple(terms), {"from": requester}).events["Posted"]["taskId"])
 
 
 def main(file: str, uri: str, max_price: str, account: str = "1") -> int:
     """Post, and say what happens next."""
     assert project.get_loaded_projects(), "run it with `brownie run`, in the project's folder"
-    parts = {name: part(name) for name in ("token", "vault", "market", "auditor")}
-    terms = terms_for(parts["market"], load_task(Path(file)), uri, int(float(max_price) * COIN))
+    parts = {name: part(name) for name in ("token", "vault", "limits", "market", "auditor")}
+    terms = terms_for(parts["limits"], load_task(Path(file)), uri, int(float(max_price) * COIN))
     task_id = post(parts, terms, accounts[int(account)])
     print(f"task {task_id}: bids for {terms.bidding_time} s, then {terms.reveal_time} s to show them, then `award`")
     return task_id

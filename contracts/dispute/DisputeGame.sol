@@ -7,13 +7,12 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {Merkle} from "../lib/Merkle.sol";
-import {Sources} from "../step/Kinds.sol";
 import {Descent} from "./Descent.sol";
 import {Endings} from "./Endings.sol";
 import {Verdicts} from "./Verdicts.sol";
 
 /// @title The moves, in the order in which a dispute meets them
-/// @dev The walk from a checkpoint to a chunk, over hashes and spans. Endings makes the moves after it and asks the
+/// @dev The walk from a checkpoint to a chunk, over hashes and spans. Endings makes the moves that end it and asks the
 /// step verifier about words. What the solver reveals is emitted and not stored: the next move proves what it names
 /// against the hash to which the revealed children fold.
 contract DisputeGame is Verdicts {
@@ -21,11 +20,10 @@ contract DisputeGame is Verdicts {
 
     /// @notice Most pieces of a revealed span of steps.
     uint256 public constant STEP_FAN = 256;
-    uint256 private constant SLOT_HEAD = 14; // source, index, dtype, length; the name follows
 
     IStepVerifier public immutable verifier;
 
-    /// @notice The code of the moves from nameElement on.
+    /// @notice The code of the moves that end a dispute.
     Endings public immutable endings;
 
     constructor(ITaskMarket market_, IStakeVault vault_, ICheckpointLog log_, IStepVerifier verifier_)
@@ -92,7 +90,7 @@ contract DisputeGame is Verdicts {
     function nameSubtree(uint256 id, Tree tree, uint64 index, bytes32 hash, bytes32[] calldata proof) external {
         Record storage d = _turnToName(id);
         _enter(d, tree);
-        Descent.Position memory position = _revealed(d).subtree(index, hash, proof);
+        Descent.Position memory position = _positionOf(d).subtree(index, hash, proof);
         d.position = position;
         emit SubtreeNamed(id, tree, position.level, index, hash);
         _ask(d, Phase.RevealChildren);
@@ -118,7 +116,7 @@ contract DisputeGame is Verdicts {
     ) external {
         Record storage d = _turnToName(id);
         _enter(d, Tree.Nodes);
-        _revealed(d).leafAt(node, root, proof);
+        _positionOf(d).leafAt(node, root, proof);
         Node memory named;
         (named.leaf, named.root, named.index) = (Merkle.leaf(encoding), root, node);
         _requireInGraph(_graphOf(d), node, named.leaf, encodingProof);
@@ -128,32 +126,6 @@ contract DisputeGame is Verdicts {
         if (oneChunk) d.position = Descent.whole(1, bytes32(0)); // its hash is set by revealChunk
         emit NodeNamed(id, node, root);
         _ask(d, oneChunk ? Phase.RevealChunk : Phase.RevealChunks);
-    }
-
-    /// @inheritdoc IDisputeGame
-    function nameSlot(
-        uint256 id,
-        uint32 slot,
-        bytes32 root,
-        bytes32[] calldata proof,
-        bytes calldata encoding,
-        bytes32[] calldata encodingProof,
-        bytes32 source,
-        bytes32[] calldata sourceProof
-    ) external {
-        Record storage d = _turnToName(id);
-        _enter(d, Tree.Slots);
-        _revealed(d).leafAt(slot, root, proof);
-        GraphHeader memory graph = _graphOf(d);
-        uint256 place = uint256(graph.nodes) + graph.constants + slot;
-        _requireInGraph(graph, place, Merkle.leaf(encoding), encodingProof);
-        (bool fromNode, uint32 index) = _parseSlot(slot, encoding);
-        Descent.Position memory tree = fromNode
-            ? Descent.whole(graph.nodes, _traceOf(d).nodesTree)
-            : Descent.whole(graph.slots, _traceOf(d).stateTreeBefore);
-        tree.leafAt(index, source, sourceProof);
-        emit SlotJudged(id, d.lo, slot, root, source);
-        _conclude(id, root == source);
     }
 
     /// @inheritdoc IDisputeGame
@@ -170,7 +142,7 @@ contract DisputeGame is Verdicts {
     function nameChunk(uint256 id, uint64 index, bytes32 hash, bytes32[] calldata proof) external {
         Record storage d = _turn(id, Phase.NameChild);
         _enter(d, Tree.Chunks);
-        d.position = _revealed(d).leafAt(index, hash, proof);
+        d.position = _positionOf(d).leafAt(index, hash, proof);
         emit ChunkNamed(id, index, hash);
         _ask(d, Phase.RevealChunk);
     }
@@ -190,7 +162,22 @@ contract DisputeGame is Verdicts {
         emit ChunkRevealed(id, chunk);
     }
 
-    // What ends a dispute about a node, and what shows it. The parameters are named for the ABI; Endings reads them.
+    // What ends a dispute, and what shows it. The parameters are named for the ABI; Endings reads them.
+
+    /// @inheritdoc IDisputeGame
+    function nameSlot(
+        uint256 id,
+        uint32 slot,
+        bytes32 root,
+        bytes32[] calldata proof,
+        bytes calldata encoding,
+        bytes32[] calldata encodingProof,
+        bytes32 source,
+        bytes32[] calldata sourceProof
+    ) external {
+        (slot, root, proof, encoding, encodingProof, source, sourceProof);
+        _playEnding(id);
+    }
 
     /// @inheritdoc IDisputeGame
     function nameElement(
@@ -265,6 +252,12 @@ contract DisputeGame is Verdicts {
         _asView(_answer)();
     }
 
+    /// @inheritdoc IDisputeGame
+    function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
+        (id, mover, deadline);
+        _asView(_answer)();
+    }
+
     function _playEnding(uint256 id) private {
         bytes memory answer = _callEndings();
         Endings.Winner winner = abi.decode(answer, (Endings.Winner));
@@ -295,34 +288,5 @@ contract DisputeGame is Verdicts {
         assembly ("memory-safe") {
             g := f
         }
-    }
-
-    /// Enters `tree`. A revealed trace shows the trees of nodes and slots; later only one tree is shown.
-    function _enter(Record storage d, Tree tree) private {
-        if (d.phase == Phase.NameTrace && tree != Tree.Chunks) d.tree = tree;
-        if (d.tree != tree) revert WrongTree(d.tree, tree);
-    }
-
-    /// The position whose children are revealed, in the tree that was entered.
-    function _revealed(Record storage d) private view returns (Descent.Position memory) {
-        if (d.phase != Phase.NameTrace) return d.position;
-        return d.tree == Tree.Nodes
-            ? Descent.whole(_graphOf(d).nodes, _traceOf(d).nodesTree)
-            : Descent.whole(_graphOf(d).slots, _traceOf(d).stateTree);
-    }
-
-    function _requireInGraph(GraphHeader memory graph, uint256 place, bytes32 leaf, bytes32[] calldata proof)
-        private
-        view
-    {
-        uint256 leaves = uint256(graph.nodes) + graph.constants + graph.slots + graph.datasets;
-        Descent.whole(leaves, graph.tree).leafAt(uint64(place), leaf, proof);
-    }
-
-    function _parseSlot(uint32 slot, bytes calldata encoding) private pure returns (bool fromNode, uint32 index) {
-        uint8 source = encoding.length < SLOT_HEAD ? 0 : uint8(encoding[0]);
-        fromNode = source == Sources.NODE;
-        if (!fromNode && source != Sources.STATE) revert MalformedSlot(slot, encoding.length, source);
-        index = uint32(bytes4(encoding[1:5]));
     }
 }

@@ -5,25 +5,55 @@ import {IStepVerifier} from "../interfaces/IStepVerifier.sol";
 import {Attempts} from "../lib/Attempts.sol";
 import {Merkle} from "../lib/Merkle.sol";
 import {Words} from "../lib/Words.sol";
+import {Sources} from "../step/Kinds.sol";
 import {Clocks} from "./Clocks.sol";
 import {Descent} from "./Descent.sol";
 import {Turns} from "./Turns.sol";
 
-/// @title The moves that end a dispute about a node: from its element to a word, a term or an exponent
+/// @title The moves that end a dispute: about a slot; about a node, from its element to a word, a term or an exponent
 /// @dev The game calls this code with delegatecall: storage, sender and events are the game's. Called directly it finds
 /// no disputes, and refuses every move. It moves no money: it says who wins, and the game concludes.
 /// Every verb has the selector of the game's verb of the same name; IDisputeGame says what it does.
 contract Endings is Turns {
+    using Descent for Descent.Position;
+
     enum Winner {
         Undecided,
         Solver,
         Challenger
     }
 
+    uint256 private constant SLOT_HEAD = 14; // source, index, dtype, length; the name follows
+
     IStepVerifier private immutable _verifier;
 
     constructor(IStepVerifier verifier_) {
         _verifier = verifier_;
+    }
+
+    function nameSlot(
+        uint256 id,
+        uint32 slot,
+        bytes32 root,
+        bytes32[] calldata proof,
+        bytes calldata encoding,
+        bytes32[] calldata encodingProof,
+        bytes32 source,
+        bytes32[] calldata sourceProof
+    ) external returns (Winner) {
+        Record storage d = _turnToName(id);
+        _enter(d, Tree.Slots);
+        _positionOf(d).leafAt(slot, root, proof);
+        GraphHeader memory graph = _graphOf(d);
+        uint256 place = uint256(graph.nodes) + graph.constants + slot;
+        _requireInGraph(graph, place, Merkle.leaf(encoding), encodingProof);
+        (bool fromNode, uint32 index) = _parseSlot(slot, encoding);
+        Descent.Position memory tree = fromNode
+            ? Descent.whole(graph.nodes, _traceOf(d).nodesTree)
+            : Descent.whole(graph.slots, _traceOf(d).stateTreeBefore);
+        tree.leafAt(index, source, sourceProof);
+        emit SlotJudged(id, d.lo, slot, root, source);
+        return root == source ? Winner.Solver : Winner.Challenger;
     }
 
     function nameElement(
@@ -163,6 +193,24 @@ contract Endings is Turns {
         (shown.position, shown.node) = (d.position, d.node);
         shown.claim = Claim(d.element, d.word, d.a, d.b, d.sum, d.operand, [d.first, d.second]);
         return shown;
+    }
+
+    /// @notice See IDisputeGame. It is here because the game has no room for it.
+    function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
+        Record storage d = _disputes[id];
+        if (!_isRunning(d.phase)) return (address(0), 0);
+        Clocks.Shared storage clock = _clocks[d.attemptId];
+        Clocks.Instant last = _solverMoves(d.phase)
+            ? Clocks.deadline(clock.left, clock.since)
+            : Clocks.deadline(d.challengerLeft, d.since);
+        return (_mover(d), Clocks.Instant.unwrap(last));
+    }
+
+    function _parseSlot(uint32 slot, bytes calldata encoding) private pure returns (bool fromNode, uint32 index) {
+        uint8 source = encoding.length < SLOT_HEAD ? 0 : uint8(encoding[0]);
+        fromNode = source == Sources.NODE;
+        if (!fromNode && source != Sources.STATE) revert MalformedSlot(slot, encoding.length, source);
+        index = uint32(bytes4(encoding[1:5]));
     }
 
     function _judgeElement(uint256 id, Record storage d, uint32 computed) private returns (Winner) {

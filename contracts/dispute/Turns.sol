@@ -16,6 +16,7 @@ import {Descent} from "./Descent.sol";
 /// than sending them again.
 abstract contract Turns is IDispute {
     using Clocks for Clocks.Shared;
+    using Descent for Descent.Position;
 
     /// A dispute as it is stored. IDispute.Dispute says what its fields hold.
     struct Record {
@@ -164,12 +165,38 @@ abstract contract Turns is IDispute {
         return _revealed[_spot(d, Phase.RevealSteps)];
     }
 
+    /// Enters `tree`. A revealed trace shows the trees of nodes and slots; later only one tree is shown.
+    function _enter(Record storage d, Tree tree) internal {
+        if (d.phase == Phase.NameTrace && tree != Tree.Chunks) d.tree = tree;
+        if (d.tree != tree) revert WrongTree(d.tree, tree);
+    }
+
+    /// The position whose children are revealed, in the tree that was entered.
+    function _positionOf(Record storage d) internal view returns (Descent.Position memory) {
+        if (d.phase != Phase.NameTrace) return d.position;
+        return d.tree == Tree.Nodes
+            ? Descent.whole(_graphOf(d).nodes, _traceOf(d).nodesTree)
+            : Descent.whole(_graphOf(d).slots, _traceOf(d).stateTree);
+    }
+
+    function _requireInGraph(GraphHeader memory graph, uint256 place, bytes32 leaf, bytes32[] calldata proof)
+        internal
+        view
+    {
+        uint256 leaves = uint256(graph.nodes) + graph.constants + graph.slots + graph.datasets;
+        Descent.whole(leaves, graph.tree).leafAt(uint64(place), leaf, proof);
+    }
+
     function _mover(Record storage d) internal view returns (address) {
         return _solverMoves(d.phase) ? d.solver : d.challenger;
     }
 
     function _solverMoves(Phase phase) internal pure returns (bool) {
         return (SOLVER_PHASES >> uint8(phase)) & 1 == 1;
+    }
+
+    function _isRunning(Phase phase) internal pure returns (bool) {
+        return phase != Phase.None && phase != Phase.Resolved;
     }
 
     function _begin(Record storage d) private {

@@ -57,7 +57,7 @@ abstract contract Verdicts is Turns, IDisputeGame {
         market = market_;
         vault = vault_;
         log = log_;
-        bounty = market_.limits().bounty;
+        bounty = market_.limits().values().bounty;
     }
 
     /// @inheritdoc IDisputeGame
@@ -129,17 +129,6 @@ abstract contract Verdicts is Turns, IDisputeGame {
         Record storage d = _running(id);
         if (_trains(d.attemptId)) revert StillTraining(Attempts.taskOf(d.attemptId));
         _dismiss(id, d);
-    }
-
-    /// @inheritdoc IDisputeGame
-    function onMove(uint256 id) external view returns (address mover, uint64 deadline) {
-        Record storage d = _disputes[id];
-        if (!_isRunning(d.phase)) return (address(0), 0);
-        Clocks.Shared storage clock = _clocks[d.attemptId];
-        Clocks.Instant last = _solverMoves(d.phase)
-            ? Clocks.deadline(clock.left, clock.since)
-            : Clocks.deadline(d.challengerLeft, d.since);
-        return (_mover(d), Clocks.Instant.unwrap(last));
     }
 
     /// The verdict. If the task has ended there is none: its stake is gone, and a challenger who was right but second
@@ -261,10 +250,6 @@ abstract contract Verdicts is Turns, IDisputeGame {
     function _reason() private pure returns (Reason) {
         if (msg.sig == IDisputeGame.timeout.selector) return Reason.TimedOut;
         return msg.sig == IDisputeGame.concede.selector ? Reason.Conceded : Reason.Computed;
-    }
-
-    function _isRunning(Phase phase) private pure returns (bool) {
-        return phase != Phase.None && phase != Phase.Resolved;
     }
 
     /// Holds the bond of the one dispute that an account may have about a checkpoint.

@@ -4,6 +4,7 @@ pragma solidity ^0.8.37;
 import {IAuction} from "./IAuction.sol";
 import {IAuditor} from "./IAuditor.sol";
 import {ICheckpointLog} from "./ICheckpointLog.sol";
+import {ITermLimits} from "./ITermLimits.sol";
 
 /// @title The life of a task: posted, awarded, paid interval by interval, failed and tried again, ended
 /// @dev Task ids count from 0. A task has one pot of escrow (the requester's money), and in each attempt one of stake.
@@ -23,29 +24,6 @@ interface ITaskMarket {
         Slashed, // the last attempt's solver was convicted
         Stalled, // the last attempt's solver missed a deadline
         Cancelled // by the requester, or nobody bid
-    }
-
-    /// What a requester asks for. Money in the vault's token's smallest unit, durations in seconds.
-    struct Terms {
-        bytes32 graphRoot;
-        bytes32 stateRoot; // initial state
-        uint32 steps;
-        uint32 interval; // steps per checkpoint (the last may hold fewer)
-        uint32 intervalTime; // longest that an interval may take
-        uint32 challengeWindow; // see ICheckpointLog.commit
-        uint128 maxPrice; // for the whole task; locked when posting
-        uint128 stake; // locked by the leading bid
-        uint128 bond; // locked by a dispute
-        uint96 urgency; // what a second of promised time costs the requester, and what a late one costs the solver
-        uint32 clock; // each party's thinking time per dispute
-        uint32 biddingTime;
-        uint32 revealTime;
-        uint32 handoverTime; // for the standby to take over
-        uint16 riskBps; // what failing costs the requester, in 1/10,000 of the price
-        uint8 attempts;
-        uint128 auditFee; // for one audit; see IAuditor.fund for what is locked
-        uint16 auditRateBps; // audits to expect per checkpoint, in 1/10,000
-        string uri; // where the task file is
     }
 
     struct Task {
@@ -92,27 +70,6 @@ interface ITaskMarket {
         uint32 hi;
     }
 
-    /// What a deployment fixes: the least and the most that terms may name, what the stake rule assumes, what a
-    /// challenger who was right but not first gets, the fees, and what a standby earns.
-    struct Limits {
-        uint16 honestBps; // part of all verifiers' stakes that is honest, in 1/10,000
-        uint16 marginBps; // how much more than it gains a cheat must expect to lose, in 1/10,000
-        uint16 feeBps; // of pay, burned: a record costs something to make
-        uint16 standbyBps; // of pay, beside it, for being ready
-        uint32 biddingTime; // and revealTime, and handoverTime
-        uint32 intervalTime;
-        uint32 challengeWindow;
-        uint32 clock;
-        uint128 bond;
-        uint128 bounty; // pays the gas of a dispute and one audit; see IDisputeGame.dismiss
-        uint32 maxBiddingTime;
-        uint32 maxIntervalTime;
-        uint32 maxChallengeWindow;
-        uint32 maxClock;
-        uint32 maxDuration; // of a task: its intervals times intervalTime
-        uint128 postFee; // burned when a task is posted
-    }
-
     event Connected(IAuction auction, ICheckpointLog log, address game, IAuditor auditor);
     event Posted(uint256 indexed taskId, address indexed requester, bytes32 graphRoot, string uri);
     event Awarded(
@@ -141,13 +98,8 @@ interface ITaskMarket {
     error NotRequester(address requester, address caller);
     error NotStandby(address standby, address caller);
     error RewardTooLarge(uint256 allowed, uint256 sent);
-    /// What was to be the most is less than the least.
-    error InvalidLimit(string term, uint256 least, uint256 most);
     error WrongStatus(uint256 taskId, Status expected, Status actual);
     error UnknownTask(uint256 taskId);
-    error TermMissing(string term);
-    error TermTooSmall(string term, uint256 required, uint256 sent);
-    error TermTooLarge(string term, uint256 allowed, uint256 sent);
     error RevealOpen(uint64 ends, uint64 current);
     error HandoverOpen(uint64 ends, uint64 current);
     error HandoverOver(uint64 ended, uint64 current);
@@ -156,9 +108,9 @@ interface ITaskMarket {
     error NothingDue(uint256 taskId);
     error NotStalled(uint64 deadline, uint64 current);
 
-    /// @notice Offer a task; locks the whole `bill`, and IAuditor's, of the sender's free balance, and burns the fee
-    /// for posting.
-    function post(Terms calldata terms) external returns (uint256 taskId);
+    /// @notice Offer a task; locks the whole bill, ITermLimits' and IAuditor's, of the sender's free balance, and burns
+    /// the fee for posting.
+    function post(ITermLimits.Terms calldata terms) external returns (uint256 taskId);
 
     /// @notice Anyone, once revealing is over: the lowest score wins, and is paid what it could have asked for with
     /// that of the second. Without a bid the task ends.
@@ -201,7 +153,7 @@ interface ITaskMarket {
     /// auditor.
     function connect(IAuction auction, ICheckpointLog log, address game, IAuditor auditor) external;
 
-    function terms(uint256 taskId) external view returns (Terms memory);
+    function terms(uint256 taskId) external view returns (ITermLimits.Terms memory);
     function task(uint256 taskId) external view returns (Task memory);
 
     /// @notice What bidders are asked for. Only while the task's status is Bidding.
@@ -228,35 +180,8 @@ interface ITaskMarket {
     /// @notice Last timestamp at which checkpoint `index` may be committed.
     function deadline(uint256 taskId, uint32 index) external view returns (uint64);
 
-    /// @notice What posting a task of this price locks and burns beside its audits: the price and what a standby earns;
-    /// the fee.
-    function bill(uint128 maxPrice) external view returns (uint256 escrow, uint256 fee);
-
-    /// @notice The smallest stake with which cheating loses money in expectation; at least ten bounties, so that a
-    /// conviction pays its gas. The arguments are terms, and within their bounds.
-    function requiredStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
-        external
-        view
-        returns (uint256);
-
-    /// @notice The largest stake that such terms may ask for.
-    function allowedStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
-        external
-        view
-        returns (uint256);
-
-    /// @notice The smallest bond that terms with this stake may ask for: at least a fiftieth of the stake, so that to
-    /// drain a solver's clock costs more than it can win.
-    function requiredBond(uint128 stake) external view returns (uint256);
-
-    /// @notice The smallest bond with which it costs a late solver as much to have a friend dispute, and lose, as the
-    /// time of that dispute excuses it from: half of a lost bond burns, and a dispute takes a clock at most.
-    function excuseBond(uint96 urgency, uint32 clock) external view returns (uint256);
-
-    /// @notice The largest bond that terms with this stake may ask for, so that disputing stays possible.
-    function allowedBond(uint128 stake) external view returns (uint256);
-
-    function limits() external view returns (Limits memory);
+    /// @notice What terms may say, and what they cost: asked when a task is posted.
+    function limits() external view returns (ITermLimits);
 
     /// @notice Keys of a task's pots in the vault.
     function escrowPot(uint256 taskId) external pure returns (bytes32);

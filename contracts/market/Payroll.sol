@@ -4,16 +4,16 @@ pragma solidity ^0.8.37;
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {ITermLimits} from "../interfaces/ITermLimits.sol";
 import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
 import {Money} from "../lib/Money.sol";
 import {Pots} from "../lib/Pots.sol";
 import {Schedules} from "./Schedules.sol";
-import {TermLimits} from "./TermLimits.sol";
 
 /// @title Pay
 /// @notice An interval earns the price's share of its steps, once its checkpoint is final. What lateness cost the
 /// requester stays in the escrow, a fee burns, and the standby gets its part beside that.
-abstract contract Payroll is TermLimits {
+abstract contract Payroll is ITaskMarket {
     using Schedules for Schedule;
 
     /// What several intervals earn together.
@@ -32,27 +32,37 @@ abstract contract Payroll is TermLimits {
     IStakeVault public immutable vault;
     IWorkerRegistry public immutable registry;
 
+    /// @inheritdoc ITaskMarket
+    ITermLimits public immutable limits;
+
+    // Of the limits, which never change: every interval's pay asks for them.
+    uint16 private immutable _feeBps;
+    uint16 private immutable _standbyBps;
+
     ICheckpointLog public log;
 
-    mapping(uint256 taskId => Terms) internal _terms;
+    mapping(uint256 taskId => ITermLimits.Terms) internal _terms;
     mapping(uint256 taskId => Task) internal _tasks;
 
-    constructor(IStakeVault vault_, IWorkerRegistry registry_) {
+    constructor(IStakeVault vault_, IWorkerRegistry registry_, ITermLimits limits_) {
         if (address(vault_) == address(0) || address(registry_) == address(0)) revert ZeroAddress();
-        (vault, registry) = (vault_, registry_);
+        if (address(limits_) == address(0)) revert ZeroAddress();
+        (vault, registry, limits) = (vault_, registry_, limits_);
+        ITermLimits.Limits memory values = limits_.values();
+        (_feeBps, _standbyBps) = (values.feeBps, values.standbyBps);
     }
 
     /// @inheritdoc ITaskMarket
     function schedule(uint256 taskId) public view returns (Schedule memory) {
         Task storage t = _tasks[taskId];
-        Terms storage asked = _terms[taskId];
+        ITermLimits.Terms storage asked = _terms[taskId];
         if (t.status == Status.None) revert UnknownTask(taskId);
         return Schedule({
             solver: t.solver,
             status: t.status,
             attempt: t.attempt,
             first: t.first,
-            intervals: _intervals(asked.steps, asked.interval),
+            intervals: Schedules.intervals(asked.steps, asked.interval),
             interval: asked.interval,
             promised: t.promised,
             intervalTime: asked.intervalTime,
@@ -103,12 +113,12 @@ abstract contract Payroll is TermLimits {
             uint256 upTo = _grossDown(taskId, t, slip.index + 1);
             uint256 late = s.lateness(_stepsUpTo(taskId, s.first, slip.index + 1), committedAt, defended);
             uint256 withheld = _withheld(slip, late, upTo - before, _terms[taskId].urgency);
-            uint256 fee = _feeUp(upTo - before - withheld);
+            uint256 fee = Money.partUp(upTo - before - withheld, _feeBps, Money.BPS);
             emit Paid(taskId, slip.index++, t.solver, upTo - before - withheld - fee, withheld, fee);
             slip.gross += upTo - before;
             slip.net += upTo - before - withheld - fee;
             slip.fee += fee;
-            slip.standby += _standbyDown(upTo - before);
+            slip.standby += Money.partDown(upTo - before, _standbyBps, Money.BPS);
             before = upTo;
         }
     }

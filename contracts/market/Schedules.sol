@@ -7,6 +7,11 @@ import {Money} from "../lib/Money.sol";
 /// @title When an attempt's checkpoints are due
 /// @notice Time that the solver spent in disputes which it won counts for nothing.
 library Schedules {
+    /// @notice ⌈steps/interval⌉.
+    function intervals(uint32 steps, uint32 interval) internal pure returns (uint32) {
+        return (steps - 1) / interval + 1;
+    }
+
     /// @notice Last timestamp at which checkpoint `index` may be committed.
     function deadline(ITaskMarket.Schedule memory s, uint32 index) internal pure returns (uint64) {
         return s.awardedAt + uint64(index + 1 - s.first) * s.intervalTime + s.defended;

@@ -6,14 +6,15 @@ import {IAuditor} from "../interfaces/IAuditor.sol";
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {ITermLimits} from "../interfaces/ITermLimits.sol";
 import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
 import {Attempts} from "../lib/Attempts.sol";
 import {Money} from "../lib/Money.sol";
 import {Pots} from "../lib/Pots.sol";
+import {Stakes} from "../lib/Stakes.sol";
 import {Payroll} from "./Payroll.sol";
 import {Schedules} from "./Schedules.sol";
 import {Scores} from "./Scores.sol";
-import {TermLimits} from "./TermLimits.sol";
 
 /// @title TaskMarket
 /// @notice The life of a task: posted, awarded, paid, failed, tried again, ended. The tokens stay in the vault.
@@ -42,9 +43,8 @@ contract TaskMarket is Payroll {
         _;
     }
 
-    constructor(IStakeVault vault_, IWorkerRegistry registry_, Limits memory limits_)
-        Payroll(vault_, registry_)
-        TermLimits(limits_)
+    constructor(IStakeVault vault_, IWorkerRegistry registry_, ITermLimits limits_)
+        Payroll(vault_, registry_, limits_)
     {
         _deployer = msg.sender;
     }
@@ -60,8 +60,8 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
-    function post(Terms calldata asked) external returns (uint256 taskId) {
-        _checkTerms(asked);
+    function post(ITermLimits.Terms calldata asked) external returns (uint256 taskId) {
+        (uint256 escrow, uint256 fee) = limits.check(asked);
         taskId = taskCount++;
         _terms[taskId] = asked;
         Task storage t = _tasks[taskId];
@@ -69,10 +69,9 @@ contract TaskMarket is Payroll {
         t.status = Status.Bidding;
         t.biddingEnds = uint64(block.timestamp) + asked.biddingTime;
         emit Posted(taskId, msg.sender, asked.graphRoot, asked.uri);
-        (uint256 escrow, uint256 fee) = bill(asked.maxPrice);
         vault.lock(Pots.escrow(taskId), msg.sender, escrow + fee);
         if (fee != 0) vault.burn(Pots.escrow(taskId), fee);
-        uint32 number = _intervals(asked.steps, asked.interval);
+        uint32 number = Schedules.intervals(asked.steps, asked.interval);
         auditor.fund(taskId, msg.sender, asked.auditFee, asked.auditRateBps, number);
     }
 
@@ -139,7 +138,7 @@ contract TaskMarket is Payroll {
         bytes32 pot = Pots.stake(Attempts.id(taskId, t.attempt));
         uint256 stake = _terms[taskId].stake;
         uint256 paid = reward + kept;
-        uint256 allowed = stake - Money.partUp(stake, BURN_BPS, Money.BPS);
+        uint256 allowed = Stakes.rewardDown(stake);
         if (paid > allowed) revert RewardTooLarge(allowed, paid);
         emit Slashed(taskId, t.solver, stake, paid);
         vault.pay(pot, challenger, reward);
@@ -190,7 +189,7 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
-    function terms(uint256 taskId) external view returns (Terms memory) {
+    function terms(uint256 taskId) external view returns (ITermLimits.Terms memory) {
         return _terms[taskId];
     }
 
@@ -202,7 +201,7 @@ contract TaskMarket is Payroll {
     /// @inheritdoc ITaskMarket
     function ask(uint256 taskId) public view returns (IAuction.Ask memory) {
         Task storage t = _require(taskId, Status.Bidding);
-        Terms storage asked = _terms[taskId];
+        ITermLimits.Terms storage asked = _terms[taskId];
         uint32 left = _stepsLeft(taskId, t.first);
         return IAuction.Ask({
             attempt: t.attempt,
@@ -226,7 +225,7 @@ contract TaskMarket is Payroll {
     /// @inheritdoc ITaskMarket
     function contest(uint256 taskId, uint32 checkpoint) external view returns (Contest memory) {
         Task storage t = _require(taskId, Status.Training);
-        Terms storage asked = _terms[taskId];
+        ITermLimits.Terms storage asked = _terms[taskId];
         uint256 lo = uint256(checkpoint) * asked.interval;
         uint256 hi = lo + asked.interval;
         return Contest({
@@ -308,7 +307,7 @@ contract TaskMarket is Payroll {
     }
 
     function _intervalsOf(uint256 taskId) private view returns (uint32) {
-        return _intervals(_terms[taskId].steps, _terms[taskId].interval);
+        return Schedules.intervals(_terms[taskId].steps, _terms[taskId].interval);
     }
 
     function _isLast(uint256 taskId, Task storage t) private view returns (bool) {

@@ -3,15 +3,16 @@ pragma solidity ^0.8.37;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
+import {ITermLimits} from "../interfaces/ITermLimits.sol";
 import {Money} from "../lib/Money.sol";
+import {Stakes} from "../lib/Stakes.sol";
+import {Schedules} from "./Schedules.sol";
 
-/// @title What terms may say
-/// @notice Every term has a least and a most, and the stake is one with which cheating loses.
-abstract contract TermLimits is ITaskMarket {
-    /// @notice Least part of a convicted solver's stake that is burned. Only this part deters: the challengers who get
-    /// the rest may be the solver under other names.
-    uint256 public constant BURN_BPS = 5_000;
+/// @title TermLimits
+/// @notice The limits of one deployment, which never change.
+contract TermLimits is ITermLimits {
+    /// @notice Least part of a convicted solver's stake that is burned, in 1/10,000.
+    uint256 public constant BURN_BPS = Stakes.BURN_BPS;
 
     /// @notice Bounties in the smallest stake: a conviction shares out four tenths of it.
     uint256 public constant STAKE_BOUNTIES = 10;
@@ -35,93 +36,36 @@ abstract contract TermLimits is ITaskMarket {
     uint256 public constant MAX_URI = 512;
     uint32 private constant MAX_STEPS = 2 ** 31 - 1; // the step number is an int32 of the step graph
 
-    Limits private _limits;
+    Limits private _values;
 
-    constructor(Limits memory limits_) {
+    constructor(Limits memory values_) {
         // Without an honest verifier no stake deters. With a margin below 1 it might pay to cheat.
-        _ordered("honestBps", 1, limits_.honestBps);
-        _ordered("honestBps", limits_.honestBps, Money.BPS);
-        _ordered("marginBps", Money.BPS, limits_.marginBps);
-        _ordered("biddingTime", limits_.biddingTime, limits_.maxBiddingTime);
-        _ordered("intervalTime", limits_.intervalTime, limits_.maxIntervalTime);
-        _ordered("challengeWindow", limits_.challengeWindow, limits_.maxChallengeWindow);
-        _ordered("clock", limits_.clock, limits_.maxClock);
-        _ordered("duration", limits_.maxIntervalTime, limits_.maxDuration);
-        _ordered("feeBps", limits_.feeBps, Money.BPS);
-        _ordered("standbyBps", limits_.standbyBps, Money.BPS);
+        _ordered("honestBps", 1, values_.honestBps);
+        _ordered("honestBps", values_.honestBps, Money.BPS);
+        _ordered("marginBps", Money.BPS, values_.marginBps);
+        _ordered("biddingTime", values_.biddingTime, values_.maxBiddingTime);
+        _ordered("intervalTime", values_.intervalTime, values_.maxIntervalTime);
+        _ordered("challengeWindow", values_.challengeWindow, values_.maxChallengeWindow);
+        _ordered("clock", values_.clock, values_.maxClock);
+        _ordered("duration", values_.maxIntervalTime, values_.maxDuration);
+        _ordered("feeBps", values_.feeBps, Money.BPS);
+        _ordered("standbyBps", values_.standbyBps, Money.BPS);
         // Half of a lost bond goes to the winner, and must cover what the dispute cost it.
-        _ordered("bond", 2 * uint256(limits_.bounty), limits_.bond);
-        _limits = limits_;
+        _ordered("bond", 2 * uint256(values_.bounty), values_.bond);
+        _values = values_;
     }
 
-    /// @inheritdoc ITaskMarket
-    function limits() external view returns (Limits memory) {
-        return _limits;
-    }
-
-    /// @inheritdoc ITaskMarket
-    /// @dev q · burned part ≥ (1−q) · gain · margin. With x = honest part · rate, the honest audits to expect, one
-    /// falsified interval is found with probability q ≥ 1 − e^−x, so that (1−q)/q ≤ 1/x. It gains what it is paid, its
-    /// share of the steps, and as much in work saved. Falsifying more gains less than proportionally.
-    function requiredStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
-        public
-        view
-        returns (uint256)
-    {
-        uint256 audits = uint256(_limits.honestBps) * auditRateBps; // in 1/10,000²
-        uint256 gain = 2 * uint256(maxPrice) * interval; // in 1/steps
-        uint256 deterrent =
-            Money.partUp(gain, _limits.marginBps * Money.BPS * Money.BPS, audits * BURN_BPS * steps);
-        return Math.max(deterrent, STAKE_BOUNTIES * _limits.bounty);
-    }
-
-    /// @inheritdoc ITaskMarket
-    function allowedStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
-        public
-        view
-        returns (uint256)
-    {
-        return MAX_STAKE_RATIO * requiredStake(maxPrice, steps, interval, auditRateBps);
-    }
-
-    /// @inheritdoc ITaskMarket
-    function requiredBond(uint128 stake) public view returns (uint256) {
-        return Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _limits.bond);
-    }
-
-    /// @inheritdoc ITaskMarket
-    function excuseBond(uint96 urgency, uint32 clock) public pure returns (uint256) {
-        return 2 * uint256(urgency) * clock;
-    }
-
-    /// @inheritdoc ITaskMarket
-    function allowedBond(uint128 stake) public view returns (uint256) {
-        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), _limits.bond);
-    }
-
-    /// @inheritdoc ITaskMarket
-    function bill(uint128 maxPrice) public view returns (uint256 escrow, uint256 fee) {
-        return (maxPrice + Money.partUp(maxPrice, _limits.standbyBps, Money.BPS), _limits.postFee);
-    }
-
-    function _feeUp(uint256 amount) internal view returns (uint256) {
-        return Money.partUp(amount, _limits.feeBps, Money.BPS);
-    }
-
-    function _standbyDown(uint256 gross) internal view returns (uint256) {
-        return Money.partDown(gross, _limits.standbyBps, Money.BPS);
-    }
-
-    function _checkTerms(Terms calldata asked) internal view {
+    /// @inheritdoc ITermLimits
+    function check(Terms calldata asked) external view returns (uint256 escrow, uint256 fee) {
         _checkWork(asked);
-        Limits memory set = _limits;
+        Limits memory set = _values;
         _within("biddingTime", set.biddingTime, asked.biddingTime, set.maxBiddingTime);
         _within("revealTime", set.biddingTime, asked.revealTime, set.maxBiddingTime);
         _within("handoverTime", set.biddingTime, asked.handoverTime, set.maxBiddingTime);
         _within("intervalTime", set.intervalTime, asked.intervalTime, set.maxIntervalTime);
         _within("challengeWindow", set.challengeWindow, asked.challengeWindow, set.maxChallengeWindow);
         _within("clock", set.clock, asked.clock, set.maxClock);
-        uint256 duration = uint256(_intervals(asked.steps, asked.interval)) * asked.intervalTime;
+        uint256 duration = uint256(Schedules.intervals(asked.steps, asked.interval)) * asked.intervalTime;
         _within("duration", 0, duration, set.maxDuration);
         _within("maxPrice", 0, asked.maxPrice, MAX_PRICE);
         _within("urgency", 0, asked.urgency, MAX_URGENCY / duration);
@@ -133,10 +77,57 @@ abstract contract TermLimits is ITaskMarket {
         _within("stake", leastStake, asked.stake, MAX_STAKE_RATIO * leastStake);
         uint256 leastBond = Math.max(requiredBond(asked.stake), excuseBond(asked.urgency, asked.clock));
         _within("bond", leastBond, asked.bond, allowedBond(asked.stake));
+        return bill(asked.maxPrice);
     }
 
-    function _intervals(uint32 steps, uint32 interval) internal pure returns (uint32) {
-        return (steps - 1) / interval + 1;
+    /// @inheritdoc ITermLimits
+    function values() external view returns (Limits memory) {
+        return _values;
+    }
+
+    /// @inheritdoc ITermLimits
+    /// @dev q · burned part ≥ (1−q) · gain · margin. With x = honest part · rate, the honest audits to expect, one
+    /// falsified interval is found with probability q ≥ 1 − e^−x, so that (1−q)/q ≤ 1/x. It gains what it is paid, its
+    /// share of the steps, and as much in work saved. Falsifying more gains less than proportionally.
+    function requiredStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        public
+        view
+        returns (uint256)
+    {
+        uint256 audits = uint256(_values.honestBps) * auditRateBps; // in 1/10,000²
+        uint256 gain = 2 * uint256(maxPrice) * interval; // in 1/steps
+        uint256 deterrent =
+            Money.partUp(gain, _values.marginBps * Money.BPS * Money.BPS, audits * BURN_BPS * steps);
+        return Math.max(deterrent, STAKE_BOUNTIES * _values.bounty);
+    }
+
+    /// @inheritdoc ITermLimits
+    function allowedStake(uint128 maxPrice, uint32 steps, uint32 interval, uint16 auditRateBps)
+        public
+        view
+        returns (uint256)
+    {
+        return MAX_STAKE_RATIO * requiredStake(maxPrice, steps, interval, auditRateBps);
+    }
+
+    /// @inheritdoc ITermLimits
+    function requiredBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _values.bond);
+    }
+
+    /// @inheritdoc ITermLimits
+    function excuseBond(uint96 urgency, uint32 clock) public pure returns (uint256) {
+        return 2 * uint256(urgency) * clock;
+    }
+
+    /// @inheritdoc ITermLimits
+    function allowedBond(uint128 stake) public view returns (uint256) {
+        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), _values.bond);
+    }
+
+    /// @inheritdoc ITermLimits
+    function bill(uint128 maxPrice) public view returns (uint256 escrow, uint256 fee) {
+        return (maxPrice + Money.partUp(maxPrice, _values.standbyBps, Money.BPS), _values.postFee);
     }
 
     function _checkWork(Terms calldata asked) private pure {

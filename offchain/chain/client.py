@@ -303,23 +303,23 @@ class Chain:
 
     def required_stake(self, terms: Terms) -> int:
         """The least stake that terms with this price, work and rate of audits may name."""
-        return int(self.call("market", "requiredStake", *terms.deterred))
+        return int(self.call("limits", "requiredStake", *terms.deterred))
 
     def allowed_stake(self, terms: Terms) -> int:
         """The largest stake that such terms may name."""
-        return int(self.call("market", "allowedStake", *terms.deterred))
+        return int(self.call("limits", "allowedStake", *terms.deterred))
 
     def required_bond(self, stake: int) -> int:
         """The least bond that terms with this stake may name."""
-        return int(self.call("market", "requiredBond", stake))
+        return int(self.call("limits", "requiredBond", stake))
 
     def allowed_bond(self, stake: int) -> int:
         """The largest bond that terms with this stake may name."""
-        return int(self.call("market", "allowedBond", stake))
+        return int(self.call("limits", "allowedBond", stake))
 
     def bill(self, terms: Terms) -> tuple[int, int, int]:
         """What posting a task locks for its solvers and standbys, and for its audits, and what it burns."""
-        (escrow, fee), budget = self.calls([("market", "bill", terms.max_price), ("auditor", "bill", *terms.audits)])
+        (escrow, fee), budget = self.calls([("limits", "bill", terms.max_price), ("auditor", "bill", *terms.audits)])
         return escrow, budget, fee
 
     def task_count(self, block: BlockNumber = None) -> int:

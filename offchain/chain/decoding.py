@@ -35,7 +35,7 @@ def terms_from(task_id: int, raw: Mapping[str, Any]) -> Terms:
 
 
 def terms_tuple(terms: Terms) -> tuple[Any, ...]:
-    """In the order of ITaskMarket.Terms, which is that of `Terms`."""
+    """In the order of ITermLimits.Terms, which is that of `Terms`."""
     return tuple(getattr(terms, name) for name in Terms.__slots__)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,7 @@ CONTRACTS: dict[str, str] = {
     "vault": "StakeVault",
     "registry": "WorkerRegistry",
     "auction": "Auction",
+    "limits": "TermLimits",
     "market": "TaskMarket",
     "log": "CheckpointLog",
     "verifier": "StepVerifier",
@@ -103,7 +104,7 @@ class Parameters:
         """The values under the names that constructors use."""
         values = {_camel(name): value for name, value in asdict(self).items()}
         apart = {name: values.pop(name) for name in ("withdrawalDelay", "keyDelay", "bidBond", "auditBond")}
-        return apart | {"limits": values}
+        return apart | {"values": values}
 
 
 HOUR = 3_600
@@ -195,6 +196,7 @@ class Deployment:
     vault: ChecksumAddress
     registry: ChecksumAddress
     auction: ChecksumAddress
+    limits: ChecksumAddress
     market: ChecksumAddress
     log: ChecksumAddress
     verifier: ChecksumAddress
@@ -205,9 +207,8 @@ class Deployment:
     @classmethod
     def of(cls, chain_id: int, block: int, addresses: Mapping[str, str]) -> Deployment:
         """Raises ValueError if a part is missing or an address is none."""
-        parts = {field.name for field in fields(cls)} - {"chain_id", "block"}
-        if set(addresses) != parts:
-            raise ValueError(f"parts {sorted(addresses)} should be {sorted(parts)}")
+        if set(addresses) != set(CONTRACTS):
+            raise ValueError(f"parts {sorted(addresses)} should be {sorted(CONTRACTS)}")
         checked = {part: Web3.to_checksum_address(address) for part, address in addresses.items()}
         return cls(chain_id=chain_id, block=block, **checked)
 
@@ -396,5 +397,4 @@ def _arguments(inputs: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -
 
 
 def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    return name[0] + name.title().replace("_", "")[1:]

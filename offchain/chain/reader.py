@@ -134,7 +134,7 @@ class Reader:
     def _fees(self) -> Fees:
         """Read once: a deployment never changes them."""
         if self._fixed is None:
-            asked: list[Call] = [("market", "limits"), ("auction", "bidBond"), ("auditor", "auditBond")]
+            asked: list[Call] = [("limits", "values"), ("auction", "bidBond"), ("auditor", "auditBond")]
             limits, bid_bond, audit_bond = self._chain.calls(asked)
             self._fixed = Fees(bid_bond, limits["feeBps"], audit_bond)
         return self._fixed

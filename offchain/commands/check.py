@@ -143,7 +143,7 @@ def _money(chain: Chain, roles: tuple[str, ...], least_moves: int) -> Iterator[F
     state = BAD if not moves else LOW if moves < least_moves else OK
     fill = f"send it some: `offchain account fund --to {chain.address} --ether N`"
     yield Finding("ether", state, f"{about(ether)}, for {moves:,} moves in disputes now", "" if state == OK else fill)
-    free, limits = chain.free(), chain.call("market", "limits")
+    free, limits = chain.free(), chain.call("limits", "values")
     least = STAKE_BOUNTIES * int(limits["bounty"])
     needs = {
         "solver": (least + int(chain.call("auction", "bidBond")), "stake and bond of a bid"),

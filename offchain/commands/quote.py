@@ -242,7 +242,7 @@ def _money(
     as_json: bool,
 ) -> Rows:
     """Gas, what is locked, what a worker like this machine would ask, and what others were paid."""
-    gas_price, fee_bps = chain.gas_price(), int(chain.call("market", "limits")["feeBps"])
+    gas_price, fee_bps = chain.gas_price(), int(chain.call("limits", "values")["feeBps"])
     rule = stake_rule(chain)
     if max_price is None:
         if isinstance(found, str):

@@ -153,7 +153,7 @@ class Teller:
     def of(cls, chain: Chain, task_id: int, terms: Terms, since: int) -> Teller:
         """Of a task that was posted just now, after a block."""
         escrow, _, _ = chain.bill(terms)
-        standby_bps = int(chain.call("market", "limits")["standbyBps"])
+        standby_bps = int(chain.call("limits", "values")["standbyBps"])
         return cls(chain, task_id, Story(task_id, terms, escrow, standby_bps), since)
 
     @classmethod

@@ -19,7 +19,7 @@ RATES_BPS: Final = (500, 1_000, 2_500, 5_000, 10_000)  # that a requester choose
 
 @dataclass(frozen=True, slots=True)
 class StakeRule:
-    """What a deployment assumes: ITaskMarket.Limits.
+    """What a deployment assumes: ITermLimits.Limits.
 
     Attributes:
         honest_bps: part of all verifiers' stakes that is honest.

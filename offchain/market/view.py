@@ -39,7 +39,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """ITaskMarket.Terms: money in the token's smallest unit, durations in seconds, shares in 1/10,000."""
+    """ITermLimits.Terms: money in the token's smallest unit, durations in seconds, shares in 1/10,000."""
 
     graph_root: bytes
     state_root: bytes
@@ -67,7 +67,7 @@ class Terms:
 
     @property
     def deterred(self) -> tuple[int, int, int, int]:
-        """What the stake rule looks at, in the order of ITaskMarket.requiredStake."""
+        """What the stake rule looks at, in the order of ITermLimits.requiredStake."""
         return self.max_price, self.steps, self.interval, self.audit_rate_bps
 
     @property
@@ -226,7 +226,7 @@ class DisputeView:
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """What a deployment takes of everybody: ITaskMarket.Limits, IAuction.bidBond and IAuditor.auditBond."""
+    """What a deployment takes of everybody: ITermLimits.Limits, IAuction.bidBond and IAuditor.auditBond."""
 
     bid_bond: int = 0
     fee_bps: int = 0

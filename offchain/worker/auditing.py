@@ -39,7 +39,7 @@ class Row:
 
 def stake_rule(chain: Chain) -> StakeRule:
     """What the deployment assumes about verifiers."""
-    limits = chain.call("market", "limits")
+    limits = chain.call("limits", "values")
     return StakeRule(limits["honestBps"], limits["marginBps"], limits["bounty"])
 
 

@@ -94,7 +94,7 @@ def least_bond(chain: Chain, stake: int, urgency: int, clock: int) -> int:
 
 def time_limits(chain: Chain) -> dict[str, tuple[int, int]]:
     """Window -> the least and the most that the contracts take; "duration" is of all intervals together."""
-    limits = chain.call("market", "limits")
+    limits = chain.call("limits", "values")
     bidding = limits["biddingTime"], limits["maxBiddingTime"]
     return dict.fromkeys(("bidding_time", "reveal_time", "handover_time"), bidding) | {
         "interval_time": (limits["intervalTime"], limits["maxIntervalTime"]),

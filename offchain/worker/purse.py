@@ -35,7 +35,7 @@ class Purse:
     def look(self, view: ChainView) -> None:
         """Raises ChainUnavailable."""
         if not self._known:
-            limits = self._chain.call("market", "limits")
+            limits = self._chain.call("limits", "values")
             least = STAKE_BOUNTIES * int(limits["bounty"])
             self._stake, self._bond, self._known = least, int(limits["bond"]), True
         if time.monotonic() >= self._next:

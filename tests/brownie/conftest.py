@@ -54,7 +54,7 @@ def market(deployed: SimpleNamespace, fn_isolation: None) -> SimpleNamespace:
 
 @pytest.fixture
 def terms(market: SimpleNamespace, task: Task) -> Terms:
-    return terms_for(market.market, task, "http://requester/task", PRICE)
+    return terms_for(market.limits, task, "http://requester/task", PRICE)
 
 
 @pytest.fixture

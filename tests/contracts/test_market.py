@@ -81,7 +81,7 @@ def test_post_without_money_reverts(market_world: World) -> None:
 )
 def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: Any, error: tuple[Any, ...]) -> None:
     world = market_world
-    with reverts(world.market, *error):
+    with reverts(world.limits, *error):
         world.ask(world.market.functions.post(world.terms(**({"stake": STAKE} | {field: value}))), world.requester)
 
 
@@ -91,7 +91,7 @@ def test_a_bond_is_worth_the_time_that_a_dispute_excuses(market_world: World) ->
     long = {"max_price": COIN * 8, "stake": stake, "clock": 100}
     fitting = world.terms(urgency=COIN // 20, bond=10 * COIN, **long)
     world.ask(world.market.functions.post(fitting), world.requester)
-    with reverts(world.market, "TermTooSmall", "bond", 10 * COIN + 200, 10 * COIN):
+    with reverts(world.limits, "TermTooSmall", "bond", 10 * COIN + 200, 10 * COIN):
         world.ask(
             world.market.functions.post(world.terms(urgency=COIN // 20 + 1, bond=10 * COIN, **long)), world.requester
         )
@@ -100,19 +100,19 @@ def test_a_bond_is_worth_the_time_that_a_dispute_excuses(market_world: World) ->
 def test_the_time_of_a_task_has_a_price_that_can_be_reckoned_with(market_world: World) -> None:
     world, most = market_world, (2**120 - 1) // 10**8
     long = {"steps": 100, "interval": 1, "interval_time": 10**6}
-    with reverts(world.market, "TermTooLarge", "urgency", most, most + 1):
+    with reverts(world.limits, "TermTooLarge", "urgency", most, most + 1):
         world.ask(world.market.functions.post(world.terms(urgency=most + 1, **long)), world.requester)
-    with reverts(world.market, "TermTooSmall", "bond"):  # the next check
+    with reverts(world.limits, "TermTooSmall", "bond"):  # the next check
         world.ask(world.market.functions.post(world.terms(urgency=most, **long)), world.requester)
 
 
 @pytest.mark.parametrize("price", [0, 1, 2, 900, 10**18 + 1, 2**128 - 1])
 @pytest.mark.parametrize("honest", [1, 3_333, 10_000])
-def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, honest: int) -> None:
+def test_stake_rule(deploy: Deploy, snapshot: None, price: int, honest: int) -> None:
     """Burned part · x ≥ margin · gain of an interval, and one unit less would not do."""
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], (honest, 12_000, *NONE))
+    rules = deploy("TermLimits", (honest, 12_000, *NONE))
     for steps, interval, rate in ((1, 1, 1), (25, 10, 2_500), (2**31 - 1, 7, 2**16 - 1)):
-        stake = market.functions.requiredStake(price, steps, interval, rate).call()
+        stake = rules.functions.requiredStake(price, steps, interval, rate).call()
         gain, x, burned = Fraction(2 * price * interval, steps), Fraction(honest * rate, 10**8), Fraction(1, 2)
 
         def deters(candidate: int, gain: Fraction = gain, caught: Fraction = x * burned) -> bool:
@@ -120,12 +120,12 @@ def test_stake_rule(w3: Web3, deploy: Deploy, snapshot: None, price: int, honest
 
         assert deters(stake)
         assert stake == 0 or not deters(stake - 1)
-        assert market.functions.allowedStake(price, steps, interval, rate).call() == 10 * stake
+        assert rules.functions.allowedStake(price, steps, interval, rate).call() == 10 * stake
 
 
 def test_the_stake_of_the_design(market_world: World) -> None:
     """50 intervals and a quarter of an audit for each: 0.77 of the highest price."""
-    stake = market_world.market.functions.requiredStake(COIN, 500, 10, 2_500).call()
+    stake = market_world.limits.functions.requiredStake(COIN, 500, 10, 2_500).call()
     assert stake == COIN * 768 // 1_000
 
 
@@ -137,13 +137,13 @@ def test_the_stake_of_the_design(market_world: World) -> None:
         (2**128 - 1, -(-(2**128 - 1) // 50), (2**128 - 1) // 4),
     ],
 )
-def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
+def test_bond_rule(deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
     limits = (5_000, 12_000, 0, 0, 0, 0, 0, 0, 100, 50, *(0,) * 6)
-    market = deploy("TaskMarket", w3.eth.accounts[1], w3.eth.accounts[1], limits)
-    assert market.functions.requiredBond(stake).call() == least
-    assert market.functions.allowedBond(stake).call() == most
-    assert market.functions.requiredStake(0, 1, 1, 1).call() == 500  # ten bounties
-    assert market.functions.allowedStake(0, 1, 1, 1).call() == 5_000
+    rules = deploy("TermLimits", limits)
+    assert rules.functions.requiredBond(stake).call() == least
+    assert rules.functions.allowedBond(stake).call() == most
+    assert rules.functions.requiredStake(0, 1, 1, 1).call() == 500  # ten bounties
+    assert rules.functions.allowedStake(0, 1, 1, 1).call() == 5_000
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_bond_rule(w3: Web3, deploy: Deploy, snapshot: None, stake: int, least: 
 def test_limits_that_contradict_each_other_are_refused(
     w3: Web3, artifacts: dict[str, Any], changes: dict[str, int], error: tuple[Any, ...]
 ) -> None:
-    artifact = artifacts["TaskMarket"]
+    artifact = artifacts["TermLimits"]
     factory = w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
     limits = [value for name, value in asdict(replace(PARAMETERS, **changes)).items() if name not in ELSEWHERE]
-    constructor = factory.constructor(w3.eth.accounts[1], w3.eth.accounts[1], limits)
+    constructor = factory.constructor(limits)
     with reverts(factory, "InvalidLimit", *error):
         w3.eth.call({"data": constructor.data_in_transaction})
 
@@ -188,7 +188,7 @@ def test_connect_only_the_deployer_and_once(market_world: World) -> None:
 
 def test_limits(market_world: World) -> None:
     expected = [value for name, value in asdict(PARAMETERS).items() if name not in ELSEWHERE]
-    assert list(market_world.market.functions.limits().call()) == expected
+    assert list(market_world.limits.functions.values().call()) == expected
 
 
 def test_deadline_of_the_longest_task(market_world: World) -> None:

@@ -48,13 +48,13 @@ def test_budgets(auditor: Contract, intervals: int, rate: int, fee: int) -> None
 def test_stakes(world: World, price: int, steps: int, data: Any, rate: int) -> None:
     interval = data.draw(st.integers(1, steps))
     rule = stake_rule(world.quick("stranger"))
-    assert world.market.functions.requiredStake(price, steps, interval, rate).call() == rule.required(
+    assert world.limits.functions.requiredStake(price, steps, interval, rate).call() == rule.required(
         price, steps, interval, rate
     )
 
 
 def stake_rule(chain: Chain) -> StakeRule:
-    limits = chain.call("market", "limits")
+    limits = chain.call("limits", "values")
     return StakeRule(limits["honestBps"], limits["marginBps"], limits["bounty"])
 
 

@@ -37,7 +37,7 @@ class World(Funded):
         parts = ("token", "vault", "registry", "auction", "market", "log", "verifier")
         made = map(self.contract, parts)
         self.token, self.vault, self.registry, self.auction, self.market, self.log, self.verifier = made
-        self.auditor = self.contract("auditor")
+        self.auditor, self.limits = self.contract("auditor"), self.contract("limits")
         abi = load_artifact("DisputeGame")["abi"]
         self.game: Contract = self.w3.eth.contract(address=self.deployment.game, abi=abi, decode_tuples=True)
         people = (self.address(name) for name in PEOPLE)

@@ -31,8 +31,8 @@ def deployment(w3: Web3, deployer: Any, artifacts: dict[str, Any]) -> Deployment
 
 
 def test_everything_is_wired(w3: Web3, deployment: Deployment) -> None:
-    parts = ("vault", "registry", "auction", "market", "log", "game")
-    vault, registry, auction, market, log, game = (deployment.contract(w3, part).functions for part in parts)
+    parts = ("vault", "registry", "auction", "limits", "market", "log", "game")
+    vault, registry, auction, limits, market, log, game = (deployment.contract(w3, part).functions for part in parts)
     assert vault.token().call() == deployment.token
     assert vault.withdrawalDelay().call() == LOCAL.withdrawal_delay
     assert all(vault.isModule(getattr(deployment, part)).call() for part in MODULES)
@@ -49,8 +49,9 @@ def test_everything_is_wired(w3: Web3, deployment: Deployment) -> None:
     assert verifiers.delay().call() == LOCAL.key_delay
     assert (auditor.market().call(), auditor.log().call()) == (deployment.market, deployment.log)
     assert auditor.verifiers().call() == deployment.verifiers
-    limits = {name: value for name, value in asdict(LOCAL).items() if name not in ELSEWHERE}
-    assert list(market.limits().call()) == list(limits.values())
+    fixed = {name: value for name, value in asdict(LOCAL).items() if name not in ELSEWHERE}
+    assert market.limits().call() == deployment.limits
+    assert list(limits.values().call()) == list(fixed.values())
 
 
 def test_a_token_that_exists_is_taken(w3: Web3, deployer: Any, deployment: Deployment) -> None:

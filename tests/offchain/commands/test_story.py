@@ -30,7 +30,7 @@ def told(counter: Counter, task: int, since: int = 0) -> list[str]:
     """The story's sentences; what it takes for locked is held to the pot after every event."""
     chain = counter.quick("stranger")
     terms = chain.terms(task)
-    story = Story(task, terms, chain.bill(terms)[0], chain.call("market", "limits")["standbyBps"])
+    story = Story(task, terms, chain.bill(terms)[0], chain.call("limits", "values")["standbyBps"])
     pot, sentences = chain.call("market", "escrowPot", task), list[str]()
     events = chain.logs(("auction", "market", "log"), since, chain.head().number)
     for event, after in zip(events, [*events[1:], None], strict=True):
