@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from offchain import __version__
 from offchain.errors import OffchainError, OutOfMemory
@@ -63,6 +64,11 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands without importing them, so that a shell has them at once."""
+        names = [CompletionItem(name, help=what) for name, what in SUMMARIES.items() if name.startswith(incomplete)]
+        return names or super().shell_complete(ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
@@ -89,11 +95,14 @@ def _said(error: click.ClickException) -> str:
 
 
 def _hash_alike(words: list[str]) -> None:
-    """Start `task build` again, with hashes of text that are the same in every process.
+    """Start a command that builds a job again, with hashes of text that are the same in every process.
 
     The order of a set of names follows from them, and so may what a job makes of it: the same job makes the same file.
     """
-    said = {"task", "build"} <= set(words) and sys.orig_argv[-len(words) :] == words
+    builds = {"task", "build"} <= set(words) or (
+        {"task", "post"} <= set(words) and any(w.endswith(".py") for w in words)
+    )
+    said = builds and sys.orig_argv[-len(words) :] == words
     if said and os.name == "posix" and sys.flags.hash_randomization:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})
 

@@ -62,9 +62,12 @@ TOKENS: Final = Tokens()
 
 
 class HostPort(click.ParamType[tuple[str, int]]):
-    """HOST:PORT."""
+    """HOST:PORT; where there is a usual host, PORT alone too."""
 
     name = "host:port"
+
+    def __init__(self, usual: str = "") -> None:
+        self._usual = usual
 
     def convert(
         self, value: str | tuple[str, int], param: click.Parameter | None, ctx: click.Context | None
@@ -72,6 +75,7 @@ class HostPort(click.ParamType[tuple[str, int]]):
         if isinstance(value, tuple):
             return value
         host, _, port = value.rpartition(":")
+        host = host or self._usual
         if not host or not port.isdigit() or int(port) > 65535:
             self.fail(f"{value!r} is not HOST:PORT, such as 0.0.0.0:9000", param, ctx)
         return host.strip("[]"), int(port)
@@ -205,6 +209,13 @@ def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> Non
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value in pairs}, indent=2, default=str))
         return
     Console(width=80, highlight=False).print(table_for(pairs, title))
+
+
+def answer(lines: Iterable[str], as_json: bool, **facts: Any) -> None:
+    """Print what a command did: lines for people, or its facts as a JSON object."""
+    said = [json.dumps(facts, indent=2, default=str)] if as_json else lines
+    for line in said:
+        click.echo(line)
 
 
 def table_for(pairs: Iterable[tuple[str, Any]], title: str = "") -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -23,11 +24,14 @@ from offchain.commands.page import watched
 from offchain.exec.make import EXECUTORS
 from offchain.roles.policy import Policy
 from offchain.roles.table import ROLES
-from offchain.worker.display import LEVELS, configure_logging
+from offchain.worker.display import LEVELS, LogFile, configure_logging
+from offchain.worker.events import Tell
 from offchain.worker.making import executor_factory
+from offchain.worker.notices import Notices
 from offchain.worker.operate import operate, patiently
 from offchain.worker.options import GIB, WorkerOptions
 
+MIB: Final = 1 << 20  # bytes
 FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 
 
@@ -70,6 +74,13 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
 @click.option("--page", type=HostPort(), metavar="HOST:PORT", help="Serve the page of `offchain page` there too.")
 @click.option("--least-moves", type=click.IntRange(0), default=30, show_default=True,
               help="Warn when the account's ether pays for fewer moves in disputes.")  # fmt: skip
+@click.option("--metrics", type=HostPort("127.0.0.1"), metavar="[HOST:]PORT",
+              help="Serve /metrics for Prometheus and /healthz there. Host: 127.0.0.1.")  # fmt: skip
+@click.option("--notify", multiple=True, metavar="URL", help="Tell of losses and fraud there, as apprise reads it.")
+@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Log there, not to standard error.")
+@click.option("--log-size", type=click.FloatRange(min=0.01), default=10, show_default=True,
+              help="MiB after which --log-file is renamed to FILE.1 and begun anew.")  # fmt: skip
+@click.option("--log-keep", type=click.IntRange(1), default=5, show_default=True, help="Renamed files to keep.")
 @click.option("--json-lines", is_flag=True, help="Log one JSON object a line.")
 @click.option("--log-level", type=click.Choice(list(LEVELS)), default="info", show_default=True)
 @click.pass_context
@@ -85,6 +96,11 @@ def worker(
     device: str,
     executor: str,
     page: tuple[str, int] | None,
+    metrics: tuple[str, int] | None,
+    notify: tuple[str, ...],
+    log_file: Path | None,
+    log_size: float,
+    log_keep: int,
     **chosen: Any,
 ) -> None:
     """Bid, train, audit and dispute, until stopped by Ctrl-C or SIGTERM.
@@ -99,7 +115,8 @@ def worker(
         return
     if not roles:
         raise click.MissingParameter(ctx=context, param_hint="'--role'", param_type="option")
-    configure_logging(json_lines, log_level)
+    log = LogFile(log_file, int(log_size * MIB), log_keep) if log_file else None
+    configure_logging(json_lines, log_level, log)
     if threads:
         torch.set_num_threads(threads)
     options = worker_options(traffic, **chosen)
@@ -113,7 +130,28 @@ def worker(
             chain = patiently(partial(connection.chain, signing=False))
             site = beside.enter_context(watched(chain, options.fetch.private, *page, options.poll))
             click.echo(f"the page is at {site.url}", err=True)
-        operate(partial(connection.chain, send=options.send), roles, options, executor_factory(executor, device))
+        listeners = list(_listeners(beside, connection, roles, metrics, notify))
+        connect = partial(connection.chain, send=options.send)
+        operate(connect, roles, options, executor_factory(executor, device), listeners=listeners)
+
+
+def _listeners(
+    beside: ExitStack,
+    connection: Connection,
+    roles: tuple[str, ...],
+    metrics: tuple[str, int] | None,
+    notify: tuple[str, ...],
+) -> Iterator[Tell]:
+    """Who hears the worker's events; `beside` ends them with the worker."""
+    if metrics is not None:
+        from offchain.worker.metrics import Metrics, MetricsServer
+
+        counted = Metrics(roles)
+        server = beside.enter_context(MetricsServer(counted, *metrics))
+        click.echo(f"metrics are at {server.url}/metrics", err=True)
+        yield counted.on_event
+    if notify:
+        yield beside.enter_context(Notices(notify, connection.account().address[:8])).on_event
 
 
 worker.add_command(drain)

@@ -9,6 +9,8 @@ from typing import Final
 BPS: Final = 10_000  # of every share that is given in basis points
 DECIMALS: Final = 18  # of a token, and of the coin that pays for gas
 Units = int  # of money: the smallest there is
+GasPrice = int  # wei for a unit of gas
+GWEI: Final = 10**9  # wei
 
 
 def part_up(amount: int, part: int, whole: int) -> int:
@@ -25,6 +27,11 @@ def tokens(amount: int) -> str:
     """An amount as people read it: whole tokens, without trailing zeros."""
     text = f"{Decimal(amount).scaleb(-DECIMALS):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def plain(amount: int) -> str:
+    """An amount in whole tokens as a number: what programs read out of logs."""
+    return tokens(amount).replace(",", "")
 
 
 def about(amount: int) -> str:

@@ -32,16 +32,27 @@ def blob_name(root: bytes, kind: str) -> str:
     return name
 
 
+Heard = Callable[[str, bool, float, int], None]  # kind, whether it came, seconds, bytes
+
+
+def _nobody(kind: str, came: bool, seconds: float, size: int) -> None:
+    """Nobody counts."""
+
+
 class BlobStore:
     """Blobs of one worker.
 
     Args:
         folder: made if it is not there.
         base: URI that the folder is served at; without one, blobs are published as file:// URIs.
+
+    Attributes:
+        heard: is called after every fetch, in the thread that fetched.
     """
 
     def __init__(self, folder: Path, base: str | None = None, options: FetchOptions | None = None) -> None:
         self.folder, self.base, self.options = folder, base, options or FetchOptions()
+        self.heard: Heard = _nobody
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():  # a run that was killed may have left unfinished files
             if not NAME.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < time.time() - STALE:
@@ -105,9 +116,14 @@ class BlobStore:
         if name in self:
             return self.path(name)
         limit = min(max_bytes or self.options.max_bytes, self.options.max_bytes)
-        with self._partial(name) as partial:
-            fetch(uri, partial, self.options, limit, min(timeout or self.options.timeout, self.options.timeout))
-            check(partial)
+        begun, size = time.monotonic(), 0
+        try:
+            with self._partial(name) as partial:
+                fetch(uri, partial, self.options, limit, min(timeout or self.options.timeout, self.options.timeout))
+                check(partial)
+                size = partial.stat().st_size
+        finally:
+            self.heard(name.rpartition(".")[2], size > 0, time.monotonic() - begun, size)
         return self.path(name)
 
     @contextmanager

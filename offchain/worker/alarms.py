@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from offchain.market.money import Units
 from offchain.worker.events import WorkerEvent
+
+LossKind = Literal["deadline", "conviction", "bid", "dispute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,11 @@ class FraudUnanswered(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Lost(WorkerEvent):
-    """Money of this account is gone. `how` it came to that."""
+    """Money of this account is gone. `how` it came to that, of which `kind` is one word."""
 
     name = "lost"
     level = "error"
     task: int
+    kind: LossKind
     how: str
     amount: Units

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
-from threading import Thread
+from threading import Lock, Thread
 from typing import Final
 
 from offchain.chain.client import Chain
@@ -93,10 +93,11 @@ class _Told(Defence):
     """Tells the worker of its events, which writes them into the log."""
 
     connection: Connection
+    speaking: Lock  # fetches tell from threads of their own
 
     def tell(self, event: WorkerEvent, traceback: bool | str = False) -> None:
         message = packed(event) | ({"traceback": tracebacks.format_exc()} if traceback else {})
-        with suppress(OSError):  # the worker is gone, and the end of this process is on its way
+        with self.speaking, suppress(OSError):  # the worker is gone, and the end of this process is on its way
             say(self.connection, message)
 
 
@@ -112,7 +113,7 @@ def main(connection: Connection, party: Party, threads: int) -> None:
 
 def _made(chain: Chain, connection: Connection, party: Party) -> _Told:
     defence = _Told(chain, party.roles, party.options, party.executors, replays=party.replays)
-    defence.connection = connection
+    defence.connection, defence.speaking = connection, Lock()
     return defence
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from io import StringIO
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
@@ -14,19 +17,20 @@ from rich.console import Console
 from rich.progress import TaskID
 from structlog.typing import ExcInfo
 
-from offchain.market.money import tokens
+from offchain.errors import BadInput
+from offchain.market.money import GWEI, plain
 from offchain.progress import bars
 from offchain.text import printable
 from offchain.worker.events import Progress, WorkerEvent
 
 MOST_OF_A_LINE: Final = 1_000  # characters of one value
-MONEY: Final = "Units"  # the type of a field, as its class has it: market.money.Units
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logging(json_lines: bool = False, level: str = "info") -> None:
-    """Log to standard error, in lines for people or, with `json_lines`, as one JSON object a line."""
-    colours = sys.stderr.isatty() and not json_lines
+def configure_logging(json_lines: bool = False, level: str = "info", file: LogFile | None = None) -> None:
+    """Log to standard error or to a file, in lines for people or, with `json_lines`, as one JSON object a line."""
+    lines = _Lines(file.open() if file else None)
+    colours = sys.stderr.isatty() and not json_lines and file is None
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
         if json_lines
@@ -42,7 +46,7 @@ def configure_logging(json_lines: bool = False, level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *args: _Lines(),
+        logger_factory=lambda *args: lines,
         cache_logger_on_first_use=False,
     )
 
@@ -54,11 +58,48 @@ def _traceback(out: TextIO, raised: ExcInfo) -> None:
     out.write("\n".join(printable(line, MOST_OF_A_LINE) for line in lines.getvalue().split("\n")))
 
 
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log that is kept in bounds: beyond `size` bytes it is renamed to FILE.1, FILE.1 to FILE.2, and so on.
+
+    `keep` of the renamed ones are kept.
+    """
+
+    path: Path
+    size: int
+    keep: int
+
+    def open(self) -> RotatingFileHandler:
+        """Raises BadInput where it cannot be written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return _Rotating(self.path, maxBytes=self.size, backupCount=self.keep, encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"{self.path}: {error.strerror}; name another --log-file") from error
+
+
+class _Rotating(RotatingFileHandler):
+    """A full disk ends no worker: it is told of once, on standard error, and lines are lost until there is room."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._told:
+            self._told = True
+            print(f"{self.baseFilename}: the log cannot be written: {sys.exception()}", file=sys.stderr, flush=True)
+
+
 class _Lines:
-    """Writes to the present sys.stderr, which bars of progress replace by their own."""
+    """Writes to a file or to the present sys.stderr, which bars of progress replace by their own."""
+
+    def __init__(self, file: RotatingFileHandler | None = None) -> None:
+        self._file = file
 
     def msg(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        if self._file is not None:
+            self._file.handle(logging.makeLogRecord({"msg": message}))
+        else:
+            print(message, file=sys.stderr, flush=True)
 
     log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
 
@@ -66,10 +107,14 @@ class _Lines:
 def write_line(log: Any, event: WorkerEvent, traceback: bool | str = False) -> None:
     """An event's line in a structlog logger, with a traceback: this one, or, if True, that of the exception at hand."""
     if event.level is not None:
-        money = {field.name for field in fields(event) if field.type == MONEY}
-        facts = {name: tokens(value) if name in money else _text(value) for name, value in event.facts().items()}
         more = {"exception": traceback} if isinstance(traceback, str) else {"exc_info": True} if traceback else {}
-        getattr(log, event.level)(event.name, **facts, **more)
+        getattr(log, event.level)(event.name, **readable(event), **more)
+
+
+def readable(event: WorkerEvent) -> dict[str, Any]:
+    """An event's fields as a line shows them: amounts as numbers of whole tokens in strings, nothing in wei."""
+    kinds = {field.name: SHOWN.get(str(field.type), _text) for field in fields(event)}
+    return {name: kinds[name](value) for name, value in event.facts().items()}
 
 
 def _text(value: Any) -> Any:
@@ -78,6 +123,10 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value, MOST_OF_A_LINE)
     return ", ".join(value) if isinstance(value, tuple) else value
+
+
+# types of fields, as their classes have them -> how a line shows them
+SHOWN: Final[dict[str, Callable[[Any], Any]]] = {"Units": plain, "GasPrice": lambda fee: f"{fee / GWEI:.6g} gwei"}
 
 
 class Display:

@@ -1,8 +1,8 @@
 """What happens in a worker, one frozen type per event. The log, the terminal and the demo read them.
 
 `name` is what the log calls an event: other processes read it there, so it does not change with the class's name.
-Fields of type `Units` are money; the log shows them in whole tokens, or coins. `gas` is in units of gas, `retry_in` in
-seconds; roots are 32 bytes.
+Fields of type `Units` are money; the log shows them in whole tokens, or coins; those of type `GasPrice` in gwei. `gas`
+is in units of gas, `retry_in` in seconds; roots are 32 bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from offchain.market.money import Units
+from offchain.market.money import GasPrice, Units
 
 Purpose = Literal["train", "audit"]
 
@@ -115,13 +115,13 @@ class DefenceLost(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class InFlight(WorkerEvent):
-    """A transaction was not mined in time, or the node had lost it. `fee` in wei per unit of gas, `age` in seconds."""
+    """A transaction was not mined in time, or the node had lost it. `age` in seconds."""
 
     name = "in flight"
     level = "warning"
     what: str
     nonce: int
-    fee: int
+    fee: GasPrice
     age: float
     then: str
 

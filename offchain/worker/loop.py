@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Hashable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,6 +40,7 @@ from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import AccountShared, Failed, InFlight, Overtaken, Tell, WorkerEvent
+from offchain.worker.looks import Fetched
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
@@ -107,6 +109,7 @@ class Loop:
         self.chain.stake_on(None, self._in_flight)
         self.db = stack.enter_context(Database(folder / "worker.db", self._identity()))
         blobs = BlobStore(folder / "blobs", None, self.options.fetch)
+        blobs.heard = self._heard
         self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options, self._tried)
         stack.callback(self.materials.close)
         self._secret = self.db.secret()
@@ -116,6 +119,7 @@ class Loop:
         parts = (self.materials, self.db, self._work, self._disputes)
         self._acts = Acts(self.chain, *parts, self.tell, self.options.signing_key)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
+        self._look_seconds = 0.0  # of the latest look
 
     def _identity(self) -> str:
         genesis = self.chain.block(0).hash.hex()
@@ -136,12 +140,14 @@ class Loop:
         self._stop.set()
 
     def _look(self) -> ChainView:
+        begun = time.monotonic()
         try:
             self.chain.settle()
             view = self.reader.read()
         except ChainError as error:  # no node may refuse to be read
             raise ChainUnavailable(str(error)) from error
         self.chain.stake_on(view.shortest_clock())
+        self._look_seconds = time.monotonic() - begun
         return view
 
     def _in_flight(self, notice: Waiting | Foreign) -> None:
@@ -149,6 +155,9 @@ class Loop:
             self.tell(AccountShared(notice.nonce))
         else:
             self.tell(InFlight(notice.what, notice.nonce, notice.fee, notice.age, notice.then))
+
+    def _heard(self, kind: str, came: bool, seconds: float, size: int) -> None:
+        self.tell(Fetched(kind, came, seconds, size))
 
     def _actions(self, view: ChainView) -> list[Action]:
         """What all roles want, each action once. Moves in disputes come first: a clock runs there."""

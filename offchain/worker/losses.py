@@ -8,7 +8,7 @@ from typing import Any
 from offchain.chain.abi import Event
 from offchain.chain.client import Chain
 from offchain.market.view import ChainView
-from offchain.worker.alarms import Lost
+from offchain.worker.alarms import LossKind, Lost
 from offchain.worker.database import Database
 from offchain.worker.events import Tell
 
@@ -19,7 +19,9 @@ class Losses:
     def __init__(self, chain: Chain, db: Database, tell: Tell) -> None:
         self._me, self._db, self._tell = chain.address, db, tell
         self._since = db.told_up_to(chain.head().number)
-        self._due: deque[tuple[Event, int, str, int | None]] = deque()  # and task, how, amount; None: a bid's bond
+        self._due: deque[tuple[Event, int, LossKind, str, int | None]] = (
+            deque()
+        )  # task, how, amount; None: a bid's bond
         self._told: set[tuple[int, int]] = set()  # block and index
         self._bonds: dict[int, tuple[int, int]] = {}  # own dispute -> task and bond
 
@@ -29,30 +31,35 @@ class Losses:
         if found is not None and event.block > self._since:
             self._due.append((event, *found))
 
-    def _loss(self, event: Event, args: Any) -> tuple[int, str, int | None] | None:
-        """Task, how, and amount, of what an event takes from this account."""
+    def _loss(self, event: Event, args: Any) -> tuple[int, LossKind, str, int | None] | None:
+        """Task, kind, how, and amount, of what an event takes from this account."""
         if event.name == "Opened" and args["challenger"] == self._me:
             self._bonds[args["id"]] = args["taskId"], args["bond"]
         elif event.name == "Stalled" and args["solver"] == self._me:
-            return args["taskId"], "part of the stake burned: a deadline was missed", args["burned"]
+            return args["taskId"], "deadline", "part of the stake burned: a deadline was missed", args["burned"]
         elif event.name == "Slashed" and args["solver"] == self._me:
-            return args["taskId"], "the stake is lost: a checkpoint was convicted", args["slashed"]
+            return args["taskId"], "conviction", "the stake is lost: a checkpoint was convicted", args["slashed"]
         elif event.name == "Forfeited" and args["bidder"] == self._me:
-            return args["taskId"], "the bond of a bid burned: it was not shown, or not stood by", None
+            return args["taskId"], "bid", "the bond of a bid burned: it was not shown, or not stood by", None
         elif event.name == "Resolved" and args["id"] in self._bonds:
             task, bond = self._bonds.pop(args["id"])
             if args["loser"] == self._me:
-                return task, f"the bond of dispute {args['id']} is lost: the solver was right, or faster", bond
+                return (
+                    task,
+                    "dispute",
+                    f"the bond of dispute {args['id']} is lost: the solver was right, or faster",
+                    bond,
+                )
         return None
 
     def tell(self, view: ChainView) -> None:
         """Tell what was heard and was not told yet."""
         last = 0
         while self._due:
-            event, task, how, amount = self._due.popleft()
+            event, task, kind, how, amount = self._due.popleft()
             if (event.block, event.index) not in self._told:
                 self._told.add((event.block, event.index))
-                self._tell(Lost(task, how, view.fees.bid_bond if amount is None else amount))
+                self._tell(Lost(task, kind, how, view.fees.bid_bond if amount is None else amount))
                 last = max(last, event.block)
         if last:
             self._db.set_told(last)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 import structlog
@@ -12,7 +13,7 @@ from offchain.chain.client import Chain
 from offchain.errors import ChainUnavailable
 from offchain.roles.table import ROLES
 from offchain.worker.display import Display, write_line
-from offchain.worker.events import ChainSilent
+from offchain.worker.events import ChainSilent, Tell, WorkerEvent
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
@@ -26,6 +27,7 @@ def operate(
     options: WorkerOptions,
     executors: ExecutorFactory,
     make: Callable[..., Worker] = Worker,
+    listeners: Sequence[Tell] = (),
 ) -> None:
     """Connect, register, and act until stopped; shows progress on a terminal.
 
@@ -34,14 +36,27 @@ def operate(
             has a connection of its own, so it can be pickled.
         roles, options, executors: see `Worker`.
         make: makes the worker. A cheat is one with a false part.
+        listeners: hear every event, as metrics and notices do.
 
     Raises:
         OffchainError: whatever `connect`, `Worker` or the registration raises, other than ChainUnavailable.
     """
     chain = patiently(connect)
-    with Display() as display, make(chain, roles, options, executors, display.on_event, connect=connect) as worker:
+    with ExitStack() as stack:
+        hear = all_of((stack.enter_context(Display()).on_event, *listeners))
+        worker = stack.enter_context(make(chain, roles, options, executors, hear, connect=connect))
         patiently(lambda: register(worker))
         worker.run()
+
+
+def all_of(listeners: Sequence[Tell]) -> Tell:
+    """One listener that hands every event to each of these."""
+
+    def hear(event: WorkerEvent) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return hear
 
 
 def patiently(ask: Callable[[], T], wait: float = 2.0) -> T:

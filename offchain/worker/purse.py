@@ -31,6 +31,7 @@ class Purse:
         self._next = 0.0
         self._stake, self._bond = 0, 0  # the least that any task asks for, with a bid's bond
         self._known = False
+        self.ether = 0  # when it was last asked for
 
     def look(self, view: ChainView) -> None:
         """Raises ChainUnavailable."""
@@ -51,7 +52,7 @@ class Purse:
 
     def _look_at_ether(self, view: ChainView) -> None:
         with asking("reading the ether of an account"):
-            ether = int(self._chain.w3.eth.get_balance(self._chain.address))
+            ether = self.ether = int(self._chain.w3.eth.get_balance(self._chain.address))
         moves = ether // max(1, MOVE_GAS * view.gas_price)
         self._cross("ether", moves < self._least, LowEther(ether, moves, self._least))
 

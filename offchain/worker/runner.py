@@ -22,6 +22,7 @@ from offchain.worker.draining import Drain
 from offchain.worker.events import ChainSilent, Started, Stopped
 from offchain.worker.guard import Guard
 from offchain.worker.home import locked
+from offchain.worker.looks import Looked
 from offchain.worker.loop import MOVES, Loop
 from offchain.worker.losses import Losses
 from offchain.worker.purse import Purse
@@ -111,6 +112,7 @@ class Worker(Loop):
         """Tell of what was lost and of what is low; see whether the operator wants this worker to end."""
         self._losses.tell(view)
         self._purse.look(view)
+        self.tell(Looked.of(view, self._look_seconds, self._purse.ether))
         self._policy = replace(self._policy, draining=self._drain.asked(view))
         if self._drain.over:
             self.stop()

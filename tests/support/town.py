@@ -20,6 +20,7 @@ from offchain.store.fetch import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.events import WorkerEvent
+from offchain.worker.looks import Fetched, Looked
 from offchain.worker.making import executor_factory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
@@ -62,15 +63,17 @@ class Town(Funded):
         """Starts a worker for one of PEOPLE. It ends with `dismiss`, or at the end of the test."""
         executors = options.pop("executors", HONEST)
         replays = options.pop("replays", None)
+        make = options.pop("make", Worker)
         made = WorkerOptions(self.folder / name, POLICY, **PACE, **INLINE, fetch=FETCH)
         account = partial(Chain, self.url, self.deployment, self.accounts[person], options.get("send", SENDING))
         more = {"connect": account} | ({"replays": replays} if replays else {})
-        worker = Worker(account(), roles, replace(made, **options), executors, partial(self.note, name), **more)
+        worker = make(account(), roles, replace(made, **options), executors, partial(self.note, name), **more)
         self.workers[name] = worker.__enter__()
         return worker
 
     def note(self, who: str, event: WorkerEvent) -> None:
-        self.events.append((who, event))
+        if not isinstance(event, Looked | Fetched):  # pace, and no news
+            self.events.append((who, event))
 
     def dismiss(self, name: str) -> None:
         self.workers.pop(name).__exit__(None, None, None)

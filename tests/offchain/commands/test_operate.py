@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
+import requests
 
 from offchain.chain.client import Chain
 from offchain.chain.code import differing, is_made_by
@@ -116,3 +119,26 @@ def test_an_account_leaves_the_register(counter: Counter, offchain: Terminal) ->
 def test_a_worker_needs_a_role(counter: Counter, offchain: Terminal) -> None:
     code, _, err = offchain("worker", *counter.options)
     assert (code, err.count("\n")) == (2, 1) and "Missing option '--role'" in err
+
+
+def test_a_worker_serves_metrics_and_logs_to_a_file(counter: Counter) -> None:
+    home, log = counter.file("home"), counter.file("worker.log")
+    words = [sys.executable, "-m", "offchain", "worker", "--role", "solver", "--home", str(home), *counter.options]
+    words += ["--metrics", "0", "--log-file", str(log), "--json-lines"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        found = re.search(r"metrics are at (http://127\.0\.0\.1:\d+)/metrics", process.stderr.readline())
+        assert found is not None
+        until, text = time.monotonic() + PATIENCE, ""
+        while "offchain_look_seconds_count 0.0" in text or not text:
+            assert time.monotonic() < until
+            text = requests.get(f"{found[1]}/metrics", timeout=10).text
+            time.sleep(0.1)
+        assert "offchain_moves_due 0.0" in text and 'offchain_lost_tokens_total{how="deadline"} 0.0' in text
+        assert requests.get(f"{found[1]}/healthz", timeout=10).json()["ok"]
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert process.stderr.read() == ""
+    assert json.loads(log.read_text().splitlines()[0])["event"] == "started"

@@ -48,7 +48,11 @@ def test_a_loss_is_told_once_also_after_a_restart(town: Town) -> None:
     town.until(lambda: town.told(Lost))
     (lost,) = town.told(Lost)
     stake = town.quick("solver").terms(task).stake
-    assert (lost.task, lost.amount) == (task, -(-stake // 10)) and "a deadline was missed" in lost.how
+    assert (lost.task, lost.kind, lost.amount) == (
+        task,
+        "deadline",
+        -(-stake // 10),
+    ) and "a deadline was missed" in lost.how
     town.dismiss("solver")
     town.worker("solver", "solver", "solver").cycle()
     assert len(town.told(Lost)) == 1

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
 
 from offchain.market.actions import Action, Audit, Train
-from offchain.worker import alarms, events
+from offchain.worker import alarms, events, looks, said, vouched
 from offchain.worker.acts import Acts
 from offchain.worker.display import write_line
-from offchain.worker.events import ChainSilent, DisputeEnded, Progress, Started, Trained, WorkerEvent
+from offchain.worker.events import ChainSilent, DisputeEnded, InFlight, Progress, Started, Trained, WorkerEvent
 from offchain.worker.said import Paid
 
 KINDS = [
     kind
-    for kind in {**vars(events), **vars(alarms)}.values()
+    for kind in {**vars(events), **vars(alarms), **vars(looks), **vars(said), **vars(vouched)}.values()
     if isinstance(kind, type) and issubclass(kind, WorkerEvent) and kind not in (WorkerEvent, DisputeEnded)
 ]
 
@@ -48,12 +49,22 @@ def test_a_line_shows_bytes_as_hex_and_roles_as_words() -> None:
 
 def test_a_line_has_money_in_whole_tokens() -> None:
     log = Lines()
-    write_line(log, alarms.Lost(5, "so", 4_320 * 10**18 // 10))
+    write_line(log, alarms.Lost(5, "deadline", "so", 4_320 * 10**18 // 10))
     write_line(log, Paid(5, 0, "0xSolver", 10**18, 0, 10**16))
-    assert log.lines[0] == ("error", "lost", {"task": 5, "how": "so", "amount": "432"})
+    assert log.lines[0] == ("error", "lost", {"task": 5, "kind": "deadline", "how": "so", "amount": "432"})
     assert {name: log.lines[1][2][name] for name in ("amount", "withheld", "fee")} == {
         "amount": "1", "withheld": "0", "fee": "0.01",
     }  # fmt: skip
+
+
+def test_no_line_has_wei_and_amounts_are_numbers_in_strings() -> None:
+    log = Lines()
+    write_line(log, InFlight("market.commit", 3, 2_500_000_000, 31.0, "replaced"))
+    write_line(log, alarms.LowEther(1_234_567 * 10**18 + 5 * 10**17, 3, 30))
+    assert log.lines[0][2]["fee"] == "2.5 gwei"
+    assert log.lines[1][2] == {"ether": "1234567.5", "moves": 3, "least": 30}
+    shown = {str(field.type) for kind in KINDS for field in fields(kind)}
+    assert {"Units", "GasPrice"} <= shown and not shown & {"Wei"}
 
 
 def test_progress_has_no_line() -> None:
