@@ -13,7 +13,7 @@ from offchain.chain.keys import load_account
 from offchain.chain.reader import Reader
 from offchain.chain.rpc import asking
 from offchain.chain.transactions import SendOptions, Signer
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show
+from offchain.commands.common import TOKENS, Connection, answer, connection_options, json_option, show
 from offchain.commands.identity import accounts_folder, address_of, password_of, password_option, warn
 from offchain.commands.money import history
 from offchain.commands.settings import settings_option
@@ -38,8 +38,9 @@ account.add_command(history)
 @click.option("--from", "given", type=click.Path(path_type=Path, dir_okay=False),
               help="Take the key of this file, instead of a new one.")  # fmt: skip
 @password_option
+@json_option
 @settings_option
-def new(name: str | None, output: Path | None, given: Path | None, password_file: Path | None) -> None:
+def new(name: str | None, output: Path | None, given: Path | None, password_file: Path | None, as_json: bool) -> None:
     """Make an account with a name, for --account: its key is encrypted with a password, and only you can read it.
 
     \b
@@ -51,14 +52,15 @@ def new(name: str | None, output: Path | None, given: Path | None, password_file
     if output is not None:
         keystores.write_new(output, bytes(signer.key).hex() + "\n")
         warn(f"{output}: the key is not encrypted; take a name instead, where money is worth something")
-        where = f"key in {output}"
+        file, where = output, f"key in {output}"
     else:
         file = keystores.file_of(accounts_folder(), str(name))
         if file.exists():
             raise BadInput(f"{file}: there is an account {name!r} already; take another name")
         keystores.create(file.parent, str(name), password_of(file, password_file, new=True), signer)
         where = f"sign with --account {name}; key in {file}"
-    click.echo(f"{signer.address} ({where}; it needs ether for gas, and tokens for stakes)")
+    line = f"{signer.address} ({where}; it needs ether for gas, and tokens for stakes)"
+    answer([line], as_json, account=signer.address, name=name, file=file)
 
 
 @account.command("list")
@@ -105,17 +107,19 @@ def show_account(connection: Connection, who: str | None, as_json: bool) -> None
 @click.argument("amount", type=TOKENS)
 @click.option("--to", multiple=True, help="Address, name, or number of a --dev-account. Default: who signs.")
 @connection_options
-def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
+@json_option
+def mint(connection: Connection, amount: int, to: tuple[str, ...], as_json: bool) -> None:
     """Make tokens. Only on local chains, and only by the account that deployed.
 
     \b
     Example:  offchain account mint 10000 --to 1 --to 2 --dev-account 0
     """
     chain = connection.chain()
-    addresses = [address_of(receiver, chain.deployment.chain_id) for receiver in to]
-    for address in addresses or [chain.address]:
+    addresses = [address_of(receiver, chain.deployment.chain_id) for receiver in to] or [chain.address]
+    for address in addresses:
         chain.mint(address, amount)
-        click.echo(f"minted {tokens(amount)} for {address}")
+    lines = [f"minted {tokens(amount)} for {address}" for address in addresses]
+    answer(lines, as_json, minted=str(amount), accounts=addresses)
 
 
 @account.command()
@@ -123,7 +127,8 @@ def mint(connection: Connection, amount: int, to: tuple[str, ...]) -> None:
 @click.option("--ether", type=TOKENS, help="For gas.")
 @click.option("--tokens", "amount", type=TOKENS, help="From the signing account's wallet, for prices and stakes.")
 @connection_options
-def fund(connection: Connection, to: tuple[str, ...], ether: int | None, amount: int | None) -> None:
+@json_option
+def fund(connection: Connection, to: tuple[str, ...], ether: int | None, amount: int | None, as_json: bool) -> None:
     """Send ether, tokens or both from the signing account to others.
 
     \b
@@ -135,31 +140,35 @@ def fund(connection: Connection, to: tuple[str, ...], ether: int | None, amount:
     chain = connection.chain()
     addresses = [address_of(receiver, chain.deployment.chain_id) for receiver in to]
     signer = Signer(chain.w3, connection.account(), chain.deployment.chain_id, SendOptions())
+    lines = []
     for address in addresses:
         if ether:
             signer.send(address, b"", f"sending {tokens(ether)} ether to {address}", value=ether)
-            click.echo(f"sent {tokens(ether)} ether to {address}")
+            lines.append(f"sent {tokens(ether)} ether to {address}")
         if amount:
             chain.send("token", "transfer", address, amount)
-            click.echo(f"sent {tokens(amount)} tokens to {address}")
+            lines.append(f"sent {tokens(amount)} tokens to {address}")
+    answer(lines, as_json, ether=str(ether or 0), tokens=str(amount or 0), accounts=addresses)
 
 
 @account.command()
 @connection_options
-def deregister(connection: Connection) -> None:
+@json_option
+def deregister(connection: Connection, as_json: bool) -> None:
     """Leave the register of workers. What is locked stays where it is until its tasks and disputes end.
 
     A worker that still runs enters the register again when it is started the next time: drain it first.
 
-    
+    \b
     Example:  offchain account deregister --account worker
     """
     chain = connection.chain()
     held = Reader(chain, audits=False).read()
     chain.deregister()
-    click.echo(f"{chain.address} is in the register no more; it can bid on nothing")
-    if left := holds(held):
-        click.echo(f"still to be seen to an end: {', '.join(left)}; its worker must run on until then")
+    lines, left = [f"{chain.address} is in the register no more; it can bid on nothing"], holds(held)
+    if left:
+        lines.append(f"still to be seen to an end: {', '.join(left)}; its worker must run on until then")
+    answer(lines, as_json, account=chain.address, holds=list(left))
 
 
 @click.group()
@@ -170,7 +179,8 @@ def vault() -> None:
 @vault.command()
 @click.argument("amount", type=TOKENS)
 @connection_options
-def deposit(connection: Connection, amount: int) -> None:
+@json_option
+def deposit(connection: Connection, amount: int, as_json: bool) -> None:
     """Move tokens into the vault, where prices, stakes and bonds are locked.
 
     \b
@@ -178,13 +188,16 @@ def deposit(connection: Connection, amount: int) -> None:
     """
     chain = connection.chain()
     chain.deposit(amount)
-    click.echo(f"deposited {tokens(amount)}; free now: {tokens(chain.free())}")
+    free = chain.free()
+    line = f"deposited {tokens(amount)}; free now: {tokens(free)}"
+    answer([line], as_json, deposited=str(amount), free=str(free))
 
 
 @vault.command()
 @click.argument("amount", type=TOKENS, required=False)
 @connection_options
-def withdraw(connection: Connection, amount: int | None) -> None:
+@json_option
+def withdraw(connection: Connection, amount: int | None, as_json: bool) -> None:
     """With an amount, request a withdrawal; without one, complete it after its delay.
 
     \b
@@ -193,9 +206,11 @@ def withdraw(connection: Connection, amount: int | None) -> None:
     chain = connection.chain()
     if amount is None:
         chain.withdraw()
-        click.echo(f"withdrawn; in the wallet now: {tokens(chain.balance())}")
+        wallet = chain.balance()
+        answer([f"withdrawn; in the wallet now: {tokens(wallet)}"], as_json, wallet=str(wallet))
         return
     chain.request_withdrawal(amount)
     pending, ready_at = chain.pending_withdrawal()
     when = moment(ready_at, chain.head().timestamp)
-    click.echo(f"{tokens(pending)} can be withdrawn from {when} on: run `offchain vault withdraw`")
+    line = f"{tokens(pending)} can be withdrawn from {when} on: run `offchain vault withdraw`"
+    answer([line], as_json, pending=str(pending), ready_at=str(ready_at))

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from offchain.chain.client import Chain
+from offchain.commands.building import task_file
 from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
@@ -67,9 +68,10 @@ class Order:
 def post_task(wish: Wish, **options: Any) -> None:
     """Post a task, serve its file, follow it to its end, and fetch the model.
 
-    The file is checked before any money is locked. Windows that you do not name follow from what the task takes on this
-    machine. With --uri and without -o, the command ends once the task is posted. Otherwise it runs until the task
-    ends, because workers fetch the file from here, and says at each step what is paid, what is locked, what came back.
+    The file is checked before any money is locked; of a job (JOB.py), JOB.task is built here first. Windows that you do
+    not name follow from what the task takes on this machine. With --uri and without -o, the command ends once the task
+    is posted. Otherwise it runs until the task ends, because workers fetch the file from here, and says at each step
+    what is paid, what is locked, what came back.
     Ctrl-C says what stays locked, and how to go on or to get it back.
 
     \b
@@ -84,6 +86,7 @@ def _post(order: Order, wish: Wish) -> None:
     if output:
         check_output(output, file)
     detached = Detached() if order.detach else None
+    file = task_file(file)
     loaded = load_task(file, validated=output is not None)
     chain = order.connection.chain()
     named = windows_named(wish)

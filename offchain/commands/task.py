@@ -10,16 +10,8 @@ from pathlib import Path
 
 import click
 
-from offchain.commands.common import (
-    Connection,
-    check_output,
-    connection_options,
-    json_option,
-    patience,
-    printing_aside,
-    show,
-    table_of,
-)
+from offchain.commands.building import build_file
+from offchain.commands.common import Connection, connection_options, json_option, show, table_of
 from offchain.commands.follow import follow_task, task_facts
 from offchain.commands.post import post_task
 from offchain.commands.quote import quote
@@ -34,7 +26,7 @@ from offchain.market.money import about, tokens
 from offchain.market.stages import stage
 from offchain.market.view import ChainView, TaskView
 from offchain.moments import moment
-from offchain.store.taskfile import load_task, save_task
+from offchain.store.taskfile import load_task
 from offchain.task import Task
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -63,19 +55,8 @@ def build(job: Path, output: Path, as_json: bool) -> None:
     \b
     Example:  offchain task build job.py -o digits.task
     """
-    from offchain.closeness import judged
-    from offchain.job import load
-    from offchain.lower import compile as lower
-
-    check_output(output, job)
     began = time.perf_counter()
-    with patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
-        loaded = load(job)
-        built = lower(loaded)
-        save_task(built, output)
-        apart, said = judged(loaded, built)
-    if said:
-        click.echo(f"warning: {job}: {said}", err=True)
+    built, apart = build_file(job, output)
     seconds = round(time.perf_counter() - began, 1)
     known = [] if apart is None else [("first update", apart if as_json else f"{apart:.1g} from plain torch's")]
     show([*facts(built, output, as_json), *known, ("file", str(output)), ("seconds", seconds)], as_json)

@@ -10,7 +10,7 @@ import click
 
 from offchain.chain import claims, verifiers
 from offchain.chain.reverts import Reverted
-from offchain.commands.common import TOKENS, Connection, connection_options, json_option, show, table_of
+from offchain.commands.common import TOKENS, Connection, answer, connection_options, json_option, show, table_of
 from offchain.market.money import tokens
 from offchain.moments import moment
 
@@ -28,7 +28,8 @@ def verifier() -> None:
 
 @verifier.command()
 @connection_options
-def enroll(connection: Connection) -> None:
+@json_option
+def enroll(connection: Connection, as_json: bool) -> None:
     """Make a signing key beside the account's key file, if there is none, and register it.
 
     The account must be registered as a verifier: `offchain worker --role verifier` does it when it starts. The key lies
@@ -41,13 +42,15 @@ def enroll(connection: Connection) -> None:
     verifiers.enroll(chain, connection.signing_key(make=True))
     found = verifiers.standing(chain)
     when = moment(found.key_from, chain.head().timestamp)
-    click.echo(f"enrolled {chain.address}; its key counts for what is committed from {when} on")
+    line = f"enrolled {chain.address}; its key counts for what is committed from {when} on"
+    answer([line], as_json, account=chain.address, key_from=str(found.key_from))
 
 
 @verifier.command()
 @click.argument("amount", type=TOKENS)
 @connection_options
-def stake(connection: Connection, amount: int) -> None:
+@json_option
+def stake(connection: Connection, amount: int, as_json: bool) -> None:
     """Move free tokens of the vault to the stake, which counts after a delay.
 
     \b
@@ -57,13 +60,15 @@ def stake(connection: Connection, amount: int) -> None:
     receipt = verifiers.stake(chain, amount)
     changed = receipt.event("StakeChanged").args
     when = moment(changed["from"], chain.head().timestamp)
-    click.echo(f"stake: {tokens(changed['stake'])} of {tokens(changed['all'])} from {when} on")
+    line = f"stake: {tokens(changed['stake'])} of {tokens(changed['all'])} from {when} on"
+    answer([line], as_json, **{name: str(changed[name]) for name in ("stake", "all", "from")})
 
 
 @verifier.command()
 @click.argument("amount", type=TOKENS, required=False)
 @connection_options
-def unstake(connection: Connection, amount: int | None) -> None:
+@json_option
+def unstake(connection: Connection, amount: int | None, as_json: bool) -> None:
     """With an amount, take it out of the stake; without one, free what was taken out, after its delay.
 
     \b
@@ -72,12 +77,15 @@ def unstake(connection: Connection, amount: int | None) -> None:
     chain = connection.chain()
     if amount is None:
         freed = verifiers.release(chain).event("Released").args["amount"]
-        click.echo(f"freed {tokens(freed)}; free in the vault now: {tokens(chain.free())}")
+        free = chain.free()
+        line = f"freed {tokens(freed)}; free in the vault now: {tokens(free)}"
+        answer([line], as_json, freed=str(freed), free=str(free))
         return
     verifiers.unstake(chain, amount)
     found = verifiers.standing(chain)
     when = f"from {moment(found.free_from, chain.head().timestamp)} on: run `offchain verifier unstake`"
-    click.echo(f"{tokens(found.leaving)} can be freed {when}")
+    line = f"{tokens(found.leaving)} can be freed {when}"
+    answer([line], as_json, leaving=str(found.leaving), free_from=str(found.free_from))
 
 
 @verifier.command("show")

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from offchain import cli
@@ -30,34 +32,49 @@ job = Job(
 """
 
 
+SILENT = {  # what prints no data but what it did, or its log
+    ("worker",), ("worker", "drain"), ("page",), ("chain", "up"),
+}  # fmt: skip
+
+
 def test_every_command_explains_itself_with_an_example(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, text, _ = run(capsys, monkeypatch, "--help")
     assert code == 0
     assert all(name in text for name in cli.COMMANDS)
-    leaves = [
-        ["worker"],
-        ["page"],
-        ["demo"],
-        ["deploy"],
-        ["run"],
-        ["adjudicate"],
-        *(["economics", what] for what in ("market", "strategies", "stake", "network")),
-        ["chain", "up"],
-        ["account", "new"],
-        ["vault", "deposit"],
-    ]
-    leaves += [["verifier", verb] for verb in ("enroll", "stake", "unstake", "show")]
-    leaves += [["account", verb] for verb in ("list", "show", "mint", "fund", "history", "deregister")]
-    leaves += [["worker", verb] for verb in ("drain", "check")] + [["status"]]
-    verbs = "build inspect quote post status result follow cancel award collect stall reopen why"
-    leaves += [["task", verb] for verb in verbs.split()]
-    for leaf in leaves:
-        code, text, _ = run(capsys, monkeypatch, *leaf, "--help")
+    for words, command in leaves():
+        code, text, _ = run(capsys, monkeypatch, *words, "--help")
         assert code == 0
-        assert "Example:" in text, leaf
-        assert max(map(len, text.splitlines())) <= 80, leaf
+        assert "Example:" in text, words
+        assert max(map(len, text.splitlines())) <= 80, words
+        assert (words in SILENT) is not has_json(command), f"{words}: it prints data, or it does not"
+
+
+def leaves() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, with its words."""
+    waiting: list[tuple[tuple[str, ...], click.Command]] = [((), cli.root)]
+    while waiting:
+        words, command = waiting.pop()
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield words, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            waiting += [((*words, name), command.get_command(context, name)) for name in names]  # type: ignore[misc]
+
+
+def has_json(command: click.Command) -> bool:
+    return any("--json" in option.opts for option in command.params)
+
+
+def test_help_is_there_before_torch_and_web3_are() -> None:
+    """`offchain --help` takes less than 0.3 s; these take seconds."""
+    heavy = ("torch", "web3", "numpy", "rich", "eth_account", "structlog")
+    words = [sys.executable, "-X", "importtime", "-m", "offchain", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported and not imported & set(heavy)
 
 
 def test_build_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
