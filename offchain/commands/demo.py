@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,26 +17,54 @@ from offchain.errors import BadInput
 
 
 @click.command()
+@click.option("--cheat", metavar="NAME", help="Play that cheat instead, until its task has ended; `list` shows all.")
 @click.option("--json", "report_file", default="reports/demo.json", show_default=True, help="File for the report.",
               type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
 @click.option("--logs", type=click.Path(path_type=Path, file_okay=False), help="Keep the files of all processes here.")
-def demo(report_file: Path, logs: Path | None) -> None:
+def demo(cheat: str | None, report_file: Path, logs: Path | None) -> None:
     """Show everything on a chain of its own: an honest run, then a cheat who is convicted of one float.
 
     Starts Ganache, a requester, three solvers, a cheat and two verifiers, each as a process. Takes about two minutes.
+    With --cheat, one of the cheats of the catalogue meets an honest solver and an honest verifier, for about three.
 
     \b
     Example:  offchain demo --json reports/demo.json
+              offchain demo --cheat list
+              offchain demo --cheat sock-puppet
     """
+    if cheat == "list":
+        _list()
+        return
+    if cheat is not None:
+        _require(cheat)
     if find_spec("sklearn") is None:
         raise BadInput("the demo trains on scikit-learn's digits: run `make setup` in the project")
+    from offchain.demo.named import play_cheat
     from offchain.demo.play import play, summary
 
     folder = logs or Path(mkdtemp(prefix="offchain-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    report = play(folder, console)
+    report = play_cheat(folder, console, cheat) if cheat else play(folder, console)
     report_file.parent.mkdir(parents=True, exist_ok=True)
     report_file.write_text(json.dumps(report, indent=2) + "\n")
     console.rule("[bold]Report")
-    show([*summary(report), ("report", str(report_file)), ("logs", str(folder))], as_json=False)
+    rows = [(name, report[name]) for name in ("ends", "status", "moves", "seconds")] if cheat else summary(report)
+    show([*rows, ("report", str(report_file)), ("logs", str(folder))], as_json=False)
+
+
+def _list() -> None:
+    """The catalogue: who cheats, how, and how that ends."""
+    from offchain.demo.cheats.catalogue import CHEATS
+
+    rows = [(name, f"a {cheat.role} that {cheat.does}; {cheat.ends.value}") for name, cheat in CHEATS.items()]
+    show(rows, as_json=False)
+
+
+def _require(name: str) -> None:
+    from offchain.demo.cheats.catalogue import CHEATS
+
+    if name not in CHEATS:
+        close = get_close_matches(name, CHEATS, 1)
+        meant = f"did you mean {close[0]}?" if close else "`offchain demo --cheat list` shows them"
+        raise BadInput(f"--cheat {name}: there is no such cheat; {meant}")

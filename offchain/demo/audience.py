@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +13,8 @@ from offchain.chain.abi import Event
 from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
 from offchain.market.view import TaskView
+
+PARTS: Final = ("auction", "market", "log", "game", "auditor")
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Audience:
             for transaction in self.stage.w3.eth.get_block(number, full_transactions=True)["transactions"]:
                 self._take(transaction)
         if last >= self._next:
-            found = self.stage.chains["requester"].logs(("auction", "market", "log", "game"), self._next, last)
+            found = self.stage.chains["requester"].logs(PARTS, self._next, last)
             self.events += found
             for event in found:
                 self._say(event)

@@ -17,10 +17,12 @@ from typing import Any, Final, Self
 from eth_account import Account
 from web3 import Web3
 
+from offchain.chain import verifiers
 from offchain.chain.client import Chain
 from offchain.chain.deployment import COIN, PRESETS, Deployment, Funds
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import connect
+from offchain.chain.signingkeys import public_signing_key
 from offchain.dispute.falsified import Falsehood
 from offchain.errors import OffchainError
 from offchain.roles.policy import Policy
@@ -34,6 +36,7 @@ PEOPLE: Final = {  # name -> account of the local chain
     "verifier-a": 5,
     "verifier-b": 6,
     "cheat": 7,
+    "friend": 8,
 }
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
@@ -124,9 +127,21 @@ class Stage:
 
     def start_cheat(self, name: str, falsehood: Falsehood) -> None:
         """A solver that lies once, and is cheaper than the others."""
-        lie = [str(value) for value in (falsehood.step, falsehood.node, falsehood.element, falsehood.xor)]
+        lie = (falsehood.step, falsehood.node, falsehood.element, falsehood.xor)
+        self.start_named(name, ",".join(map(str, lie)))
+
+    def start_named(self, name: str, cheat: str, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """A cheat of the catalogue."""
         where = [self.ganache.url, str(self.file("deployment.json")), str(PEOPLE[name]), str(self.file(name))]
-        self._start(name, ["offchain.demo.cheat", *lie, *where])
+        return self._start(name, ["offchain.demo.cheat", cheat, *where, *more])
+
+    def enter_draws(self, names: Sequence[str], stake: int) -> None:
+        """Their keys and stakes take part in draws of who audits. They must be in the register."""
+        for name in names:
+            chain = self.chains[name]
+            verifiers.enroll(chain, public_signing_key(Account.from_key(self.ganache.accounts[PEOPLE[name]])))
+            verifiers.stake(chain, stake)
+        self.skip(int(self.chains[names[0]].call("verifiers", "delay")) + 1)
 
     def start_requester(self, task_file: Path, result: Path, offer: Sequence[str]) -> int:
         """Post a task from a process of the requester's; returns the task's id."""
@@ -135,6 +150,10 @@ class Stage:
         process = self._start(
             "requester", ["offchain", "task", "post", str(task_file), *self._connection("requester"), *options]
         )
+        return self.posted(process)
+
+    def posted(self, process: subprocess.Popen[bytes]) -> int:
+        """The id of the task that a requester's process has posted, which is its first line."""
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:

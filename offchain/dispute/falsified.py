@@ -74,6 +74,10 @@ class FalsifiedExecutor:
     def lend(self, state: Any, slots: Sequence[int]) -> list[Array]:
         return self._inner.lend(state, slots)
 
+    def honest_outputs(self, state: Sequence[Array], t: int) -> list[Array]:
+        """What the nodes of a step compute from a state."""
+        return [output.copy() for output in self._inner.outputs(self._inner.load(state), t)]
+
     def step(self, state: Any, t: int) -> Any:
         if t != self.falsehood.step:
             return self._inner.step(state, t)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from offchain.demo.cheats.catalogue import CHEATS
+from tests.support.terminal import run
+
 BOUGHT = 0.95  # of the test digits at least
 
 
@@ -30,3 +33,22 @@ def test_an_honest_run_and_a_cheat(tmp_path: Path) -> None:
     assert cheat["rescued_by"].startswith("solver-") and cheat["test_accuracy"] >= BOUGHT
     assert cheat["final_root"] == honest["state_roots"][-1]
     assert cheat["challenger_paid"] > 0
+
+
+@pytest.mark.slow
+def test_a_cheat_of_the_catalogue_as_a_process(tmp_path: Path) -> None:
+    """One that others' processes must see through: the rest is played in tests/cheats."""
+    file = tmp_path / "cheat.json"
+    command = [sys.executable, "-m", "offchain", "demo", "--cheat", "skipped-step", "--json", str(file)]
+    subprocess.run([*command, "--logs", str(tmp_path / "logs")], check=True)
+    report = json.loads(file.read_text())
+    assert (report["cheat"], report["ends"], report["status"]) == ("skipped-step", "convicted", "completed")
+    assert int(report["gains"]["cheat"]) < 0 < int(report["gains"]["verifier-a"])
+
+
+def test_the_catalogue_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run(capsys, monkeypatch, "demo", "--cheat", "list")
+    assert code == 0 and all(name in out for name in CHEATS)
+    assert max(map(len, out.splitlines())) <= 80
+    code, _, err = run(capsys, monkeypatch, "demo", "--cheat", "sock-pupet")
+    assert (code, err) == (2, "error: --cheat sock-pupet: there is no such cheat; did you mean sock-puppet?\n")

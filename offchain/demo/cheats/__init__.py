@@ -1,0 +1,1 @@
+"""Cheats by name: each an honest worker with one false part, and how that ends."""
