@@ -17,6 +17,7 @@ from offchain.commit.logs import LogChunk
 from offchain.errors import BadInput
 from offchain.market.notes import Needs, OwnBid, TaskNotes
 from offchain.market.view import TaskView, Terms
+from offchain.worker.spare import keep, recall
 
 MIGRATIONS: Final = (  # number n leads from version n to n+1
     """
@@ -93,7 +94,9 @@ class Database:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it will hold a secret
             self._db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            self._path = path
             self._prepare()
+            recall(self._db, path)
             self._claim(path, identity)
         except (sqlite3.Error, OSError) as error:
             raise BadDatabase(f"{path}: {error}") from error
@@ -208,6 +211,7 @@ class Database:
             self._task(db, task)
             row = (task.id, checkpoint, task.checkpoints[checkpoint].root, shown.to_bytes())
             db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)", row)
+        keep(self._db, self._path)
 
     def log(self, task: TaskView, checkpoint: int) -> LogChunk | None:
         """The end of a checkpoint's log, as it was noted."""
@@ -228,6 +232,7 @@ class Database:
             db.execute("DELETE FROM bids WHERE task = ? AND attempt <> ?", (task.id, bid.attempt))
             row = (task.id, bid.attempt, str(bid.price), bid.promised, bid.salt)  # a price may exceed 64 bits
             db.execute("INSERT OR IGNORE INTO bids (task, attempt, price, promised, salt) VALUES (?, ?, ?, ?, ?)", row)
+        keep(self._db, self._path)
         noted = self.notes(task).bid
         assert noted is not None
         return noted

@@ -122,7 +122,10 @@ def _connected(connection: Connection, party: Party) -> Chain:
         try:
             return party.connect()
         except ChainUnavailable as error:
-            say(connection, packed(ChainSilent(str(error), 1.0)))
+            try:
+                say(connection, packed(ChainSilent(str(error), 1.0)))
+            except OSError:  # the worker is gone
+                raise SystemExit from None
             time.sleep(1.0)
 
 

@@ -49,6 +49,15 @@ class Stopped(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside(WorkerEvent):
+    """The worker's database was damaged. It lies under another name now; a new one begins with what its copy knew."""
+
+    name = "database set aside"
+    level = "error"
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(WorkerEvent):
     """An action failed, for a reason that was not told before; it will be tried again."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Hashable
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ from offchain.worker.materials import Materials, ReplayFactory
 from offchain.worker.options import WorkerOptions
 from offchain.worker.work import Work
 
+DATABASE: Final = "worker.db"  # in a worker's folder
 FIRST_BACKOFF: Final = 0.5  # seconds
 MOVES: Final = Defend | Challenge | Timeout | Dismiss  # in a dispute that runs
 # How the contracts refuse what somebody else has done first. That is ordinary, and no failure.
@@ -107,7 +109,7 @@ class Loop:
         folder = self.options.folder
         self.chain.share_account(folder / "outbox.json", self.lane)
         self.chain.stake_on(None, self._in_flight)
-        self.db = stack.enter_context(Database(folder / "worker.db", self._identity()))
+        self.db = stack.enter_context(Database(folder / DATABASE, self._identity()))
         blobs = BlobStore(folder / "blobs", None, self.options.fetch)
         blobs.heard = self._heard
         self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options, self._tried)
@@ -190,6 +192,9 @@ class Loop:
         except OffchainError as error:
             self._failed(key, str(error), traceback=False)
             return None
+        except (OSError, sqlite3.Error) as error:  # a full disk, say: no fault of this program
+            self._failed(key, f"{type(error).__name__}: {error}", traceback=False)
+            return None
         except Exception as error:  # one task must not end a worker that has stakes in others
             self._failed(key, f"{type(error).__name__}: {error}", traceback=True)
             return None
@@ -197,8 +202,10 @@ class Loop:
         self._told.pop(key, None)
         return result
 
-    def _failed(self, key: Hashable, why: str, traceback: bool) -> None:
+    def _failed(self, key: Hashable, why: str, traceback: bool) -> float:
+        """Tell of a failure, unless it was told. Returns the seconds until the next try."""
         wait = self._backoff.failed(key)
         if self._told.get(key) != why:  # not again at every try
             self._told[key] = why
             self.tell(Failed(str(key), why, wait), traceback)
+        return wait

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,13 +20,14 @@ from offchain.roles.table import ROLES
 from offchain.store.serve import BlobServer
 from offchain.worker.defence import Party
 from offchain.worker.draining import Drain
-from offchain.worker.events import ChainSilent, Started, Stopped
+from offchain.worker.events import ChainSilent, SetAside, Started, Stopped
 from offchain.worker.guard import Guard
 from offchain.worker.home import locked
 from offchain.worker.looks import Looked
-from offchain.worker.loop import MOVES, Loop
+from offchain.worker.loop import DATABASE, MOVES, Loop
 from offchain.worker.losses import Losses
 from offchain.worker.purse import Purse
+from offchain.worker.spare import set_aside
 
 
 class Worker(Loop):
@@ -60,6 +62,9 @@ class Worker(Loop):
 
     def _begin(self, stack: ExitStack) -> None:
         stack.enter_context(locked(self.options.folder))
+        aside = set_aside(self.options.folder / DATABASE)
+        if aside is not None:
+            self.tell(SetAside(str(aside)))
         super()._begin(stack)
         blobs = self.materials.blobs
         if self.options.listen:
@@ -105,7 +110,11 @@ class Worker(Loop):
             if not self._compute_on():
                 self._stop.wait(wait)
             return False
-        self._backoff.succeeded("chain")
+        except (OSError, sqlite3.Error) as error:  # its folder is full, or broken
+            self._stop.wait(self._failed("folder", f"{type(error).__name__}: {error}", traceback=False))
+            return False
+        for key in ("chain", "folder"):
+            self._backoff.succeeded(key)
         return self._compute()
 
     def _watch_money(self, view: ChainView) -> None:

@@ -1,0 +1,1 @@
+"""Real workers on a real chain, under whatever breaks machines and networks."""
