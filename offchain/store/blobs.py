@@ -10,14 +10,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import disk_usage
 from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from offchain.store.fetch import FetchOptions, fetch
+from offchain.store.fetch import FetchOptions
+from offchain.store.race import Doubts, Places, Wanted, race
 
 NAME: Final = re.compile(r"[0-9a-f]{64}\.[a-z0-9]{1,16}")
 PARTIAL: Final = ".partial"
@@ -53,6 +54,7 @@ class BlobStore:
     def __init__(self, folder: Path, base: str | None = None, options: FetchOptions | None = None) -> None:
         self.folder, self.base, self.options = folder, base, options or FetchOptions()
         self.heard: Heard = _nobody
+        self._doubts = Doubts()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():  # a run that was killed may have left unfinished files
             if not NAME.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < time.time() - STALE:
@@ -94,47 +96,79 @@ class BlobStore:
                 return
             path.unlink(missing_ok=True)
 
+    def touch(self, name: str) -> None:
+        """From now on the blob counts as new."""
+        with suppress(OSError):
+            os.utime(self.path(name))
+
+    def keep_within(self, most: int, needed: Collection[str], room: int) -> None:
+        """Remove blobs that are not needed, oldest first, until those that are left have no more than `most` bytes, and
+        `room` bytes are free beside the reserve."""
+        spare = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._sizes() if path.name not in needed)
+        held = sum(size for _, size, _ in spare)
+        for _, size, path in spare:
+            if held <= most and disk_usage(self.folder).free - self.options.reserve >= room:
+                return
+            path.unlink(missing_ok=True)
+            held -= size
+
+    def _sizes(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for name in self.names():
+            with suppress(OSError):  # it was removed meanwhile
+                yield self.path(name), self.path(name).stat()
+
     def fetch(
         self,
-        uri: str,
+        places: Places | str,
         name: str,
         check: Callable[[Path], object],
         max_bytes: int | None = None,
         timeout: float | None = None,
     ) -> Path:
-        """The blob's file, fetched from `uri` unless it is here already.
+        """The blob's file, fetched unless it is here already.
 
         Args:
+            places: where it may lie, or its only address.
             check: raises BadBlob (or another BadInput) unless the file's content has the root in the name.
             max_bytes, timeout: at most those of the options.
 
         Raises:
             Unreachable: no answer, an interrupted one, or one that is too slow.
             NoRoom: this disk has too little room for it now.
-            BadBlob: the URI leads where it may not, the content is too large, or `check` refused it.
+            BadBlob: the address leads where it may not, the content is too large, or `check` refused it. Of several
+                places the first one, and the others do not have it either.
         """
         if name in self:
             return self.path(name)
-        limit = min(max_bytes or self.options.max_bytes, self.options.max_bytes)
+        options = self.options
+        limit = min(max_bytes or options.max_bytes, options.max_bytes)
+        patience = min(timeout or options.timeout, options.timeout)
+        wanted = Wanted(name, lambda: self._unfinished(name), check, limit, patience)
+        where = Places((places,)) if isinstance(places, str) else places
         begun, size = time.monotonic(), 0
         try:
-            with self._partial(name) as partial:
-                fetch(uri, partial, self.options, limit, min(timeout or self.options.timeout, self.options.timeout))
-                check(partial)
+            with self._named(name, race(wanted, where, options, self._doubts)) as partial:
                 size = partial.stat().st_size
         finally:
             self.heard(name.rpartition(".")[2], size > 0, time.monotonic() - begun, size)
         return self.path(name)
 
+    def _unfinished(self, name: str) -> Path:
+        return self.folder / f"{name}.{uuid4().hex}{PARTIAL}"
+
     @contextmanager
     def _partial(self, name: str) -> Iterator[Path]:
         """A file to write to. It gets the name if the block succeeds, and is removed otherwise."""
-        target = self.path(name)
-        partial = self.folder / f"{name}.{uuid4().hex}{PARTIAL}"
+        with self._named(name, self._unfinished(name)) as partial:
+            yield partial
+
+    @contextmanager
+    def _named(self, name: str, partial: Path) -> Iterator[Path]:
+        """Gives a file the name if the block succeeds, and removes it otherwise."""
         try:
             yield partial
             with partial.open("rb") as done:
                 os.fsync(done.fileno())
-            partial.replace(target)
+            partial.replace(self.path(name))
         finally:
             partial.unlink(missing_ok=True)

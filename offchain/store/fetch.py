@@ -12,11 +12,13 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import SplitResult, unquote, urljoin
 
 import aiohttp
@@ -30,6 +32,7 @@ from offchain.text import printable
 READ: Final = 1 << 20
 REDIRECTS: Final = 3
 MOVED: Final = frozenset({301, 302, 303, 307, 308})
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class FetchOptions:
         timeout: seconds for the whole fetch; a caller whose terms leave less asks for less.
         answer: seconds within which a server must begin to answer.
         least_rate: bytes a second, averaged over `window` seconds, below which a server is given up.
+        haste: seconds after which another holder of a blob is tried beside those that send slowly (see `race`).
         reserve: bytes that stay free on the disk.
         schemes: of addresses that are followed: http, https, file, or one of fsspec's. "file" needs `private` too.
         private: whether addresses inside this worker's network, and files of this machine, may be asked for.
@@ -51,6 +55,7 @@ class FetchOptions:
     answer: float = 15.0
     least_rate: int = 16 << 10
     window: float = 10.0
+    haste: float = 5.0
     reserve: int = 1 << 30
     schemes: frozenset[str] = WEB
     private: bool = False
@@ -68,12 +73,17 @@ def fetch(uri: str, target: Path, options: FetchOptions, limit: int, timeout: fl
         Unreachable: no answer, an interrupted one, or one that is too slow.
         NoRoom: the disk of this worker has too little room for it now.
     """
+    finish(fetching(uri, target, options, limit, timeout))
+
+
+async def fetching(uri: str, target: Path, options: FetchOptions, limit: int, timeout: float) -> None:
+    """`fetch`, beside others in one thread; can be cancelled."""
     parts = parse(uri, options.schemes, options.private)
     place = printable(uri)
     try:
         with target.open("xb") as out:
             intake = Intake(place, out, target.parent, options, limit)
-            _from(parts, uri, intake, options, timeout)
+            await _from(parts, uri, intake, options, timeout)
     except OffchainError:
         raise
     except TimeoutError as error:
@@ -85,13 +95,42 @@ def fetch(uri: str, target: Path, options: FetchOptions, limit: int, timeout: fl
         raise Unreachable(f"{place}: cannot be fetched ({why})") from error
 
 
-def _from(parts: SplitResult, uri: str, intake: Intake, options: FetchOptions, timeout: float) -> None:
+async def _from(parts: SplitResult, uri: str, intake: Intake, options: FetchOptions, timeout: float) -> None:
     if parts.scheme in WEB:
-        _finish(_web(uri, intake, options, timeout))
+        await _web(uri, intake, options, timeout)
     elif parts.scheme == "file":
         _file(Path(unquote(parts.path)), intake)
     else:
-        _elsewhere(uri, intake, timeout)
+        await _elsewhere(uri, intake, timeout)
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run it in this thread. Does not wait for a name server that does not answer, as `asyncio.run` would."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        if not task.done():  # Ctrl-C
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        loop.close()
+
+
+async def aside(work: Callable[[], T]) -> T:
+    """What `work` returns, in a thread of its own, for which neither a cancelled caller nor the process's end waits."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, name="aside", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 @dataclass
@@ -148,29 +187,26 @@ def _file(path: Path, intake: Intake) -> None:
             intake.take(block)
 
 
-def _elsewhere(uri: str, intake: Intake, timeout: float) -> None:
+async def _elsewhere(uri: str, intake: Intake, timeout: float) -> None:
     """Through fsspec, whose reads cannot be interrupted: one that hangs is left to itself, and writes no more."""
     deadline = time.monotonic() + timeout
-    raised: list[Exception] = []
 
     def copy() -> None:
-        try:
-            with fsspec.open(uri, "rb").open() as source:
-                while block := source.read(READ):
-                    intake.take(block)  # whose file is closed once nobody waits any more
-        except Exception as error:
-            raised.append(error)
+        with fsspec.open(uri, "rb").open() as source:
+            while block := source.read(READ):
+                intake.take(block)  # whose file is closed once nobody waits any more
 
-    thread = Thread(target=copy, name="fsspec", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(max(0.0, min(intake.window, deadline - time.monotonic())))
-        if thread.is_alive() and time.monotonic() >= deadline:
-            raise TimeoutError
-        if thread.is_alive():
-            intake.judge()
-    if raised:
-        raise raised[0]
+    copying = asyncio.ensure_future(aside(copy))
+    try:
+        while not copying.done():
+            await asyncio.wait({copying}, timeout=max(0.0, min(intake.window, deadline - time.monotonic())))
+            if not copying.done() and time.monotonic() >= deadline:
+                raise TimeoutError
+            if not copying.done():
+                intake.judge()
+        copying.result()
+    finally:
+        copying.cancel()
 
 
 # --- the web
@@ -199,29 +235,42 @@ class _Door:
         return socket.socket(family, kind, protocol)
 
 
-def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run it in this thread. Does not wait for a name server that does not answer, as `asyncio.run` would."""
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
-
-
-async def _web(uri: str, intake: Intake, options: FetchOptions, timeout: float) -> None:
-    door = _Door(options.private)
+def _session(door: _Door) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         socket_factory=door.socket, happy_eyeballs_delay=None, force_close=True, use_dns_cache=False
     )
     # Compressed answers are not unpacked: a few bytes could become many before they are counted.
-    session = aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None),
     )
-    async with asyncio.timeout(timeout), session:
+
+
+async def is_there(uri: str, options: FetchOptions, seconds: float) -> bool:
+    """Whether a server says that it has a file; its content is not asked for. Who sends on elsewhere does not have it.
+
+    Raises Unreachable where it says nothing, and Forbidden.
+    """
+    parse(uri, WEB & options.schemes, options.private)
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            _session(_Door(options.private)) as session,
+            session.head(URL(uri, encoded=True), allow_redirects=False) as answer,
+        ):
+            return answer.status == 200
+    except OffchainError:
+        raise
+    except Exception as error:
+        raise Unreachable(f"{printable(uri)}: no answer ({type(error).__name__})") from error
+
+
+async def _web(uri: str, intake: Intake, options: FetchOptions, timeout: float) -> None:
+    door = _Door(options.private)
+    async with asyncio.timeout(timeout), _session(door) as session:
         for _ in range(REDIRECTS + 1):
             answer = await _answer(session, uri, options.answer)
             async with answer:

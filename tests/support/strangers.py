@@ -31,6 +31,11 @@ def listening(answer: Answer) -> Iterator[Server]:
     served = Server(answer)
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            """Says that it has everything."""
+            self.send_response(200)
+            self.end_headers()
+
         def do_GET(self) -> None:
             served.asked.append(self.path)
             served.answer(self)
