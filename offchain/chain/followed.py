@@ -10,6 +10,8 @@ from typing import Any, Final
 from offchain.chain.abi import Event
 from offchain.chain.decoding import BlockHead
 from offchain.chain.disputes import EVENTS, Reveals
+from offchain.chain.register import EVENTS as ENTRIES
+from offchain.chain.register import Register
 from offchain.market.view import NOBODY, CheckpointView, Status, TaskView, Terms
 
 ENDINGS: Final = frozenset({"Ended"})
@@ -63,6 +65,7 @@ class Followed:
         sealed: (task, attempt) of the account's bids that are not revealed.
         claims: (task, attempt, checkpoint) of the account's claims that are not settled -> whether it has revealed.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
+        register: where workers can be reached.
     """
 
     scope: Scope
@@ -81,10 +84,13 @@ class Followed:
     sealed: set[tuple[int, int]] = field(default_factory=set)
     claims: dict[tuple[int, int, int], bool] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
+    register: Register = field(default_factory=Register)
 
     def take(self, event: Event) -> None:
         """Learn what an event says."""
-        if "taskId" in event.args:
+        if event.name in ENTRIES:
+            self.register.take(event)
+        elif "taskId" in event.args:
             self._take_of_task(event, event.args["taskId"])
         elif event.args.get("id") in self.task_of:
             self._take_of_dispute(event, event.args["id"])

@@ -7,7 +7,7 @@ are; a task that is over, or in which this account has nothing to do, costs none
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from threading import Lock
@@ -23,6 +23,7 @@ from offchain.chain.followed import Followed, Scope
 from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import NOBODY, ChainView, DisputeView, Fees, Phase, Status, TaskView
 
+PARTS: Final = ("registry", "auction", "market", "log", "game", "auditor")  # whose events are taken in
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
 TASKS: Final = 50  # tasks that are read together at most
 POINTS: Final = 5  # checkpoints that are read together for each of them
@@ -58,6 +59,10 @@ class Reader:
     def behind(self) -> int:
         """How many tasks are still to be read."""
         return len(self._known.changed)
+
+    def endpoints(self) -> Mapping[str, str]:
+        """Account -> base address of what it serves, of the workers in the register. May be asked from any thread."""
+        return self._known.register.seen()
 
     def forget(self) -> None:
         """Drop everything learned before the next look, so that it is read again. May be called from any thread."""
@@ -151,7 +156,7 @@ class Reader:
                 return
             stop = min(first + width - 1, head.number)
             try:
-                events = self._chain.logs(("auction", "market", "log", "game", "auditor"), first, stop)
+                events = self._chain.logs(PARTS, first, stop)
             except (ChainError, ChainUnavailable):
                 if stop == first or self._chain.head().number < head.number:
                     raise

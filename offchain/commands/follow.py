@@ -29,10 +29,12 @@ from offchain.moments import moment
 from offchain.progress import watching
 from offchain.store.addresses import is_loopback
 from offchain.store.blobs import BlobStore
-from offchain.store.names import task_name
+from offchain.store.names import without_seal
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
 from offchain.task import Task
+from offchain.worker.holders import Holders, registered
+from offchain.worker.names import task_name
 from offchain.worker.posting import follow
 from offchain.worker.results import Validated
 
@@ -126,11 +128,10 @@ def taken_up(task_id: int, file: Path | None, output: Path | None) -> str:
     return " ".join(words)
 
 
-def serve_task(stack: ExitStack, folder: Path, blobs: BlobStore, task: Task, listen: tuple[str, int]) -> BlobServer:
+def serve_task(stack: ExitStack, blobs: BlobStore, task: Task, name: str, listen: tuple[str, int]) -> BlobServer:
     """Serve a task's file, without its validation set, until the stack is closed. Sets the address of `blobs`."""
-    server = stack.enter_context(BlobServer(folder, *listen))
+    server = stack.enter_context(BlobServer(blobs.folder, *listen))
     blobs.base = server.url
-    name = task_name(task.graph_root, task.state_root, task.steps, task.interval)
     blobs.publish(name, lambda path: save_task(replace(task, validation=()), path))
     return server
 
@@ -172,27 +173,28 @@ def follow_task(
         check_output(output, *([file] if file else []))
     chain = connection.chain(signing=connection.identity.given and not only_look)
     terms = chain.terms(task_id)
-    act = not only_look and chain.address == chain.task(task_id, terms).requester
+    task, holders = chain.task(task_id, terms), Holders(registered(chain))
+    act = not only_look and chain.address == task.requester
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
         blobs = BlobStore(folder, options=fetching(connection, allow_private))
-        loaded = load_posted(terms, file, blobs) if file else None
+        loaded = load_posted(task, file, blobs, holders) if file else None
         if loaded:
-            serve_task(stack, folder, blobs, loaded, listen or _where(terms))
-        validated = Validated(loaded, blobs) if loaded and output else None
+            serve_task(stack, blobs, loaded, task_name(terms), listen or _where(terms))
+        validated = Validated(loaded, blobs, holders) if loaded and output else None
         follower = Follower(chain, Teller.resumed(chain, task_id, terms), as_json, taken_up(task_id, file, output))
         follower.look, follower.serving = validated.look if validated else follower.look, file is not None
         require_completed(follower.run(act), as_json)
         if output:
-            loaded = loaded or load_posted(terms, None, blobs)
-            validated = validated or Validated(loaded, blobs)
+            loaded = loaded or load_posted(chain.task(task_id, terms), None, blobs, holders)
+            validated = validated or Validated(loaded, blobs, holders)
             view = save_result(chain, task_id, validated, loaded, blobs, output, look=True)
             show_result(view, validated, output, as_json)
 
 
 def _where(terms: Terms) -> tuple[str, int]:
     """Where the terms say that the file is served, as an address to listen at."""
-    parts = urlsplit(terms.uri)
+    parts = urlsplit(without_seal(terms.uri))
     if not parts.hostname or not parts.port:
         raise BadInput(f"{terms.uri}: names no port of this machine; say where to serve the file with --listen")
     return "127.0.0.1" if is_loopback(parts.hostname) else "0.0.0.0", parts.port

@@ -24,8 +24,10 @@ from offchain.commands.story import Teller
 from offchain.market.view import Terms
 from offchain.moments import moment
 from offchain.store.blobs import BlobStore
-from offchain.store.names import task_name
-from offchain.store.taskfile import load_task
+from offchain.store.names import sealed, task_name
+from offchain.store.taskfile import load_task, seal
+from offchain.task import Task
+from offchain.worker.holders import Holders, registered
 from offchain.worker.posting import post, time_limits
 from offchain.worker.results import Validated
 from offchain.worker.windows import TIMES
@@ -95,9 +97,8 @@ def _post(order: Order, wish: Wish) -> None:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="offchain-")))
         blobs, uri = BlobStore(folder, options=fetching(order.connection, order.allow_private)), order.uri
         if uri is None:
-            server = serve_task(stack, folder, blobs, loaded, order.listen)
-            blobs.base = order.public_url or server.url
-            uri = blobs.uri(task_name(loaded.graph_root, loaded.state_root, loaded.steps, loaded.interval))
+            uri = _served(stack, blobs, loaded, order)
+        uri = sealed(uri, seal(loaded))
         since, terms = chain.head().number, wish.terms(chain, loaded, order.max_price, chosen, found, uri)
         task_id = post(chain, terms)
         click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
@@ -105,13 +106,22 @@ def _post(order: Order, wish: Wish) -> None:
             return
         if detached:
             _leave(detached, task_id, as_json)
-        validated, served = Validated(loaded, blobs), file if order.uri is None else None
+        validated = Validated(loaded, blobs, Holders(registered(chain)))
+        served = file if order.uri is None else None
         teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
         follower = Follower(chain, teller, as_json, again, validated.look, served is not None)
         require_completed(follower.run(), as_json)
         if output:
             view = save_result(chain, task_id, validated, loaded, blobs, output)
             show_result(view, validated, output, as_json)
+
+
+def _served(stack: ExitStack, blobs: BlobStore, task: Task, order: Order) -> str:
+    """Serve the task's file until the stack is closed. Returns its address."""
+    name = task_name(task.graph_root, task.state_root, task.steps, task.interval, seal(task))
+    server = serve_task(stack, blobs, task, name, order.listen)
+    blobs.base = order.public_url or server.url
+    return blobs.uri(name)
 
 
 def _leave(detached: Detached, task_id: int, as_json: bool) -> None:

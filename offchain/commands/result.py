@@ -12,12 +12,13 @@ import click
 from offchain.chain.client import Chain
 from offchain.commands.common import Connection, check_output, connection_options, json_option, show
 from offchain.commands.fetching import fetching, private_option
-from offchain.market.view import TaskView, Terms
+from offchain.market.view import TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import save_model
-from offchain.store.names import task_name
-from offchain.store.taskfile import load_task
+from offchain.store.taskfile import load_task, require_seal
 from offchain.task import Task
+from offchain.worker.holders import Holders, registered
+from offchain.worker.names import task_name
 from offchain.worker.posting import result
 from offchain.worker.results import Validated, curves
 
@@ -31,11 +32,12 @@ def save_result(
 
     With `look` the states before the last one are looked for.
     """
-    view, state = result(chain, task_id, loaded, blobs)
+    holders = validated.holders
+    view, state = result(chain, task_id, loaded, blobs, holders)
     validated.add(view.checkpoints[-1].root, state)
     if look:
         validated.look(view)
-    save_model(output, loaded, state, curves(view, loaded, blobs), validated.curves(view))
+    save_model(output, loaded, state, curves(view, loaded, blobs, holders), validated.curves(view))
     return view
 
 
@@ -67,21 +69,25 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def load_posted(terms: Terms, file: Path | None, blobs: BlobStore) -> Task:
-    """The task that was posted with these terms, from a file, or from where the terms say that it lies.
+def load_posted(task: TaskView, file: Path | None, blobs: BlobStore, holders: Holders) -> Task:
+    """A task that was posted, from a file, or from whoever has it.
 
     Raises BadBlob for a file of another task, and Unreachable.
     """
-    name = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
-    loaded = load_task(file or blobs.fetch(terms.uri, name, load_task), validated=True)
-    loaded.verify(terms.graph_root, terms.state_root)
-    return loaded
+
+    def load(path: Path) -> Task:
+        loaded = load_task(path, validated=True)
+        loaded.verify(task.terms.graph_root, task.terms.state_root)
+        require_seal(loaded, task.terms.uri)
+        return loaded
+
+    return load(file or blobs.fetch(holders.of_file(task), task_name(task.terms), load))
 
 
 @click.command("result")
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
-@click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from its URI.")
+@click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from whoever has it.")
 @private_option
 @connection_options
 @json_option
@@ -90,7 +96,10 @@ def result_of(
 ) -> None:
     """Fetch a completed task's model, check it against the last checkpoint, and save it.
 
-    Its metadata has every metric at every step whose log the solver serves. A validation set is in the file that was
+    It comes from whoever has it: the solver, the keepers, the requester, any worker in the register. So does the task
+    file, unless you have it.
+
+    Its metadata has every metric at every step whose log is still served. A validation set is in the file that was
     built (--file), and is evaluated at the last checkpoint and at each before it whose state is still served: a solver
     keeps the last one alone. `task post -o` evaluates each while it is there.
 
@@ -99,10 +108,10 @@ def result_of(
     """
     check_output(output, *([task_file] if task_file else []))
     chain = connection.chain(signing=False)
-    terms = chain.terms(task_id)
+    task, holders = chain.task(task_id, chain.terms(task_id)), Holders(registered(chain))
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
-        loaded = load_posted(terms, task_file, blobs)
-        validated = Validated(loaded, blobs)
+        loaded = load_posted(task, task_file, blobs, holders)
+        validated = Validated(loaded, blobs, holders)
         view = save_result(chain, task_id, validated, loaded, blobs, output, look=True)
         show_result(view, validated, output, as_json)

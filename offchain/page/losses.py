@@ -18,7 +18,7 @@ from offchain.market.view import TaskView
 from offchain.page import words
 from offchain.store.blobs import BlobStore
 from offchain.store.fetch import FetchOptions
-from offchain.store.names import task_name
+from offchain.store.names import without_seal
 from offchain.text import printable
 
 MAX_FILE: Final = 256 << 20  # bytes of a task file that is fetched for its curves
@@ -90,12 +90,12 @@ class Losses:
 
     def _fetch_all(self, view: TaskView, curves: _Curves) -> None:
         from offchain.store.taskfile import load_task
-        from offchain.worker.materials import log_name
+        from offchain.worker.names import log_name, task_name
         from offchain.worker.results import curves as of_logs
 
         terms = view.terms
-        curves.file = task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
-        task = load_task(self._blobs.fetch(terms.uri, curves.file, load_task, MAX_FILE))
+        curves.file = task_name(terms)
+        task = load_task(self._blobs.fetch(without_seal(terms.uri), curves.file, load_task, MAX_FILE))
         task.verify(terms.graph_root, terms.state_root)
         curves.names = tuple(task.graph.metrics[:METRICS])
         end, missed = time.monotonic() + PATIENCE, 0

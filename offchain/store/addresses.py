@@ -86,6 +86,19 @@ def host_of(uri: str) -> str:
         return ""
 
 
+def is_anywhere(url: str) -> bool:
+    """Whether an address names no machine, as 0.0.0.0 does: a server listens there, and nobody can ask there."""
+    try:
+        return ip_address(host_of(url)).is_unspecified
+    except ValueError:
+        return False
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether an address leads to the machine that asks."""
+    return is_loopback(host_of(url))
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether a host is this machine: `localhost`, or a loopback address."""
     if host is None or host.rstrip(".").lower() == "localhost":

@@ -255,6 +255,10 @@ class BlobServer:
         self._thread = Thread(target=self._server.serve_forever, args=(LOOK,), name="blobs", daemon=True)
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
     def url(self) -> str:
         """The address it listens at; behind a proxy or an address translation, others need another one."""
         host, port = self._server.server_address[:2]

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from offchain.commit.roots import tensor_root
+from offchain.commit.roots import graph_root, tensor_root
+from offchain.errors import BadBlob
 from offchain.ir.arrays import Array
 from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
@@ -27,6 +28,7 @@ from offchain.ir.legality import check
 from offchain.store import validation
 from offchain.store.graphfile import MAX_GRAPH_BYTES, fields_of, rooted
 from offchain.store.modelrows import check_places, own_arrays, read_model
+from offchain.store.names import seal_in
 from offchain.store.tensorfile import MAX_NAME, TensorFile, is_plain, opened, write
 from offchain.task import PackedTensor, Task
 
@@ -88,11 +90,28 @@ def load_task(path: str | Path, validated: bool = False) -> Task:
         return replace(task, validation=validation.read(file, task)) if validated else task
 
 
+def read_graph(path: str | Path, root: bytes) -> Graph:
+    """The step graph alone of a task file that was checked before. Raises BadBlob where it is not the one with that
+    root."""
+    with opened(path, FORMAT) as file:
+        graph = decode_graph(file.raw("graph", MAX_GRAPH_BYTES))
+        if graph_root(graph) != root:
+            raise file.fault("graph", f"has root {graph_root(graph).hex()}, must have {root.hex()}")
+        return graph
+
+
 def seal(task: Task) -> str:
     """Digest of everything in a task's file. It reveals a damaged file; only the roots on chain reveal a forged one."""
     graph = sha256(encode_graph(task.graph)).hexdigest()  # the graph's root does not bind names
     own = [tensor_root(array).hex() for array in task.own]
     return sha256(json.dumps([graph, task.state_root.hex(), _texts(task), own]).encode()).hexdigest()
+
+
+def require_seal(task: Task, uri: str) -> None:
+    """Raise BadBlob unless the file has the seal that its address on chain names, where that names one."""
+    named = seal_in(uri)
+    if named and not (have := seal(task)).startswith(named):
+        raise BadBlob(f"task {task.name!r}: its seal begins with {have[: len(named)]}, its address says {named}")
 
 
 def _texts(task: Task) -> dict[str, str]:

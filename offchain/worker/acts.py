@@ -40,7 +40,8 @@ from offchain.worker.alarms import FraudUnanswered
 from offchain.worker.database import Database
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import Tell, WorkerEvent
-from offchain.worker.materials import Materials, state_name
+from offchain.worker.materials import Materials
+from offchain.worker.names import state_name
 from offchain.worker.said import SAID
 from offchain.worker.work import Work
 

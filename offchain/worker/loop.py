@@ -41,6 +41,7 @@ from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import AccountShared, Failed, InFlight, Overtaken, Tell, WorkerEvent
+from offchain.worker.holders import Holders
 from offchain.worker.looks import Fetched
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import Materials, ReplayFactory
@@ -112,7 +113,9 @@ class Loop:
         self.db = stack.enter_context(Database(folder / DATABASE, self._identity()))
         blobs = BlobStore(folder / "blobs", None, self.options.fetch)
         blobs.heard = self._heard
-        self.materials = Materials(self.chain.address, blobs, self._executors, self._replays, self.options, self._tried)
+        makers = self._executors, self._replays, self.options, self._tried
+        holders = Holders(self.reader.endpoints, self.chain.address)
+        self.materials = Materials(self.chain.address, blobs, *makers, holders)
         stack.callback(self.materials.close)
         self._secret = self.db.secret()
         self._backoff = Backoff(FIRST_BACKOFF, self.options.max_backoff)

@@ -19,16 +19,18 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
 from offchain.ir.log import is_needed
 from offchain.market.view import ChainView, Status, TaskView, Terms
-from offchain.store import names
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import read_state, save_log, save_state
 from offchain.store.graphfile import MAX_GRAPH_BYTES
-from offchain.store.taskfile import load_task
+from offchain.store.race import Places
+from offchain.store.taskfile import load_task, read_graph, require_seal
 from offchain.task import Task
 from offchain.worker.background import Background
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
+from offchain.worker.holders import Holders
 from offchain.worker.making import ExecutorFactory
+from offchain.worker.names import log_name, state_name, task_name
 from offchain.worker.options import WorkerOptions
 from offchain.worker.trial import Trials, step_bytes
 
@@ -68,6 +70,7 @@ class Materials:
 
     Args:
         tried: whether a task's trial went well before.
+        holders: who may have a file.
     """
 
     def __init__(
@@ -78,12 +81,13 @@ class Materials:
         replays: ReplayFactory,
         options: WorkerOptions,
         tried: Callable[[TaskView], bool] = lambda view: False,
+        holders: Holders | None = None,
     ) -> None:
-        self.blobs = blobs
+        self.blobs, self._holders = blobs, holders or Holders()
         self._tried, self._trials = tried, Trials(executors, options)
         self._withheld = BlobStore(blobs.folder.with_name("withheld"))  # logs that would show verifiers what to claim
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
-        self._background = Background({"file": options.downloads, "state": options.downloads})
+        self._background = Background(dict.fromkeys(("file", "state", "mirror"), options.downloads))
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
@@ -186,7 +190,8 @@ class Materials:
         terms, most = view.terms, self._options.max_memory + MAX_GRAPH_BYTES  # a step touches all that is in it
         patience = terms.bidding_time / 2 if view.status is Status.BIDDING else terms.challenge_window / 4
         try:
-            return self.blobs.fetch(terms.uri, task_name(terms), partial(self._load, terms), most, patience)
+            places = self._holders.of_file(view)
+            return self.blobs.fetch(places, task_name(terms), partial(self._load, terms), most, patience)
         except NoRoom:
             self.blobs.make_room("task", self._needed, ROOM)
             raise
@@ -212,6 +217,7 @@ class Materials:
         have, wanted = (task.steps, task.interval), (terms.steps, terms.interval)
         if have != wanted:
             raise BadBlob(f"{have[0]} steps, {have[1]} per interval; terms: {wanted[0]}, {wanted[1]}")
+        require_seal(task, terms.uri)
         return task
 
     # states
@@ -240,7 +246,7 @@ class Materials:
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The best state to compute interval `checkpoint` from; None while one is being fetched.
 
-        That is the state just before it, from here or else from the solver. If neither has it, it is the latest
+        That is the state just before it, from here or else from whoever has it. If nobody does, it is the latest
         earlier state that is here, at worst the initial one. `own`: checkpoint -> root, computed by this worker.
         """
         exact = self._kept(view, opened, checkpoint, own)
@@ -248,9 +254,10 @@ class Materials:
             return exact
         others = view.solver != self._me or checkpoint <= view.first  # who committed the state
         theirs = others and 0 < checkpoint <= len(view.checkpoints)
-        served = view.checkpoints[checkpoint - 1].uri if theirs else ""
-        if served and self._patient(view, checkpoint):
-            return self._served(view, opened, checkpoint, served)
+        if theirs and self._patient(view, checkpoint):
+            places = self._holders.of_state(view, view.checkpoints[checkpoint - 1])
+            if places.first or places.servers:
+                return self._served(view, opened, checkpoint, places)
         earlier = (self._kept(view, opened, k, own) for k in reversed(range(checkpoint)))
         return next(start for start in earlier if start is not None)
 
@@ -279,6 +286,32 @@ class Materials:
             path.unlink(missing_ok=True)  # it was checked before it got its name, so the disk has damaged it
             return None
 
+    def mirror(self, view: TaskView, checkpoint: int) -> bool:
+        """Whether a committed state is here and was checked, and the task's file; they are fetched if necessary.
+
+        Raises NotNow, Unreachable, NoRoom, BadBlob, OSError.
+        """
+        if not self._fetched(view):
+            return False
+        point = view.checkpoints[checkpoint]
+        name = state_name(view.terms, point.root)
+        if name in self.blobs:
+            return True
+
+        def fetch() -> Path:
+            graph = read_graph(self.blobs.path(task_name(view.terms)), view.terms.graph_root)
+            places, patience = self._holders.of_state(view, point), view.terms.challenge_window / 4
+            check = partial(read_state, graph=graph, expected=point.root)
+            return self.blobs.fetch(places, name, check, state_bytes(graph), patience)
+
+        key = ("mirror", view.id, view.attempt, checkpoint, point.root)
+        return self._background.poll(key, fetch, view.solver, host_of(point.uri)) is not None and name in self.blobs
+
+    def keep_on(self, terms: Terms, root: bytes) -> None:
+        """A task is over, and this is its last state: both count as new among what is kept of such tasks."""
+        for name in (task_name(terms), state_name(terms, root)):
+            self.blobs.touch(name)
+
     def _patient(self, view: TaskView, checkpoint: int) -> bool:
         """Whether to ask for a served state, still. A cheat that serves it slowly, or many at once, must not hold up an
         audit until the window ends: after a quarter of it the replay starts from an earlier state."""
@@ -286,9 +319,9 @@ class Materials:
         since, failures = self._wanted.setdefault(key, time.monotonic()), self._failures.get(key, 0)
         return failures < self._options.max_failures and time.monotonic() < since + view.terms.challenge_window / 4
 
-    def _served(self, view: TaskView, opened: Opened, checkpoint: int, uri: str) -> Start | None:
-        root, graph, key = view.checkpoints[checkpoint - 1].root, opened.task.graph, _served(view, checkpoint)
-        limit = 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)
+    def _served(self, view: TaskView, opened: Opened, checkpoint: int, places: Places) -> Start | None:
+        point, graph, key = view.checkpoints[checkpoint - 1], opened.task.graph, _served(view, checkpoint)
+        root, limit = point.root, state_bytes(graph)
         patience = view.terms.challenge_window / 4 / self._options.max_failures
 
         def fetch() -> Start:
@@ -297,15 +330,15 @@ class Materials:
             def check(path: Path) -> None:
                 read.append(Start(checkpoint, *read_state(path, graph, root)))
 
-            path = self.blobs.fetch(uri, state_name(view.terms, root), check, limit, patience)
+            path = self.blobs.fetch(places, state_name(view.terms, root), check, limit, patience)
             if not read:
                 check(path)  # the file was here already, and was not checked
             return read[0]
 
         try:
-            return self._background.poll(("state", *key), fetch, view.solver, host_of(uri))
+            return self._background.poll(("state", *key), fetch, view.solver, host_of(point.uri))
         except BadInput:
-            self._failures[key] = self._options.max_failures  # it was the wrong file: do not try again
+            self._failures[key] = self._options.max_failures  # all had the wrong file: do not try again
             raise
         except OffchainError:
             self._failures[key] = self._failures.get(key, 0) + 1
@@ -317,13 +350,6 @@ def _served(view: TaskView, checkpoint: int) -> _Served:
     return view.id, view.attempt, checkpoint, view.checkpoints[checkpoint - 1].root
 
 
-def task_name(terms: Terms) -> str:
-    return names.task_name(terms.graph_root, terms.state_root, terms.steps, terms.interval)
-
-
-def state_name(terms: Terms, root: bytes) -> str:
-    return names.state_name(task_name(terms), root)
-
-
-def log_name(terms: Terms, root: bytes) -> str:
-    return names.log_name(task_name(terms), root)
+def state_bytes(graph: Graph) -> int:
+    """The most that a state's file may have."""
+    return 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)

@@ -19,7 +19,9 @@ from offchain.roles import requester
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
 from offchain.task import Task
-from offchain.worker.materials import state_name
+from offchain.worker.holders import Holders
+from offchain.worker.materials import state_bytes
+from offchain.worker.names import state_name
 
 MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
 MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
@@ -170,8 +172,10 @@ def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
                 verbs[type(action)](task_id)
 
 
-def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> tuple[TaskView, list[Array]]:
-    """A completed task, and its final state, fetched from its solver and checked: one flat array a slot.
+def result(
+    chain: Chain, task_id: int, task: Task, blobs: BlobStore, holders: Holders | None = None
+) -> tuple[TaskView, list[Array]]:
+    """A completed task, and its final state, fetched from whoever has it and checked: one flat array a slot.
 
     Raises NoResult, Unreachable, BadBlob.
     """
@@ -179,6 +183,6 @@ def result(chain: Chain, task_id: int, task: Task, blobs: BlobStore) -> tuple[Ta
     if view.status is not Status.COMPLETED:
         raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
     final = view.checkpoints[-1]
-    name = state_name(view.terms, final.root)
-    path = blobs.fetch(final.uri, name, lambda file: load_state(file, task.graph, final.root))
+    name, places = state_name(view.terms, final.root), (holders or Holders()).of_state(view, final)
+    path = blobs.fetch(places, name, lambda file: load_state(file, task.graph, final.root), state_bytes(task.graph))
     return view, load_state(path, task.graph, final.root)

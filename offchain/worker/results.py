@@ -14,7 +14,9 @@ from offchain.market.view import CheckpointView, TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_log, load_state
 from offchain.task import Task
-from offchain.worker.materials import SLACK, log_name, state_name
+from offchain.worker.holders import Holders
+from offchain.worker.materials import SLACK, state_bytes
+from offchain.worker.names import log_name, state_name
 
 TRIES: Final = 3  # to fetch a state that is to be evaluated
 PATIENCE: Final = 60.0  # seconds for each
@@ -23,7 +25,7 @@ ALL_STATES: Final = 300.0  # seconds
 Curves = dict[str, list[float | None]]
 
 
-def curves(view: TaskView, task: Task, blobs: BlobStore) -> Curves:
+def curves(view: TaskView, task: Task, blobs: BlobStore, holders: Holders | None = None) -> Curves:
     """Each metric at all steps of a task, from the logs that its solver keeps, each checked against its checkpoint.
 
     None for the steps of a log that is not served.
@@ -31,30 +33,35 @@ def curves(view: TaskView, task: Task, blobs: BlobStore) -> Curves:
     found: Curves = {name: [] for name in task.graph.metrics}
     end = time.monotonic() + ALL_LOGS
     for point in view.checkpoints:
-        log = _log(view, point, task, blobs, end - time.monotonic())
+        log = _log(view, point, task, (blobs, holders or Holders()), end - time.monotonic())
         for i, values in enumerate(found.values()):
             values += [None] * task.interval if log is None else [float(value) for value in log[:, i]]
     return found
 
 
-def _log(view: TaskView, point: CheckpointView, task: Task, blobs: BlobStore, patience: float) -> Array | None:
-    name, graph, root = log_name(view.terms, point.root), task.graph, point.root
-    beside = f"{point.uri.rpartition('/')[0]}/{name}"  # a solver keeps it where the state was
+def _log(
+    view: TaskView, point: CheckpointView, task: Task, found: tuple[BlobStore, Holders], patience: float
+) -> Array | None:
+    (blobs, holders), name, graph, root = found, log_name(view.terms, point.root), task.graph, point.root
     limit = 4 * graph.slots[-1].spec.length + SLACK + 256 * len(graph.slots)
     if patience <= 0:
         return None
     with suppress(Unreachable, NoRoom, BadInput):
-        return load_log(
-            blobs.fetch(beside, name, lambda path: load_log(path, graph, root), limit, patience), graph, root
-        )
+        places = holders.of_log(view, point)
+        path = blobs.fetch(places, name, lambda path: load_log(path, graph, root), limit, patience)
+        return load_log(path, graph, root)
     return None
 
 
 class Validated:
-    """Figures on a task's validation set, of each checkpoint that is committed while `look` is called."""
+    """Figures on a task's validation set, of each checkpoint that is committed while `look` is called.
 
-    def __init__(self, task: Task, blobs: BlobStore) -> None:
-        self._task, self._blobs = task, blobs
+    Attributes:
+        holders: who may have its states.
+    """
+
+    def __init__(self, task: Task, blobs: BlobStore, holders: Holders | None = None) -> None:
+        self._task, self._blobs, self.holders = task, blobs, holders or Holders()
         self._figures: dict[bytes, dict[str, float]] = {}  # by root: a checkpoint may be replaced
         self._tries: dict[bytes, int] = {}
         self._evaluation: Evaluation | None = None
@@ -100,7 +107,8 @@ class Validated:
 
     def _state(self, view: TaskView, point: CheckpointView) -> list[Array]:
         name, graph, root = state_name(view.terms, point.root), self._task.graph, point.root
-        path = self._blobs.fetch(point.uri, name, lambda file: load_state(file, graph, root), timeout=PATIENCE)
+        places, limit = self.holders.of_state(view, point), state_bytes(graph)
+        path = self._blobs.fetch(places, name, lambda file: load_state(file, graph, root), limit, timeout=PATIENCE)
         state = load_state(path, graph, root)
         self._blobs.remove(name)
         return state

@@ -28,7 +28,7 @@ from offchain.market.actions import (
 )
 from offchain.market.view import ChainView, Phase, Status
 from offchain.store import names
-from offchain.worker.materials import state_name, task_name
+from offchain.worker.names import state_name, task_name
 
 LIE: Final = number(Kind.DOT)  # of those whose other fault is their conduct
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from offchain.commands import quote
-from offchain.store.taskfile import save_task
+from offchain.store.names import sealed
+from offchain.store.taskfile import save_task, seal
 from offchain.worker.quoting import measured
 from offchain.worker.windows import TIMES
 from tests.offchain.commands.conftest import Counter
@@ -165,6 +166,6 @@ def test_who_serves_the_file_itself_waits_for_nothing(counter: Counter, offchain
     code, out, _ = offchain(*words, "--json")
     assert code == 0
     terms = counter.quick("requester").terms(json.loads(out)["task"])
-    assert terms.uri == "http://requester/a.task" and terms.bidding_time >= 30
+    assert terms.uri == sealed("http://requester/a.task", seal(WORK)) and terms.bidding_time >= 30
     code, _, err = offchain(*words, "--stake", "0.1")
     assert code == 2 and err.startswith("error: terms: stake is ") and err.count("\n") == 1
