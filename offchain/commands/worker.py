@@ -48,6 +48,9 @@ FASTEST_GPU: Final = 1e16  # units of work a second that no GPU exceeds
     "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Checkpoints are served here."
 )
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
+@click.option("--keep", type=click.FloatRange(min=0), default=10, show_default=True,
+              help="GiB for files of tasks that are over. They are served on, so that results stay to be had; what "
+              "ended first is removed first. 0: none.")  # fmt: skip
 @click.option("--hourly", type=TOKENS, default="1", show_default=True,
               help="Tokens that an hour of this machine costs you. Bids follow from it and from measured times. The "
               "best bid is paid what the second best would have cost: the truth serves you best.")  # fmt: skip
@@ -170,6 +173,7 @@ def worker_options(
     max_fee_dispute: float,
     tx_timeout: float,
     least_moves: int,
+    keep: float,
     **policy: Any,
 ) -> WorkerOptions:
     """Options from the command line; what is not named here is `policy_of`'s. Raises BadInput."""
@@ -188,6 +192,7 @@ def worker_options(
         ),
         max_memory=most,
         least_moves=least_moves,
+        keep=int(keep * GIB),
         move_time=move_time,
         fetch=traffic.fetch,
         serve=traffic.serve,

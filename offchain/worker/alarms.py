@@ -23,6 +23,16 @@ class LowEther(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class AddressUnfit(WorkerEvent):
+    """Others cannot fetch from the address that this worker announces. Who serves nothing is not paid in the end."""
+
+    name = "address"
+    level = "warning"
+    url: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class LowVault(WorkerEvent):
     """Less is free in the vault than is needed. `what` for."""
 

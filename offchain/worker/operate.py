@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from offchain.chain.client import Chain
+from offchain.chain.register import Entry, entry_of
 from offchain.errors import ChainUnavailable
 from offchain.roles.table import ROLES
 from offchain.worker.display import Display, write_line
@@ -70,7 +71,8 @@ def patiently(ask: Callable[[], T], wait: float = 2.0) -> T:
 
 
 def register(worker: Worker) -> None:
-    """Enter the register with this worker's roles and address, unless it stands there with these roles."""
+    """Enter the register with this worker's roles and address, unless it stands there with them."""
     mask = sum(role.mask for name, role in ROLES.items() if name in worker.roles)
-    if mask and worker.chain.roles_of() != mask:
-        worker.chain.register(mask, worker.materials.blobs.base or "")
+    address = worker.materials.blobs.base or ""
+    if mask and entry_of(worker.chain) != Entry(mask, address):
+        worker.chain.register(mask, address)

@@ -23,7 +23,8 @@ class WorkerOptions:
         folder: of its database and its blobs.
         policy: prices, audits, minimal terms.
         signing_key: the secret that signs a verifier's tickets; None: it takes part in no draws.
-        listen: host and port at which blobs are served (port 0: a free one). None: not served, and URIs are file://.
+        listen: host and port at which blobs are served (port 0: the one of the last start, or a free one). None: not
+            served, and URIs are file://.
         public_url: where others reach that server, if not at `listen`.
         poll: seconds between two readings of the chain while there is nothing to compute.
         slice: seconds of computing between two readings.
@@ -46,6 +47,7 @@ class WorkerOptions:
         least_moves: moves in disputes that the account's ether must pay for; below that a warning is told.
         fetch: limits of fetching a blob.
         downloads: how many of a kind are fetched at a time, and how many of those from one host, or for one person.
+        keep: bytes on the disk for files of tasks that are over, which are served on.
         serve: limits of serving blobs.
         send: of transactions.
     """
@@ -71,6 +73,7 @@ class WorkerOptions:
     least_moves: int = 30
     fetch: FetchOptions = field(default_factory=FetchOptions)
     downloads: Shares = field(default_factory=Shares)
+    keep: int = 10 * GIB
     serve: ServeOptions = field(default_factory=ServeOptions)
     send: SendOptions = field(default_factory=SendOptions)
 

@@ -17,7 +17,9 @@ from offchain.errors import BadInput, ChainUnavailable
 from offchain.market.actions import Action, Audit, Train
 from offchain.market.view import ChainView, TaskView
 from offchain.roles.table import ROLES
-from offchain.store.serve import BlobServer
+from offchain.store.addresses import is_loopback_url
+from offchain.worker import announced
+from offchain.worker.alarms import AddressUnfit
 from offchain.worker.defence import Party
 from offchain.worker.draining import Drain
 from offchain.worker.events import ChainSilent, SetAside, Started, Stopped
@@ -26,6 +28,7 @@ from offchain.worker.home import locked
 from offchain.worker.looks import Looked
 from offchain.worker.loop import DATABASE, MOVES, Loop
 from offchain.worker.losses import Losses
+from offchain.worker.mirror import Mirror
 from offchain.worker.purse import Purse
 from offchain.worker.spare import set_aside
 
@@ -68,8 +71,7 @@ class Worker(Loop):
         super()._begin(stack)
         blobs = self.materials.blobs
         if self.options.listen:
-            server = stack.enter_context(BlobServer(blobs.folder, *self.options.listen, self.options.serve))
-            blobs.base = self.options.public_url or server.url
+            blobs.base = self._serve(stack, self.options.listen)
         if self._guard:
             stack.enter_context(self._guard)
         self._looks = stack.enter_context(ThreadPoolExecutor(1, "look"))
@@ -77,6 +79,17 @@ class Worker(Loop):
         self.reader.hear = self._losses.hear
         self._purse = Purse(self.chain, self.roles, self.options.least_moves, self.tell)
         self._drain = Drain(self.options.folder, self.tell)
+        self._mirror = Mirror(self.materials, self.db, self.options.keep, self.tell)
+
+    def _serve(self, stack: ExitStack, listen: tuple[str, int]) -> str:
+        """The address at which blobs are served; a warning where others cannot reach it."""
+        options = self.options
+        server = announced.server(options.folder, self.materials.blobs.folder, listen, options.serve)
+        stack.enter_context(server)
+        url = options.public_url or server.url
+        if why := announced.doubt(url, local=is_loopback_url(self.chain.wire.place)):
+            self.tell(AddressUnfit(url, why))
+        return url
 
     def run(self) -> None:
         """Act until stopped, by `stop`, SIGTERM or SIGINT."""
@@ -98,6 +111,7 @@ class Worker(Loop):
             else:
                 self._disputes.notice(view)
             self._work.tidy(view)
+            self._attempt(("mirror",), partial(self._mirror.look, view, not self.reader.behind))
             self._watch_money(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]
             self._plan(view, actions)

@@ -11,7 +11,8 @@ from offchain.worker.course import Course
 from offchain.worker.database import LONGEST_REST, Database
 from offchain.worker.events import Audited, Computing, NotJudged, Progress, Purpose, TaskFit, TaskUnfit, Tell, Trained
 from offchain.worker.fit import Unfit, needs, require_fit
-from offchain.worker.materials import Materials, state_name
+from offchain.worker.materials import Materials
+from offchain.worker.names import state_name
 from offchain.worker.options import WorkerOptions
 
 
@@ -145,9 +146,7 @@ class Work:
                 self._materials.close_task(task.id)
                 if task.id not in self._over:
                     self._over.add(task.id)
-                    self._materials.forget_file(task.terms)
-                    if task.solver != view.me:  # only its solver owes the requester a state
-                        self._materials.forget_states(task.terms, [point.root for point in task.checkpoints])
+                    self._end(task, own=task.solver == view.me)
             if task.id not in view or not over:
                 self._over.discard(task.id)  # it may come back
             first = max(task.paid - 1, 0)  # the last paid state is kept: the next interval, or the requester, needs it
@@ -157,6 +156,16 @@ class Work:
                 self._pruned[task.id] = first
             if task.id not in view:
                 self._pruned.pop(task.id, None)
+
+    def _end(self, task: TaskView, own: bool) -> None:
+        """Free the disk of a task that is over. What others may want of one that was trained to its end is kept."""
+        roots = [point.root for point in task.checkpoints]
+        if self._options.keep and len(roots) == task.terms.intervals:
+            self._materials.keep_on(task.terms, roots.pop())
+        else:
+            self._materials.forget_file(task.terms)
+        if not own:  # only its solver owes the requester a state
+            self._materials.forget_states(task.terms, roots)
 
 
 def _rest(task: TaskView, error: Exception) -> float:
