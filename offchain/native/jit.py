@@ -9,16 +9,17 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock, local
+from types import MappingProxyType
 from typing import Any, Final
 
 import llvmlite.binding as llvm
 
 from offchain.native.cache import keep, kept
-from offchain.native.kernel import NativeKernel
+from offchain.native.kernel import Care, NativeKernel
 
 _DECLARATIONS: Final = "\n".join(
     f"declare {kind} @llvm.{name}({', '.join(arguments)})"
@@ -44,6 +45,11 @@ _PREAMBLE: Final = f"{_DECLARATIONS}\n{_BLAS}\n"  # of every kernel
 # assertion about its costs ends the process, for AVX-512 with x.flip(0, 1).sum(0) of shape (22, 4).
 _SWITCHES: Final = ("-enable-interleaved-mem-accesses=false",)
 _PIPELINE: Final[dict[str, Any]] = {"speed_level": 2, "loop_vectorization": True, "slp_vectorization": True}
+_CHANGES: Final[dict[Care, dict[str, Any]]] = {  # to that pipeline, by how fast a kernel must be
+    Care.LEAST: {"speed_level": 0, "loop_vectorization": False, "slp_vectorization": False, "loop_unrolling": False},
+    Care.LESS: {"slp_vectorization": False, "loop_unrolling": False},
+    Care.MOST: {},
+}
 ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)  # a kernel's function
 CALL_WORDS: Final = 5  # of a call: kernel, arguments, tasks, threads, tasks taken
 SHARES: Final = 16  # of the tasks, for each thread: a thread that is delayed leaves its other shares to the rest
@@ -137,23 +143,48 @@ class Compiler:
         _prepare_llvm()
         self._cpu = llvm.get_host_cpu_name()
         self._features = llvm.get_host_cpu_features().flatten()
-        self._machine = target_machine(self._cpu, self._features)
+        self._machines = {care: target_machine(self._cpu, self._features, care) for care in Care}
+        self._machine = self._machines[Care.MOST]
         self._version = ".".join(map(str, llvm.llvm_version_info))
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
-        self._addresses: dict[str, int] = {}
+        self._engines = {
+            care: llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+            for care, machine in self._machines.items()
+        }
+        self._addresses: dict[tuple[str, Care], int] = {}
         self._lock = Lock()  # of engine and addresses: tasks are opened in threads
         self._openmp = _openmp()
         self._teams = local()
         self._run = self._runner()
 
-    def load(self, kernels: Iterable[NativeKernel], done: Callable[[], None] = lambda: None) -> dict[str, int]:
-        """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each."""
+    def load(
+        self,
+        kernels: Iterable[NativeKernel],
+        done: Callable[[], None] = lambda: None,
+        cares: Mapping[str, Care] = MappingProxyType({}),
+    ) -> dict[str, int]:
+        """Addresses by name, for kernels that are loaded, else kept on disk, else compiled. `done` after each.
+
+        `cares` says by name how fast a kernel must be at least; the others as fast as can be.
+        """
+        addresses = {}
         for kernel in kernels:
             with self._lock:
-                if kernel.name not in self._addresses:
-                    self._add(kernel.name, self._object(kernel))
+                addresses[kernel.name] = self._address(kernel, cares.get(kernel.name, Care.MOST))
             done()
-        return self._addresses
+        return addresses
+
+    def _address(self, kernel: NativeKernel, least: Care) -> int:
+        """Of the fastest that is loaded, or kept, and fast enough."""
+        enough = [care for care in reversed(Care) if care >= least]
+        for care in enough:
+            if (kernel.name, care) in self._addresses:
+                return self._addresses[kernel.name, care]
+        for care in enough:
+            if (code := kept(self._key(kernel, care))) is not None:
+                return self._add(kernel, care, code)
+        code = self._compile(kernel.text, least)
+        keep(self._key(kernel, least), code)
+        return self._add(kernel, least, code)
 
     def run(self, calls: Any, count: int) -> None:
         """Runs calls in order; where torch's OpenMP was not found, in the calling thread alone."""
@@ -178,31 +209,29 @@ class Compiler:
         """The most threads that a call by this thread may have: as many as torch's operations have."""
         return int(self._openmp.omp_get_max_threads()) if self._openmp else processors()
 
-    def _add(self, name: str, code: bytes) -> None:
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
-        self._addresses[name] = self._engine.get_function_address(name)
-
-    def _object(self, kernel: NativeKernel) -> bytes:
-        key = self._key(kernel)
-        found = kept(key)
-        if found is None:
-            found = self._compile(kernel.text)
-            keep(key, found)
+    def _add(self, kernel: NativeKernel, care: Care, code: bytes) -> int:
+        """A kernel's code has its name alone; two of one name would be one to the linker, so each has an engine."""
+        found = self._link(kernel.name, code, care)
+        self._addresses[kernel.name, care] = found
         return found
 
-    def _key(self, kernel: NativeKernel) -> str:
+    def _link(self, name: str, code: bytes, care: Care = Care.MOST) -> int:
+        engine = self._engines[care]
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        return int(engine.get_function_address(name))
+
+    def _compile(self, text: str, care: Care = Care.MOST) -> bytes:
+        return machine_code(text, self._machines[care], care)
+
+    def _key(self, kernel: NativeKernel, care: Care = Care.MOST) -> str:
         """Everything that its machine code depends on."""
         target = (self._version, self._cpu, self._features, self._machine.triple)
-        return "\n".join([*target, str(_PIPELINE), *_SWITCHES, _PREAMBLE, kernel.text])
-
-    def _compile(self, text: str) -> bytes:
-        return machine_code(text, self._machine)
+        return "\n".join([*target, str(_PIPELINE | _CHANGES[care]), *_SWITCHES, _PREAMBLE, kernel.text])
 
     def _runner(self) -> Any:
         text = _TEAM if self._openmp else _ALONE.join(_TEAM.split(_THREADS))
-        self._add("run", self._compile(text))
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._addresses["run"])
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._link("run", self._compile(text)))
 
 
 @cache
@@ -219,17 +248,18 @@ def _prepare_llvm() -> None:
         llvm.set_option("offchain", switch)
 
 
-def target_machine(cpu: str, features: str = "") -> Any:
+def target_machine(cpu: str, features: str = "", care: Care = Care.MOST) -> Any:
     """LLVM's view of a processor of this machine's family, which need not be this one."""
     _prepare_llvm()
-    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    level = 0 if care is Care.LEAST else 3
+    return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=level, jit=True)
 
 
-def machine_code(text: str, machine: Any) -> bytes:
+def machine_code(text: str, machine: Any, care: Care = Care.MOST) -> bytes:
     """The object file that a kernel's text becomes for a processor."""
     module = llvm.parse_assembly(_PREAMBLE + text)
     options = llvm.create_pipeline_tuning_options()
-    for name, value in _PIPELINE.items():
+    for name, value in (_PIPELINE | _CHANGES[care]).items():
         setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)

@@ -24,7 +24,7 @@ from offchain.exec.plan.shards import Share
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
 from offchain.native.jit import CALL_WORDS, call, compiler
-from offchain.native.kernel import NativeKernel
+from offchain.native.kernel import NativeKernel, cares
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 After = dict[int, Held]  # what the next state keeps, by node
@@ -78,7 +78,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         self._alone = fastest().alone if calls else nullcontext
         done = iter(range(1, len(names) + 1))
         self._compiler = compiler()
-        self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)))
+        self._addresses = self._compiler.load(names.values(), lambda: watch(next(done), len(names)), cares(kernels))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 

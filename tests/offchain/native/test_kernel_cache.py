@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType, Instr, Op
 from offchain.native import cache, jit
 from offchain.native.cache import cache_folder, entry_path, keep, kept, make_room, trusted, write_whole
-from offchain.native.jit import Compiler, compiler
-from offchain.native.kernel import NativeKernel
+from offchain.native.jit import ENTRY, Compiler, compiler
+from offchain.native.kernel import Care, NativeKernel, cares
 from tests.support.strategies import over_state
 
 F32 = DType.F32
@@ -50,9 +52,9 @@ class Counting(Compiler):
         super().__init__()
         self.compiled.clear()  # of its own
 
-    def _compile(self, text: str) -> bytes:
+    def _compile(self, text: str, care: Care = Care.MOST) -> bytes:
         self.compiled.append(text)
-        return super()._compile(text)
+        return super()._compile(text, care)
 
 
 def kernel(op: Op) -> NativeKernel:
@@ -76,6 +78,26 @@ def test_a_kernel_is_compiled_once(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [entry(kernel(Op.ADD)).name]
     assert loaded(kernel(Op.ADD)) == 0
     assert loaded(kernel(Op.MUL)) == 1
+
+
+def test_a_kernel_with_little_of_the_work_is_compiled_with_little_care() -> None:
+    """Its bits are the same; and what was compiled with more care, for another task, is taken where it is kept."""
+    least, most = kernel(Op.ADD), replace(kernel(Op.MUL), work=10**6)
+    assert cares([least, most, most]) == {least.name: Care.LEAST, most.name: Care.MOST}
+    assert cares([least, replace(most, work=10**4)])[least.name] is Care.LESS
+    assert cares([least])[least.name] is Care.MOST
+    x, found = np.float32([1.5, np.nan, np.inf, -0.0, 1e-45]), []
+    for care in Care:
+        made, step = np.zeros(ROWS, np.float32), np.zeros(1, np.int32)
+        pointers = (ctypes.c_void_p * 3)(made.ctypes.data, x.ctypes.data, step.ctypes.data)
+        fresh = Counting()
+        ENTRY(fresh.load([least], cares={least.name: care})[least.name])(ctypes.addressof(pointers), 0, least.tasks)
+        assert len(fresh.compiled) == 1
+        found.append(made.tobytes())
+    assert len(set(found)) == 1
+    again = Counting()
+    again.load([least], cares={least.name: Care.LEAST})
+    assert not again.compiled
 
 
 @pytest.mark.parametrize(
