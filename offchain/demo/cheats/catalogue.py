@@ -92,10 +92,10 @@ SILENCES: Final = (
 )
 CHALLENGES: Final = (
     verifier("lying-challenger", "disputes what is right, and lies about a number", ACQUITTED, LIE),
-    verifier("groundless", "disputes without a look, and finds nothing", ACQUITTED, Part(decide=conduct.dispute_all)),
+    verifier("groundless", "disputes without a look, and finds nothing", ACQUITTED, Part(decide=conduct.dispute_unseen)),
     verifier(
         "silent-challenger", "disputes without a look, and never moves", ACQUITTED,
-        Part(decide=conduct.dispute_all, acts={Challenge: nothing}),
+        Part(decide=conduct.dispute_unseen, acts={Challenge: nothing}),
     ),
     solver(
         "sock-puppet", "lies, and concedes to a friend of its own", OUT_OF_TIME,

@@ -44,13 +44,10 @@ def silent_at(phase: Phase) -> Part:
 
 
 def concede_to_a_friend(cheater: Cheater, honest: Act, view: ChainView, action: Defend) -> None:
-    """Whoever found the lie has moved; the friend has only opened a dispute, for the cheat to concede in."""
-    disputes = [dispute for dispute in view.disputes if dispute.solver == view.me]
-    friends = min(disputes, key=lambda dispute: dispute.phase)
-    if len(disputes) > 1 and friends.phase <= Phase.NAME_STEP:
-        cheater.chain.concede(friends.id)
-    else:
-        honest(view, action)
+    """The friend, who looks at nothing, is the first to dispute. Once another one does, the cheat concedes to it."""
+    disputes = [dispute.id for dispute in view.disputes if dispute.solver == view.me]
+    if len(disputes) > 1:
+        cheater.chain.concede(min(disputes))
 
 
 def an_old_root(cheater: Cheater, honest: Act, view: ChainView, action: Commit) -> None:
@@ -100,13 +97,19 @@ def commit_late(cheater: Cheater, view: ChainView, actions: list[Action]) -> lis
     return [*without(Commit)(cheater, view, actions), *late]
 
 
-def dispute_all(cheater: Cheater, view: ChainView, actions: list[Action]) -> list[Action]:
-    """It disputes the first checkpoint of each task without having looked at it."""
-    return [
-        OpenDispute(action.task_id, action.checkpoint) if isinstance(action, Audit) else action
-        for action in actions
-        if not isinstance(action, Audit) or not any(task == action.task_id for task, _, _ in view.opened)
-    ]
+def dispute_unseen(cheater: Cheater, view: ChainView, actions: list[Action]) -> list[Action]:
+    """It disputes the last checkpoint of each task, and has looked at none."""
+    wanted: list[Action] = []
+    for action in actions:
+        if not isinstance(action, Audit):
+            wanted.append(action)
+            continue
+        task, k = view.task(action.task_id), action.checkpoint
+        if k < task.terms.intervals - 1:
+            cheater.db.add_audited(task, k, True)  # on to the next one
+        elif (task.id, task.attempt, k) not in view.opened:
+            wanted.append(OpenDispute(task.id, k))
+    return wanted
 
 
 def claim_unseen(cheater: Cheater, view: ChainView, actions: list[Action]) -> list[Action]:

@@ -62,12 +62,15 @@ class Choosing(FalsifiedExecutor):
         return super().outputs(state, t)
 
     def _visible(self, state: Any, t: int) -> Falsehood:
-        before = self.dump(state)
-        right = state_after(self.graph, before, list(self._inner.outputs(state, t)))
+        before, computed = self.dump(state), list(self._inner.outputs(state, t))
+        right = state_after(self.graph, before, computed)
         for n, node in enumerate(self.graph.nodes):
             for element in range(min(TRIED, node.length) if node.kind is self._kind else 0):
                 self.falsehood = replace(self.falsehood, node=n, element=element)
-                false = state_after(self.graph, before, list(super().outputs(state, t)))
+                outputs = list(super().outputs(state, t))
+                if self._kind is Kind.MAX and outputs[n][element] > computed[n][element]:
+                    continue  # there is no input to show for it
+                false = state_after(self.graph, before, outputs)
                 if any(
                     not np.array_equal(a.view(np.uint32), b.view(np.uint32)) for a, b in zip(right, false, strict=True)
                 ):
