@@ -9,7 +9,7 @@ from typing import Final
 
 from offchain.demo.cheats import conduct, files, numbers
 from offchain.demo.cheats.cheater import Part, nothing, without
-from offchain.demo.cheats.conduct import LIE, silent_at
+from offchain.demo.cheats.conduct import LIE, dispute_unseen, silent_at
 from offchain.demo.cheats.endings import Ending
 from offchain.demo.cheats.numbers import HonestTrace, number
 from offchain.dispute.replay import Replay
@@ -92,10 +92,10 @@ SILENCES: Final = (
 )
 CHALLENGES: Final = (
     verifier("lying-challenger", "disputes what is right, and lies about a number", ACQUITTED, LIE),
-    verifier("groundless", "disputes without a look, and finds nothing", ACQUITTED, Part(decide=conduct.dispute_unseen)),
+    verifier("groundless", "disputes what it has not seen, and concedes", ACQUITTED, Part(decide=dispute_unseen)),
     verifier(
         "silent-challenger", "disputes without a look, and never moves", ACQUITTED,
-        Part(decide=conduct.dispute_unseen, acts={Challenge: nothing}),
+        Part(decide=dispute_unseen, acts={Challenge: nothing}),
     ),
     solver(
         "sock-puppet", "lies, and concedes to a friend of its own", OUT_OF_TIME,
