@@ -116,11 +116,13 @@ def _resizing(operation: Any, size: Sequence[int], out: Sequence[int], rest: Seq
     n = len(out)
     flags = [one for one in rest if isinstance(one, bool)]
     scales = [*rest[len(flags) :], *[None] * n][:n]
+    wide = 2 if "_aa." in str(operation) else 1  # torch's antialiasing gives a column of width 1 wrong rows
 
     def apply(x: Tensor, a: int) -> Tensor:
         only = [scale if a == b else None for b, scale in enumerate(scales)]
-        made: Tensor = operation(x, [out[a] if a == b else 1 for b in range(n)], *flags, *only)
-        return made
+        widened = x.expand(*x.shape[:2], *(-1 if a == b else wide for b in range(n))).contiguous()
+        made: Tensor = operation(widened, [out[a] if a == b else wide for b in range(n)], *flags, *only)
+        return made[(..., *(slice(None) if a == b else slice(1) for b in range(n)))]
 
     return Taps.of(tuple(size[-n:]), apply)
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from offchain.ir.kinds import Kind
 from tests.support.layers import LINE, PLANE, Case, assert_layer
+
+
+class Smoothed(nn.Module):
+    """Resizing with antialiasing."""
+
+    def __init__(self, size: tuple[int, int], mode: str) -> None:
+        super().__init__()
+        self.size, self.mode = size, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, self.size, mode=self.mode, antialias=True)
+
 
 REARRANGED: Mapping[str, Case] = {
     "unfold": (lambda: nn.Unfold((3, 2), 2, 1, 1), PLANE),
@@ -24,6 +37,8 @@ REARRANGED: Mapping[str, Case] = {
     "bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (1, 2, 3, 2)),
     "bilinear-corners": (lambda: nn.Upsample(size=(3, 7), mode="bilinear", align_corners=True), PLANE),
     "bicubic": (lambda: nn.Upsample(size=(3, 7), mode="bicubic"), PLANE),
+    "bilinear-antialias": (lambda: Smoothed((2, 3), "bilinear"), (1, 2, 5, 4)),
+    "bicubic-antialias": (lambda: Smoothed((3, 5), "bicubic"), (1, 1, 7, 4)),
     "trilinear": (lambda: nn.Upsample(size=(3, 3, 2), mode="trilinear"), (1, 1, 2, 2, 3)),
     "pixel-shuffle": (lambda: nn.PixelShuffle(2), PLANE),
     "pixel-unshuffle": (lambda: nn.PixelUnshuffle(2), (2, 2, 4, 6)),
