@@ -248,6 +248,12 @@ class _Compiler:
             reader = next(iter(node.users), node)
             made = getattr(value, "dtype", type(value).__name__)
             raise Unsupported(f"{described(reader)}: reads {made} from outside the model; use float32 (.float())")
+        if not torch._C._has_storage(value):
+            reader = next(iter(node.users), node)
+            raise Unsupported(
+                f"{described(reader)}: reads a sparse tensor, or one that is left of a step, from outside the model; "
+                "use a dense one (.to_dense()), and a buffer of the model for what steps change"
+            )
         self._refuse_moving(node, value)
         if value.is_complex():
             return _constant_pair(self.builder, value)

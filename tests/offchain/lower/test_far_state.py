@@ -217,6 +217,23 @@ def test_a_schedule_may_give_a_number_of_numpys() -> None:
     offchain.compile(**fields(schedule=lambda t: np.float32(np.cos(float(t)))), executor="torch")
 
 
+# --- tensors without memory
+
+
+def test_a_sparse_tensor_and_one_whose_data_a_step_replaces() -> None:
+    sparse, left = torch.eye(2).to_sparse(), torch.zeros(2, WIDTH)
+
+    def replaces(model: Any, batch: Batch) -> Tensor:
+        y = model(batch["x"])
+        loss = (y - left).square().mean()
+        left.data = y.detach().data
+        return loss
+
+    data = {"x": torch.randn(ROWS, WIDTH)}
+    for loss in (lambda m, b: (torch.sparse.mm(sparse, m(b["x"]))).square().mean(), replaces):
+        assert "from outside the model; use a dense one" in refused(loss=loss, dataset=data)
+
+
 # --- settings of torch that are on while a job is built
 
 
