@@ -24,7 +24,7 @@ from offchain.worker.making import ExecutorFactory
 
 T = TypeVar("T")
 MANTISSA: Final = 0x00400000  # the top bit of a float's mantissa: large enough to be rounded away nowhere
-TRIED: Final = 64  # elements of a node
+TRIED: Final = 64  # elements of a node, of those that are not 0: no sum rounds to what their bits become
 NEVER: Final = Falsehood(-1, 0, 0)
 
 
@@ -65,8 +65,8 @@ class Choosing(FalsifiedExecutor):
         before, computed = self.dump(state), list(self._inner.outputs(state, t))
         right = state_after(self.graph, before, computed)
         for n, node in enumerate(self.graph.nodes):
-            for element in range(min(TRIED, node.length) if node.kind is self._kind else 0):
-                self.falsehood = replace(self.falsehood, node=n, element=element)
+            for element in np.flatnonzero(computed[n])[:TRIED] if node.kind is self._kind else ():
+                self.falsehood = replace(self.falsehood, node=n, element=int(element))
                 outputs = list(super().outputs(state, t))
                 if self._kind is Kind.MAX and outputs[n][element] > computed[n][element]:
                     continue  # there is no input to show for it
