@@ -29,9 +29,8 @@ NEVER: Final = Falsehood(-1, 0, 0)
 
 
 def step_of(graph: Graph) -> int:
-    """The step that is lied about: in the middle of the second interval."""
-    interval = graph.slots[-1].spec.shape[0]
-    return interval + interval // 2
+    """The step that is lied about: the last one of the second interval, whose outputs no later step writes over."""
+    return 2 * graph.slots[-1].spec.shape[0] - 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ class WrongRow:
 
     def __call__(self, ledger: Ledger, limits: Limits) -> Executor[Any]:
         specs, data = ledger.graph.datasets, list(ledger.arrays[Source.DATA])
-        at = next(n for n, spec in enumerate(specs) if spec.dtype is DType.F32)
+        at = next((n for n, spec in enumerate(specs) if spec.dtype is DType.F32), None)
+        if at is None:  # a graph that an executor is tried on
+            return self.honest(ledger, limits)
         rows: Array = data[at].copy().reshape(specs[at].shape)
         rows[self.row] += 1
         data[at] = rows.reshape(data[at].shape)
