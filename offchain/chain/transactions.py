@@ -34,6 +34,7 @@ IN_FLIGHT: Final = ("nonce too low", "correct nonce", "underpriced", "can't be r
 KNOWN: Final = ("already known", "known transaction", "already imported")  # this very transaction
 CHECK: Final = 1.0  # seconds between two questions whether the node still has a transaction
 GIVEN_UP: Final = 1.5  # times the patience, after which a call leaves it to a new look what to send instead
+ENDLESS: Final = "Ganache/"  # versions of nodes whose estimates may never end; see `SendOptions.estimate`
 LEGACY: Final = -1  # in place of a tip, on chains that know none
 
 
@@ -48,6 +49,9 @@ class SendOptions:
         receipt_timeout: seconds after which a transaction that is not mined is replaced at a higher fee; less where
             half of the shortest clock at stake is less, and half of that for moves in disputes.
         poll: seconds between two requests for a receipt.
+        estimate: whether the node estimates the gas of what is sent; None: unless it is Ganache. Ganache runs a call
+            several times for it, each time on what is mined by then; where that makes the call fail, it never ends and
+            never answers.
         outbox: file of what is in flight, shared by the processes that send for the account; None: in memory.
         lane: names this process among them.
     """
@@ -57,6 +61,7 @@ class SendOptions:
     tip: int = GWEI
     receipt_timeout: float = 30.0
     poll: float = 0.25
+    estimate: bool | None = None
     outbox: Path | None = None
     lane: str = "main"
 
@@ -115,6 +120,7 @@ class Signer:
         self._box = Outbox(options.outbox)
         self._unknown: tuple[int, float] | None = None  # nonce in flight that is not in the outbox, and since when
         self._looked = False
+        self._estimating = options.estimate
         self.clock: float | None = None
         self.watch: Watch = lambda event: None
 
@@ -147,7 +153,7 @@ class Signer:
             time.sleep(self._options.poll)
 
     def send(self, to: ChecksumAddress, data: bytes, what: str, urgent: bool = False, value: int = 0) -> Mined:
-        """Estimate, sign, send, and wait for the receipt.
+        """Try, sign, send, and wait for the receipt.
 
         Args:
             urgent: a clock runs out: replace it sooner, and up to the higher fee.
@@ -262,12 +268,21 @@ class Signer:
 
     def _gas(self, call: dict[str, Any], what: str) -> int:
         with asking(what):
+            if not self._estimates():
+                self._w3.eth.call(call | {"gas": MAX_GAS})  # type: ignore[arg-type]
+                return MAX_GAS
             estimate = self._w3.eth.estimate_gas(call)  # type: ignore[arg-type]
             if not isinstance(estimate, int) or estimate < 0:
                 raise ValueError
         if estimate > MAX_GAS:
             raise ChainError(f"{what} needs {estimate:,} gas; one transaction may use {MAX_GAS:,}")
         return min(MAX_GAS, estimate + max(estimate // 4, SLOTS * GAS_OF_A_SLOT))
+
+    def _estimates(self) -> bool:
+        if self._estimating is None:
+            version = self._wire.ask([("web3_clientVersion", ())])[0].get("result")
+            self._estimating = not str(version).startswith(ENDLESS)
+        return self._estimating
 
     def _broadcast(self, flight: Flight) -> None:
         with asking(flight.what):

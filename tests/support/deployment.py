@@ -28,7 +28,7 @@ WEALTH: Final = 1_000_000 * COIN  # of each person: half in the wallet, half fre
 FREE: Final = WEALTH // 2
 BURN_ADDRESS: Final = "0x000000000000000000000000000000000000dEaD"
 GAS_PRICE: Final = 10 * 10**9  # wei
-QUICK: Final = SendOptions(poll=0.02, receipt_timeout=2)
+QUICK: Final = SendOptions(poll=0.02, receipt_timeout=2, estimate=True)
 PARAMETERS: Final = Parameters(
     withdrawal_delay=1_000,
     key_delay=30,

@@ -31,7 +31,7 @@ Told = TypeVar("Told", bound=WorkerEvent)
 
 PRICE = 10 * COIN
 TERMS = {"max_price": PRICE, "interval_time": 10_000, "clock": 1_000}
-SENDING = SendOptions(poll=0.05, receipt_timeout=20)
+SENDING = SendOptions(poll=0.05, receipt_timeout=20, estimate=True)
 POLICY = Policy(hourly=0, audit_share=1.0)
 PACE: Mapping[str, Any] = {"poll": 0.02, "slice": 0.2, "max_backoff": 0.2, "move_time": 0.05}
 INLINE: Mapping[str, Any] = dict.fromkeys(("trials", "defence"), "inline")  # instead of processes, which take seconds

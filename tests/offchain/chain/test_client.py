@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from hexbytes import HexBytes
 from web3 import Web3
 
 from offchain.chain import reader as reader_module
@@ -287,6 +288,18 @@ def test_transaction_above_the_gas_limit_is_refused(place: Place) -> None:
     place.requester.w3.eth.estimate_gas = lambda *args: MAX_GAS + 1  # type: ignore[method-assign]
     with pytest.raises(ChainError, match="one transaction may use 4,000,000"):
         place.requester.register(SOLVER, "")
+
+
+def test_ganache_is_asked_for_no_estimate(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what is mined meanwhile makes the call fail, its estimate never ends and is never answered."""
+    chain = place.chain("solver", replace(QUICK, estimate=None))
+    monkeypatch.setattr(chain.w3.eth, "estimate_gas", lambda *args: pytest.fail("it was asked"))
+    receipt = chain.register(SOLVER, "http://here")
+    assert chain.w3.eth.get_transaction(HexBytes(receipt.hash))["gas"] == MAX_GAS
+    refused("InvalidRoles", lambda: chain.register(9, ""))
+    assert chain.w3.eth.get_transaction_count(chain.address) == chain.w3.eth.get_transaction_count(
+        chain.address, "pending"
+    )
 
 
 def test_account_without_ether_is_refused(place: Place) -> None:
