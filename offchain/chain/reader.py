@@ -223,12 +223,14 @@ class Reader:
         return self._with_leaders(found, at)
 
     def _with_leaders(self, found: Sequence[tuple[TaskView, int]], at: int) -> Iterator[tuple[TaskView, int]]:
-        """With the best bid of each task that takes bids."""
+        """With the two best bids of each task that takes bids."""
         bidding = [task for task, _ in found if task.status is Status.BIDDING]
         answers = self._chain.calls([("auction", "bids", task.id, task.attempt) for task in bidding], at)
-        leaders = {task.id: leader["bidder"] for task, (leader, _) in zip(bidding, answers, strict=True)}
+        pairs = ((first["bidder"], second["bidder"]) for first, second in answers)
+        best = dict(zip((task.id for task in bidding), pairs, strict=True))
         for task, count in found:
-            yield replace(task, leader=leaders.get(task.id, NOBODY)), count
+            leader, standby = best.get(task.id, (NOBODY, task.standby))
+            yield replace(task, leader=leader, standby=standby), count
 
     def _read_points(self, wanted: Sequence[tuple[int, int]], at: int) -> None:
         """Read checkpoints; those of a task in their order."""

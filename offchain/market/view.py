@@ -100,7 +100,7 @@ class CheckpointView:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """ITaskMarket.Task with its terms, its checkpoints, and the best bid that was revealed."""
+    """ITaskMarket.Task with its terms, its checkpoints, and the two best bids that were revealed."""
 
     id: int
     terms: Terms
@@ -117,7 +117,7 @@ class TaskView:
     promised: int = 0  # seconds per full interval
     defended: int = 0  # seconds that disputes took which the solver won
     late: int = 0
-    standby: Address = NOBODY
+    standby: Address = NOBODY  # while bidding, whose revealed bid is the second
     handover_ends: int = 0
     leader: Address = NOBODY  # of the revealed bids, while bidding
 
@@ -276,7 +276,7 @@ class ChainView:
     def engaged(self, task: TaskView) -> bool:
         """Whether this account bids for a task, solves it, or stands by for it."""
         if task.status is Status.BIDDING:
-            return (task.id, task.attempt) in self.sealed or task.leader == self.me
+            return (task.id, task.attempt) in self.sealed or self.me in (task.leader, task.standby)
         if task.status is Status.TRAINING:
             return self.me in (task.solver, task.standby)
         return task.waits_for(self.me, self.now)
