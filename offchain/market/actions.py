@@ -1,5 +1,5 @@
-"""What a role may ask the worker to do. Fetch, Decline, Accuse, Train and Audit happen on this machine, all else
-on chain."""
+"""What a role may ask the worker to do. Fetch, Prepare, Decline, Accuse, Train and Audit happen on this machine, all
+else on chain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Fetch:
     """Fetch the task's file, verify and check it; note whether this worker would take the task."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have a task ready to be computed, which this account is about to get."""
 
     task_id: int
 

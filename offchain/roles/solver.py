@@ -13,6 +13,7 @@ from offchain.market.actions import (
     Decline,
     Defend,
     Fetch,
+    Prepare,
     Reason,
     Reveal,
     TakeOver,
@@ -66,6 +67,8 @@ def _in_dispute(view: ChainView, dispute: DisputeView) -> Iterator[Action]:
 
 def _bidding(view: ChainView, task: TaskView, known: TaskNotes, policy: Policy, ledger: Ledger) -> Iterator[Action]:
     sealed = (task.id, task.attempt) in view.sealed
+    if view.now >= task.bidding_ends and task.leader == view.me:
+        yield Prepare(task.id)  # its time counts from the award
     if view.now >= task.reveal_ends:
         if task.leader == view.me:
             yield Award(task.id)

@@ -37,6 +37,7 @@ class _Job:
     person: str
     host: str
     asked: float  # when its result was last asked for
+    dropped: bool = False  # nobody wants its result
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -72,13 +73,21 @@ class Background:
                 self._jobs[key] = _Job(key, work, person, host, 0.0)
                 self._waiting[key[0]].append(self._jobs[key])
             job = self._jobs[key]
-            job.asked = time.monotonic()
+            job.asked, job.dropped = time.monotonic(), False
             self._start(key[0])
             if not job.future.done():
                 return None
             del self._jobs[key]
         result: T = job.future.result()
         return result
+
+    def drop(self, key: Key) -> None:
+        """Free the result of a job: now, or once it is there. A job that has not begun does not begin."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is not None:
+                job.dropped = True
+                self._discard(job)
 
     @property
     def busy(self) -> bool:
@@ -114,6 +123,8 @@ class Background:
             job.future.set_exception(error)
         with self._lock:
             self._running[kind].remove(job)
+            if job.dropped:
+                self._discard(job)
             self._taken[kind, job.person] += time.monotonic() - began
             self._start(kind)
 
@@ -123,11 +134,18 @@ class Background:
         if now < self._swept + FORGOTTEN / 10:
             return
         self._swept = now
-        for key, job in list(self._jobs.items()):
-            if job.asked < now - FORGOTTEN and job not in self._running[key[0]]:
-                del self._jobs[key]
-                if job in self._waiting[key[0]]:
-                    self._waiting[key[0]].remove(job)
+        for job in list(self._jobs.values()):
+            if job.asked < now - FORGOTTEN:
+                self._discard(job)
+
+    def _discard(self, job: _Job) -> None:
+        """Forget a job, unless it runs: there is one of a key at a time."""
+        kind = job.key[0]
+        if job in self._running[kind]:
+            return
+        self._jobs.pop(job.key, None)
+        if job in self._waiting[kind]:
+            self._waiting[kind].remove(job)
 
 
 @dataclass

@@ -76,7 +76,7 @@ class Defence(Loop):
         """Open the tasks that this account has committed to before anybody disputes, and close those that are over."""
         for task in view.tasks:
             if task.status is not Status.TRAINING:
-                self.materials.close_task(task.id)
+                self.materials.close_task(task)
             elif task.solver == view.me and task.checkpoints:
                 self._attempt(("open", task.id), partial(self.materials.open, task))
 

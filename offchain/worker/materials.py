@@ -130,9 +130,10 @@ class Materials:
             self._refused[key] = error
             raise
 
-    def close_task(self, task_id: int) -> None:
-        """Free the memory of a task."""
-        self._opened.pop(task_id, None)
+    def close_task(self, view: TaskView) -> None:
+        """Free the memory of a task, and what is being made of it."""
+        self._opened.pop(view.id, None)
+        self._background.drop(("task", view.id, view.terms))
 
     def need(self, terms: Iterable[Terms]) -> None:
         """These tasks' files must stay, whatever room there is: they may not be served any more."""

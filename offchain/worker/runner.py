@@ -101,7 +101,11 @@ class Worker(Loop):
             self.tell(Stopped())
 
     def cycle(self) -> bool:
-        """Read the chain and act once. True if there is more to compute; waits a while if the chain does not answer."""
+        """Read the chain and act once. True if there is more to do at once: something was computed or sent.
+
+        Waits a while if the chain does not answer.
+        """
+        before = self.chain.written
         if self._ahead and not self._ahead.done() and self._compute_on():  # a slow node holds nothing up
             return True
         try:
@@ -129,7 +133,7 @@ class Worker(Loop):
             return False
         for key in ("chain", "folder"):
             self._backoff.succeeded(key)
-        return self._compute()
+        return self._compute() or self.chain.written > before  # what was sent asks for the next step
 
     def _watch_money(self, view: ChainView) -> None:
         """Tell of what was lost and of what is low; see whether the operator wants this worker to end."""

@@ -58,6 +58,10 @@ class Work:
             self._db.set_fit(task, needs(figures, task.terms, self._options))
             self._tell(TaskFit(task.id, f"{figures.cost.plain:.3g} s a step"))
 
+    def prepare(self, task: TaskView) -> None:
+        """Open a task that this account is about to get, so that it can be computed at once."""
+        self._materials.open(task)
+
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Compute towards a checkpoint for a while. False while files for it are being fetched."""
         course = self._course("train", task, checkpoint)
@@ -140,13 +144,13 @@ class Work:
         self._before = view.tasks
         for task in (*view.tasks, *gone):
             over = task.id not in view or task.status.ended
-            if over:
+            if over or (task.status is Status.BIDDING and task.leader != view.me):  # another's bid is better, or may be
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)
-                self._materials.close_task(task.id)
-                if task.id not in self._over:
-                    self._over.add(task.id)
-                    self._end(task, own=task.solver == view.me)
+                self._materials.close_task(task)
+            if over and task.id not in self._over:
+                self._over.add(task.id)
+                self._end(task, own=task.solver == view.me)
             if task.id not in view or not over:
                 self._over.discard(task.id)  # it may come back
             first = max(task.paid - 1, 0)  # the last paid state is kept: the next interval, or the requester, needs it

@@ -25,6 +25,7 @@ from offchain.market.actions import (
     Dismiss,
     Fetch,
     OpenDispute,
+    Prepare,
     Reveal,
     Stall,
     TakeOver,
@@ -178,10 +179,10 @@ class TestSolver:
         assert solver.decide(sealed, FIT, FREE) == []  # its salt is lost
         assert solver.decide(replace(sealed, sealed=frozenset()), known, FREE) == []  # it is shown already
 
-    def test_awards_itself_when_revealing_is_over(self) -> None:
+    def test_prepares_what_it_leads_and_awards_itself_when_revealing_is_over(self) -> None:
         won = replace(BIDDING, leader=ME)
-        assert solver.decide(view(won, now=159), FIT, FREE) == []
-        assert solver.decide(view(won, now=160), FIT, FREE) == [Award(7)]
+        assert solver.decide(view(won, now=159), FIT, FREE) == [Prepare(7)]
+        assert solver.decide(view(won, now=160), FIT, FREE) == [Prepare(7), Award(7)]
         assert solver.decide(view(replace(won, leader=OTHER), now=160), FIT, FREE) == []
 
     def test_takes_over_as_standby(self) -> None:

@@ -97,6 +97,23 @@ def test_a_job_that_waits_has_no_thread_and_is_forgotten(jobs: Jobs, monkeypatch
     assert set(jobs.begun) == {"slow0", "slow1", "other"}
 
 
+def test_what_nobody_wants_any_more_is_not_kept(jobs: Jobs) -> None:
+    """Nor is there a second job of its key while the first one runs."""
+    jobs.ask("slow", "x")
+    jobs.background.drop(("file", "slow"))
+    assert jobs.ask("slow", "x") is None  # wanted again
+    assert within(lambda: jobs.begun == ["slow"])
+    jobs.background.drop(("file", "slow"))
+    jobs.end("slow")
+    assert within(lambda: not jobs.background._jobs)
+    for name in ("a", "b", "waits"):
+        jobs.ask(name, "x")
+    jobs.background.drop(("file", "waits"))
+    jobs.end("a")
+    assert within(lambda: jobs.ask("a", "x") == "a")
+    assert "waits" not in jobs.begun
+
+
 def test_kinds_do_not_wait_for_each_other(jobs: Jobs) -> None:
     for number in range(4):
         jobs.ask(f"slow{number}", f"thief{number}")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
+from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
+from offchain.roles.ledger import Ledger
 from offchain.worker.events import BidSent, Declined, RevealSent, TakeOverSent
+from offchain.worker.materials import task_name
 from offchain.worker.said import Revealed, TookOver
-from tests.support.town import Town, lying
+from tests.support.town import POLICY, Town, lying
 from tests.support.works import DOT, every_kind
 
 TASK = every_kind(6, 3)
@@ -49,6 +55,40 @@ def test_a_bid_that_was_noted_and_not_sent_is_sent_as_it_was(town: Town, monkeyp
     noted = sent[0][1]  # type: ignore[index]
     assert town.told(BidSent)[0].price == noted.price
     assert town.quick("solver").call("market", "task", task)["promised"] == noted.promised
+
+
+def test_who_leads_has_the_task_ready_before_the_award_until_it_is_beaten(town: Town) -> None:
+    """An attempt's time counts from its award. What a beaten bidder holds is not in its ledger any more."""
+    task = town.post(TASK)
+    dear = town.worker("rival", "rival", "solver", policy=replace(POLICY, hourly=3_000 * COIN))
+    cheap = town.worker("solver", "solver", "solver")
+    town.until(lambda: len(town.told(BidSent)) == 2)
+    town.clock.travel(60)
+    for worker in (dear, cheap):
+        limit = time.monotonic() + 30
+        while task not in worker.materials._opened:
+            assert time.monotonic() < limit
+            worker.cycle()
+    assert town.told(RevealSent, "rival") and town.told(RevealSent, "solver")
+    assert town.status(task) is Status.BIDDING
+    dear.cycle()
+    assert task not in dear.materials._opened
+
+
+def test_the_runner_up_keeps_the_task_from_its_reveal_to_the_award(town: Town) -> None:
+    """It will stand by: it needs the file, and what the task takes is spoken for."""
+    task = town.post(TASK, attempts=2)
+    dear = town.worker("rival", "rival", "solver", policy=replace(POLICY, hourly=3_000 * COIN))
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: len(town.told(BidSent)) == 2)
+    town.clock.travel(60)
+    town.meanwhile(lambda: len(town.told(RevealSent)) == 2)
+    town.clock.travel(59)
+    dear.cycle()
+    view = dear.reader.read()
+    assert view.task(task).standby == dear.chain.address and view.engaged(view.task(task))
+    assert Ledger.of(view, {}, 0).stakes == view.task(task).terms.stake
+    assert task_name(view.task(task).terms) in dear.materials.blobs
 
 
 @pytest.mark.slow
