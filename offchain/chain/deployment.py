@@ -374,7 +374,7 @@ class _Web3Deployer:
 
 def _send(w3: Web3, sender: ChecksumAddress, what: str, call: Any) -> Any:
     """The receipt of a call that the node of `w3` signs."""
-    receipt = w3.eth.wait_for_transaction_receipt(call.transact({"from": sender}))
+    receipt = w3.eth.wait_for_transaction_receipt(call.transact({"from": sender}), poll_latency=0.02)
     if receipt["status"] != 1:
         raise DeploymentError(f"{what}: transaction {receipt['transactionHash'].hex()} failed")
     return receipt

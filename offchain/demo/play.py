@@ -36,7 +36,7 @@ OFFER: Final = [
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
 LOOK: Final = 1.0  # seconds between two looks
 CHEAT: Final = "cheat"
-QUIET: Final = 1.5  # seconds without news until the clock may be put forward
+QUIET: Final = 1.5  # seconds without news until the clock may be put forward: what was found wrong is disputed by then
 SOLVERS: Final = {  # what an hour of each machine costs, in tokens; the last one is slow to see and to send
     "solver-a": ("--hourly", "1000"),
     "solver-b": ("--hourly", "3000"),
@@ -156,11 +156,16 @@ def follow(
             now = (view.status, view.attempt, view.leader, len(view.checkpoints), view.paid, len(audience.moves))
             if now != last:
                 moved, last = time.monotonic(), now
-            elif time.monotonic() - moved > QUIET and nothing_to_wait_for(stage, view):
+            if at_rest(view, time.monotonic() - moved) and nothing_to_wait_for(stage, view):
                 skip_time(stage, view, console)
             elif time.monotonic() - moved > PATIENCE:
                 raise DemoFailed(f"task {task_id} does not move; see the logs in {stage.folder}")
             time.sleep(LOOK)
+
+
+def at_rest(view: TaskView, quiet: float) -> bool:
+    """Whether there was no news for long enough; who has bid or revealed has nothing else to do meanwhile."""
+    return view.status is Status.BIDDING or quiet > QUIET
 
 
 def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
