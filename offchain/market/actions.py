@@ -188,6 +188,7 @@ class Dismiss:
 
 Action = (
     Fetch
+    | Prepare
     | Bid
     | Reveal
     | TakeOver
