@@ -17,7 +17,6 @@ from offchain.ir.kinds import Kind
 from offchain.market.actions import (
     Action,
     Audit,
-    Challenge,
     Claim,
     Commit,
     Defend,
@@ -179,7 +178,3 @@ def _told(cheater: Cheater, name: str, action: Claim | Vouch) -> list[Any]:
         if (event.name, event.args.get("taskId"), event.args.get("checkpoint")) == key
         and event.args["verifier"] != chain.address
     ]
-
-
-def challenge_never(cheater: Cheater, honest: Act, view: ChainView, action: Challenge) -> None:
-    """It lets the clock of its own dispute run out."""
