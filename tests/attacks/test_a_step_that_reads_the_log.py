@@ -76,7 +76,7 @@ def test_nobody_takes_part_and_nobody_loses(town: Town) -> None:
     before = town.fortunes()
     task = offered(town, nosy())
     town.until(lambda: town.told(TaskUnfit, "verifier"))
-    assert [event.why for event in town.told(TaskUnfit)] == [REFUSAL] * 2
+    assert [event.why.startswith(REFUSAL) for event in town.told(TaskUnfit)] == [True] * 2  # others may have no file
     assert not town.told(TaskFit) and not town.told(Challenged)
     town.close_windows()
     town.quick("solver").collect(task)
