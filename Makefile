@@ -18,7 +18,7 @@ test: setup
 	$(BIN)/python scripts/compile.py
 	HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "$(MARKED)" $(ARGS)
 
-# Those marked slow, too: most take tens of seconds. What is drawn is drawn three times as often.
+# Those marked slow, or named by tests/slow.txt, too. What is drawn is drawn three times as often.
 test-all: MARKED :=
 test-all: PROFILE := ci
 test-all: test

@@ -52,6 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what tests/slow.txt names: scripts/slow_tests.py writes it from what was measured."""
+    named = frozenset((ROOT / "tests" / "slow.txt").read_text().splitlines())
+    for item in items:
+        if item.nodeid in named:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """What a test draws of torch's generator does not depend on the tests before it, and is the same again."""
     torch = sys.modules.get("torch")  # some tests do without
