@@ -15,13 +15,9 @@ from typing import Final
 
 BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BESIDE: Final = ("-wal", "-shm")  # what SQLite keeps beside a database
+SAME_TASK: Final = "EXISTS (SELECT 1 FROM main.tasks JOIN spare.tasks AS s USING (id, terms) WHERE id = task)"
 # Tables that the copy gives back, and what a row must agree with: a number may be another task's on another chain.
-KEPT: Final = {
-    "identity": "true",
-    "tasks": "true",
-    "bids": "EXISTS (SELECT 1 FROM main.tasks JOIN spare.tasks AS s USING (id, terms) WHERE id = task)",
-    "logs": "EXISTS (SELECT 1 FROM main.tasks JOIN spare.tasks AS s USING (id, terms) WHERE id = task)",
-}
+KEPT: Final = {"identity": "true", "tasks": "true", "bids": SAME_TASK, "logs": SAME_TASK}
 
 
 def spare_of(path: Path) -> Path:

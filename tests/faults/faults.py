@@ -65,7 +65,12 @@ class Frozen(Fault):
         chosen = [pid for pid in pids if self.random.random() < 0.6] or pids
         for pid in chosen:
             _signal(pid, signal.SIGSTOP)
-        return lambda: [_signal(pid, signal.SIGCONT) for pid in chosen].clear()
+
+        def heal() -> None:
+            for pid in chosen:
+                _signal(pid, signal.SIGCONT)
+
+        return heal
 
 
 class DiskFull(Fault):

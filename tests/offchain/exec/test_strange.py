@@ -24,7 +24,7 @@ def child(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_strange_graphs_give_the_same_bits_and_touch_nothing_else(count: int) -> None:
     done = child("-m", "tests.support.strange", str(FIRST), str(count))
     *_, last = done.stdout.split("\n")[:-1] or ["none"]
