@@ -69,7 +69,7 @@ def reveal(chain: Chain, task_id: int, checkpoint: int, shown: LogChunk) -> Rece
     return chain.send("auditor", "reveal", task_id, checkpoint, shown.encoded(), urgent=True)
 
 
-def settle(chain: Chain, task_id: int, attempt: int, checkpoint: int, verifier: str | None = None) -> Receipt:
+def settle(chain: Chain, task_id: int, attempt: int, checkpoint: int, verifier: str = "") -> Receipt:
     """End a claim, by default the account's own, whose fate is known: pay it, return its bond, or burn it."""
     return chain.send("auditor", "settle", task_id, attempt, checkpoint, verifier or chain.address)
 

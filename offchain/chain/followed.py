@@ -64,6 +64,8 @@ class Followed:
         opened: (task, attempt, checkpoint) of the account's own disputes.
         sealed: (task, attempt) of the account's bids that are not revealed.
         claims: (task, attempt, checkpoint) of the account's claims that are not settled -> whether it has revealed.
+        posted: tasks that the account has posted.
+        theirs: likewise, of others about those tasks; the verifier is a part of the key.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
         register: where workers can be reached.
     """
@@ -83,6 +85,8 @@ class Followed:
     opened: set[tuple[int, int, int]] = field(default_factory=set)
     sealed: set[tuple[int, int]] = field(default_factory=set)
     claims: dict[tuple[int, int, int], bool] = field(default_factory=dict)
+    posted: set[int] = field(default_factory=set)
+    theirs: dict[tuple[int, int, int, str], bool] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     register: Register = field(default_factory=Register)
 
@@ -103,6 +107,8 @@ class Followed:
             return
         if any(args.get(party) == scope.me for party in PARTIES):
             self.mine.add(task_id)
+        if name == "Posted" and args["requester"] == scope.me:
+            self.posted.add(task_id)
         if name in BIDS and args["bidder"] == scope.me:
             change = self.sealed.add if name == "Sealed" else self.sealed.discard
             change((task_id, args["attempt"]))
@@ -127,15 +133,16 @@ class Followed:
     def _take_of_claim(self, event: Event, task_id: int) -> bool:
         """Whether it is the account's own."""
         args, name = event.args, event.name
-        if args["verifier"] != self.scope.me:
-            return False
-        key = task_id, args["attempt"], args["checkpoint"]
+        key, who = (task_id, args["attempt"], args["checkpoint"]), args["verifier"]
+        own = bool(who == self.scope.me)
         if name == "Settled":
-            self.claims.pop(key, None)
-        else:
+            self.claims.pop(key, None) if own else self.theirs.pop((*key, who), None)
+        elif own:
             self.mine.add(task_id)
             self.claims[key] = name == "Vouched"
-        return True
+        elif task_id in self.posted:
+            self.theirs[*key, who] = name == "Vouched"
+        return own
 
     def _open(self, task_id: int, args: Mapping[str, Any]) -> None:
         self.disputes[task_id][args["id"]] = args["challenger"]

@@ -132,6 +132,7 @@ class Reader:
             opened=frozenset(self._known.opened),
             sealed=frozenset(self._known.sealed),
             claims=dict(self._known.claims),
+            theirs=dict(self._known.theirs),
             gas_price=self._chain.gas_price(),
             fees=self._fees(),
         )

@@ -149,11 +149,12 @@ class Vouch:
 
 @dataclass(frozen=True, slots=True)
 class SettleClaim:
-    """End a claim whose fate is known."""
+    """End a claim whose fate is known; `verifier`: whose it is, "" for one's own."""
 
     task_id: int
     attempt: int
     checkpoint: int
+    verifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

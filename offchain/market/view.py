@@ -146,6 +146,11 @@ class TaskView:
     def challengeable(self, checkpoint: int, now: int) -> bool:
         return now <= self.checkpoints[checkpoint].challengeable_until
 
+    def committed(self, attempt: int, checkpoint: int) -> CheckpointView | None:
+        """The checkpoint as that attempt committed it; None: it is void."""
+        point = self.checkpoints[checkpoint] if checkpoint < len(self.checkpoints) else None
+        return point if point is not None and point.attempt == attempt else None
+
     def final(self, checkpoint: int, now: int) -> bool:
         point = self.checkpoints[checkpoint]
         return not point.holds and not self.challengeable(checkpoint, now)
@@ -248,6 +253,7 @@ class ChainView:
     sealed: frozenset[tuple[int, int]] = frozenset()  # (task, attempt) of my bids that are not revealed
     fees: Fees = Fees()
     claims: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)  # mine that are open: see Followed.claims
+    theirs: Mapping[tuple[int, int, int, Address], bool] = field(default_factory=dict)  # of others, on my tasks
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from offchain.market.actions import Action, Award, Collect, Reopen, Stall
+from offchain.market.actions import Action, Award, Collect, Reopen, SettleClaim, Stall
 from offchain.market.view import PAID_PER_CALL, ChainView, Status, TaskView
 
 PATIENCE: Final = 60  # seconds that a solver has to collect what is final, before its requester does
@@ -13,7 +13,21 @@ PATIENCE: Final = 60  # seconds that a solver has to collect what is final, befo
 
 def decide(view: ChainView) -> list[Action]:
     """What a requester does at this block about its own tasks."""
-    return [action for task in view.tasks if task.requester == view.me for action in _about(view, task)]
+    actions = [action for task in view.tasks if task.requester == view.me for action in _about(view, task)]
+    return [*actions, *_unearned(view)]
+
+
+def _unearned(view: ChainView) -> Iterator[Action]:
+    """Claims that earn nothing: their fees come back as they are settled, and who has not shown the log loses a bond.
+
+    At once: of an attempt that failed meanwhile nobody could tell any more whether the log was shown in time.
+    """
+    for (task_id, attempt, checkpoint, verifier), shown in view.theirs.items():
+        if task_id not in view:
+            continue
+        point = view.task(task_id).committed(attempt, checkpoint)
+        if point is None or (not shown and view.now > point.challengeable_until):
+            yield SettleClaim(task_id, attempt, checkpoint, verifier)
 
 
 def _about(view: ChainView, task: TaskView) -> Iterator[Action]:

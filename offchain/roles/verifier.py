@@ -108,8 +108,8 @@ def _claimed(view: ChainView, notes: Notes, task_id: int, attempt: int, checkpoi
     if task_id not in view:
         return
     task, revealed = view.task(task_id), view.claims[task_id, attempt, checkpoint]
-    point = task.checkpoints[checkpoint] if checkpoint < len(task.checkpoints) else None
-    if point is None or point.attempt != attempt:
+    point = task.committed(attempt, checkpoint)
+    if point is None:
         yield SettleClaim(task_id, attempt, checkpoint)  # the attempt is over
     elif not revealed:
         known = notes.get(task_id, TaskNotes())

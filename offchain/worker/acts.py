@@ -159,7 +159,7 @@ class Acts:
             self._send(sent, partial(vouched.VouchSent, task.id, checkpoint))
 
     def _settle(self, view: ChainView, action: SettleClaim) -> None:
-        sent = claims.settle(self._chain, action.task_id, action.attempt, action.checkpoint)
+        sent = claims.settle(self._chain, action.task_id, action.attempt, action.checkpoint, action.verifier)
         self._send(sent, partial(vouched.SettleSent, action.task_id, action.checkpoint))
 
     def _commit(self, view: ChainView, action: Commit) -> None:

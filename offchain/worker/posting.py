@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
+from offchain.chain import claims
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
 from offchain.ir.arrays import Array
-from offchain.market.actions import Action, Award, Collect, Reopen, Stall
+from offchain.market.actions import Action, Award, Collect, Reopen, SettleClaim, Stall
 from offchain.market.money import BPS, tokens
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.roles import requester
@@ -150,26 +151,30 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
             chain.settle()
             view = reader.read()
             yield view
-            if view.task(task_id).status.ended:
+            acted = act and _act(chain, task_id, requester.decide(view))
+            if view.task(task_id).status.ended and not acted:
                 return
-            if act:
-                _act(chain, task_id, requester.decide(view))
         except ChainUnavailable:
             pass  # until it answers again, or the user stops the process
         time.sleep(poll)
 
 
-def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> None:
-    verbs: dict[type, Callable[[int], object]] = {
-        Award: chain.award,
-        Reopen: chain.reopen,
-        Collect: chain.collect,
-        Stall: chain.stall,
+def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> bool:
+    """Whether anything was sent and done."""
+    verbs: dict[type[Action], Callable[[Any], object]] = {
+        Award: lambda a: chain.award(a.task_id),
+        Reopen: lambda a: chain.reopen(a.task_id),
+        Collect: lambda a: chain.collect(a.task_id),
+        Stall: lambda a: chain.stall(a.task_id),
+        SettleClaim: lambda a: claims.settle(chain, a.task_id, a.attempt, a.checkpoint, a.verifier),
     }
+    done = False
     for action in actions:
-        if isinstance(action, Award | Reopen | Collect | Stall) and action.task_id == task_id:
+        if isinstance(action, Award | Reopen | Collect | Stall | SettleClaim) and action.task_id == task_id:
             with suppress(ChainError):  # somebody else was faster; the next reading shows it
-                verbs[type(action)](task_id)
+                verbs[type(action)](action)
+                done = True
+    return done
 
 
 def result(

@@ -20,7 +20,7 @@ from offchain.market.actions import (
 )
 from offchain.market.notes import TaskNotes
 from offchain.market.view import NOBODY, ChainView, CheckpointView, Fees, Status, TaskView
-from offchain.roles import verifier
+from offchain.roles import requester, verifier
 from offchain.roles.policy import AUDIT_GAS, Policy
 from tests.support.tasks import unposted
 
@@ -97,6 +97,27 @@ def test_it_shows_the_log_when_nobody_can_claim_any_more() -> None:
 def test_it_settles_what_is_decided(now: int, changes: dict[str, object], actions: list[Action]) -> None:
     task = replace(TASK, **changes)  # type: ignore[arg-type]
     assert decided(now, RIGHT, task, claims={KEY: True}) == actions
+
+
+@pytest.mark.parametrize(
+    ("now", "shown", "changes", "settles"),
+    [
+        (160, False, {}, False),  # it may still be shown
+        (161, False, {}, True),
+        (161, True, {}, False),  # who is paid for it may settle it
+        (161, True, {"paid": 1, "status": Status.COMPLETED}, False),
+        (161, False, {"paid": 1, "status": Status.COMPLETED}, True),
+        (140, True, {"checkpoints": (), "status": Status.STALLED, "attempt": 1}, True),
+        (140, False, {"checkpoints": (replace(POINT, attempt=1),), "attempt": 1}, True),
+        (161, False, {"id": 8}, False),  # not read yet
+    ],
+)
+def test_a_requester_settles_what_earns_nothing(
+    now: int, shown: bool, changes: dict[str, object], settles: bool
+) -> None:
+    task = replace(TASK, requester=ME, **changes)  # type: ignore[arg-type]
+    at = ChainView(ME, now, 0, True, (task,), (), theirs={(*KEY, OTHER): shown})
+    assert requester.decide(at) == ([SettleClaim(7, 0, 0, OTHER)] if settles else [])
 
 
 def test_a_claim_in_a_task_that_is_not_read_yet_waits() -> None:

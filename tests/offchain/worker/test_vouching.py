@@ -15,11 +15,12 @@ from offchain.market.view import Status, TaskView
 from offchain.store.checkpoint import read_state
 from offchain.worker.events import Audited, CommitSent, Failed
 from offchain.worker.materials import log_name, state_name
+from offchain.worker.posting import follow
 from offchain.worker.runner import Worker
 from offchain.worker.said import ClaimSettled
 from offchain.worker.vouched import ClaimSent, LotDrawn, SettleSent, VouchSent
 from tests.support.bls import SECRETS
-from tests.support.deployment import PARAMETERS
+from tests.support.deployment import PARAMETERS, QUICK
 from tests.support.town import POLICY, Town
 from tests.support.vouching import close_claiming, enter
 from tests.support.works import every_kind
@@ -102,9 +103,12 @@ def test_a_claim_survives_a_restart(town: Town) -> None:
 
 @pytest.mark.slow
 def test_who_does_not_look_earns_nothing(town: Town) -> None:
-    """It says that all is right, and guesses the log from what the solver serves: that holds everything but the log."""
-    task = posted(town)
+    """It says that all is right, and guesses the log from what the solver serves: that holds everything but the log.
+
+    Its requester settles what it claimed: the fees come back, and the bonds burn.
+    """
     before = town.wealth()
+    task = posted(town)
     solver, lazy = town.worker("solver", "solver", "solver"), verifier(town)
     lazy._work.audit = partial_audit(solver, lazy)  # type: ignore[method-assign]
     town.until(lambda: len(town.told(ClaimSent)) == 2)
@@ -115,11 +119,14 @@ def test_who_does_not_look_earns_nothing(town: Town) -> None:
     assert not town.told(VouchSent)
     refused = [event.error for event in town.told(Failed, "verifier")]
     assert refused and all("RootDiffers" in error for error in refused)
-    for claim in claims_of(town.quick("stranger"), task):
-        town.quick("stranger").send("auditor", "settle", task, 0, claim.checkpoint, claim.verifier)
+    views = list(follow(town.chain("requester", QUICK), task, poll=0))
+    assert [len(view.theirs) for view in views] == [2, 0]
     assert {claim.fate for claim in claims_of(town.quick("stranger"), task)} == {Fate.FORFEITED}
-    bond = 2 * PARAMETERS.audit_bond
-    assert town.gains(before)["challenger"] == -bond
+    bonds, price = 2 * PARAMETERS.audit_bond, town.quick("stranger").terms(task).max_price
+    gains = town.gains(before)
+    assert (
+        gains["challenger"] == -bonds - VERIFIERS["challenger"] and gains["requester"] == -price - PARAMETERS.post_fee
+    )
 
 
 def partial_audit(solver: Worker, lazy: Worker) -> Any:
