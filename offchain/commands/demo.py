@@ -24,8 +24,9 @@ from offchain.errors import BadInput
 def demo(cheat: str | None, report_file: Path, logs: Path | None) -> None:
     """Show everything on a chain of its own: an honest run, then a cheat who is convicted of one float.
 
-    Starts Ganache, a requester, three solvers, a cheat and two verifiers, each as a process. Takes about two minutes.
-    With --cheat, one of the cheats of the catalogue meets an honest solver and an honest verifier, for about three.
+    Starts Ganache, a requester, three solvers, a cheat and three verifiers, one of which replays nothing, each as a
+    process. Takes about two minutes. With --cheat, one of the cheats of the catalogue meets an honest solver and an
+    honest verifier, for about three.
 
     \b
     Example:  offchain demo --json reports/demo.json

@@ -88,6 +88,12 @@ class Audience:
                 f"  [red]contract computes term {args['k']}: {args['computed']}, claimed {args['claimed']}[/]"
             ),
             "Resolved": lambda: f"  [bold]{name(args['winner'])} wins against {name(args['loser'])}[/]",
+            "Claimed": lambda: (
+                f"  [dim]{name(args['verifier'])} is drawn, and vouches for checkpoint {args['checkpoint']}[/]"
+            ),
+            "Vouched": lambda: (
+                f"  [dim]{name(args['verifier'])} shows that it replayed checkpoint {args['checkpoint']}[/]"
+            ),
             "Followed": lambda: "  [dim]revealed in another dispute already[/]",
             "Slashed": lambda: f"  [bold red]{name(args['solver'])} is slashed {args['slashed'] / 1e18:g}[/]",
         }

@@ -26,7 +26,7 @@ OFFER: Final = [
     *("--interval-time", "60", "--challenge-window", "60", "--clock", "60", "--attempts", "2"),
 ]
 DRAWN: Final = ["--audit-rate", "655.35", "--audit-fee", "0.1"]  # so that every verifier is drawn
-STAKE: Final = 10 * 10**18  # of verifiers, where they are drawn
+STAKE: Final = 10  # tokens, of verifiers, where they are drawn
 LOOK: Final = 1.0  # seconds between two looks
 CHEAT, FRIEND, SOLVER, VERIFIER = "cheat", "friend", "solver-a", "verifier-a"
 
@@ -82,7 +82,7 @@ def gather(stage: Stage, cheat: Cheat) -> None:
         names.append(FRIEND)
     stage.wait_until_registered(names)
     if cheat.claims:
-        stage.enter_draws([VERIFIER, CHEAT], STAKE)
+        stage.enter_draws({VERIFIER: STAKE, CHEAT: STAKE})
 
 
 def begin(stage: Stage, cheat: Cheat, file: Path) -> int:

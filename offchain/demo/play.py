@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from offchain.chain.disputes import VERDICTS
 from offchain.demo import digits
 from offchain.demo.audience import Audience
+from offchain.demo.audits import HONEST, LAZY, MORE, SOME, STAKES, Audits
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
 from offchain.ir.kinds import Kind
@@ -25,13 +26,13 @@ from offchain.market.view import Status, TaskView
 from offchain.progress import bars
 from offchain.store.taskfile import save_task
 from offchain.task import Task
-from offchain.worker.events import Audited, BidSent, RevealSent
+from offchain.worker.events import BidSent, RevealSent
 
 PRICE: Final = 100  # tokens
 OFFER: Final = [
-    *("--max-price", str(PRICE)),
-    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120", "--urgency", "9"),
-    *("--interval-time", "120", "--challenge-window", "120", "--clock", "120"),
+    *("--max-price", str(PRICE), "--stake", "160", "--urgency", "9"),
+    *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120"),
+    *("--interval-time", "120", "--challenge-window", "300", "--clock", "120"),
 ]
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
 LOOK: Final = 1.0  # seconds between two looks
@@ -73,13 +74,15 @@ def build(folder: Path, console: Console) -> tuple[Task, Path]:
 
 
 def start_workers(stage: Stage, console: Console) -> None:
-    """Three solvers, two verifiers."""
-    with console.status("starting three solvers and two verifiers, each a process of its own"):
+    """Three solvers, two verifiers that replay what they are drawn for, and one that replays nothing."""
+    with console.status("starting three solvers and three verifiers, each a process of its own"):
         for name, options in SOLVERS.items():
             stage.start_worker(name, "solver", options)
-        stage.start_worker("verifier-a", "verifier", ["--audit-share", "1"])
-        stage.start_worker("verifier-b", "verifier", ["--audit-share", "0.5"])
-        stage.wait_until_registered([*SOLVERS, "verifier-a", "verifier-b"])
+        for name in HONEST:
+            stage.start_worker(name, "verifier", ["--audit-share", "0"])
+        stage.start_named(LAZY, "lazy-verifier")
+        stage.wait_until_registered([*SOLVERS, *STAKES])
+        stage.enter_draws(STAKES)
 
 
 def honest_run(stage: Stage, file: Path, console: Console, lie: Falsehood) -> dict[str, Any]:
@@ -87,9 +90,10 @@ def honest_run(stage: Stage, file: Path, console: Console, lie: Falsehood) -> di
     console.rule("[bold green]Run 1: everybody is honest")
     before, audience = stage.balances(), Audience(stage, console)
     result = stage.file("honest.safetensors")
-    task_id = stage.start_requester(file, result, OFFER)
-    view = follow(stage, audience, task_id, console, awarded=lambda: stage.start_cheat(CHEAT, lie))
+    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *SOME]))
+    view = follow(audits, console, awarded=lambda: stage.start_cheat(CHEAT, lie))
     delivered = stage.wait_for_requester() == 0
+    found = audits.report(view, console)
     after = stage.balances()
     accuracy = digits.accuracy(load_file(result)) if delivered else 0.0
     paid = after[stage.name_of(view.solver)] - before[stage.name_of(view.solver)]
@@ -107,6 +111,7 @@ def honest_run(stage: Stage, file: Path, console: Console, lie: Falsehood) -> di
         "balances_before": before,
         "balances_after": after,
         "gas_total": audience.gas,
+        **found,
     }
 
 
@@ -121,9 +126,10 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: False
     before, audience = stage.balances(), Audience(stage, console)
     started = time.monotonic()
     result = stage.file("cheat.safetensors")
-    view = follow(stage, audience, stage.start_requester(file, result, OFFER), console)
+    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *MORE]))
+    view = follow(audits, console)
     delivered = stage.wait_for_requester() == 0
-    report = conviction(stage, audience, task, before)
+    report = audits.report(view, console) | conviction(stage, audience, task, before)
     report["settled"] = view.status is Status.COMPLETED and delivered
     report["rescued_by"] = stage.name_of(view.solver)
     report["test_accuracy"] = digits.accuracy(load_file(result)) if delivered else 0.0
@@ -134,10 +140,9 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: False
     return report
 
 
-def follow(
-    stage: Stage, audience: Audience, task_id: int, console: Console, awarded: Callable[[], None] | None = None
-) -> TaskView:
+def follow(audits: Audits, console: Console, awarded: Callable[[], None] | None = None) -> TaskView:
     """Watch the task until it has ended, with bars of what is trained and paid; call `awarded` once it is."""
+    stage, audience, task_id = audits.stage, audits.audience, audits.task_id
     with bars(console, clock=TimeElapsedColumn()) as progress:
         trained = progress.add_task("trained", total=1)
         final = progress.add_task("paid", total=1)
@@ -156,8 +161,8 @@ def follow(
             now = (view.status, view.attempt, view.leader, len(view.checkpoints), view.paid, len(audience.moves))
             if now != last:
                 moved, last = time.monotonic(), now
-            if at_rest(view, time.monotonic() - moved) and nothing_to_wait_for(stage, view):
-                skip_time(stage, view, console)
+            if at_rest(view, time.monotonic() - moved) and nothing_to_wait_for(audits, view):
+                skip_time(audits, view, console)
             elif time.monotonic() - moved > PATIENCE:
                 raise DemoFailed(f"task {task_id} does not move; see the logs in {stage.folder}")
             time.sleep(LOOK)
@@ -168,24 +173,25 @@ def at_rest(view: TaskView, quiet: float) -> bool:
     return view.status is Status.BIDDING or quiet > QUIET
 
 
-def nothing_to_wait_for(stage: Stage, view: TaskView) -> bool:
+def nothing_to_wait_for(audits: Audits, view: TaskView) -> bool:
     """Whether the task waits only for time to pass: all have bid and revealed, or all is audited, nothing disputed."""
+    stage = audits.stage
     if view.status is Status.BIDDING:
         eager = [name for name in (*SOLVERS, CHEAT) if name in stage.processes]
         step = BidSent if stage.now() < view.bidding_ends else RevealSent
         return all(stage.said(name, step, view.id) for name in eager)
     done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
-    audited = {(entry["checkpoint"], entry["claimed"]) for entry in stage.said("verifier-a", Audited, view.id)}
-    claimed = {(checkpoint, point.root.hex()) for checkpoint, point in enumerate(view.checkpoints)}
-    return done and claimed <= audited and not any(point.holds for point in view.checkpoints)
+    return done and not any(point.holds for point in view.checkpoints) and audits.done(view)
 
 
-def skip_time(stage: Stage, view: TaskView, console: Console) -> None:
-    """Put the chain's clock forward to the end of the bidding, of revealing, or of the last challenge window."""
-    now = stage.now()
-    bidding = view.bidding_ends if now < view.bidding_ends else view.reveal_ends
-    ends = [bidding, *(point.challengeable_until for point in view.checkpoints)]
-    if (wait := max(ends) + 1 - now) > 0:
+def skip_time(audits: Audits, view: TaskView, console: Console) -> None:
+    """Put the clock forward to the end of the bidding, of revealing, of claiming, or of the last challenge window."""
+    stage, now = audits.stage, audits.stage.now()
+    if view.status is Status.BIDDING:
+        until = 1 + (view.bidding_ends if now < view.bidding_ends else view.reveal_ends)
+    else:
+        until = audits.next_time(view)
+    if (wait := until - now) > 0:
         console.print(f"  [dim]nobody has anything left to do: the clock is put forward {wait} s[/]")
         stage.skip(wait)
 
@@ -239,12 +245,14 @@ def shown(verdict: str, value: Any) -> Any:
 def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
     """The report as a person reads it."""
     honest, cheat = report["honest"], report["cheat"]
+    paid = sum(audit["paid"] > 0 for audit in honest["audits"])
     return [
         ("honest run", f"settled, {honest['test_accuracy']:.1%} test accuracy, {honest['gas_total']:,} gas"),
         (
             "winner paid",
             f"{honest['paid_price'] / 1e18:.4g}, with {honest['second_score'] / 1e18:.4g} the second score",
         ),
+        ("audits", f"{paid} paid; they replayed {honest['audit_cost_share']:.0%} of the training's steps"),
         ("cheat", f"step {cheat['step']}, node {cheat['node']} ({cheat['node_kind']}), element {cheat['element']}"),
         ("judged by", cheat["operation"]),
         ("claimed", str(cheat["claimed"])),

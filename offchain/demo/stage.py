@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ PEOPLE: Final = {  # name -> account of the local chain
     "verifier-b": 6,
     "cheat": 7,
     "friend": 8,
+    "lazy": 9,
 }
 WEALTH: Final = 10_000 * COIN
 PATIENCE: Final = 90.0  # seconds for a process to come up, or a task to move
@@ -135,13 +136,13 @@ class Stage:
         where = [self.ganache.url, str(self.file("deployment.json")), str(PEOPLE[name]), str(self.file(name))]
         return self._start(name, ["offchain.demo.cheat", cheat, *where, *more])
 
-    def enter_draws(self, names: Sequence[str], stake: int) -> None:
-        """Their keys and stakes take part in draws of who audits. They must be in the register."""
-        for name in names:
+    def enter_draws(self, stakes: Mapping[str, int]) -> None:
+        """Their keys and stakes, in tokens, take part in draws of who audits. They must be in the register."""
+        for name, stake in stakes.items():
             chain = self.chains[name]
             verifiers.enroll(chain, public_signing_key(Account.from_key(self.ganache.accounts[PEOPLE[name]])))
-            verifiers.stake(chain, stake)
-        self.skip(int(self.chains[names[0]].call("verifiers", "delay")) + 1)
+            verifiers.stake(chain, stake * COIN)
+        self.skip(int(self.chains["requester"].call("verifiers", "delay")) + 1)
 
     def start_requester(self, task_file: Path, result: Path, offer: Sequence[str]) -> int:
         """Post a task from a process of the requester's; returns the task's id."""

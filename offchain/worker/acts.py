@@ -134,7 +134,7 @@ class Acts:
         task, checkpoint = view.task(action.task_id), action.checkpoint
         won = self._ticket(task.id, checkpoint) is not None
         self._db.add_lot(task, checkpoint, won)
-        self._tell(vouched.LotDrawn(task.id, checkpoint, won))
+        self._tell(vouched.LotDrawn(task.id, task.attempt, checkpoint, won))
 
     def _ticket(self, task_id: int, checkpoint: int) -> verifiers.Draw | None:
         """This account's winning ticket, if it has one."""

@@ -20,6 +20,7 @@ from offchain.market.actions import (
     Claim,
     Commit,
     Defend,
+    Fetch,
     OpenDispute,
     Reveal,
     SettleClaim,
@@ -112,13 +113,15 @@ def dispute_unseen(cheater: Cheater, view: ChainView, actions: list[Action]) -> 
 
 
 def claim_unseen(cheater: Cheater, view: ChainView, actions: list[Action]) -> list[Action]:
-    """It vouches for whatever it is drawn for, and replays nothing."""
-    unseen = [Claim(a.task_id, a.checkpoint) for a in actions if isinstance(a, Audit) and _is_new(view, a)]
-    return [*(a for a in actions if not isinstance(a, Audit | Claim)), *unseen]
-
-
-def _is_new(view: ChainView, action: Audit) -> bool:
-    return (action.task_id, view.task(action.task_id).attempt, action.checkpoint) not in view.claims
+    """It vouches for whatever it is drawn for. It replays nothing, and does not even fetch the task."""
+    unseen = [
+        Claim(task.id, k)
+        for task in view.tasks
+        for k, won in cheater.db.notes(task).lots.items()
+        if won and task.status is Status.TRAINING and (task.id, task.attempt, k) not in view.claims
+        and view.now <= task.checkpoints[k].claimable_until
+    ]  # fmt: skip
+    return [*without(Fetch, Audit, Claim)(cheater, view, actions), *unseen]
 
 
 def guess(cheater: Cheater, honest: Act, view: ChainView, action: Claim) -> None:

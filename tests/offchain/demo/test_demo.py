@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from offchain.demo.audits import LAZY
 from offchain.demo.cheats.catalogue import CHEATS
 from tests.support.terminal import run
 
@@ -33,6 +34,12 @@ def test_an_honest_run_and_a_cheat(tmp_path: Path) -> None:
     assert cheat["rescued_by"].startswith("solver-") and cheat["test_accuracy"] >= BOUGHT
     assert cheat["final_root"] == honest["state_roots"][-1]
     assert cheat["challenger_paid"] > 0
+    for told in (honest, cheat):
+        assert any(audit["paid"] for audit in told["audits"]), "who is drawn and replays is paid"
+        assert told["audit_cost_share"] > 0
+        lazy = [audit for audit in told["audits"] if audit["verifier"] == LAZY]
+        assert lazy and not any(audit["paid"] for audit in lazy) and lazy[-1]["fate"] == "forfeited"
+    assert honest["balances_after"][LAZY] < honest["balances_before"][LAZY], "who does not look loses its bonds"
 
 
 @pytest.mark.slow
