@@ -80,8 +80,8 @@ interface IAuction {
     /// @notice Only the market: the task was cancelled before anybody revealed.
     function cancel(uint256 taskId, uint8 attempt) external;
 
-    /// @notice Only the market: the standby of that attempt is needed no longer, or did not come.
-    function dismiss(uint256 taskId, uint8 attempt, bool forfeited) external;
+    /// @notice Only the market, which knows the standby of that attempt: it is needed no longer, or did not come.
+    function dismiss(uint256 taskId, uint8 attempt, address standby, bool forfeited) external;
 
     /// @notice Only the deployer, once and for ever: name the market.
     function connect(address market) external;

@@ -45,6 +45,9 @@ interface IStakeVault {
     /// @notice Only a module: move money from its pot to the free balance of `account` (release, pay, reward, refund).
     function pay(bytes32 pot, address account, uint256 amount) external;
 
+    /// @notice Only a module: `pay` and `burn` from one pot.
+    function divide(bytes32 pot, address account, uint256 paid, uint256 burned) external;
+
     /// @notice Only a module: `pay` all that its pot holds. Nothing happens if it holds nothing.
     function empty(bytes32 pot, address account) external returns (uint256 amount);
 

@@ -118,10 +118,9 @@ contract Auction is IAuction {
     }
 
     /// @inheritdoc IAuction
-    function dismiss(uint256 taskId, uint8 attempt, bool forfeited) external onlyMarket {
-        address bidder = _rounds[Attempts.id(taskId, attempt)].standby.bidder;
-        if (forfeited) _forfeit(taskId, attempt, bidder);
-        else vault.pay(_bondPot(taskId, attempt, bidder), bidder, bidBond);
+    function dismiss(uint256 taskId, uint8 attempt, address standby, bool forfeited) external onlyMarket {
+        if (forfeited) _forfeit(taskId, attempt, standby);
+        else vault.pay(_bondPot(taskId, attempt, standby), standby, bidBond);
     }
 
     /// @inheritdoc IAuction

@@ -82,14 +82,14 @@ abstract contract Payroll is ITaskMarket {
         bytes32 pot = Pots.escrow(taskId);
         address standby = t.standby;
         registry.note(t.solver, uint128(slip.gross), 0);
-        vault.pay(pot, t.solver, slip.net);
-        if (slip.fee != 0) vault.burn(pot, slip.fee);
+        vault.divide(pot, t.solver, slip.net, slip.fee);
         if (standby != address(0) && slip.standby != 0) vault.pay(pot, standby, slip.standby);
     }
 
     /// What the attempt's steps before checkpoint `index` earn, rounded down; together exactly the price.
     function _grossDown(uint256 taskId, Task storage t, uint32 index) internal view returns (uint256) {
-        return Money.partDown(t.price, _stepsUpTo(taskId, t.first, index), _stepsLeft(taskId, t.first));
+        (uint32 steps, uint32 interval) = (_terms[taskId].steps, _terms[taskId].interval);
+        return Money.partDown(t.price, _stepsUpTo(steps, interval, t.first, index), steps - t.first * interval);
     }
 
     /// Steps from checkpoint `first` to the end.
@@ -97,8 +97,8 @@ abstract contract Payroll is ITaskMarket {
         return _terms[taskId].steps - first * _terms[taskId].interval;
     }
 
-    function _stepsUpTo(uint256 taskId, uint32 first, uint32 index) private view returns (uint32) {
-        (uint32 steps, uint32 interval) = (_terms[taskId].steps, _terms[taskId].interval);
+    /// Of an attempt that began with checkpoint `first`.
+    function _stepsUpTo(uint32 steps, uint32 interval, uint32 first, uint32 index) private pure returns (uint32) {
         uint256 end = uint256(index) * interval;
         return uint32(end < steps ? end : steps) - first * interval;
     }
@@ -106,15 +106,16 @@ abstract contract Payroll is ITaskMarket {
     function _earned(uint256 taskId, Task storage t, uint32 first) private returns (Payslip memory slip) {
         Schedule memory s = schedule(taskId);
         (slip.index, slip.late) = (first, t.late);
-        uint256 before = _grossDown(taskId, t, first);
+        (uint256 price, uint32 steps, uint32 left) = (t.price, _terms[taskId].steps, _stepsLeft(taskId, s.first));
+        uint256 before = Money.partDown(price, _stepsUpTo(steps, s.interval, s.first, first), left);
         while (slip.index < s.intervals && slip.index - first < MAX_PAID_PER_CALL) {
             (bool isFinal, uint64 committedAt, uint32 defended) = log.finality(taskId, slip.index);
             if (!isFinal) break;
-            uint256 upTo = _grossDown(taskId, t, slip.index + 1);
-            uint256 late = s.lateness(_stepsUpTo(taskId, s.first, slip.index + 1), committedAt, defended);
-            uint256 withheld = _withheld(slip, late, upTo - before, _terms[taskId].urgency);
+            uint256 done = _stepsUpTo(steps, s.interval, s.first, slip.index + 1);
+            uint256 upTo = Money.partDown(price, done, left);
+            uint256 withheld = _withheld(taskId, slip, s.lateness(done, committedAt, defended), upTo - before);
             uint256 fee = Money.partUp(upTo - before - withheld, _feeBps, Money.BPS);
-            emit Paid(taskId, slip.index++, t.solver, upTo - before - withheld - fee, withheld, fee);
+            emit Paid(taskId, slip.index++, s.solver, upTo - before - withheld - fee, withheld, fee);
             slip.gross += upTo - before;
             slip.net += upTo - before - withheld - fee;
             slip.fee += fee;
@@ -125,12 +126,13 @@ abstract contract Payroll is ITaskMarket {
 
     /// What the requester keeps of an interval's pay for what the lateness grew by. What an interval's pay does not
     /// cover the next ones must: only the seconds that were paid for are noted.
-    function _withheld(Payslip memory slip, uint256 late, uint256 gross, uint96 urgency)
+    function _withheld(uint256 taskId, Payslip memory slip, uint256 late, uint256 gross)
         private
-        pure
+        view
         returns (uint256)
     {
         if (late <= slip.late) return 0;
+        uint256 urgency = _terms[taskId].urgency;
         uint256 cost = urgency * (late - slip.late);
         if (cost <= gross) {
             slip.late = uint32(late);

@@ -39,7 +39,7 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     mapping(address module => mapping(bytes32 pot => uint256)) private _pots;
 
     modifier onlyModule() {
-        if (!isModule[msg.sender]) revert NotModule(msg.sender);
+        _requireModule(msg.sender);
         _;
     }
 
@@ -102,29 +102,38 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     }
 
     /// @inheritdoc IStakeVault
-    function pay(bytes32 pot, address account, uint256 amount) external onlyModule {
-        _pay(pot, account, amount);
+    function pay(bytes32 pot, address account, uint256 amount) external {
+        _takePot(pot, amount);
+        _credit(pot, account, amount);
     }
 
     /// @inheritdoc IStakeVault
-    function empty(bytes32 pot, address account) external onlyModule returns (uint256 amount) {
-        amount = _pots[msg.sender][pot];
-        if (amount != 0) _pay(pot, account, amount);
+    function divide(bytes32 pot, address account, uint256 paid, uint256 burned) external {
+        _takePot(pot, paid + burned);
+        _credit(pot, account, paid);
+        if (burned != 0) _burn(pot, burned);
     }
 
     /// @inheritdoc IStakeVault
-    function move(bytes32 pot, address module, uint256 amount) external onlyModule {
-        if (!isModule[module]) revert NotModule(module);
+    function empty(bytes32 pot, address account) external returns (uint256 amount) {
+        amount = _held(pot);
+        if (amount == 0) return 0;
+        delete _pots[msg.sender][pot];
+        _credit(pot, account, amount);
+    }
+
+    /// @inheritdoc IStakeVault
+    function move(bytes32 pot, address module, uint256 amount) external {
+        _requireModule(module);
         _takePot(pot, amount);
         _pots[module][pot] += amount;
         emit Moved(msg.sender, pot, module, amount);
     }
 
     /// @inheritdoc IStakeVault
-    function burn(bytes32 pot, uint256 amount) external onlyModule {
+    function burn(bytes32 pot, uint256 amount) external {
         _takePot(pot, amount);
-        burnable += amount;
-        emit Burned(msg.sender, pot, amount);
+        _burn(pot, amount);
     }
 
     /// @inheritdoc IStakeVault
@@ -152,10 +161,14 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
         return _pots[module][pot];
     }
 
-    function _pay(bytes32 pot, address account, uint256 amount) private {
-        _takePot(pot, amount);
+    function _credit(bytes32 pot, address account, uint256 amount) private {
         _free[account] += amount;
         emit Paid(msg.sender, pot, account, amount);
+    }
+
+    function _burn(bytes32 pot, uint256 amount) private {
+        burnable += amount;
+        emit Burned(msg.sender, pot, amount);
     }
 
     function _takeFree(address account, uint256 amount) private {
@@ -165,9 +178,19 @@ contract StakeVault is IStakeVault, ReentrancyGuard {
     }
 
     function _takePot(bytes32 pot, uint256 amount) private {
-        uint256 held = _pots[msg.sender][pot];
+        uint256 held = _held(pot);
         if (held < amount) revert InsufficientPot(msg.sender, pot, amount, held);
         _pots[msg.sender][pot] = held - amount;
+    }
+
+    /// Only modules fill pots, and a module is one for ever: who has a filled pot need not be looked up.
+    function _held(bytes32 pot) private view returns (uint256 held) {
+        held = _pots[msg.sender][pot];
+        if (held == 0) _requireModule(msg.sender);
+    }
+
+    function _requireModule(address account) private view {
+        if (!isModule[account]) revert NotModule(account);
     }
 
     /// A token that takes a fee from the sender on top would take it from the money of other accounts.

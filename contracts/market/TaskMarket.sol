@@ -84,7 +84,7 @@ contract TaskMarket is Payroll {
         if (leader.bidder == address(0)) return _end(taskId, t, Status.Cancelled);
         uint128 price = Scores.pay(leader, standby, asked.reserve);
         if (standby.bidder != address(0) && _isLast(taskId, t)) {
-            auction.dismiss(taskId, t.attempt, false); // nobody will take over
+            auction.dismiss(taskId, t.attempt, standby.bidder, false); // nobody will take over
             standby.bidder = address(0);
         }
         t.standby = standby.bidder;
@@ -106,7 +106,7 @@ contract TaskMarket is Payroll {
         Task storage t = _require(taskId, Status.Training);
         if (_payFinal(taskId, t) == 0) revert NothingFinal(taskId, t.paid);
         if (t.paid < _intervalsOf(taskId)) return;
-        vault.pay(Pots.stake(Attempts.id(taskId, t.attempt)), t.solver, _terms[taskId].stake);
+        vault.empty(Pots.stake(Attempts.id(taskId, t.attempt)), t.solver);
         _end(taskId, t, Status.Completed);
     }
 
@@ -125,8 +125,7 @@ contract TaskMarket is Payroll {
         uint256 stake = _terms[taskId].stake;
         uint256 burned = Money.partUp(stake, STALL_BURN_BPS, Money.BPS);
         emit Stalled(taskId, t.solver, burned);
-        vault.pay(pot, t.solver, stake - burned);
-        vault.burn(pot, burned);
+        vault.divide(pot, t.solver, stake - burned, burned);
         _fail(taskId, t, Status.Stalled);
     }
 
@@ -141,9 +140,8 @@ contract TaskMarket is Payroll {
         uint256 allowed = Stakes.rewardDown(stake);
         if (paid > allowed) revert RewardTooLarge(allowed, paid);
         emit Slashed(taskId, t.solver, stake, paid);
-        vault.pay(pot, challenger, reward);
+        vault.divide(pot, challenger, reward, stake - paid);
         if (kept != 0) vault.move(pot, msg.sender, kept);
-        vault.burn(pot, stake - paid);
         _fail(taskId, t, Status.Slashed);
     }
 
@@ -166,7 +164,7 @@ contract TaskMarket is Payroll {
         t.standby = address(0);
         _begin(t, standby, uint128(price), bid.promised);
         emit TookOver(taskId, t.attempt, standby, uint128(price), bid.promised);
-        auction.dismiss(taskId, t.attempt - 1, false);
+        auction.dismiss(taskId, t.attempt - 1, standby, false);
         vault.lock(Pots.stake(Attempts.id(taskId, t.attempt)), standby, _terms[taskId].stake);
     }
 
@@ -294,16 +292,17 @@ contract TaskMarket is Payroll {
         t.status = how;
         emit Ended(taskId, how, vault.empty(Pots.escrow(taskId), t.requester));
         auditor.close(taskId, t.requester);
-        if (t.standby != address(0)) auction.dismiss(taskId, t.attempt, false);
+        if (t.standby != address(0)) auction.dismiss(taskId, t.attempt, t.standby, false);
     }
 
     /// A task without a solver, for which no standby may come any more. One that did not come loses its bond.
     function _vacated(uint256 taskId) private returns (Task storage t) {
         t = _require(taskId, Status.Vacant);
-        if (t.standby == address(0)) return t;
+        address standby = t.standby;
+        if (standby == address(0)) return t;
         if (block.timestamp <= t.handoverEnds) revert HandoverOpen(t.handoverEnds, uint64(block.timestamp));
         t.standby = address(0);
-        auction.dismiss(taskId, t.attempt - 1, true);
+        auction.dismiss(taskId, t.attempt - 1, standby, true);
     }
 
     function _intervalsOf(uint256 taskId) private view returns (uint32) {

@@ -324,7 +324,7 @@ def test_only_the_auction_says_who_leads(market_world: World) -> None:
 def test_only_the_market_ends_an_auction(market_world: World, verb: str) -> None:
     world = market_world
     task = committed(world, {"solver": 1})
-    arguments = (task, 0, True) if verb == "dismiss" else (task, 0)
+    arguments = (task, 0, world.solver, True) if verb == "dismiss" else (task, 0)
     with reverts(world.auction, "NotMarket", world.solver.lower()):
         world.ask(world.auction.functions[verb](*arguments), world.solver)
 

@@ -18,6 +18,14 @@ from tests.support.world import World
 
 LOST = PARAMETERS.challenge_window + 1
 SALT = b"s" * 32
+CEILINGS = {  # whatever else changes: a market that costs more is not cheap for the system
+    "Auction.commit": 100_000,
+    "Auction.reveal": 170_000,
+    "TaskMarket.post": 420_000,
+    "TaskMarket.award": 120_000,
+    "TaskMarket.takeOver": 170_000,
+    "TaskMarket.collect": 140_000,
+}
 MARKED = {"urgency": 1, "risk_bps": 500, "attempts": 3, "audit_fee": 7}  # every rule of the score counts
 
 
@@ -91,6 +99,14 @@ def test_gas_of_failures(fee_world: World, spend: Spend) -> None:
 def ends(world: World, task: int) -> int:
     """When revealing is over."""
     return int(world.task(task)["biddingEnds"]) + PARAMETERS.bidding_time
+
+
+def test_no_verb_of_the_market_has_become_dear() -> None:
+    measured = json.loads(SNAPSHOT.read_text())
+    for verb, ceiling in CEILINGS.items():
+        shapes = {name: gas for name, gas in measured.items() if name.startswith(verb)}
+        assert shapes, verb
+        assert max(shapes.values()) <= ceiling, shapes
 
 
 def test_workers_reckon_with_the_gas_that_was_measured() -> None:

@@ -140,6 +140,17 @@ def test_pay_from_another_modules_pot_reverts(till: Till) -> None:
         till.vault.functions.pay(POT, till.other, 1).call({"from": till.other})
 
 
+def test_divide(till: Till) -> None:
+    till.send(till.vault.functions.divide(POT, till.other, 400, 50), till.module)
+    assert (till.free(till.other), till.vault.functions.burnable().call()) == (400, 50)
+    assert till.vault.functions.potOf(till.module, POT).call() == 150
+
+
+def test_divide_beyond_the_pot_reverts(till: Till) -> None:
+    with reverts(till.vault, "InsufficientPot", till.module.lower(), POT, 601, 600):
+        till.vault.functions.divide(POT, till.owner, 600, 1).call({"from": till.module})
+
+
 def test_empty(till: Till) -> None:
     empty = till.vault.functions.empty(POT, till.other)
     assert empty.call({"from": till.module}) == 600
@@ -207,9 +218,12 @@ def test_burn_beyond_the_pot_reverts(till: Till) -> None:
         till.vault.functions.burn(POT, 601).call({"from": till.module})
 
 
-@pytest.mark.parametrize("verb", ["lock", "pay", "move", "burn"])
-def test_only_modules(till: Till, verb: str) -> None:
-    arguments = (POT, 1) if verb == "burn" else (POT, till.owner, 1)
+@pytest.mark.parametrize("amount", [0, 1])
+@pytest.mark.parametrize("verb", ["lock", "pay", "divide", "move", "burn"])
+def test_only_modules(till: Till, verb: str, amount: int) -> None:
+    """Not even of nothing: readers of events believe that a module moved it."""
+    others: dict[str, tuple[Any, ...]] = {"burn": (amount,), "divide": (till.owner, amount, amount)}
+    arguments = (POT, *others.get(verb, (till.owner, amount)))
     with reverts(till.vault, "NotModule", till.owner.lower()):
         till.vault.functions[verb](*arguments).call({"from": till.owner})
 
