@@ -3,7 +3,8 @@
 
 Production contracts go to ``offchain/chain/artifacts/`` (committed, part of the package), the
 harnesses below ``contracts/test/`` to ``build/test-artifacts/`` (not committed). What cannot be deployed
-(interfaces, abstract contracts, internal libraries) is compiled and not written.
+(interfaces, abstract contracts, internal libraries) is compiled and not written. Where certificates
+find what a contract has stored goes to ``offchain/chain/storage.json`` (committed).
 
 The settings equal those of ``brownie-config.yaml``, except that no metadata is appended: bytecode then
 changes when code does, and not when a comment does.
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 ARTIFACTS = ROOT / "offchain" / "chain" / "artifacts"
 TEST_ARTIFACTS = ROOT / "build" / "test-artifacts"
+STORAGE = ROOT / "offchain" / "chain" / "storage.json"
 STAMP = ROOT / "build" / "compile.sha256"
 SHIM = ROOT / "scripts" / "solc-shim.js"
 
@@ -36,8 +38,10 @@ SETTINGS: dict[str, Any] = {
     "viaIR": True,
     "metadata": {"appendCBOR": False},
     "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
-    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}},
+    "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"]}},
 }
+# contract -> variables whose content is proven to who has no node
+PROVEN = {"TaskMarket": ("_tasks", "_terms", "log"), "CheckpointLog": ("_checkpoints",)}
 
 
 class CompileError(Exception):
@@ -46,16 +50,14 @@ class CompileError(Exception):
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a client has to know of a contract in order to deploy it and to talk to it."""
+    """What a client has to know of a contract in order to deploy it, to talk to it, or to prove what it stored."""
 
-    name: str
-    source: str  # path below the project
+    path: Path
     text: str  # the canonical JSON that is written
 
     @property
-    def path(self) -> Path:
-        folder = TEST_ARTIFACTS if self.source.startswith("contracts/test/") else ARTIFACTS
-        return folder / f"{self.name}.json"
+    def name(self) -> str:
+        return self.path.stem
 
 
 @dataclass
@@ -124,7 +126,26 @@ def to_artifact(source: str, name: str, contract: dict[str, Any]) -> Artifact:
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
         "contractName": name,
     }
-    return Artifact(name, source, json.dumps(body, indent=1, sort_keys=True) + "\n")
+    folder = TEST_ARTIFACTS if source.startswith("contracts/test/") else ARTIFACTS
+    return Artifact(folder / f"{name}.json", json.dumps(body, indent=1, sort_keys=True) + "\n")
+
+
+def to_places(layout: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Variable, or member of the structs that it maps to -> [slot, first byte from the right, bytes]."""
+    types, found = layout["types"], {}
+    for entry in layout["storage"]:
+        if entry["label"] not in names:
+            continue
+        kind = types[entry["type"]]
+        while "value" in kind:
+            kind = types[kind["value"]]
+        members = {m["label"]: _place(m, types) for m in kind.get("members", ())}
+        found[entry["label"]] = {"place": _place(entry, types), **({"members": members} if members else {})}
+    return found
+
+
+def _place(entry: dict[str, Any], types: dict[str, Any]) -> list[int]:
+    return [int(entry["slot"]), entry["offset"], int(types[entry["type"]]["numberOfBytes"])]
 
 
 def compile_all(sources: dict[str, dict[str, str]]) -> Result:
@@ -137,6 +158,7 @@ def compile_all(sources: dict[str, dict[str, str]]) -> Result:
     result.messages = [error["formattedMessage"].rstrip() for error in errors if error["severity"] != "error"]
     fatal = [error["formattedMessage"].rstrip() for error in errors if error["severity"] == "error"]
     seen: dict[str, str] = {}
+    places: dict[str, Any] = {}
     for source, contracts in sorted(output.get("contracts", {}).items()):
         if not source.startswith("contracts/"):
             continue
@@ -147,11 +169,15 @@ def compile_all(sources: dict[str, dict[str, str]]) -> Result:
             size = len(contract["evm"]["deployedBytecode"]["object"]) // 2
             if size > SIZE_LIMIT and not source.startswith("contracts/test/"):
                 fatal.append(f"{source}: {name} has {size} bytes of code; {SIZE_LIMIT} can be deployed")
+            if name in PROVEN:
+                places[name] = to_places(contract["storageLayout"], PROVEN[name])
             if is_deployable(contract):
                 result.artifacts.append(to_artifact(source, name, contract))
                 result.sizes[name] = size
     if fatal:
         raise CompileError("\n\n".join([*result.messages, *fatal]))
+    if len(places) == len(PROVEN):  # not where single sources are compiled
+        result.artifacts.append(Artifact(STORAGE, json.dumps(places, indent=1, sort_keys=True) + "\n"))
     return result
 
 
@@ -184,7 +210,7 @@ def is_fresh(digest: str) -> bool:
 
 
 def outputs_digest() -> str:
-    files = sorted([*ARTIFACTS.glob("*.json"), *TEST_ARTIFACTS.glob("*.json")])
+    files = sorted([*ARTIFACTS.glob("*.json"), *TEST_ARTIFACTS.glob("*.json"), *STORAGE.parent.glob(STORAGE.name)])
     listing = "".join(f"{f.name} {hashlib.sha256(f.read_bytes()).hexdigest()}\n" for f in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -214,8 +240,8 @@ def build(force: bool = False, only: list[Path] | None = None) -> tuple[Result, 
 def drifted() -> list[Path]:
     """Committed artifacts that the sources would not give. Compiles, and writes nothing."""
     artifacts = compile_all(read_sources()).artifacts
-    production = [artifact for artifact in artifacts if artifact.path.parent == ARTIFACTS]
-    return [path for path in stale(production) if path.parent == ARTIFACTS]
+    production = [artifact for artifact in artifacts if artifact.path.parent != TEST_ARTIFACTS]
+    return [path for path in stale(production) if path.parent != TEST_ARTIFACTS]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -250,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.sizes:
         for name, size in sorted(result.sizes.items(), key=lambda item: -item[1]):
             print(f"{size:7,d} bytes  {name}")
-    print(f"{len(result.artifacts)} contracts compiled, {len(changed)} files written")
+    print(f"{len(result.sizes)} contracts compiled, {len(changed)} files written")
     return 0
 
 

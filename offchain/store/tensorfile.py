@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -24,6 +25,7 @@ MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
 MAX_NAME: Final = 256  # characters
 _KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8", "complex64": "C64"}
+_WIDTHS: Final = {"F32": 4, "I32": 4, "I64": 8, "BOOL": 1, "U8": 1, "C64": 8}  # bytes of an element
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
@@ -121,20 +123,27 @@ class TensorFile:
 
     def tensor(self, field: str, spec: TensorSpec) -> Array:
         """A flat array of exactly the dtype and shape of `spec`, every NaN canonical."""
-        view = self.handle.get_slice(field)
-        have, wanted = (view.get_dtype(), tuple(view.get_shape())), (_NAMES[spec.dtype], spec.shape)
-        if have != wanted:
-            raise self.fault(field, f"is {have[0]} of shape {have[1]}, must be {wanted[0]} of {wanted[1]}")
-        with memory_for(f"{self.path}: {field}", "to be read", 4 * spec.length):
-            array: Array = self._content(field).reshape(-1)
+        array = self._checked(field, _NAMES[spec.dtype], spec.shape).reshape(-1)
         if not is_canonical(array):
             raise self.fault(field, "holds a NaN that is not 0x7fc00000")
         return array
 
+    def shaped(self, field: str, dtype: str, shape: tuple[int, ...]) -> Array:
+        """An array of exactly this dtype (numpy's name, one that `write` takes) and shape."""
+        return self._checked(field, _KINDS[dtype], shape)
+
+    def _checked(self, field: str, kind: str, shape: tuple[int, ...]) -> Array:
+        view = self.handle.get_slice(field)
+        have, wanted = (view.get_dtype(), tuple(view.get_shape())), (kind, shape)
+        if have != wanted:
+            raise self.fault(field, f"is {have[0]} of shape {have[1]}, must be {wanted[0]} of {wanted[1]}")
+        with memory_for(f"{self.path}: {field}", "to be read", _WIDTHS[kind] * prod(shape)):
+            return self._content(field)
+
 
 @contextmanager
-def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
-    """Open a file with the format tag `form`. Raises BadBlob for any other file, OutOfMemory."""
+def opened(path: str | Path, form: str | None) -> Iterator[TensorFile]:
+    """Open a file with the format tag `form`; None: with any. Raises BadBlob for any other file, OutOfMemory."""
     name = str(path)
     try:
         with Path(path).open("rb") as raw:
@@ -148,7 +157,7 @@ def opened(path: str | Path, form: str) -> Iterator[TensorFile]:
     try:
         with memory_for(name, "to be read", size), safe_open(name, framework="numpy") as handle:
             file = TensorFile(name, handle, handle.metadata() or {})
-            if file.metadata.get("format") != form:
+            if form is not None and file.metadata.get("format") != form:
                 raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")
             yield file
     except (SafetensorError, OSError) as error:

@@ -74,6 +74,9 @@ def test_other_contracts_are_told_apart(counter: Counter) -> None:
     assert is_made_by(code, creation)
     assert not is_made_by(code[:40] + bytes(byte ^ 1 for byte in code[40:60]) + code[60:], creation)
     assert not is_made_by(b"", creation)
+    fixed = (i for i in range(40, len(code)) if not code[i] and b"\x7f" not in code[i - 32 : i])
+    nothing = next(fixed)  # a zero that no constructor fills in
+    assert not is_made_by(code[:nothing] + b"\1" + code[nothing + 1 :], creation)
 
 
 @pytest.mark.slow

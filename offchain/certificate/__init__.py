@@ -1,0 +1,1 @@
+"""What was computed from what, and on which chain it was settled: a file that others can check."""

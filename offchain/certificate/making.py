@@ -1,0 +1,36 @@
+"""A certificate is made from a completed task, its file and its final state's tensor roots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from offchain.certificate.binding import bind, check_roots
+from offchain.certificate.looked import looked_at
+from offchain.certificate.record import Certificate
+from offchain.certificate.settled import log_places, market_places, settled, slots_of
+from offchain.chain.client import Chain
+from offchain.chain.proofs import prove
+from offchain.task import Task
+
+
+def certify(chain: Chain, task_id: int, task: Task, slots: Sequence[bytes]) -> Certificate:
+    """The certificate of a completed task.
+
+    Args:
+        task: from its file.
+        slots: tensor roots of its final state, in slot order.
+
+    Raises:
+        NoResult: it was not completed.
+        BadBlob: the file or the roots are of another task.
+        ChainError: the node proves nothing.
+    """
+    last = -(-task.steps // task.interval) - 1
+    wanted = {"market": slots_of(market_places(task_id)), "log": slots_of(log_places(task_id, last))}
+    header, stored = prove(chain, wanted)
+    work = settled(chain.deployment.chain_id, task_id, header, stored["market"], stored["log"])
+    task.verify(work.graph_root, work.state_root)
+    binding = bind(task, slots)
+    check_roots(binding, work.graph_root, work.final_root)
+    audits, contests = looked_at(chain, task_id, header.number)
+    return Certificate(task.name, work, binding, audits, contests, header, stored["market"], stored["log"])

@@ -1,0 +1,142 @@
+"""A certificate: what was computed from what, by whom, where it was settled, and the proofs of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from offchain.chain.proofs import Header, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A tensor that the step graph names: its root, proven to the graph's root.
+
+    Attributes:
+        index: among the graph's constants, or among its datasets.
+        root: of the tensor.
+        proof: siblings from its leaf of the graph's tree upwards.
+    """
+
+    index: int
+    root: bytes
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor of the model, and where the roots bind its values.
+
+    Attributes:
+        key: its name in `state_dict()`.
+        dtype: one of `offchain.task.DTYPES`.
+        place: "slot" of the state, "constant" of the graph, or "own": no step reads it, and no root binds it.
+        index: of the slot or the constant.
+        offset: element of the slot at which it begins.
+    """
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    place: str
+    index: int
+    offset: int
+
+    @property
+    def length(self) -> int:
+        """Elements of the slot or the constant that hold it: complex numbers are pairs."""
+        return prod(self.shape) * (2 if self.dtype == "complex64" else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the roots bind of a model and of its data.
+
+    Attributes:
+        counts: the graph's nodes, constants, slots and datasets.
+        constants: those that the model holds.
+        datasets: all of them.
+        slots: the tensor roots of the final state, in slot order.
+        entries: of the model.
+    """
+
+    counts: tuple[int, int, int, int]
+    constants: tuple[Leaf, ...]
+    datasets: tuple[Leaf, ...]
+    slots: tuple[bytes, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a task was: all of it can be read from its market's and its log's storage.
+
+    Attributes:
+        chain_id: of the chain.
+        market: address of the market, 20 bytes; `task_id` is its number there.
+        requester, solver: addresses, 20 bytes each; the solver of the last attempt, by number.
+        first: interval with which that attempt began.
+        graph_root, state_root, final_root: of the step graph, and of the states before the first and after the last
+            step.
+        started: timestamp at which the last attempt began; `finished`: of its last checkpoint.
+    """
+
+    chain_id: int
+    market: bytes
+    task_id: int
+    requester: bytes
+    solver: bytes
+    attempt: int
+    first: int
+    graph_root: bytes
+    state_root: bytes
+    final_root: bytes
+    steps: int
+    interval: int
+    started: int
+    finished: int
+
+    @property
+    def intervals(self) -> int:
+        return -(-self.steps // self.interval)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A verifier's claim that it has replayed the interval before a checkpoint. `fate`: one of `claims.Fate`."""
+
+    checkpoint: int
+    attempt: int
+    verifier: str
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A dispute about a checkpoint. `outcome`: "upheld", "convicted", "dismissed" or "open"."""
+
+    checkpoint: int
+    attempt: int
+    challenger: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A completed task.
+
+    Attributes:
+        name: of the task, for people.
+        audits, contests: as the chain's events tell them up to the block of `header`.
+        header: of the block by which everything is proven.
+        market, log: what the contracts have stored at that block.
+    """
+
+    name: str
+    work: Work
+    binding: Binding
+    audits: tuple[Audit, ...]
+    contests: tuple[Contest, ...]
+    header: Header
+    market: Stored
+    log: Stored
