@@ -138,7 +138,7 @@ class Story:
             self._phase = phase_of(task, view.now, bool(view.disputes))
             if not self._accused:
                 self._accuse(task, view.now)
-            moving = any(dispute.mover in self._crew for dispute in view.disputes if dispute.running)
+            moving = any(dispute.mover in self._crew for dispute in view.disputes if dispute.phase.running)
             if self._quiet() and not moving and self._nobody_is_due(task, view.now):
                 self.island.skip(LEAP)
         except ChainUnavailable:
