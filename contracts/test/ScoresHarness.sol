@@ -6,19 +6,34 @@ import {IWorkerRegistry} from "../interfaces/IWorkerRegistry.sol";
 import {Scores} from "../market/Scores.sol";
 
 /// @title ScoresHarness
-/// @notice A whole auction in one call, for tests: bids are revealed in their order.
+/// @notice Whole auctions in one call, for tests: bids are revealed in their order.
 contract ScoresHarness {
-    function run(IAuction.Ask memory ask, IWorkerRegistry.Work[] memory records, IAuction.Bid[] memory bids)
-        external
-        pure
-        returns (uint128[] memory burdens, IAuction.Bid memory leader, IAuction.Bid memory standby, uint128 pay)
-    {
-        burdens = new uint128[](bids.length);
+    struct Game {
+        IAuction.Ask ask;
+        IWorkerRegistry.Work[] records;
+        IAuction.Bid[] bids;
+    }
+
+    struct Outcome {
+        uint128[] burdens;
+        IAuction.Bid leader;
+        IAuction.Bid standby;
+        uint128 pay;
+    }
+
+    function run(Game[] calldata games) external pure returns (Outcome[] memory outcomes) {
+        outcomes = new Outcome[](games.length);
+        for (uint256 i = 0; i < games.length; ++i) _play(games[i], outcomes[i]);
+    }
+
+    function _play(Game memory game, Outcome memory end) private pure {
+        IAuction.Bid[] memory bids = game.bids;
+        end.burdens = new uint128[](bids.length);
         for (uint256 i = 0; i < bids.length; ++i) {
-            burdens[i] = bids[i].burden = Scores.burden(ask, records[i], bids[i].promised);
-            if (Scores.beats(bids[i], leader)) (leader, standby) = (bids[i], leader);
-            else if (Scores.beats(bids[i], standby)) standby = bids[i];
+            end.burdens[i] = bids[i].burden = Scores.burden(game.ask, game.records[i], bids[i].promised);
+            if (Scores.beats(bids[i], end.leader)) (end.leader, end.standby) = (bids[i], end.leader);
+            else if (Scores.beats(bids[i], end.standby)) end.standby = bids[i];
         }
-        pay = Scores.pay(leader, standby, ask.reserve);
+        end.pay = Scores.pay(end.leader, end.standby, game.ask.reserve);
     }
 }
