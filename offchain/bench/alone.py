@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from offchain.exec.base import Limits
 from offchain.ir.graph import Slot, Source
 from offchain.job import Job
 from offchain.lower import compile as lower
@@ -16,6 +17,7 @@ from offchain.lower.fuse import prune
 from offchain.task import Task
 
 RESULT: Final = "result"
+ALL: Final = Limits(prepared=0)  # a step of these tasks, which changes no operand, does all the work each time
 
 
 class _Computing(nn.Module):

@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from offchain.bench.alone import computing
+from offchain.bench.alone import ALL, computing
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
 
 PAIRS: Final = 20
@@ -24,7 +24,7 @@ def rows(settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
     peers = {"float32": lambda: singles[0] @ singles[1], "float64": lambda: doubles[0] @ doubles[1]}
     for bits in settings.bits:
         task = computing(torch.matmul, a, b, bits=bits)
-        ours = Stepping(task, settings.runs(task, watch))
+        ours = Stepping(task, settings.runs(task, watch, ALL))
         for peer, other in peers.items():
             label = f"dot / {peer} BLAS"
             yield Row.of(label, bits, settings.measure(ours, other, settings.pairs(PAIRS), watch, label))

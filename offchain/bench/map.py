@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offchain.bench.alone import computing, updating
+from offchain.bench.alone import ALL, computing, updating
 from offchain.bench.timing import Call, Row, Settings, Stepping, Watch, unwatched
 from offchain.task import Task
 
@@ -44,7 +44,7 @@ def rows(settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
         "Adam": (updating(x, torch.optim.Adam, lr=RATE), {"eager": _adam(here, False), "kernel": _adam(here, True)}),
     }
     for name, (task, peers) in tasks.items():
-        ours = Stepping(task, settings.runs(task, watch))
+        ours = Stepping(task, settings.runs(task, watch, ALL))
         for peer, call in peers.items():
             label = f"{name} / {peer}"
             yield Row.of(label, 0, settings.measure(ours, call, settings.pairs(PAIRS), watch, label))

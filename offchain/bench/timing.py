@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.base import Executor, Setting
+from offchain.exec.base import UNLIMITED, Executor, Limits, Setting
 from offchain.exec.make import EXECUTORS, make_executor
 from offchain.progress import Watch as Watch
 from offchain.progress import unwatched as unwatched
@@ -91,10 +91,11 @@ class Settings:
         """The number of pairs; `usual` is what suits the measurement."""
         return self.n or (2 if self.quick else usual)
 
-    def runs(self, task: Task, watch: Watch | None = None) -> Executor[Any]:
+    def runs(self, task: Task, watch: Watch | None = None, limits: Limits = UNLIMITED) -> Executor[Any]:
         """The chosen executor on a task. `watch` is called as its kernels are compiled, which may take a while."""
         tell = partial(watch, "compiling kernels") if watch else unwatched
-        return make_executor(self.executor, task.graph, task.constants, task.datasets, Setting(self.device, tell))
+        setting = Setting(self.device, tell, limits=limits)
+        return make_executor(self.executor, task.graph, task.constants, task.datasets, setting)
 
     def measure(
         self, ours: Call, peer: Call, n: int, watch: Watch, what: str, warm: int = WARM

@@ -21,12 +21,20 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+PREPARED: Final = 2 << 30  # bytes: 350 million weights at 21 bits, a billion at up to 13
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What an executor may take for an untrusted graph, in addition to the tensors and the outputs of nodes."""
+    """What an executor may take for an untrusted graph, in addition to the tensors and the outputs of nodes.
+
+    `prepared` bytes, part of `memory`, may hold from step to step what no step changes: quantised weights that are not
+    trained. Where they do not fit, these are made in each step.
+    """
 
     memory: int = 1 << 62  # bytes
     kernels: int = 1 << 62  # that it compiles
+    prepared: int = PREPARED
 
     def require_kernels(self, count: int) -> None:
         """Raises BadInput where a graph needs more kernels than the limit."""
@@ -87,7 +95,8 @@ class Executor(Protocol[S]):
 class Tensors:
     """A legal graph with its constants and datasets, whose dtypes, lengths and NaNs are checked.
 
-    Raises IllegalGraph or BadBlob.
+    Nobody writes to the arrays as long as the executor lives: what it makes of constants lasts. Raises IllegalGraph or
+    BadBlob.
     """
 
     def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> None:

@@ -92,8 +92,8 @@ class GuardedExecutor(FusedExecutor):
         given = ([moved(array, low) for array in arrays] for arrays in (constants, datasets))
         super().__init__(graph, *given, setting)
 
-    def _planned(self, part: Share) -> Plan[NativeKernel]:
-        plan = super()._planned(part)
+    def _planned(self, part: Share, prepared: int) -> Plan[NativeKernel]:
+        plan = super()._planned(part, prepared)
         sizes = {id(out): 4 * node.length for out, node in zip(plan.outputs, part.graph.nodes, strict=True)}
         at = PAGE
         for buffer in buffers(plan):
@@ -116,7 +116,7 @@ class GuardedExecutor(FusedExecutor):
 def buffers(plan: Plan[Any]) -> Iterator[Buffer]:
     """Each buffer of a plan once."""
     seen: set[int] = set()
-    for call in plan.calls:
+    for call in (*plan.once, *plan.calls):
         for tensor in call.tensors if isinstance(call, Call) else (call.buffer,):
             buffer = tensor.buffer if isinstance(tensor, Within) else tensor
             if isinstance(buffer, Buffer) and id(buffer) not in seen:

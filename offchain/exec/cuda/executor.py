@@ -63,7 +63,8 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
             with memory_for(f"{what} {spec.name!r}", f"on {self.device}", array.nbytes):
                 self._fixed[Given(source, n)] = torch.tensor(array, device=self.device)
 
-    def _planned(self, part: Share) -> Plan[Launch]:
+    def _planned(self, part: Share, prepared: int) -> Plan[Launch]:
+        """Makes everything in each step."""
         return CudaPlanner(part, self._tuner or Tuner(self.device)).make()
 
     def _prepare(self, kernels: Sequence[Launch]) -> None:

@@ -13,7 +13,7 @@ from offchain.exec.fused.kernel import TYPES
 from offchain.exec.fused.planes import Digits, lying, planes_kernel
 from offchain.exec.fused.products import multiply_kernel, pack_kernel, total_kernel
 from offchain.exec.plan.geometry import from_start
-from offchain.exec.plan.planning import Buffer, Planner, Tensor
+from offchain.exec.plan.planning import Buffer, Planner, Tensor, aligned
 from offchain.exec.plan.products import Product
 from offchain.exec.plan.shards import Share
 from offchain.ir.graph import Input, Node, Source
@@ -21,11 +21,12 @@ from offchain.native.kernel import NativeKernel
 
 T = TypeVar("T")
 WORD: Final = 4  # bytes of an element
+MANY: Final = 1024  # rows beside which an operand is prepared in each step: 3 % of the product, and then in the cache
 
 
 class FusedCalls(Planner[NativeKernel]):
-    def __init__(self, share: Share, engines: Engines) -> None:
-        super().__init__(share)
+    def __init__(self, share: Share, engines: Engines, prepared: int) -> None:
+        super().__init__(share, prepared)
         self.engines = engines
         self._made: dict[tuple[Any, tuple[Any, ...]], Any] = {}
         self._packs: dict[tuple[object, ...], tuple[Buffer, Buffer]] = {}
@@ -59,12 +60,14 @@ class FusedCalls(Planner[NativeKernel]):
     def packed(
         self, node: Node, side: int, product: Product, digits: Digits | None, top: Tensor | None = None
     ) -> tuple[Buffer, Buffer]:
-        """A quantised operand and its backs; the same for all products that read the same in the same way.
+        """A quantised operand and its backs; the same for all products that read the same in the same way, and made
+        once where it is of something that lasts.
 
         As planes of these digits, else as numbers of the product's kind. With `top` it is part of one, scaled by these
         magnitudes.
         """
-        operand, read = (product.first, product.second)[side], node.inputs[product.operands[side]]
+        sides = product.first, product.second
+        operand, other, read = sides[side], sides[1 - side], node.inputs[product.operands[side]]
         item, _ = started(operand.item, 0)
         operand = replace(operand, item=item)
         _, start = started(read, 0)  # not the operand's, which may be `started` already
@@ -77,9 +80,10 @@ class FusedCalls(Planner[NativeKernel]):
             else:
                 size, shape, strides = TYPES[product.kind].itemsize * rows * node.extent, operand.shape, operand.strides
                 kernel = self.kept(pack_kernel, item, shape, node.extent, node.bits, product.kind, strides, part)
-            q, back = self.buffer(size), self.buffer(8 * rows)
-            tops = [] if top is None else [top]
-            self.call(kernel, q, back, self.source(read), *tops, starts=(0, 0, start, *[0] * len(tops)))
+            source, tops = self.source(read), [] if top is None else [top]
+            with self.once(aligned(size) + 8 * rows, other.rows <= MANY and self.lasts([source, *tops])):
+                q, back = self.buffer(size), self.buffer(8 * rows)
+                self.call(kernel, q, back, source, *tops, starts=(0, 0, start, *[0] * len(tops)))
             self._packs[key] = q, back
         return self._packs[key]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from offchain.errors import BadInput
-from offchain.exec.base import DEFAULT, Setting
+from offchain.exec.base import DEFAULT, Limits, Setting
 from offchain.exec.fused import outputs
 from offchain.exec.fused.blas import calls_blas, fastest
 from offchain.exec.fused.engines import Engines, engines, known_good
@@ -28,6 +28,7 @@ from offchain.native.kernel import NativeKernel, cares
 
 ENOUGH: Final = 60_000  # element operations that are worth waking another thread for
 After = dict[int, Held]  # what the next state keeps, by node
+_Patch = tuple[Any, int, Given, int]  # arguments, which of them changes from step to step, to what; bytes to skip
 
 
 class FusedExecutor(PlannedExecutor[NativeKernel, After]):
@@ -52,22 +53,26 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         self._fixed = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
         self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
         self._step = ctypes.c_int32(0)
-        self._patches: list[tuple[Any, int, Given, int]] = []  # arguments that change from step to step; bytes to skip
-        self._arguments = [self._pointers(call) for call in self._plan.calls]
-        self._aside = {n: [self._pointers(call) for call in calls] for n, calls in self._plan.aside.items()}
+        self._patches: list[_Patch] = []
+        self._arguments = [self._pointers(call, self._patches) for call in self._plan.calls]
+        self._patches_once: list[_Patch] = []
+        self._arguments_once = [self._pointers(call, self._patches_once) for call in self._plan.once]
+        self._aside = {
+            n: [self._pointers(call, self._patches) for call in calls] for n, calls in self._plan.aside.items()
+        }
         self._copies = {nodes: Copies(nodes.start, graph.nodes[nodes.start : nodes.stop]) for nodes in self._batches}
         self._threads = 0
         self._rows: dict[range, Any] = {}  # of consecutive calls
         self._batch_rows: dict[range, Any] = {}  # of the calls of consecutive nodes, with the copies of their outputs
 
-    def _planned(self, part: Share) -> Plan[NativeKernel]:
-        return FusedPlanner(part, self.engines or known_good()).make()
+    def _planned(self, part: Share, prepared: int) -> Plan[NativeKernel]:
+        return FusedPlanner(part, self.engines or known_good(), prepared).make()
 
-    def _faster(self, part: Share) -> Plan[NativeKernel] | None:
+    def _faster(self, part: Share) -> bool:
         if self.engines:
-            return None
+            return False
         self.engines = engines(part.graph.nodes, _trial)
-        return None if self.engines == known_good() else self._planned(part)
+        return self.engines != known_good()
 
     def _prepare(self, kernels: Sequence[NativeKernel]) -> None:
         names = {kernel.name: kernel for kernel in kernels}
@@ -98,6 +103,13 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         if calls not in self._rows:
             self._rows[calls] = _row(self._words_of(calls))
         self._run_row(self._rows[calls])
+
+    def _launch_once(self, state: State) -> None:
+        for pointers, position, given, start in self._patches_once:
+            pointers[position] = state[given.index].address + start
+        places = map(ctypes.addressof, self._arguments_once)
+        calls = zip(self._plan.once, places, strict=True)
+        self._run_row(_row(self._words(item.kernel, arguments) for item, arguments in calls))
 
     def _run_row(self, row: Any) -> None:
         with self._alone():
@@ -165,7 +177,8 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
             return int(self._fixed[tensor.source][tensor.index].ctypes.data)
         return 0
 
-    def _pointers(self, call: Call[NativeKernel] | Join) -> Any:
+    def _pointers(self, call: Call[NativeKernel] | Join, patches: list[_Patch]) -> Any:
+        """The call's arguments; those that change from step to step are added to the patches."""
         if isinstance(call, Join):
             return None
         starts = call.starts or (0,) * len(call.tensors)
@@ -173,13 +186,13 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         pointers = (ctypes.c_void_p * len(places))(*map(int.__add__, places, starts))
         for position, (tensor, start) in enumerate(zip(call.tensors, starts, strict=True)):
             if isinstance(tensor, Given) and tensor != ASIDE and not places[position]:
-                self._patches.append((pointers, position, tensor, start))
+                patches.append((pointers, position, tensor, start))
         return pointers
 
 
 def _trial(graph: Graph, engines: Engines) -> Callable[[], object]:
     """A step of a graph without constants, on zeros."""
-    executor = FusedExecutor(graph, [], [], engines=engines)
+    executor = FusedExecutor(graph, [], [], Setting(limits=Limits(prepared=0)), engines)
     state = executor.load([np.zeros(slot.spec.shape, np.float32) for slot in graph.slots])
     return lambda: executor.step(state, 0)
 

@@ -33,8 +33,8 @@ from offchain.native.kernel import NativeKernel
 
 
 class FusedPlanner(FusedCalls):
-    def __init__(self, share: Share, engines: Engines) -> None:
-        super().__init__(share, engines)
+    def __init__(self, share: Share, engines: Engines, prepared: int = 0) -> None:
+        super().__init__(share, engines, prepared)
         self._through = frozenset(self._only_read_through())
 
     def alone(self, node: Node, out: Tensor) -> None:
@@ -43,6 +43,9 @@ class FusedPlanner(FusedCalls):
         if out == ASIDE:
             self.plan.aside[self.node] = [call for call in self.plan.calls[planned:] if isinstance(call, Call)]
             del self.plan.calls[planned:]
+
+    def _steady(self, n: int) -> bool:
+        return n not in self._through and super()._steady(n)
 
     def output(self, n: int) -> Tensor:
         if n not in self._through:

@@ -5,15 +5,16 @@ A backend plans and compiles kernels, launches them, and copies arrays to and fr
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Lock
 from typing import Generic, TypeVar
 
 import torch
 
-from offchain.errors import OffchainError
+from offchain.errors import OffchainError, OutOfMemory
 from offchain.exec.base import Setting, Tensors
 from offchain.exec.plan.memory import Held, arena, memory_for
 from offchain.exec.plan.planning import ALIGN, DTYPES, Buffer, Join, Plan, Within
@@ -32,7 +33,8 @@ class PlannedExecutor(ABC, Generic[K, B]):
 
     A state is a list of flat tensors on `device` in slot order. Nobody writes to a tensor while somebody holds it; its
     memory goes to a later state. The processes share each step, and each holds the whole state after it. Threads that
-    share an executor take turns.
+    share an executor take turns. What a plan makes once is made of the very tensors that a state holds, and anew for a
+    state that holds others, be they equal or in the same place.
     """
 
     def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], setting: Setting) -> None:
@@ -44,15 +46,16 @@ class PlannedExecutor(ABC, Generic[K, B]):
         part = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
         self._slots = part.graph.slots
         with self._current():
-            self._plan = self._planned(part)
-            self._arena = arena(part.graph, self._plan, setting.limits.memory, self._room)
-            if (faster := self._faster(part)) is not None:
-                self._plan, self._arena = faster, arena(part.graph, faster, setting.limits.memory, self._room)
+            self._plan, self._arena = self._placed(part)
+            if self._faster(part):
+                self._plan, self._arena = self._placed(part)
             self._prepare(self._plan.kernels)
         self._stretches = list(self._between_joins())
         self._batches = list(self._batched())
         self._pools: list[list[torch.Tensor]] = [[] for _ in self._slots]
         self._turn = 0  # of the step whose values the arena holds
+        self._frozen = self._plan.frozen
+        self._made_of: list[weakref.ref[Held]] | None = None  # what was made once: the tensors of the slots `_frozen`
         self._lock = Lock()  # of the arena, of what is bound to a step, and of the pools
 
     # --- the promises of Executor -------------------------------------------------------------------------------------
@@ -99,7 +102,19 @@ class PlannedExecutor(ABC, Generic[K, B]):
         """Room for what the next state keeps, by node; and the step as the backend binds it."""
         self._turn += 1
         after = {slot.index: self._hold(n) for n, slot in enumerate(self._slots) if slot.source is Source.NODE}
-        return after, self._bind(state, after, t)
+        bound = self._bind(state, after, t)
+        self._make_once(state)
+        return after, bound
+
+    def _make_once(self, state: State) -> None:
+        """Runs the calls that a step need not repeat, unless the arena holds what they make of this state's tensors."""
+        of = [state[n] for n in self._frozen]
+        if self._made_of is not None and all(ref() is held for ref, held in zip(self._made_of, of, strict=True)):
+            return
+        self._made_of = None  # should it fail on the way
+        if self._plan.once:
+            self._launch_once(state)
+        self._made_of = [weakref.ref(held) for held in of]
 
     def _run(self, bound: B, after: dict[int, Held]) -> None:
         """All of a step. `after` is what it writes of the next state."""
@@ -139,6 +154,16 @@ class PlannedExecutor(ABC, Generic[K, B]):
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
+    def _placed(self, part: Share) -> tuple[Plan[K], torch.Tensor]:
+        """A plan, and its arena. What depends on no step is made once only where there is memory for it."""
+        limits = self._setting.limits
+        plan = self._planned(part, min(limits.prepared, limits.memory))
+        if plan.once:
+            with suppress(OutOfMemory):
+                return plan, arena(part.graph, plan, limits.memory, self._room)
+            plan = self._planned(part, 0)
+        return plan, arena(part.graph, plan, limits.memory, self._room)
+
     def _room(self, length: int, dtype: torch.dtype) -> torch.Tensor:
         """All memory that this executor takes comes from here: the arena, and what states hold."""
         return torch.empty(length, dtype=dtype, device=self.device)
@@ -168,12 +193,12 @@ class PlannedExecutor(ABC, Generic[K, B]):
         return
 
     @abstractmethod
-    def _planned(self, part: Share) -> Plan[K]:
-        """The plan of this process's part of a step."""
+    def _planned(self, part: Share, prepared: int) -> Plan[K]:
+        """The plan of this process's part of a step, which may keep `prepared` bytes from step to step."""
 
-    def _faster(self, part: Share) -> Plan[K] | None:
-        """A better plan, once the first was seen to fit: to find it takes trials."""
-        return None
+    def _faster(self, part: Share) -> bool:
+        """Whether there is a better plan, sought once the first was seen to fit: to find it takes trials."""
+        return False
 
     @abstractmethod
     def _prepare(self, kernels: Sequence[K]) -> None:
@@ -190,6 +215,10 @@ class PlannedExecutor(ABC, Generic[K, B]):
     @abstractmethod
     def _launch(self, calls: range, bound: B) -> None:
         """Runs consecutive calls, none of which is a join."""
+
+    def _launch_once(self, state: State) -> None:
+        """Runs the calls `once`, where the backend plans any."""
+        raise NotImplementedError
 
     @abstractmethod
     def _outputs_of(self, nodes: range, bound: B) -> list[Array]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import Final, Generic, TypeVar
@@ -13,17 +14,23 @@ import torch
 
 from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Graph, Input, Node, Source
-from offchain.ir.primitives import DType
+from offchain.ir.kinds import Kind
+from offchain.ir.primitives import DType, Op
 
 K = TypeVar("K")
 ALIGN: Final = 64  # bytes
 BEYOND: Final = 1 << 62  # bytes: more than any machine has, and no sum of two leaves 64 bits
+ALWAYS: Final = 1 << 62  # the last call that reads what lasts from step to step
+_STEADY: Final = frozenset({Kind.MAP, Kind.GATHER, Kind.SUM, Kind.MAX})  # kinds of nodes that take an output alone
 DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
 @dataclass
 class Buffer:
-    """Memory that call `first` writes and call `last` is the last to read; `place` is its offset in the arena."""
+    """Memory that call `first` writes and call `last` is the last to read; `place` is its offset in the arena.
+
+    Of what lasts from step to step `last` is ALWAYS.
+    """
 
     bytes: int
     first: int
@@ -86,10 +93,14 @@ class Plan(Generic[K]):
 
     A step does without the outputs of the nodes in `aside`; these calls, each of which writes its first tensor, make
     them once the calls before `ends[n]` are done.
+
+    The calls `once` go before all others. What they write lasts: they read nothing but constants, slots that no step
+    changes, and each other's outputs, and are run again only when one of these slots is another tensor.
     """
 
     calls: list[Call[K] | Join] = field(default_factory=list)
     aside: dict[int, list[Call[K]]] = field(default_factory=dict)
+    once: list[Call[K]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     arena: int = 0
@@ -98,14 +109,23 @@ class Plan(Generic[K]):
     @property
     def kernels(self) -> list[K]:
         """Those of all calls."""
-        calls = chain(self.calls, *self.aside.values())
+        calls = chain(self.once, self.calls, *self.aside.values())
         return [call.kernel for call in calls if isinstance(call, Call)]
+
+    @property
+    def frozen(self) -> list[int]:
+        """The slots that the calls `once` read."""
+        given = (item for call in self.once for item in call.tensors if isinstance(item, Given))
+        return sorted({item.index for item in given if item.source is Source.STATE})
 
 
 class Planner(ABC, Generic[K]):
-    """Decides where outputs lie and how long buffers live. Subclasses plan the calls of each node."""
+    """Decides where outputs lie and how long buffers live. Subclasses plan the calls of each node.
 
-    def __init__(self, share: Share) -> None:
+    What depends on no step is made once, as far as it fits `prepared` bytes.
+    """
+
+    def __init__(self, share: Share, prepared: int = 0) -> None:
         self.graph: Graph = share.graph
         self.plan: Plan[K] = Plan()
         self.tops: dict[tuple[object, ...], Within] = {}  # joined magnitudes, by operand
@@ -113,6 +133,8 @@ class Planner(ABC, Generic[K]):
         self._joined = share.joined
         self._buffers: list[Buffer] = []
         self._kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
+        self._prepared = prepared  # bytes that are left
+        self._once = False  # whether what is planned now is made once
 
     def make(self) -> Plan[K]:
         numbers = range(len(self.graph.nodes))
@@ -122,7 +144,8 @@ class Planner(ABC, Generic[K]):
                 continue
             for n in these:
                 self.node = n
-                self.alone(self.graph.nodes[n], self.output(n))
+                with self.once(4 * self.graph.nodes[n].length, self._steady(n)):
+                    self.alone(self.graph.nodes[n], self.output(n))
                 self.plan.ends.append(len(self.plan.calls))
         self.plan.arena = place(self._buffers)
         return self.plan
@@ -143,7 +166,7 @@ class Planner(ABC, Generic[K]):
 
     def call(self, kernel: K, *tensors: Tensor, starts: tuple[int, ...] = ()) -> None:
         self._touch(*tensors)
-        self.plan.calls.append(Call(kernel, tensors, starts))
+        (self.plan.once if self._once else self.plan.calls).append(Call(kernel, tensors, starts))
 
     def join(self, buffer: Buffer, dtype: torch.dtype, greatest: bool) -> None:
         self._touch(buffer)
@@ -153,9 +176,9 @@ class Planner(ABC, Generic[K]):
         return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
 
     def buffer(self, size: int, output: bool = False) -> Buffer:
-        """Memory of `size` bytes that lives from the next call to the last one that takes it."""
+        """Memory of `size` bytes that lives from the next call to the last one that takes it; always, if made once."""
         at = len(self.plan.calls)
-        self._buffers.append(Buffer(0, at, at))
+        self._buffers.append(Buffer(0, 0, ALWAYS) if self._once else Buffer(0, at, at))
         self.within(self._buffers[-1], size, output)
         return self._buffers[-1]
 
@@ -167,11 +190,42 @@ class Planner(ABC, Generic[K]):
             self.plan.largest = ArenaShare(size, self.node, output)
         return part
 
+    @contextmanager
+    def once(self, size: int, steady: bool) -> Iterator[None]:
+        """What is planned in the block is made once, if it is `steady` and its `size` bytes may be kept."""
+        before = self._once
+        if not before and steady and aligned(size) <= self._prepared:
+            self._once = True
+            self._prepared -= aligned(size)
+        try:
+            yield
+        finally:
+            self._once = before
+
+    def lasts(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether these are the same in all steps from a state: constants, slots that no step changes, and what is
+        made of them once. Datasets may be large, and are read by rows that depend on the step."""
+        return all(map(self._lasts, tensors))
+
+    def _lasts(self, tensor: Tensor) -> bool:
+        if isinstance(tensor, Given):
+            slots, at = self.graph.slots, tensor.index
+            frozen = tensor.source is Source.STATE and (slots[at].source, slots[at].index) == (Source.STATE, at)
+            return frozen or (tensor.source is Source.CONST and tensor != STEP)
+        return isinstance(tensor, Buffer) and tensor.last == ALWAYS
+
+    def _steady(self, n: int) -> bool:
+        """Whether a node's output is the same in all steps from a state, and takes memory for nothing else."""
+        node = self.graph.nodes[n]
+        if node.kind not in _STEADY or n in self._kept or any(instr.op is Op.STEP for instr in node.program):
+            return False
+        return self.lasts(self.source(item) for item in node.inputs)
+
     def _touch(self, *tensors: Tensor) -> None:
         for tensor in tensors:
             held = tensor.buffer if isinstance(tensor, Within) else tensor
             if isinstance(held, Buffer):
-                held.last = len(self.plan.calls)
+                held.last = max(held.last, len(self.plan.calls))
 
 
 def aligned(size: int) -> int:
