@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from offchain.job import Job as Job
     from offchain.lion import Lion as Lion
+    from offchain.program import Program as Program
     from offchain.training import compile as compile
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 _LAZY: Final = {  # name -> module; torch takes seconds to import
     "Job": "offchain.job",
     "Lion": "offchain.lion",
+    "Program": "offchain.program",
     "compile": "offchain.training",
 }
 

@@ -86,6 +86,14 @@ def check_model(model: Any) -> None:
             _check_values(f"{what} {name!r}", value.detach())
 
 
+def check_tensor(what: str, data: Tensor) -> None:
+    """Raise BadInput unless a graph can hold the tensor."""
+    _check_layout(what, data)
+    if not data.numel():
+        raise BadInput(f"{what} has no elements; leave it out")
+    _check_values(what, data)
+
+
 def _check_layout(what: str, data: Tensor) -> None:
     if data.is_meta:
         raise BadInput(f"{what} has no values (device 'meta'); make it on the CPU, or load values into it")

@@ -19,24 +19,17 @@ Only the requester runs this file. Workers get the step graph that `offchain.low
 from __future__ import annotations
 
 import math
-import random
-import runpy
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from offchain.columns import Unnamed, check_alike, columns_of
-from offchain.errors import BadInput, OffchainError
+from offchain.errors import BadInput
 from offchain.fields import check_model, check_name, check_number, shown
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
@@ -153,6 +146,17 @@ class Job:
         """Rows of the dataset."""
         return rows_of(self.dataset)
 
+    @property
+    def hosts(self) -> list[tuple[str, Any]]:
+        """What of the requester's code runs in a step, by name."""
+        return [
+            ("the model", self.model),
+            ("the loss", self.loss),
+            *((f"metric {name!r}", metric) for name, metric in self.metrics.items()),
+            ("order", self.order),
+            ("the schedule", getattr(self.schedule, "lr_lambdas", self.schedule)),
+        ]
+
     def given(self, batch: Mapping[str, Tensor]) -> Any:
         """The columns of a batch as the loss gets them."""
         return tuple(batch.values()) if isinstance(self.dataset, Unnamed) else dict(batch)
@@ -247,52 +251,3 @@ def bits_of(precision: str, bits: int = DEFAULT_BITS) -> int:
     if bits not in (DEFAULT_BITS, PRECISIONS[precision]):
         raise BadInput(f"precision {precision} is {PRECISIONS[precision]} bits, and bits is {bits}: give one of them")
     return PRECISIONS[precision]
-
-
-@contextmanager
-def _as_a_program(path: str | Path) -> Iterator[None]:
-    """While open, the generators of Python, NumPy and torch start from 0, and the command line is that of `python FILE`
-    without arguments; afterwards they are as before."""
-    words, sys.argv = sys.argv, [str(path)]
-    states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        sys.argv = words
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def load(path: str | Path) -> Job:
-    """Run a requester's own job file and return its Job. Raises BadInput.
-
-    It runs as `python FILE` would, with its folder in the path, but with seeded generators of random numbers: the same
-    file makes the same job, even if it does not seed them.
-    """
-    if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file")
-    folder = str(Path(path).resolve().parent)
-    if folder not in sys.path:  # the file may import its neighbours, also later, as `python FILE` lets it
-        sys.path.insert(0, folder)
-    try:
-        with _as_a_program(path):
-            job = runpy.run_path(str(path), run_name="__job__").get("job")
-            if callable(job) and not isinstance(job, Job):
-                job = job()
-    except OffchainError:
-        raise
-    except (Exception, SystemExit) as error:  # the requester's code may raise anything; the message names its line
-        frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = f", line {frames[-1]}" if frames else ""
-        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        raise BadInput(f"{path}{line}: {said}") from error
-    if not isinstance(job, Job):
-        raise BadInput(
-            f"{path}: must define `job = Job(...)` or a function `job()` that returns one, "
-            'and not only where __name__ is "__main__"'
-        )
-    return job

@@ -18,6 +18,8 @@ _HERE: Final = Path(__file__).parent
 _RUNNING: Final = (
     "lower",
     "job.py",
+    "jobfile.py",
+    "program.py",
     "lines.py",
     "schedules.py",
     "columns.py",

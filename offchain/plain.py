@@ -1,6 +1,8 @@
-"""A job in ordinary torch: what a task is compared with."""
+"""A job or a program in ordinary torch: what a task is compared with."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from offchain.errors import BadInput
 from offchain.groups import optimizer_on
 from offchain.job import Job, rows_of
+from offchain.program import Program, filled
 
 
 class PlainTraining:
@@ -44,14 +47,15 @@ class PlainTraining:
     @staticmethod
     def _losses(job: Job, named: dict[str, Tensor], t: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The loss, and all metrics, of the batch of step t."""
-        from offchain.lower.capture import Losses, batch_of
+        from offchain.lower.capture import batch_of
+        from offchain.lower.losses import Losses
 
         batch = batch_of(job, job.dataset, torch.tensor(t, dtype=torch.int32))
         given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(Losses(job), named, (batch,))
         return given
 
     def _validate(self) -> None:
-        from offchain.lower.capture import evaluating
+        from offchain.lower.losses import evaluating
         from offchain.lower.random import replayed
 
         totals = [0.0] * (1 + len(self.job.metrics))
@@ -103,3 +107,57 @@ class PlainTraining:
     def parameters(self) -> dict[str, Tensor]:
         """Current parameters and buffers by name, tied ones once."""
         return {name: tensor.detach() for name, tensor in self._tensors.items()}
+
+
+class PlainProgram:
+    """A program in eager torch: its own steps with torch's kernels, from the initial state, on its batches."""
+
+    def __init__(self, program: Program) -> None:
+        from offchain.lower.capture import inputs_of
+        from offchain.lower.stepping import program_form
+
+        self.program, self.t = program, 0
+        self._form = program_form(program, plain=True)
+        self._tensors = {name: tensor.clone() for name, tensor in program.tensors.items()}
+        self._columns = inputs_of(program)[:-1]
+        self._rows: list[list[float]] = []
+        self._outputs: list[list[Tensor]] = []
+
+    def step(self) -> None:
+        """Run one step. Raises BadInput after the last one."""
+        from offchain.lower.random import replayed
+
+        if self.t >= self.program.steps:
+            raise BadInput(f"cannot run 1 step: 0 of {self.program.steps} are left")
+        t = torch.tensor(self.t, dtype=torch.int32)
+        with replayed(self.program.seed, t):
+            given = [tensor.detach() for tensor in self._form.step(*self._tensors.values(), *self._columns, t)]
+        count, told = len(self._tensors), self._form.told
+        self._tensors = dict(zip(self._tensors, given, strict=False))
+        self._rows.append([value.item() for value in given[count : count + len(told.metrics)]])
+        self._outputs.append(given[count + len(told.metrics) :])
+        self.t += 1
+
+    def run(self, steps: int | None = None) -> None:
+        """Run `steps` steps; by default all that are left."""
+        for _ in range(self.program.steps - self.t if steps is None else steps):
+            self.step()
+
+    @property
+    def state(self) -> Any:
+        """The current state, in the program's structure."""
+        return filled(self.program.state, iter(self._tensors.values()))
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """Each metric of all steps so far."""
+        return {name: [row[i] for row in self._rows] for i, name in enumerate(self._form.told.metrics)}
+
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """The rows that all steps so far have output, by name."""
+        names = [output.name for output in self._form.told.outputs]
+        return {
+            name: torch.cat([step[i] for step in self._outputs])[: self.program.outputs[name]]
+            for i, name in enumerate(names)
+        }

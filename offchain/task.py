@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -53,6 +53,21 @@ class ModelTensor:
         return prod(self.shape) * (2 if self.dtype == "complex64" else 1)
 
 
+@dataclass(frozen=True)
+class Output:
+    """What the steps output under a name: the first `rows` rows of all of them. The slot `slot_of(name)` has those of
+    the interval's steps so far, (interval, rows of a step, ...)."""
+
+    name: str
+    dtype: str  # one of `DTYPES` that is real
+    rows: int
+
+
+def slot_of(output: str) -> str:
+    """The slot that holds an output."""
+    return f"outputs.{output}"
+
+
 SOURCES: Final = ("state", "const", "own")
 DTYPES: Final = ("float32", "int64", "int32", "bool", "complex64")
 
@@ -62,9 +77,9 @@ class Task:
     """A step graph, the flat arrays that it reads, the flat arrays of its initial state in slot order, its steps.
 
     `parameters` names the tensors of the model that steps change, `model` says where all of its tensors are, `own` has
-    those that are nowhere else, `packed` says which tensors share a slot, `name` is for people. The roots bind none of
-    these, nor `validation`: tasks of their own, whose steps read the rows of a validation set once and change nothing.
-    Their slots, but for the log, are tensors of this task's state.
+    those that are nowhere else, `packed` says which tensors share a slot, `outputs` which slots hold what steps output,
+    `name` is for people. The roots bind none of these, nor `validation`: tasks of their own, whose steps read the rows
+    of a validation set once and change nothing. Their slots, but for the log, are tensors of this task's state.
     """
 
     graph: Graph
@@ -78,6 +93,7 @@ class Task:
     model: tuple[ModelTensor, ...] = ()
     own: tuple[Array, ...] = ()
     validation: tuple[Task, ...] = ()
+    outputs: tuple[Output, ...] = ()
 
     @cached_property
     def graph_root(self) -> bytes:
@@ -122,6 +138,25 @@ class Task:
             values: Array = held[entry.source][entry.place]  # type: ignore[index]
             values = values.view(np.complex64) if entry.dtype == "complex64" else values.astype(entry.dtype)
             found[entry.key] = values.reshape(entry.shape)
+        return found
+
+    def output_arrays(self, state: Sequence[Array]) -> dict[str, Array]:
+        """What the steps of an interval have output, by name: (rows, ...), from a state of it; zeros for steps to come.
+
+        An element of a state is int32 or float32.
+        """
+        named = self.tensors(state) if self.outputs else {}
+        slots = {output.name: named[slot_of(output.name)] for output in self.outputs}
+        return {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in slots.items()}
+
+    def joined(self, intervals: Sequence[Mapping[str, Array]], steps: int | None = None) -> dict[str, Array]:
+        """The outputs of the first intervals, and of so many steps, as one array each, in its own dtype."""
+        count = self.steps if steps is None else steps
+        found = {}
+        for output in self.outputs if intervals else ():
+            parts = [interval[output.name] for interval in intervals]
+            rows = min(output.rows, count * (len(parts[0]) // self.interval))
+            found[output.name] = np.concatenate(parts)[:rows].astype(output.dtype, copy=False)
         return found
 
     def verify(self, graph_root: bytes, state_root: bytes) -> None:

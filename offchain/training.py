@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from offchain.exec import Executor, Setting, make_executor
 from offchain.exec.distributed import Processes
 from offchain.ir.arrays import Array
 from offchain.job import Job
-from offchain.plain import PlainTraining
+from offchain.plain import PlainProgram, PlainTraining
+from offchain.program import Asked, Program, filled
 from offchain.progress import Count, unwatched
 from offchain.store.taskfile import save_task
 from offchain.task import Task
@@ -51,6 +52,7 @@ class Run:
         self._roots: list[bytes] = []  # of the states at interval ends, as far as they are hashed
         self._closing: Future[Reached] | None = None  # the hashing of the next one
         self._rows: list[Array] = []  # the log, one array for each interval
+        self._outputs: list[dict[str, Array]] = []  # of each interval
         self._validated: list[dict[str, float]] = []  # one at each checkpoint
         self._place(list(task.state), executor, device, threads)
 
@@ -95,6 +97,7 @@ class Run:
     def _close_interval(self) -> None:
         state = self.arrays()
         self._rows.append(self._log(state))
+        self._outputs.append(self.task.output_arrays(state))
         if self.task.validation:
             self._validated.append(self._evaluation.of(state))
         done = self.state_roots  # hashes one state at a time, since each takes memory
@@ -142,6 +145,12 @@ class Run:
         return {name: [float(value) for value in table[:, i]] for i, name in enumerate(names)}
 
     @property
+    def output_arrays(self) -> dict[str, Array]:
+        """The rows that all steps so far have output, by name."""
+        rest = [self.task.output_arrays(self.arrays())] if self.t % self.task.interval else []
+        return self.task.joined([*self._outputs, *rest], self.t)
+
+    @property
     def losses(self) -> list[float]:
         """The loss of each step so far."""
         return self.metrics[self.task.graph.metrics[0]]
@@ -187,6 +196,41 @@ class Training(Run):
         return PlainTraining(self.job, self._initial)
 
 
+class ProgramRun(Run):
+    """A program compiled to a task, and its run. The program's state is not changed."""
+
+    def __init__(
+        self,
+        program: Program,
+        executor: str = "fused",
+        device: str = "cpu",
+        threads: int | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        from offchain.lower import compile as lower
+
+        self.program = program
+        super().__init__(lower(program), executor, device, threads, processes=processes)
+
+    @property
+    def state(self) -> Any:
+        """The current state, in the program's structure."""
+        arrays = self.task.model_arrays(self.arrays())
+        tensors = self.program.tensors.items()
+        values = [torch.from_numpy(arrays[name].copy()) if name in arrays else tensor for name, tensor in tensors]
+        return filled(self.program.state, iter(values))
+
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """The rows that all steps so far have output, by name."""
+        return {name: torch.from_numpy(rows) for name, rows in self.output_arrays.items()}
+
+    def plain(self) -> PlainProgram:
+        """The same program in ordinary torch, from the same initial values."""
+        return PlainProgram(self.program)
+
+
+@overload
 def compile(
     job: Job | None = None,
     *,
@@ -195,8 +239,30 @@ def compile(
     threads: int | None = None,
     processes: Processes | None = None,
     **fields: Any,
-) -> Training:
-    """A Job, or its fields, compiled to a task that can be saved, run here, and compared with plain torch.
+) -> Training: ...
+
+
+@overload
+def compile(
+    job: Program,
+    *,
+    executor: str = "fused",
+    device: str = "cpu",
+    threads: int | None = None,
+    processes: Processes | None = None,
+) -> ProgramRun: ...
+
+
+def compile(
+    job: Asked | None = None,
+    *,
+    executor: str = "fused",
+    device: str = "cpu",
+    threads: int | None = None,
+    processes: Processes | None = None,
+    **fields: Any,
+) -> Run:
+    """A Job, its fields, or a Program, compiled to a task that can be saved, run here, and compared with plain torch.
 
     The `processes` of `offchain.exec.distributed.joined`, which must compile the same job, share every step.
     Without `interval` there is a checkpoint every 100 steps, or as many as the next smaller divisor of `steps`.
@@ -205,6 +271,8 @@ def compile(
     """
     if job is not None and fields:
         raise BadInput(f"compile: give a job, or its fields ({', '.join(fields)}), not both")
+    if isinstance(job, Program):
+        return ProgramRun(job, executor, device, threads, processes)
     if job is None:
         steps = fields.get("steps")
         if "interval" not in fields and isinstance(steps, int) and steps > 0:

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
+from offchain.bench.jobs import example
 from offchain.bench.machine import machine
 from offchain.exec.base import Setting
 from offchain.exec.make import make_executor
-from offchain.job import Job, load
+from offchain.job import Job
 from offchain.lower import compile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["OFFCHAIN_KERNELS"] = folder
-        jobs = {f"LSTM, {TIMES} steps": recurrent(), "gpt": load(ROOT / "examples" / "gpt_text.py")}
+        jobs = {f"LSTM, {TIMES} steps": recurrent(), "gpt": example("gpt_text")}
         rows = [measured(name, job) for name, job in jobs.items()]
     found = {"points": rows, "machine": machine(), "torch": torch.__version__}
     (ROOT / "docs" / "figures" / "build.json").write_text(json.dumps(found, indent=1) + "\n")

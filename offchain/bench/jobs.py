@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offchain.errors import BadInput
-from offchain.job import Batch, Job, load
+from offchain.job import Batch, Job
+from offchain.jobfile import load
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 STEPS: Final = 1_000
@@ -141,7 +142,9 @@ def example(name: str) -> Job:
     """A job file of the project's examples. Raises BadInput outside of a checkout, or without what it imports."""
     if not EXAMPLES.is_dir():
         raise BadInput(f"the job {name!r} is one of the project's examples: run this in a checkout")
-    return load(EXAMPLES / f"{name}.py")
+    loaded = load(EXAMPLES / f"{name}.py")
+    assert isinstance(loaded, Job)
+    return loaded
 
 
 _MAKERS: Final[dict[str, Callable[[bool], Job]]] = {  # quick? -> job

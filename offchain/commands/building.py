@@ -15,12 +15,14 @@ JOB: Final = ".py"  # how the name of a job's file ends
 
 
 def build_file(job: Path, output: Path) -> tuple[Task, float | None]:
-    """Trace, lower and check a job, and write it with its data. The task, and how far its first update is from torch's.
+    """Trace, lower and check a job or a program, and write it with its data. The task, and how far a job's first update
+    is from torch's.
 
     Raises BadInput, and what lowering raises.
     """
     from offchain.closeness import judged
-    from offchain.job import load
+    from offchain.job import Job
+    from offchain.jobfile import load
     from offchain.lower import compile as lower
 
     check_output(output, job)
@@ -28,7 +30,7 @@ def build_file(job: Path, output: Path) -> tuple[Task, float | None]:
         loaded = load(job)
         built = lower(loaded)
         save_task(built, output)
-        apart, said = judged(loaded, built)
+        apart, said = judged(loaded, built) if isinstance(loaded, Job) else (None, "")
     if said:
         click.echo(f"warning: {job}: {said}", err=True)
     return built, apart

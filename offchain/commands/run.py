@@ -1,4 +1,4 @@
-"""`offchain run`: train a task file on this machine, without a chain."""
+"""`offchain run`: run a task file on this machine, without a chain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all cores.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--steps", type=click.IntRange(1), help="Stop after this many. Default: all of the task's.")
-@click.option("-o", "--output", type=FILE, help="File for the trained model (safetensors).")
+@click.option("-o", "--output", type=FILE, help="File for the trained model and the outputs (safetensors).")
 @json_option
 def run(
     file: Path,
@@ -42,9 +42,10 @@ def run(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Train a task file, and show its metrics and the state root of each checkpoint.
+    """Run a task file, and show its metrics and the state root of each checkpoint.
 
-    If the job has a validation set, its figures at each checkpoint are shown too.
+    What its steps output is joined, and written beside what they change. If the job has a validation set, its figures
+    at each checkpoint are shown too.
 
     Any executor, device, number of threads and number of processes gives the same roots. How precise matrix
     products are belongs to the task: `offchain task inspect` shows it.
@@ -68,7 +69,14 @@ def run(
     if not speaks:
         return
     if output:
-        save_model(output, training.task, training.arrays(), training.metrics, training.validation)
+        save_model(
+            output,
+            training.task,
+            training.arrays(),
+            training.metrics,
+            training.validation,
+            training.output_arrays,
+        )
     _report(training, roots, seconds, output, as_json)
 
 
@@ -118,24 +126,24 @@ def _prepared(
 
 
 def _train(training: Run, steps: int, progress: Progress) -> None:
-    """Run all these steps, with a bar that shows the loss at the end of the last interval."""
-    bar = progress.add_task("training", total=steps)
+    """Run all these steps, with a bar that shows the first metric, a job's loss, at the end of the last interval."""
+    bar, name = progress.add_task("training", total=steps), training.task.graph.metrics[0]
     while training.t < steps:
         training.step()
         progress.update(bar, completed=training.t)
         if training.t % training.task.interval == 0:
-            shown = f"loss {training.last_rows[-1, 0]:.5g}"
+            shown = f"{name} {training.last_rows[-1, 0]:.5g}"
             if training.validation:
-                shown += f", validation {training.validation['loss'][-1]:.5g}"
+                shown += f", validation {training.validation[name][-1]:.5g}"
             progress.update(bar, description=shown)
 
 
 def _report(training: Run, roots: list[bytes], seconds: float, output: Path | None, as_json: bool) -> None:
-    losses = training.losses
+    losses, name = training.losses, training.task.graph.metrics[0]
     if as_json:
         facts = {
             "steps": training.t,
-            "loss": [_finite(value) for value in losses],
+            name: [_finite(value) for value in losses],
             "state_roots": [root.hex() for root in roots],
             "metrics": _finite_ones(training.metrics),
             **({"validation": _finite_ones(training.validation)} if training.validation else {}),
@@ -156,11 +164,15 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
         ]
         rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(roots, 1)]
         rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]
+        rows += [
+            (f"output {key}", f"{str(array.shape)[1:-1]} {array.dtype}")
+            for key, array in training.output_arrays.items()
+        ]
         show([*rows, *([("model", str(output))] if output else [])], as_json=False)
         click.echo("\n".join(curve(losses)))
     bad = next((t for t, value in enumerate(losses) if not math.isfinite(value)), None)
     if bad is not None:
-        click.echo(f"warning: the loss of step {bad} is not finite ({losses[bad]})", err=True)
+        click.echo(f"warning: the {name} of step {bad} is not finite ({losses[bad]})", err=True)
 
 
 def _finite_ones(metrics: Mapping[str, Sequence[float]]) -> dict[str, list[float | None]]:

@@ -1,7 +1,7 @@
 """The demo's job file: a small network learns scikit-learn's handwritten digits (1,797 images of 8×8 pixels).
 
-`offchain.job.load("offchain/demo/digits.py")` reads it like any requester's file. Rows of the test split stay out of
-the dataset; `accuracy` measures a trained state on them.
+`offchain.jobfile.load("offchain/demo/digits.py")` reads it like any requester's file. Rows of the test split stay out
+of the dataset; `accuracy` measures a trained state on them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from offchain.demo.audits import HONEST, LAZY, MORE, SOME, STAKES, Audits
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
 from offchain.ir.kinds import Kind
-from offchain.job import load
+from offchain.jobfile import load
 from offchain.lower import compile as lower
 from offchain.market.view import Status, TaskView
 from offchain.progress import bars

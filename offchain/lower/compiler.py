@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -19,9 +19,9 @@ from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, Tensor
 from offchain.ir.kinds import MAX_INPUTS
 from offchain.ir.legality import check
 from offchain.ir.primitives import Instr, Op
-from offchain.ir.program import FULL, I32, Bounds
+from offchain.ir.program import F32, FULL, I32, Bounds
 from offchain.job import Job
-from offchain.lines import at
+from offchain.lines import at, line_of
 from offchain.lower import (  # noqa: F401  importing them fills the registry
     distances,
     elementwise,
@@ -40,19 +40,22 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
     words,
 )
 from offchain.lower.builder import GraphBuilder
-from offchain.lower.capture import Captured, as_int32, capture, capture_metrics, evaluating, uncopied
+from offchain.lower.capture import Captured, as_int32, capture, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import World, check_host, check_schedule, kept, unmoved
-from offchain.lower.log import next_log
-from offchain.lower.model import model_tensors
+from offchain.lower.log import next_log, next_rows
+from offchain.lower.losses import evaluating, metrics_form, training_form
+from offchain.lower.model import changed_tensors, model_tensors
 from offchain.lower.origin import described
 from offchain.lower.pairs import lowered
 from offchain.lower.ranges import Known, check_ranges
 from offchain.lower.refs import Complex, Ref
 from offchain.lower.registry import Context
+from offchain.lower.stepping import program_form
 from offchain.lower.unused import without_gradient
-from offchain.task import Task
+from offchain.program import Asked, Program
+from offchain.task import ModelTensor, Output, Task, slot_of
 
 __all__ = ["compile"]
 
@@ -60,28 +63,32 @@ _ASSUMED: Final[dict[torch.dtype, Bounds]] = {torch.int64: ASSUMED, torch.bool: 
 MAX_METRICS = MAX_INPUTS - 2  # the log's map also reads the old rows
 
 
-def compile(job: Job, *, fused: bool = True) -> Task:
-    """The task of a job: a legal graph, its constants, datasets and initial state.
+def compile(asked: Asked, *, fused: bool = True) -> Task:
+    """The task of a job or a program: a legal graph, its constants, datasets and initial state.
 
     Raises Unsupported in one line for what cannot be lowered. `fused=False` keeps one node per operation (for tests).
     """
-    if len(job.metrics) >= MAX_METRICS:
-        raise Unsupported(
-            f"job{at(job.line_of('metrics'))}: {len(job.metrics)} metrics; leave some out, at most {MAX_METRICS - 1} "
-            "fit besides the loss"
-        )
-    with _unsearched(), kept(job) as found, unmoved(found) as world:
-        compiler = _lowered(job, world)
-        unused = without_gradient(job)
-        world.put_back()
-        if unused:
-            job.leave(unused)
-            compiler = _lowered(job, world)
-        check_host(job, world, compiler.captured.eager)
-        check_schedule(job)
+    with _unsearched(), kept(asked) as found, unmoved(found) as world:
+        compiler = _trained(asked, world) if isinstance(asked, Job) else _lowered(asked, world)
+        check_host(asked, world, compiler.captured.eager)
+        if not isinstance(asked, Job):
+            world.put_back()
+            return compiler.task(fused)
+        check_schedule(asked)
         world.put_back()
         task = compiler.task(fused)
-        return replace(task, validation=_validation(job, task.parameters, fused))
+        return replace(task, validation=_validation(asked, task.parameters, fused))
+
+
+def _trained(job: Job, world: World) -> _Compiler:
+    """The compiler that has lowered a job, whose optimizer leaves alone what the loss does not depend on."""
+    compiler = _lowered(job, world)
+    unused = without_gradient(job)
+    world.put_back()
+    if not unused:
+        return compiler
+    job.leave(unused)
+    return _lowered(job, world)
 
 
 @contextmanager
@@ -103,7 +110,7 @@ def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, .
     try:
         with evaluating(job.model):
             for part in job.validations():
-                compiler = _Compiler(part, capture_metrics(part), frozenset(moving))
+                compiler = _Compiler(part, capture(metrics_form(part)), frozenset(moving))
                 compiler.lower()
                 found.append(compiler.evaluation(fused))
     except OffchainError as error:
@@ -111,18 +118,34 @@ def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, .
     return tuple(found)
 
 
-def _lowered(job: Job, world: World) -> _Compiler:
-    """The compiler that has captured and lowered the job; `world` is put back after that."""
-    compiler = _Compiler(job, capture(job))
+def _lowered(asked: Asked, world: World) -> _Compiler:
+    """The compiler that has captured and lowered a step; `world` is put back after that."""
+    form = training_form(asked) if isinstance(asked, Job) else program_form(asked)
+    captured = capture(form)
+    _check_metrics(asked, len(captured.metrics))
+    compiler = _Compiler(asked, captured)
     compiler.lower()
     world.put_back()
     return compiler
 
 
+def _check_metrics(asked: Asked, count: int) -> None:
+    if count <= MAX_METRICS:
+        return
+    if isinstance(asked, Job):
+        raise Unsupported(
+            f"job{at(asked.line_of('metrics'))}: {count - 1} metrics; leave some out, at most {MAX_METRICS - 1} "
+            "fit besides the loss"
+        )
+    raise Unsupported(
+        f"program: step{at(line_of(asked.step))} returns {count} metrics; leave some out, at most {MAX_METRICS} fit"
+    )
+
+
 class _Compiler:
     """Lowers a captured step into slots, nodes, constants. Slots are what it changes, and what it reads of `held`."""
 
-    def __init__(self, job: Job, captured: Captured, held: frozenset[str] = frozenset()) -> None:
+    def __init__(self, job: Asked, captured: Captured, held: frozenset[str] = frozenset()) -> None:
         self.job, self.captured = job, captured
         self.builder = GraphBuilder(job.bits, job.steps)
         self.context = Context(self.builder, lowered)
@@ -147,14 +170,16 @@ class _Compiler:
         count = len(self.captured.names)
         columns = dict(zip(self.placeholders[count:], self.datasets, strict=False))
         fixed = {self.placeholders[i]: self.captured.state[i] for i in range(count) if i not in self.moving}
+        if self.job.batch_size is None:  # the step reads whole columns
+            fixed |= {node: torch.from_numpy(self.datasets[name]) for node, name in columns.items()}
+            columns = {}
         check_ranges(self.job, self.captured.module, Known(columns, self.placeholders[-1], fixed), self._bounds)
 
     def task(self, fused: bool) -> Task:
         """The task, once all is lowered."""
         graph, constants, state = self._whole(fused)
         parameters = (*self.captured.parameters, *self._moving_buffers())
-        kept = {name: self.captured.state[i] for i, name in enumerate(self.captured.names) if i not in self.moving}
-        model, own = model_tensors(self.job.model, parameters, kept, graph.constant_roots)
+        model, own = self._model(parameters, graph)
         return Task(
             graph=graph,
             constants=constants,
@@ -166,7 +191,25 @@ class _Compiler:
             packed=self.captured.packed,
             model=model,
             own=own,
+            outputs=self._outputs(),
         )
+
+    def _model(self, parameters: Sequence[str], graph: Graph) -> tuple[tuple[ModelTensor, ...], tuple[Array, ...]]:
+        """What the result holds: the model's `state_dict()`, or what the steps of a program change."""
+        state = dict(zip(self.captured.names, self.captured.state, strict=True))
+        if not isinstance(self.job, Job):
+            return changed_tensors({name: state[name] for name in parameters}), ()
+        kept = {name: tensor for i, (name, tensor) in enumerate(state.items()) if i not in self.moving}
+        return model_tensors(self.job.model, parameters, kept, graph.constant_roots)
+
+    def _outputs(self) -> tuple[Output, ...]:
+        """What the task's steps output, and how many rows of it are kept."""
+        found = []
+        for output in self.captured.outputs:
+            kept = self.job.outputs[output.name] if isinstance(self.job, Program) else None
+            dtype = str(output.dtype).removeprefix("torch.")
+            found.append(Output(output.name, dtype, kept or self.job.steps * output.shape[0]))
+        return tuple(found)
 
     def evaluation(self, fused: bool) -> Task:
         """The task of steps that change nothing. Its state, all zeros, takes the tensors of a training's by name."""
@@ -180,21 +223,34 @@ class _Compiler:
             self._slot(name, array, self._result(self.outputs[i]))
             for i, (name, array) in zip(self.moving, state, strict=True)
         ]
-        log = np.zeros((self.job.interval, len(self.captured.metrics)), np.float32)
-        metrics = [self._result(node) for node in self.outputs[len(self.captured.names) :]]
+        first, interval = len(self.captured.names), self.job.interval
+        results = [self._result(node) for node in self.outputs[first:]]
+        metrics, rows = results[: len(self.captured.metrics)], results[len(self.captured.metrics) :]
+        arrays = [array for _, array in state]
+        for output, ref in zip(self.captured.outputs, rows, strict=True):
+            after = next_rows(self.builder, len(slots), interval, ref)
+            arrays.append(np.zeros(after.shape, np.float32 if after.dtype is F32 else np.int32))
+            slots.append(self._slot(slot_of(output.name), arrays[-1], after))
+        log = np.zeros((interval, len(metrics)), np.float32)
         slots.append(self._slot(LOG_SLOT, log, next_log(self.builder, len(slots), log.shape, metrics)))
         graph, constants = self._graph(slots, fused)
         check(graph)
-        return graph, constants, (*(array.reshape(-1) for _, array in state), log.reshape(-1))
+        return graph, constants, (*(array.reshape(-1) for array in (*arrays, log)),)
 
     def _columns(self) -> tuple[Array, ...]:
         return tuple(array.reshape(-1) for array in self.datasets.values())
 
     def _moving_buffers(self) -> list[str]:
-        """Buffers and frozen parameters of the model that steps change; they belong to the trained model."""
-        others = {name for name, _ in (*self.job.model.named_buffers(), *self.job.model.named_parameters())}
-        others -= {*self.captured.parameters}
+        """Buffers and frozen parameters of the model that steps change; they belong to the trained model. Of a program
+        all that steps change."""
+        others = {name for name, _ in self._given()} - {*self.captured.parameters}
         return [self.captured.names[i] for i in self.moving if self.captured.names[i] in others]
+
+    def _given(self) -> list[tuple[str, Tensor]]:
+        """The tensors that the requester gave as a model, or as a program's state, by name."""
+        if not isinstance(self.job, Job):
+            return list(self.job.tensors.items())
+        return [*self.job.model.named_parameters(), *self.job.model.named_buffers()]
 
     def _bind(self) -> None:
         """Bind placeholders to slots (state that steps change), constants (other state), datasets and the step."""
@@ -262,12 +318,15 @@ class _Compiler:
     def _refuse_moving(self, node: fx.Node, value: Tensor) -> None:
         """Refuse what is no constant: a parameter or buffer that steps change, read around the model."""
         moving = {*self.captured.parameters, *self._moving_buffers()}
-        for name, tensor in (*self.job.model.named_parameters(), *self.job.model.named_buffers()):
+        for name, tensor in self._given():
             if name in moving and tensor.untyped_storage().data_ptr() == value.untyped_storage().data_ptr():
                 reader = next(iter(node.users), node)
+                what, given = (
+                    ("model", "model that the loss") if isinstance(self.job, Job) else ("state", "state that the step")
+                )
                 raise Unsupported(
-                    f"{described(reader)}: reads {name!r} of the model as it is before the first step; take it from "
-                    "the model that the loss is given"
+                    f"{described(reader)}: reads {name!r} of the {what} as it is before the first step; take it from "
+                    f"the {given} is given"
                 )
 
     def _result(self, node: fx.Node) -> Ref:

@@ -43,6 +43,14 @@ def model_tensors(
     return tuple(entries), tuple(own.values())
 
 
+def changed_tensors(changed: Mapping[str, Tensor]) -> tuple[ModelTensor, ...]:
+    """The entries of what a program's steps change, by name."""
+    return tuple(
+        ModelTensor(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), "state", name)
+        for name, tensor in changed.items()
+    )
+
+
 def _flat(tensor: Tensor) -> Array:
     """As the graph and the file hold it: complex numbers as pairs."""
     real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

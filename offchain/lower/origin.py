@@ -61,8 +61,13 @@ def within(name: str, line: str = "") -> Iterator[None]:
             raise
 
 
+def modules_of(model: nn.Module | None) -> Iterator[tuple[str, nn.Module]]:
+    """A model's modules by path; none where there is no model."""
+    return iter(()) if model is None else model.named_modules()
+
+
 @contextmanager
-def within_modules(model: nn.Module) -> Iterator[None]:
+def within_modules(model: nn.Module | None) -> Iterator[None]:
     """While open, every captured node is marked with the module that made it."""
     with ExitStack() as hooks:
         open_notes: list[ExitStack] = []
@@ -78,7 +83,7 @@ def within_modules(model: nn.Module) -> Iterator[None]:
         def leave(*_: Any) -> None:
             open_notes.pop().close()
 
-        for path, module in model.named_modules():
+        for path, module in modules_of(model):
             for handle in (
                 module.register_forward_pre_hook(enter(path or type(model).__name__)),
                 module.register_forward_hook(leave, always_call=True),
@@ -211,9 +216,9 @@ def operation_of(error: BaseException) -> str:
     return origin.operation if origin else ""
 
 
-def place_of(error: BaseException, model: nn.Module) -> Place:
+def place_of(error: BaseException, model: nn.Module | None) -> Place:
     """The innermost module that was being called when an error was raised, else the part of the job."""
-    paths = {module: path or type(model).__name__ for path, module in model.named_modules()}
+    paths = {module: path or type(model).__name__ for path, module in modules_of(model)}
     innermost = Place()
     step = error.__traceback__
     while step is not None:

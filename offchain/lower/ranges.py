@@ -16,14 +16,15 @@ from torch import Tensor, fx
 
 from offchain.errors import BadInput
 from offchain.ir.program import Bounds
-from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.origin import described
+from offchain.program import Asked
 
 aten = torch.ops.aten
 _STEPS: Final = 1 << 16  # of more steps this many are tried, evenly spaced
 _MOST: Final = 1 << 28  # numbers that are looked at, to try each row alone
 _BLOCK: Final = 256  # batches that are computed at once
+_MOST_PRODUCTS: Final = 1 << 34  # that are computed: a step whose weights never change could be run here as a whole
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ _INDICES: Final[dict[Any, Callable[[fx.Node], Iterator[Index]]]] = {
 }
 
 
+_PRODUCTS: Final[dict[Any, int]] = {aten.mm: 1, aten.addmm: 2, aten.bmm: 1, aten.baddbmm: 2, aten.convolution: 1}
+
+
 @dataclass(frozen=True)
 class Known:
     """What a captured step reads: the dataset's columns by name, the step number, and all that never changes."""
@@ -85,7 +89,7 @@ class Known:
     fixed: Mapping[fx.Node, Tensor]
 
 
-def check_ranges(job: Job, module: fx.GraphModule, known: Known, bounds: Callable[[Any], Bounds]) -> None:
+def check_ranges(job: Asked, module: fx.GraphModule, known: Known, bounds: Callable[[Any], Bounds]) -> None:
     """Raise BadInput if an index leaves its range in some row or step; `bounds` knows some of captured values."""
     found: dict[fx.Node, Index] = {}
     for node in module.graph.nodes:
@@ -96,7 +100,7 @@ def check_ranges(job: Job, module: fx.GraphModule, known: Known, bounds: Callabl
                 found.setdefault(index.node, index)
     for index in found.values():
         part = _Part.of(index.node, known, module)
-        if part is not None:
+        if part is not None and part.products * max(job.steps, job.rows) <= _MOST_PRODUCTS:
             _check(job, index, part)
 
 
@@ -128,6 +132,18 @@ class _Part:
                 waiting += node.all_input_nodes
         return cls(tuple(node for node in module.graph.nodes if node in nodes), rows, known, module)
 
+    @property
+    def products(self) -> int:
+        """How many numbers its matrix products multiply, of one batch."""
+        count = 0
+        for node in self.nodes:
+            packet, arguments = getattr(node.target, "overloadpacket", None), cast("Any", node.args)
+            if packet in _PRODUCTS:
+                shape = arguments[_PRODUCTS[packet]].meta["val"].shape
+                extent = prod(shape[1:]) if packet is aten.convolution else shape[-2]
+                count += node.meta["val"].numel() * extent
+        return count
+
     def value(self, t: Tensor, *columns: Tensor) -> Tensor:
         """The index in step t, whose batch has these rows."""
         values: dict[fx.Node, Any] = {
@@ -145,7 +161,7 @@ class _Part:
         return result
 
 
-def _check(job: Job, index: Index, part: _Part) -> None:
+def _check(job: Asked, index: Index, part: _Part) -> None:
     columns = [job.dataset[name] for name in part.rows.values()]
     columns = [column if column.dtype is torch.float32 else column.to(torch.int32) for column in columns]
     for steps, rows in _batches(job, columns):
@@ -158,18 +174,19 @@ def _check(job: Job, index: Index, part: _Part) -> None:
             _refuse_step(job, index, int(steps[k]), values[k])
 
 
-def _batches(job: Job, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(job: Asked, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Steps and the rows of their batches, some at once: all rows in turn, then, unless that is too much, each row as a
     whole batch, since a loss may look at some places of a batch only. Without columns: all steps."""
-    count = -(-job.rows // job.batch_size) if columns else min(job.steps, _STEPS)
+    size = job.batch_size or 1
+    count = -(-job.rows // size) if columns else min(job.steps, _STEPS)
     tried = torch.arange(count) if columns else torch.linspace(0, job.steps - 1, count, dtype=torch.float64).long()
-    place = torch.arange(job.batch_size)
+    place = torch.arange(size)
     for steps in torch.split(tried, _BLOCK):
-        rows = (steps[:, None] * job.batch_size + place).clamp(max=job.rows - 1)
+        rows = (steps[:, None] * size + place).clamp(max=job.rows - 1)
         yield (steps % job.steps).int(), rows
-    if columns and sum(column.numel() for column in columns) * job.batch_size <= _MOST:
+    if columns and sum(column.numel() for column in columns) * size <= _MOST:
         for rows in torch.split(torch.arange(job.rows), _BLOCK):
-            yield torch.zeros(len(rows), dtype=torch.int32), rows[:, None].expand(-1, job.batch_size)
+            yield torch.zeros(len(rows), dtype=torch.int32), rows[:, None].expand(-1, size)
 
 
 def _values(part: _Part, steps: Tensor, columns: Sequence[Tensor]) -> Tensor:
@@ -194,7 +211,7 @@ def _refuse_row(index: Index, part: _Part, columns: Sequence[Tensor], rows: Tens
     )
 
 
-def _refuse_step(job: Job, index: Index, step: int, values: Tensor) -> None:
+def _refuse_step(job: Asked, index: Index, step: int, values: Tensor) -> None:
     value = int(values[index.outside(values)][0])
     if job.order is not None and index.user.op == "call_function" and index.high == job.rows - 1 and not index.low:
         where = at(line_of(job.order))

@@ -144,7 +144,7 @@ _CAUSES: Final = (  # the first that fits is taken
 )
 
 
-def refusal(error: Exception, origins: Origins, model: nn.Module) -> OffchainError:
+def refusal(error: Exception, origins: Origins, model: nn.Module | None) -> OffchainError:
     """The error to raise, in one line, for an error that was raised while a step was captured."""
     operation = operation_of(error)
     if isinstance(error, OffchainError) and not operation:

@@ -16,6 +16,7 @@ from offchain.lower.batch_norm import batch_norm, instance_norm
 from offchain.lower.ctc import ctc_loss
 from offchain.lower.grid_sample import grid_sample, grid_sampler
 from offchain.lower.inner import requires_grad_
+from offchain.lower.subscripts import getitem, setitem
 
 
 class Substituted(TorchFunctionMode):
@@ -180,7 +181,7 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
-_SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
+_SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     F.pad: _pad,
     F.one_hot: _one_hot,
     F.gaussian_nll_loss: _gaussian_nll,
@@ -199,5 +200,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Tensor]]] = {
     F.batch_norm: batch_norm,
     F.instance_norm: instance_norm,
     torch.Tensor.requires_grad_: requires_grad_,
+    torch.Tensor.__getitem__: getitem,
+    torch.Tensor.__setitem__: setitem,
     torch._VF._pack_padded_sequence: _pack,
 }

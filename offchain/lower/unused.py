@@ -12,7 +12,8 @@ from torch import Tensor
 from offchain.errors import BadInput
 from offchain.job import Job
 from offchain.lines import at, line_of
-from offchain.lower.capture import Losses, batch_of, tracing
+from offchain.lower.capture import batch_of, tracing
+from offchain.lower.losses import Losses
 from offchain.lower.origin import Origins
 from offchain.lower.random import replayed
 from offchain.lower.refusals import refusal

@@ -106,9 +106,14 @@ def load_log(path: str | Path, graph: Graph, expected: bytes) -> Array:
 
 
 def save_model(
-    path: Path, task: Task, state: Sequence[Array], metrics: Curves, validation: Curves | None = None
+    path: Path,
+    task: Task,
+    state: Sequence[Array],
+    metrics: Curves,
+    validation: Curves | None = None,
+    outputs: Mapping[str, Array] | None = None,
 ) -> None:
-    """Write the trained model: what the file holds is what `load_state_dict` takes.
+    """Write the result: of a job what `load_state_dict` takes; of a program what its steps changed, and `outputs`.
 
     The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`; and
     `validation`, if there is a validation set: each metric on it at each checkpoint. null stands for what is not known.
@@ -116,4 +121,4 @@ def save_model(
     """
     texts = {"metrics": metrics, **({"validation": validation} if validation else {})}
     metadata = {name: json.dumps({key: list(row) for key, row in curves.items()}) for name, curves in texts.items()}
-    write(path, task.model_arrays(state), metadata)
+    write(path, {**task.model_arrays(state), **(outputs or {})}, metadata)

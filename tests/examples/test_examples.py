@@ -17,7 +17,8 @@ from offchain.adjudicate import adjudicate, court
 from offchain.chain.client import Chain
 from offchain.exec.make import make_executor
 from offchain.ir.arrays import Array
-from offchain.job import DEFAULT_BITS, Job, load
+from offchain.job import DEFAULT_BITS, Job
+from offchain.jobfile import load
 from offchain.training import Training
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "examples"

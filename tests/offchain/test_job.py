@@ -12,7 +12,8 @@ from torch import nn
 from offchain.demo import digits
 from offchain.errors import BadInput, Unsupported
 from offchain.exec.make import make_executor
-from offchain.job import Job, load
+from offchain.job import Job
+from offchain.jobfile import load
 from offchain.lower import compile
 
 FILE = """

@@ -24,6 +24,7 @@ from offchain.lower.host.watch import line_that_changes, other_addresses, sights
 from offchain.lower.host.world import Held, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
+from offchain.program import Asked
 from offchain.schedules import factor, rates_of
 
 _FROZEN: Final = "every step would use what was so while it was traced"
@@ -40,7 +41,7 @@ _CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
 
 @dataclass(frozen=True)
 class Run:
-    """A job's loss with its gradient and metrics, as a function of tensors in eager torch, and a step's tensors."""
+    """What the requester's code computes in a step, as a function of tensors in eager torch, and a step's tensors."""
 
     function: Callable[..., Sequence[Tensor]]
     inputs: tuple[Tensor, ...]
@@ -49,7 +50,7 @@ class Run:
         return self.function(*self.inputs)
 
 
-def check_host(job: Job, before: World, run: Run) -> None:
+def check_host(job: Asked, before: World, run: Run) -> None:
     """Raise Unsupported, with the requester's line, if a second run need not be like the first.
 
     `before` is all that a run may change, as it is now.

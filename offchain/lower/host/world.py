@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offchain.job import Job
 from offchain.lines import line_of, own
 from offchain.lower.host.kinds import (
     CLASS,
@@ -36,6 +35,8 @@ from offchain.lower.host.kinds import (
     variables,
 )
 from offchain.lower.host.record import bare
+from offchain.lower.origin import modules_of
+from offchain.program import Asked
 
 _MOST: Final = 200_000  # objects that are looked at
 _NUMPY: Final = np.random.mtrand._rand  # the one behind numpy.random's functions
@@ -90,8 +91,8 @@ class World:
     clocks: tuple[Sight, ...]  # that functions read, seen by their text alone
 
     @staticmethod
-    def of(job: Job) -> World:
-        """All that a job's model and functions, and the functions that these call, can reach."""
+    def of(job: Asked) -> World:
+        """All that a job's or a program's model and functions, and the functions that these call, can reach."""
         return _Search(job).world()
 
     def put_back(self) -> None:
@@ -111,7 +112,7 @@ class World:
 
 
 @contextmanager
-def kept(job: Job) -> Iterator[World]:
+def kept(job: Asked) -> Iterator[World]:
     """At the end, whatever happened, the job's model and the objects of its functions are as they were.
 
     Not put back are arrays of more than `kinds.COPIED` bytes.
@@ -134,10 +135,8 @@ def _identical(a: Any, b: Any) -> bool:
 class _Search:
     """A search from a job's model and functions, nearest objects first."""
 
-    def __init__(self, job: Job) -> None:
-        self.modules = {
-            id(module): f"module {path}" if path else "the model" for path, module in job.model.named_modules()
-        }
+    def __init__(self, job: Asked) -> None:
+        self.modules = {id(module): f"module {path}" if path else "the model" for path, module in modules_of(job.model)}
         self.seen: dict[int, Any] = {}  # the objects, so that no other gets the number of one of them
         self.held: list[Held] = []
         self.remembering: list[Any] = []
@@ -153,11 +152,7 @@ class _Search:
                 ("torch's random seed", torch.default_generator),
                 ("the environment", os.environ),
                 ("decimal's context", decimal.getcontext()),
-                ("the model", job.model),
-                ("the loss", job.loss),
-                *((f"metric {name!r}", metric) for name, metric in job.metrics.items()),
-                ("order", job.order),
-                ("the schedule", getattr(job.schedule, "lr_lambdas", job.schedule)),
+                *job.hosts,
             ]
         )
         self.leave = {id(tensor) for tensor in job.dataset.values()} | {id(job), id(job.dataset)}
