@@ -18,7 +18,9 @@ _HERE: Final = Path(__file__).parent
 _RUNNING: Final = (
     "lower",
     "job.py",
+    "inference.py",
     "jobfile.py",
+    "modes.py",
     "program.py",
     "lines.py",
     "schedules.py",

@@ -10,6 +10,7 @@ from torch import Tensor
 from offchain.errors import BadInput
 from offchain.groups import optimizer_on
 from offchain.job import Job, rows_of
+from offchain.modes import evaluating
 from offchain.program import Program, filled
 
 
@@ -55,7 +56,6 @@ class PlainTraining:
         return given
 
     def _validate(self) -> None:
-        from offchain.lower.losses import evaluating
         from offchain.lower.random import replayed
 
         totals = [0.0] * (1 + len(self.job.metrics))

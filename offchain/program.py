@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from offchain.columns import Unnamed, columns_of
 from offchain.errors import BadInput
@@ -74,7 +74,7 @@ class Program:
         try:
             if precision is not None:
                 object.__setattr__(self, "bits", bits_of(precision, self.bits))
-            check_name("the program", self.name)
+            check_name(f"the {self.kind}", self.name)
             self._check_step()
             self._check_state()
             object.__setattr__(self, "data", {} if self.data is None else columns_of(self.data, "data"))
@@ -82,7 +82,12 @@ class Program:
             self._check_outputs()
             self._check_numbers()
         except BadInput as error:
-            raise BadInput(f"program{at(self._line)}: {error}") from error
+            raise BadInput(f"{self.kind}{at(self._line)}: {error}") from error
+
+    @property
+    def kind(self) -> str:
+        """What errors call it."""
+        return type(self).__name__.lower()
 
     @property
     def dataset(self) -> dict[str, Tensor]:
@@ -106,8 +111,9 @@ class Program:
         return [("the step", self.step), ("order", self.order)]
 
     @property
-    def model(self) -> None:
-        """A program has no one model."""
+    def model(self) -> nn.Module | None:
+        """The module whose parts errors name; a program has none."""
+        return None
 
     def given(self, batch: Mapping[str, Tensor]) -> Any:
         """The columns of a batch as the step gets them."""

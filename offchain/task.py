@@ -146,8 +146,12 @@ class Task:
         An element of a state is int32 or float32.
         """
         named = self.tensors(state) if self.outputs else {}
-        slots = {output.name: named[slot_of(output.name)] for output in self.outputs}
-        return {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in slots.items()}
+        return {output.name: self.rows_of(output, named[slot_of(output.name)]) for output in self.outputs}
+
+    def rows_of(self, output: Output, slot: Array) -> Array:
+        """The rows of an output, (rows, ...), in what its slot holds."""
+        shape = next(slot.spec.shape for slot in self.graph.slots if slot.spec.name == slot_of(output.name))
+        return slot.reshape(-1, *shape[2:])
 
     def joined(self, intervals: Sequence[Mapping[str, Array]], steps: int | None = None) -> dict[str, Array]:
         """The outputs of the first intervals, and of so many steps, as one array each, in its own dtype."""

@@ -12,9 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
 from types import FrameType
+from typing import Final
 from urllib.parse import urlsplit
 
 import click
+import numpy as np
 
 from offchain.chain.client import Chain
 from offchain.commands.common import Connection, HostPort, check_output, connection_options, json_option
@@ -33,12 +35,14 @@ from offchain.store.names import without_seal
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
 from offchain.task import Task
+from offchain.worker.gathered import Came, Gathered
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import task_name
 from offchain.worker.posting import follow
 from offchain.worker.results import Validated
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN: Final = 4096  # numbers of an output that a line of JSON has
 
 
 @dataclass
@@ -128,6 +132,36 @@ def taken_up(task_id: int, file: Path | None, output: Path | None) -> str:
     return " ".join(words)
 
 
+def requested(task: Task, blobs: BlobStore, holders: Holders) -> tuple[Validated, Gathered]:
+    """What a requester learns while its task runs."""
+    return Validated(task, blobs, holders), Gathered(task, blobs, holders)
+
+
+def looking(known: tuple[Validated, Gathered], as_json: bool) -> Callable[[TaskView], None]:
+    """For `Follower.look`: evaluate and gather what is new, and say what steps have output."""
+    validated, gathered = known
+
+    def look(task: TaskView) -> None:
+        validated.look(task)
+        for came in gathered.look(task):
+            click.echo(_output(task, came, as_json))
+
+    return look
+
+
+def _output(task: TaskView, came: Came, as_json: bool) -> str:
+    if not as_json:
+        rows = ", ".join(f"{len(array):,} rows of {name}" for name, array in came.arrays.items())
+        return f"checkpoint {came.checkpoint}: {rows}"
+    shapes = {name: array.shape for name, array in came.arrays.items()}
+    small = {name: array.astype(object) for name, array in came.arrays.items() if array.size <= SHOWN}
+    for name, array in small.items():
+        array[~np.isfinite(came.arrays[name])] = None  # JSON has no infinity and no NaN
+    values = {name: array.tolist() for name, array in small.items()}
+    body = {"event": "Outputs", "task": task.id, "checkpoint": came.checkpoint}
+    return json.dumps({**body, "shapes": shapes, "values": values})
+
+
 def serve_task(stack: ExitStack, blobs: BlobStore, task: Task, name: str, listen: tuple[str, int]) -> BlobServer:
     """Serve a task's file, without its validation set, until the stack is closed. Sets the address of `blobs`."""
     server = stack.enter_context(BlobServer(blobs.folder, *listen))
@@ -181,15 +215,16 @@ def follow_task(
         loaded = load_posted(task, file, blobs, holders) if file else None
         if loaded:
             serve_task(stack, blobs, loaded, task_name(terms), listen or _where(terms))
-        validated = Validated(loaded, blobs, holders) if loaded and output else None
+        known = requested(loaded, blobs, holders) if loaded and output else None
         follower = Follower(chain, Teller.resumed(chain, task_id, terms), as_json, taken_up(task_id, file, output))
-        follower.look, follower.serving = validated.look if validated else follower.look, file is not None
+        follower.look = looking(known, as_json) if known else follower.look
+        follower.serving = file is not None
         require_completed(follower.run(act), as_json)
         if output:
             loaded = loaded or load_posted(chain.task(task_id, terms), None, blobs, holders)
-            validated = validated or Validated(loaded, blobs, holders)
-            view = save_result(chain, task_id, validated, loaded, blobs, output, look=True)
-            show_result(view, validated, output, as_json)
+            known = known or requested(loaded, blobs, holders)
+            view = save_result(chain, task_id, known, loaded, blobs, output, look=True)
+            show_result(view, known[0], output, as_json)
 
 
 def _where(terms: Terms) -> tuple[str, int]:

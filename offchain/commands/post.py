@@ -17,7 +17,7 @@ from offchain.commands.building import task_file
 from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.follow import Follower, require_completed, serve_task, taken_up
+from offchain.commands.follow import Follower, looking, requested, require_completed, serve_task, taken_up
 from offchain.commands.quote import Wish, bill_of, offer_options, windows_named, windows_reckoned
 from offchain.commands.result import save_result, show_result
 from offchain.commands.story import Teller
@@ -29,7 +29,6 @@ from offchain.store.taskfile import load_task, seal
 from offchain.task import Task
 from offchain.worker.holders import Holders, registered
 from offchain.worker.posting import post, time_limits
-from offchain.worker.results import Validated
 from offchain.worker.windows import TIMES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -106,14 +105,14 @@ def _post(order: Order, wish: Wish) -> None:
             return
         if detached:
             _leave(detached, task_id, as_json)
-        validated = Validated(loaded, blobs, Holders(registered(chain)))
+        known = requested(loaded, blobs, Holders(registered(chain)))
         served = file if order.uri is None else None
         teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
-        follower = Follower(chain, teller, as_json, again, validated.look, served is not None)
+        follower = Follower(chain, teller, as_json, again, looking(known, as_json), served is not None)
         require_completed(follower.run(), as_json)
         if output:
-            view = save_result(chain, task_id, validated, loaded, blobs, output)
-            show_result(view, validated, output, as_json)
+            view = save_result(chain, task_id, known, loaded, blobs, output)
+            show_result(view, known[0], output, as_json)
 
 
 def _served(stack: ExitStack, blobs: BlobStore, task: Task, order: Order) -> str:

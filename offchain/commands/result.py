@@ -17,6 +17,7 @@ from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import save_model
 from offchain.store.taskfile import load_task, require_seal
 from offchain.task import Task
+from offchain.worker.gathered import Gathered
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import task_name
 from offchain.worker.posting import result
@@ -26,18 +27,30 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def save_result(
-    chain: Chain, task_id: int, validated: Validated, loaded: Task, blobs: BlobStore, output: Path, look: bool = False
+    chain: Chain,
+    task_id: int,
+    known: tuple[Validated, Gathered],
+    loaded: Task,
+    blobs: BlobStore,
+    output: Path,
+    look: bool = False,
 ) -> TaskView:
-    """Write the model with its whole loss curve, and what is known of the validation set.
+    """Write the model, or what a program's steps changed and output, with its whole loss curve, and what is known of
+    the validation set.
 
     With `look` the states before the last one are looked for.
     """
+    validated, gathered = known
     holders = validated.holders
     view, state = result(chain, task_id, loaded, blobs, holders)
-    validated.add(view.checkpoints[-1].root, state)
+    for one in known:
+        one.add(view.checkpoints[-1].root, state)
+    for _ in gathered.look(view):
+        pass
     if look:
         validated.look(view)
-    save_model(output, loaded, state, curves(view, loaded, blobs, holders), validated.curves(view))
+    outputs, log = gathered.joined(view), curves(view, loaded, blobs, holders)
+    save_model(output, loaded, state, log, validated.curves(view), outputs)
     return view
 
 
@@ -94,7 +107,7 @@ def load_posted(task: TaskView, file: Path | None, blobs: BlobStore, holders: Ho
 def result_of(
     task_id: int, output: Path, task_file: Path | None, allow_private: bool, connection: Connection, as_json: bool
 ) -> None:
-    """Fetch a completed task's model, check it against the last checkpoint, and save it.
+    """Fetch a completed task's model, and what its steps output, check them against its checkpoints, and save them.
 
     It comes from whoever has it: the solver, the keepers, the requester, any worker in the register. So does the task
     file, unless you have it.
@@ -112,6 +125,6 @@ def result_of(
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         loaded = load_posted(task, task_file, blobs, holders)
-        validated = Validated(loaded, blobs, holders)
-        view = save_result(chain, task_id, validated, loaded, blobs, output, look=True)
+        validated, gathered = Validated(loaded, blobs, holders), Gathered(loaded, blobs, holders)
+        view = save_result(chain, task_id, (validated, gathered), loaded, blobs, output, look=True)
         show_result(view, validated, output, as_json)

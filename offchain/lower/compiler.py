@@ -45,7 +45,7 @@ from offchain.lower.counters import ASSUMED, Counter, check_counter
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import World, check_host, check_schedule, kept, unmoved
 from offchain.lower.log import next_log, next_rows
-from offchain.lower.losses import evaluating, metrics_form, training_form
+from offchain.lower.losses import metrics_form, training_form
 from offchain.lower.model import changed_tensors, model_tensors
 from offchain.lower.origin import described
 from offchain.lower.pairs import lowered
@@ -54,6 +54,7 @@ from offchain.lower.refs import Complex, Ref
 from offchain.lower.registry import Context
 from offchain.lower.stepping import program_form
 from offchain.lower.unused import without_gradient
+from offchain.modes import evaluating
 from offchain.program import Asked, Program
 from offchain.task import ModelTensor, Output, Task, slot_of
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -85,18 +84,6 @@ def metrics_form(job: Job) -> Form:
         return (*flat[: len(state)], *metrics)
 
     return Form(job, state, step, Told(("loss", *job.metrics)), dead=True)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """While open, every module is in evaluation mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _check_trains(job: Job, loss: Tensor) -> None:

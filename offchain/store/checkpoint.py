@@ -3,7 +3,7 @@
 Tensors `state.NAME` of all slots; the log's is optional, since the next interval reads nothing of it, and a
 solver opens it only after the auditors have committed to theirs. The metadata holds every slot's tensor root,
 so that the first wrong field of a bad file can be named; the roots must give the expected state root. A log has a file
-of its own too, which a solver keeps for its requester when the state is gone.
+of its own too, and so has what the interval output, which a solver keeps for its requester when the state is gone.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import numpy as np
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree, tensor_root, tensor_roots
 from offchain.ir.arrays import Array, numpy_dtype
-from offchain.ir.graph import LOG_SLOT, Graph
+from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.log import is_needed
 from offchain.store.tensorfile import TensorFile, opened, write
-from offchain.task import Task
+from offchain.task import Task, slot_of
 
 FORMAT: Final = "offchain-state-1"
 LOG_FORMAT: Final = "offchain-log-1"
+OUTPUTS_FORMAT: Final = "offchain-outputs-1"
 Curves = Mapping[str, Sequence[float | None]]
 
 
@@ -86,23 +87,57 @@ def _root(file: TensorFile, field: str) -> bytes:
 
 def save_log(path: str | Path, graph: Graph, log: Array, tree: Tree) -> None:
     """Write the log of a state alone, with the roots of all slots, which bind it. `tree` is the state's."""
-    spec = graph.slots[-1].spec
-    roots = {f"root.{i}": root.hex() for i, root in enumerate(tree.leaves)}
-    write(path, {f"state.{LOG_SLOT}": log.reshape(spec.shape)}, {"format": LOG_FORMAT, **roots})
+    _save_slots(path, LOG_FORMAT, {graph.slots[-1].spec: log}, tree)
 
 
 def load_log(path: str | Path, graph: Graph, expected: bytes) -> Array:
     """The log of the state with root `expected`: one row a step, one column a metric. Raises BadBlob."""
-    spec, count = graph.slots[-1].spec, len(graph.slots)
-    with opened(path, LOG_FORMAT) as file:
-        file.expect([f"state.{LOG_SLOT}"])
+    number = len(graph.slots) - 1
+    (log,) = _load_slots(path, LOG_FORMAT, graph, [number], expected)
+    return log.reshape(graph.slots[-1].spec.shape)
+
+
+def save_outputs(path: str | Path, task: Task, state: Sequence[Array], tree: Tree) -> None:
+    """Write what the interval before a state output, likewise. Of a task with outputs."""
+    specs = [task.graph.slots[number].spec for number in _numbers(task)]
+    arrays = [state[number] for number in _numbers(task)]
+    _save_slots(path, OUTPUTS_FORMAT, dict(zip(specs, arrays, strict=True)), tree)
+
+
+def load_outputs(path: str | Path, task: Task, expected: bytes) -> dict[str, Array]:
+    """What the interval before the state with root `expected` output: rows by name, as `Task.output_arrays` has them.
+
+    Raises BadBlob.
+    """
+    arrays = _load_slots(path, OUTPUTS_FORMAT, task.graph, _numbers(task), expected)
+    return {output.name: task.rows_of(output, array) for output, array in zip(task.outputs, arrays, strict=True)}
+
+
+def _numbers(task: Task) -> list[int]:
+    """The slots that hold outputs."""
+    names = [slot.spec.name for slot in task.graph.slots]
+    return [names.index(slot_of(output.name)) for output in task.outputs]
+
+
+def _save_slots(path: str | Path, form: str, slots: Mapping[TensorSpec, Array], tree: Tree) -> None:
+    roots = {f"root.{i}": root.hex() for i, root in enumerate(tree.leaves)}
+    tensors = {f"state.{spec.name}": array.reshape(spec.shape) for spec, array in slots.items()}
+    write(path, tensors, {"format": form, **roots})
+
+
+def _load_slots(path: str | Path, form: str, graph: Graph, numbers: Sequence[int], expected: bytes) -> list[Array]:
+    """Flat arrays of some slots of the state with root `expected`. Raises BadBlob."""
+    count, specs = len(graph.slots), [graph.slots[number].spec for number in numbers]
+    with opened(path, form) as file:
+        file.expect([f"state.{spec.name}" for spec in specs])
         tree = Tree([_root(file, f"root.{i}") for i in range(count)])
         if state_root_of(count, tree.root) != expected:
             raise file.fault("roots", f"are not those of the state root {expected.hex()}")
-        log = file.tensor(f"state.{LOG_SLOT}", spec)
-        if tensor_root(log) != tree.leaves[-1]:
-            raise file.fault(f"state.{LOG_SLOT}", "content does not match its root")
-        return log.reshape(spec.shape)
+        arrays = [file.tensor(f"state.{spec.name}", spec) for spec in specs]
+        for number, spec, array in zip(numbers, specs, arrays, strict=True):
+            if tensor_root(array) != tree.leaves[number]:
+                raise file.fault(f"state.{spec.name}", "content does not match its root")
+        return arrays
 
 
 def save_model(

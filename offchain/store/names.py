@@ -55,3 +55,8 @@ def _digest(*parts: bytes) -> bytes:
 def log_name(task: str, root: bytes) -> str:
     """Of the log of that state."""
     return blob_name(_digest(task.encode(), root), "log")
+
+
+def outputs_name(task: str, root: bytes) -> str:
+    """Of what the interval before that state output."""
+    return blob_name(_digest(task.encode(), root), "outputs")

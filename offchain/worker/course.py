@@ -8,8 +8,8 @@ from typing import Any
 
 from offchain.commit.closing import Keep, Reached, close
 from offchain.exec.base import Executor
-from offchain.ir.graph import Graph
 from offchain.market.view import TaskView, Terms
+from offchain.task import Task
 from offchain.worker.materials import Start
 
 
@@ -19,6 +19,7 @@ class Course:
     The state at the end of an interval is hashed and stored in another thread, while the next interval is computed.
 
     Attributes:
+        task: whose steps they are; `executor` runs its graph.
         due: the checkpoint that `work` returns next.
         root: of the state just before it.
         checkpoint: the one at the end of the interval that is being computed: `due`, or the one after it.
@@ -27,17 +28,16 @@ class Course:
         done: how many steps of the task are computed.
     """
 
-    def __init__(self, executor: Executor[Any], start: Start, target: int, terms: Terms, *, ahead: bool) -> None:
+    def __init__(
+        self, task: Task, executor: Executor[Any], start: Start, target: int, terms: Terms, *, ahead: bool
+    ) -> None:
+        self.task = task
         self.due = self.checkpoint = start.checkpoint
         self.root, self.target, self.ahead = start.root, target, ahead
         self.done, _ = terms.steps_of(start.checkpoint)
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
         self._closing: Future[Reached] | None = None
-
-    @property
-    def graph(self) -> Graph:
-        return self._executor.graph
 
     @property
     def goal(self) -> int:

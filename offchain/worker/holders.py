@@ -17,7 +17,7 @@ from offchain.market.view import CheckpointView, TaskView
 from offchain.store.blobs import NAME
 from offchain.store.names import without_seal
 from offchain.store.race import Places
-from offchain.worker.names import log_name, state_name, task_name
+from offchain.worker.names import log_name, outputs_name, state_name, task_name
 
 FRESH: Final = 60.0  # seconds for which the register's entries are taken as known
 Endpoints = Mapping[str, str]  # account -> base address of what it serves
@@ -43,6 +43,10 @@ class Holders:
     def of_log(self, task: TaskView, point: CheckpointView) -> Places:
         """A solver keeps it where the state was."""
         name = log_name(task.terms, point.root)
+        return self._places(task, name, beside(point.uri, name))
+
+    def of_outputs(self, task: TaskView, point: CheckpointView) -> Places:
+        name = outputs_name(task.terms, point.root)
         return self._places(task, name, beside(point.uri, name))
 
     def _places(self, task: TaskView, name: str, named: str) -> Places:

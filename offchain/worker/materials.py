@@ -21,7 +21,7 @@ from offchain.ir.log import is_needed
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import read_state, save_log, save_state
+from offchain.store.checkpoint import read_state, save_log, save_outputs, save_state
 from offchain.store.graphfile import MAX_GRAPH_BYTES
 from offchain.store.race import Places
 from offchain.store.taskfile import load_task, read_graph, require_seal
@@ -30,7 +30,7 @@ from offchain.worker.background import Background
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
 from offchain.worker.holders import Holders
 from offchain.worker.making import ExecutorFactory
-from offchain.worker.names import log_name, state_name, task_name
+from offchain.worker.names import log_name, outputs_name, state_name, task_name
 from offchain.worker.options import WorkerOptions
 from offchain.worker.trial import Trials, step_bytes
 
@@ -223,15 +223,18 @@ class Materials:
 
     # states
 
-    def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree, log: bool = False) -> None:
+    def store(self, terms: Terms, graph: Graph, state: Sequence[Array], tree: Tree, solved: Task | None = None) -> None:
         """Store and publish a state of a task, whose tree this is, without its log: that shows who replayed.
 
-        `log`: keep the log, too, which no state's end takes away, so that the requester can have the whole curve. It is
-        published by `release_logs`.
+        `solved`: the task, for its solver, who keeps log and outputs too, which no state's end takes away, so that the
+        requester can have all of them. `release_logs` publishes the log.
         """
         root, needed = state_root_of(len(state), tree.root), is_needed(graph)
         self.blobs.publish(state_name(terms, root), lambda path: save_state(path, graph, state, tree=tree, log=needed))
-        if log:
+        if solved is not None and solved.outputs:
+            name = outputs_name(terms, root)
+            self.blobs.publish(name, lambda path: save_outputs(path, solved, state, tree))
+        if solved is not None:
             self._withheld.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
 
     def release_logs(self, view: ChainView) -> None:

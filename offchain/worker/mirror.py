@@ -13,7 +13,7 @@ from offchain.worker.background import Backoff
 from offchain.worker.database import Database
 from offchain.worker.events import Tell, WorkerEvent
 from offchain.worker.materials import ROOM, Materials
-from offchain.worker.names import log_name, state_name, task_name
+from offchain.worker.names import log_name, outputs_name, state_name, task_name
 
 PAUSE: Final = 60.0  # seconds between two looks at how much is kept
 OWED: Final = 7 * 24 * 3600  # seconds for which a solver keeps what it was paid for, however much that is
@@ -95,5 +95,6 @@ class Mirror:
             for point in task.checkpoints:
                 yield state_name(task.terms, point.root)
                 yield log_name(task.terms, point.root)
+                yield outputs_name(task.terms, point.root)
             if mine:
                 yield from (blob for _, blob in self._db.trained_blobs(task).values())

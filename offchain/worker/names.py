@@ -17,3 +17,7 @@ def state_name(terms: Terms, root: bytes) -> str:
 
 def log_name(terms: Terms, root: bytes) -> str:
     return names.log_name(task_name(terms), root)
+
+
+def outputs_name(terms: Terms, root: bytes) -> str:
+    return names.outputs_name(task_name(terms), root)

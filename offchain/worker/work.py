@@ -69,7 +69,7 @@ class Work:
             return False
 
         def keep(end: Reached) -> None:
-            self._materials.store(task.terms, course.graph, end.state, end.tree, log=True)
+            self._materials.store(task.terms, course.task.graph, end.state, end.tree, course.task)
 
         reached = course.work(seconds, keep)
         self._tell(Progress(task.id, "train", course.done, task.terms.steps))
@@ -89,7 +89,7 @@ class Work:
                 lo, hi = task.terms.steps_of(end.checkpoint)
                 shown = LogChunk.of(end.state[-1], end.tree, task.terms.interval, hi - lo)
                 self._logs[task.id, end.checkpoint] = shown
-                self._materials.store(task.terms, course.graph, end.state, end.tree)
+                self._materials.store(task.terms, course.task.graph, end.state, end.tree)
 
         reached = course.work(seconds, keep)
         self._tell(Progress(task.id, "audit", course.done, task.terms.steps))
@@ -127,7 +127,7 @@ class Work:
         start = self._materials.start(task, opened, checkpoint, self.own_roots(task))
         if start is None:
             return None
-        course = Course(opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
+        course = Course(opened.task, opened.executor, start, checkpoint, task.terms, ahead=purpose == "train")
         self._courses[purpose, task.id] = course
         self._tell(Computing(task.id, purpose, checkpoint, course.done))
         return course

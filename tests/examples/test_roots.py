@@ -1,8 +1,8 @@
 """Roots of jobs stay what they were: a task that somebody built must be built again to the same roots.
 
-Initial values are dyadic numbers, so that no root depends on how a processor rounds while a job is made. Whoever changes
-how steps are lowered or fused changes graph roots, and says so in the change log; a state root changes only with the
-numerics.
+Initial values are dyadic numbers, so that no root depends on how a processor rounds while a job is made. Whoever
+changes how steps are lowered or fused changes graph roots, and says so in the change log; a state root changes only
+with the numerics.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def course(work: Work, target: int, *, ahead: bool) -> Course:
     terms = unposted(**roots, steps=INTERVAL * INTERVALS, interval=INTERVAL)
     start = Start(0, list(work.state), state_tree(work.state))
     executor = make_executor("torch", work.graph, work.constants, work.datasets)
-    return Course(executor, start, target, terms, ahead=ahead)
+    return Course(work, executor, start, target, terms, ahead=ahead)
 
 
 def every(of: Course, keep: Any) -> Iterator[Reached]:
