@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from offchain.evaluation import Evaluation as Evaluation
     from offchain.inference import Inference as Inference
     from offchain.job import Job as Job
     from offchain.lion import Lion as Lion
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY: Final = {  # name -> module; torch takes seconds to import
+    "Evaluation": "offchain.evaluation",
     "Inference": "offchain.inference",
     "Job": "offchain.job",
     "Lion": "offchain.lion",

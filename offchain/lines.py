@@ -18,6 +18,7 @@ _HERE: Final = Path(__file__).parent
 _RUNNING: Final = (
     "lower",
     "job.py",
+    "evaluation.py",
     "inference.py",
     "jobfile.py",
     "modes.py",

@@ -17,7 +17,6 @@ from offchain.closeness import judged
 from offchain.commit.closing import Reached, close
 from offchain.commit.roots import state_root
 from offchain.errors import BadInput
-from offchain.evaluation import Evaluation
 from offchain.exec import Executor, Setting, make_executor
 from offchain.exec.distributed import Processes
 from offchain.ir.arrays import Array
@@ -27,6 +26,7 @@ from offchain.program import Asked, Program, filled
 from offchain.progress import Count, unwatched
 from offchain.store.taskfile import save_task
 from offchain.task import Task
+from offchain.validation import Validation
 
 MAX_INTERVAL: Final = 100  # steps, of a job that names no interval
 
@@ -70,7 +70,7 @@ class Run:
             task.datasets,
             Setting(device, self._watch, self._processes),
         )
-        self._evaluation = Evaluation(
+        self._validation = Validation(
             task, lambda p: make_executor(executor, p.graph, p.constants, p.datasets, Setting(device, self._watch))
         )
         self._state: Any = made.load(state)
@@ -99,7 +99,7 @@ class Run:
         self._rows.append(self._log(state))
         self._outputs.append(self.task.output_arrays(state))
         if self.task.validation:
-            self._validated.append(self._evaluation.of(state))
+            self._validated.append(self._validation.of(state))
         done = self.state_roots  # hashes one state at a time, since each takes memory
         self._closing = close(len(done), state)
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Final
 
 from offchain.errors import BadInput, NoRoom, Unreachable
-from offchain.evaluation import Evaluation
 from offchain.exec import Setting, make_executor
 from offchain.ir.arrays import Array
 from offchain.market.view import CheckpointView, TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_log, load_state
 from offchain.task import Task
+from offchain.validation import Validation
 from offchain.worker.holders import Holders
 from offchain.worker.materials import SLACK, state_bytes
 from offchain.worker.names import log_name, state_name
@@ -64,7 +64,7 @@ class Validated:
         self._task, self._blobs, self.holders = task, blobs, holders or Holders()
         self._figures: dict[bytes, dict[str, float]] = {}  # by root: a checkpoint may be replaced
         self._tries: dict[bytes, int] = {}
-        self._evaluation: Evaluation | None = None
+        self._validation: Validation | None = None
 
     def look(self, view: TaskView) -> None:
         """Fetch and evaluate states that are new. What cannot be fetched is tried again in the next looks.
@@ -85,12 +85,12 @@ class Validated:
 
     def add(self, root: bytes, state: list[Array]) -> None:
         """Evaluate a state that has this root."""
-        if self._evaluation is None:
-            self._evaluation = Evaluation(
+        if self._validation is None:
+            self._validation = Validation(
                 self._task, lambda part: make_executor("fused", part.graph, part.constants, part.datasets, Setting())
             )
         if root not in self._figures and self._task.validation:
-            self._figures[root] = self._evaluation.of(state)
+            self._figures[root] = self._validation.of(state)
 
     def unseen(self, view: TaskView) -> list[int]:
         """The steps after which the states come that were not evaluated, since nobody serves them any more."""

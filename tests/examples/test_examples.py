@@ -20,6 +20,7 @@ from offchain.ir.arrays import Array
 from offchain.job import DEFAULT_BITS, Job
 from offchain.jobfile import load
 from offchain.training import Training
+from tests.examples.test_programs import PROGRAMS
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "examples"
 STEPS: Final = 2
@@ -79,7 +80,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 def test_every_example_is_tested() -> None:
-    assert sorted(SIZES) == sorted(path.stem for path in FOLDER.glob("*.py"))
+    assert sorted([*SIZES, *PROGRAMS]) == sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
 def test_reference_gives_the_same_bits(trained: Trained) -> None:
