@@ -53,7 +53,9 @@ def load(path: str | Path) -> Asked:
                 job = job()
     except OffchainError:
         raise
-    except (Exception, SystemExit) as error:  # the requester's code may raise anything; the message names its line
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the requester's code may raise anything; the message names its line
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = f", line {frames[-1]}" if frames else ""
         said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

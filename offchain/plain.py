@@ -34,7 +34,7 @@ class PlainTraining:
         if self.t >= job.steps:
             raise BadInput(f"cannot run 1 step: 0 of {job.steps} are left")
         named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
-        with replayed(job.seed, self.t):
+        with replayed(job.seed, self.t), torch.enable_grad():  # a job's file may have turned it off
             loss, metrics = self._losses(job, named, self.t)
             (loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
             if (self.t + 1) % job.accumulate == 0:

@@ -59,6 +59,12 @@ def test_load_without_a_job_is_refused(tmp_path: Path) -> None:
     path.write_text(FILE + "import sys; sys.exit(3)")
     with pytest.raises(BadInput, match="SystemExit: 3"):
         load(path)
+    path.write_text(FILE + "class Odd(BaseException): ...\nraise Odd('no')")
+    with pytest.raises(BadInput, match="Odd: no"):
+        load(path)
+    path.write_text(FILE + "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load(path)
     with pytest.raises(BadInput, match="no such file"):
         load(tmp_path / "none.py")
 

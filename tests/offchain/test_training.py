@@ -146,6 +146,15 @@ def test_a_state_that_cannot_be_hashed_is_told(monkeypatch: pytest.MonkeyPatch) 
         _ = training.state_roots
 
 
+def test_a_file_that_turns_gradients_off_is_trained_in_plain_torch_too() -> None:
+    with torch.no_grad():
+        training = offchain.compile(**fields(nn.Linear(WIDTH, CLASSES), steps=2, interval=1))
+        plain = training.plain()
+        plain.run()
+    training.run()
+    assert plain.losses == pytest.approx(training.losses, rel=1e-3)
+
+
 def test_the_model_the_dataset_and_the_task_stay_as_they_were() -> None:
     own = fields(nn.Sequential(nn.Linear(WIDTH, CLASSES), counting(lambda seen, x: seen + 1)), steps=2, interval=1)
     own["model"][1].linear = nn.Linear(CLASSES, CLASSES)
