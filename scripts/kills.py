@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Real workers on a real chain while machines, files, nodes and networks break: what must hold, holds.
 
-scripts/kills.py --faults 1000 --seed 1 --record kills.json
+scripts/kills.py --faults 1000 --seed 1 --record kills.jsonl
+
+The record has one line for each task. Started again with the same record, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,19 +13,39 @@ import json
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.faults.island import Island  # noqa: E402
-from tests.faults.story import KINDS, Story, Struck  # noqa: E402
+from tests.faults.story import KINDS, Story  # noqa: E402
 
 EACH = 14  # faults while one task lasts
 TASKS = 8  # on one island
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """So many faults, `each` in one task at the most. What breaks in a task follows from the seed and its number."""
+
+    faults: int
+    seed: int
+    kinds: Sequence[str] = KINDS
+    each: int = EACH
+
+    def story(self, island: Island, number: int, left: int) -> Story:
+        random = Random(f"{self.seed}, {number}")
+        return Story(island, random, self.kinds[number % len(self.kinds)], min(self.each, left))
 
 
 def main() -> None:
@@ -31,45 +53,75 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=KINDS, action="append", help="of tasks; may be given again")
-    parser.add_argument("--record", type=Path, help="write what was done, and what was found")
+    parser.add_argument("--record", type=Path, help="a line of JSON for each task; go on after the last one")
     parser.add_argument("--folder", type=Path, help="keep the logs of all processes here")
     options = parser.parse_args()
+    plan = Plan(options.faults, options.seed, options.kind or KINDS)
+    rows = read(options.record, plan.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        sys.exit(run(options, options.folder or Path(scratch)))
+        for row in played(plan, options.folder or Path(scratch), rows):
+            rows.append(row)
+            if options.record:
+                with options.record.open("a", encoding="utf-8") as record:
+                    record.write(json.dumps(row) + "\n")
+            ending = "; ".join(row["wrong"]) or "holds"
+            print(f"{struck(rows):>5} faults  {row['kind']:<8} {row['seconds']:>6} s  {ending}", flush=True)
+    print(json.dumps(summary(plan.seed, rows), indent=2))
+    sys.exit(any(row["wrong"] for row in rows))
 
 
-def run(options: argparse.Namespace, folder: Path) -> int:
-    random, started = Random(options.seed), time.monotonic()
-    struck: list[Struck] = []
-    stories: list[dict[str, object]] = []
-    while len(struck) < options.faults:
-        place = folder / f"island-{len(stories)}"
-        place.mkdir(parents=True)
-        with Island(place) as island:
+def read(record: Path | None, seed: int) -> list[Row]:
+    """What a record has. Exits if it is another seed's."""
+    if record is None or not record.exists():
+        return []
+    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    if any(row["seed"] != seed for row in rows):
+        sys.exit(f"{record} is the record of another seed; name another file")
+    return rows
+
+
+def played(plan: Plan, folder: Path, before: Sequence[Row] = ()) -> Iterator[Row]:
+    """Plays tasks after those `before` until all faults are made; a new island after one that went wrong."""
+    number, left = len(before), plan.faults - struck(before)
+    while left > 0:
+        with ExitStack() as stack:
+            folder.mkdir(parents=True, exist_ok=True)
+            place = tempfile.mkdtemp(prefix=f"island-{number}-", dir=folder)
+            island = stack.enter_context(Island(Path(place)))
             for _ in range(TASKS):
-                kinds = options.kind or KINDS
-                story = Story(island, random, kinds[len(stories) % len(kinds)], min(EACH, options.faults - len(struck)))
-                began = time.monotonic()
-                wrong = story.play()
-                struck += story.struck
-                row = {"kind": story.kind, "seconds": round(time.monotonic() - began, 1), "wrong": wrong}
-                stories.append(row | {"faults": [asdict(each) for each in story.struck]})
-                print(f"{len(struck):>5} faults  {story.kind:<8} {row['seconds']:>6} s  {'; '.join(wrong) or 'holds'}")
-                if wrong or len(struck) >= options.faults:
+                row = play(plan.story(island, number, left), plan.seed, number)
+                number, left = number + 1, left - len(row["faults"])
+                yield row
+                if row["wrong"] or left <= 0:
                     break
-    summary = {
-        "seed": options.seed,
-        "faults": len(struck),
-        "tasks": len(stories),
-        "seconds": round(time.monotonic() - started),
-        "by_fault": dict(Counter(each.fault for each in struck)),
-        "by_phase": dict(Counter(each.phase for each in struck)),
-        "wrong": [each for each in stories if each["wrong"]],
+
+
+def play(story: Story, seed: int, number: int) -> Row:
+    began = time.monotonic()
+    try:
+        wrong = story.play()
+    except Exception as error:  # whatever ends a story early is a finding, and the next one is played
+        traceback.print_exc()
+        wrong = [f"{type(error).__name__}: {error}"]
+    row = {"seed": seed, "task": number, "kind": story.kind, "seconds": round(time.monotonic() - began, 1)}
+    return row | {"wrong": wrong, "faults": [asdict(each) for each in story.struck]}
+
+
+def struck(rows: Sequence[Row]) -> int:
+    return sum(len(row["faults"]) for row in rows)
+
+
+def summary(seed: int, rows: Sequence[Row]) -> dict[str, Any]:
+    faults = [each for row in rows for each in row["faults"]]
+    return {
+        "seed": seed,
+        "faults": len(faults),
+        "tasks": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows)),
+        "by_fault": dict(Counter(each["fault"] for each in faults)),
+        "by_phase": dict(Counter(each["phase"] for each in faults)),
+        "wrong": [row for row in rows if row["wrong"]],
     }
-    print(json.dumps(summary, indent=2))
-    if options.record:
-        options.record.write_text(json.dumps(summary, indent=2) + "\n")
-    return 1 if summary["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from offchain.chain.deployment import COIN
 from offchain.chain.reader import Reader
 from offchain.dispute.falsified import Falsehood
 from offchain.errors import ChainError, ChainUnavailable
-from offchain.market.view import Status, TaskView, Terms
+from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.store.taskfile import save_task
 from offchain.training import Run
 from offchain.worker.events import Audited, BidSent, RevealSent
@@ -29,7 +29,7 @@ PRICE: Final = 100 * COIN
 AT_ONCE: Final = 2  # faults
 PHASES: Final = 4  # of a task, at the least: each has its share of the faults
 QUIET: Final = 3.0  # seconds in which nobody has said anything, and nothing was broken
-LEAP: Final = 60  # seconds by which the clock is put forward then
+LEAP: Final = 60  # seconds by which the clock is put forward then, at the least: a part of every window below
 REST: Final = 8.0  # seconds between two faults of one worker
 LIMIT: Final = 900.0  # seconds that a task may take
 TIMES: Final = ("bidding_time", "reveal_time", "handover_time", "interval_time", "challenge_window", "clock")
@@ -138,9 +138,9 @@ class Story:
             self._phase = phase_of(task, view.now, bool(view.disputes))
             if not self._accused:
                 self._accuse(task, view.now)
-            moving = any(dispute.mover in self._crew for dispute in view.disputes if dispute.phase.running)
+            moving = any(dispute.mover in self._crew for dispute in view.disputes)
             if self._quiet() and not moving and self._nobody_is_due(task, view.now):
-                self.island.skip(LEAP)
+                self.island.skip(leap(view, task))
         except ChainUnavailable:
             return None
         return task
@@ -215,6 +215,14 @@ class Story:
             if gained[name] > 0:
                 found.append(f"{name} gained {gained[name] / COIN:g}")
         return found
+
+
+def leap(view: ChainView, task: TaskView) -> int:
+    """Seconds until the next window ends, or the time of somebody who says nothing."""
+    windows = [end for point in task.checkpoints for end in (point.claimable_until, point.challengeable_until)]
+    silent = [dispute.deadline for dispute in view.disputes]
+    ends = (task.bidding_ends, task.reveal_ends, task.handover_ends, *windows, *silent)
+    return max(LEAP, min((end - view.now + 1 for end in ends if end >= view.now), default=LEAP))
 
 
 def right_roots() -> list[bytes]:
