@@ -142,7 +142,7 @@ class Reader:
         if self._fixed is None:
             asked: list[Call] = [("limits", "values"), ("auction", "bidBond"), ("auditor", "auditBond")]
             limits, bid_bond, audit_bond = self._chain.calls(asked)
-            self._fixed = Fees(bid_bond, limits["feeBps"], audit_bond)
+            self._fixed = Fees(bid_bond, limits["feeBps"], audit_bond, limits["standbyBps"])
         return self._fixed
 
     # --- events

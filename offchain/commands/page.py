@@ -22,7 +22,7 @@ from offchain.store.blobs import BlobStore
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. What is shown is public anyway.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, help="0 picks a free one.")
-@click.option("--poll", type=click.FloatRange(0.05, 60), default=1.0, show_default=True,
+@click.option("--poll", type=click.FloatRange(0.05, 60), default=0.5, show_default=True,
               help="Seconds between two readings of the chain.")  # fmt: skip
 @private_option
 @connection_options

@@ -236,6 +236,7 @@ class Fees:
     bid_bond: int = 0
     fee_bps: int = 0
     audit_bond: int = 0
+    standby_bps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -73,6 +73,8 @@ class Person:
     roles: set[str] = field(default_factory=set)
     earned: int = 0  # pay of intervals
     rewards: int = 0  # out of stakes of those it proved wrong
+    audited: Counter[int] = field(default_factory=Counter)  # task -> audits that it was paid for
+    stood_by: Counter[int] = field(default_factory=Counter)  # what an interval earned its solver, gross -> how many
     lost: int = 0  # slashed, or burned by a stall
     bids: int = 0
     wins: int = 0  # tasks that it got
@@ -101,6 +103,7 @@ class Chronicle:
         self.of_task: dict[int, list[int]] = defaultdict(list)  # task -> disputes
         self.people: dict[str, Person] = {}
         self.commits: dict[int, dict[int, bytes]] = defaultdict(dict)  # task -> checkpoint -> root
+        self.standbys: dict[int, str] = {}  # task -> who stands by
         self.voided: dict[int, list[tuple[int, bytes]]] = defaultdict(list)  # task -> checkpoints of failed attempts
         self.audits: dict[tuple[int, int], dict[str, str]] = {}  # (task, checkpoint) -> verifier -> how far it is
         self.paid = self.burned = self.refunded = self.slashed = 0
@@ -170,6 +173,7 @@ class Chronicle:
     def _awarded(self, event: Event, args: Args) -> None:
         if args["solver"] != NOBODY:
             self.person(args["solver"], "solver").wins += 1
+        self.standbys[args["taskId"]] = args.get("standby", NOBODY)  # who takes over has nobody behind it
 
     def _committed(self, event: Event, args: Args) -> None:
         self.commits[args["taskId"]][args["index"]] = args["root"]
@@ -185,6 +189,9 @@ class Chronicle:
         self.paid += args["amount"]
         self.burned += args["fee"]
         self.person(args["solver"], "solver").earned += args["amount"]
+        standby = self.standbys.get(args["taskId"], NOBODY)
+        if standby != NOBODY:
+            self.person(standby, "solver").stood_by[args["amount"] + args["withheld"] + args["fee"]] += 1
 
     def _slashed(self, event: Event, args: Args) -> None:
         self.slashed += args["slashed"]
@@ -240,7 +247,8 @@ class Chronicle:
         far = AUDITS[name]
         if name == "Settled":
             far = "paid" if args.get("earned") else "bond lost" if args.get("forfeited") else "over"
-        self.person(args["verifier"], "verifier")
+        person = self.person(args["verifier"], "verifier")
+        person.audited[args["taskId"]] += name == "Settled" and bool(args.get("earned"))
         self.audits.setdefault((args["taskId"], args["checkpoint"]), {})[args["verifier"]] = far
 
 

@@ -32,6 +32,11 @@ class GasBook:
         self._known: dict[bytes, Spent] = {}
         self._asked: dict[bytes, int] = defaultdict(int)  # how often, of those that the node did not tell
 
+    @property
+    def known(self) -> int:
+        """How many transactions were read."""
+        return len(self._known)
+
     def of(self, transaction: bytes) -> Spent | None:
         return self._known.get(transaction)
 

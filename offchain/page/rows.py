@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
+from offchain.market.money import BPS, part_down
 from offchain.market.view import NOBODY, ChainView, Phase, Status, TaskView
 from offchain.page import words
 from offchain.page.board import Row
-from offchain.page.chronicle import Chronicle, DisputeTold
+from offchain.page.chronicle import Chronicle, DisputeTold, Person
 
 NAMES: Final = {status: status.name.lower() for status in Status}
 WAITING: Final = {
@@ -144,13 +145,20 @@ def people_rows(view: ChainView, told: Chronicle, known: Mapping[str, tuple[int,
                 "free": words.amount(free),
                 "done": words.amount(done),
                 "failed": words.amount(failed),
-                "earned": words.amount(person.earned + person.rewards),
+                "earned": words.amount(earned(person, view)),
                 "lost": words.amount(lost),
                 "tasks": person.wins,
                 "disputes": f"{person.disputes_won} won, {person.disputes_lost} lost",
             }
         )
     return rows
+
+
+def earned(person: Person, view: ChainView) -> int:
+    """Pay of intervals, rewards, fees of audits, and wages for standing by: of each interval rounded down, as paid."""
+    audits = sum(view.task(task_id).terms.audit_fee * n for task_id, n in person.audited.items() if task_id in view)
+    wages = sum(part_down(gross, view.fees.standby_bps, BPS) * n for gross, n in person.stood_by.items())
+    return person.earned + person.rewards + audits + wages
 
 
 def facts(view: ChainView, told: Chronicle, block: int, chain_id: int) -> dict[str, Any]:

@@ -34,6 +34,12 @@ class Watcher:
         self._reader = Reader(chain, ended=True)
         self._reader.hear = self._told.take
         self._view: ChainView | None = None
+        self._whole: ChainView | None = None  # the last view of which also the registers and people were read
+        self._shown: tuple[ChainView | None, int] = (
+            None,
+            0,
+        )  # what the tables show: a view, and the gas of how many
+        self._facts: dict[str, Any] = {}
         self._known: dict[str, tuple[int, int, int]] = {}  # account -> free, done, failed
         self._known_at, self._entries, self._begun = (-1, -1), -1, 0
         self._trouble = "reading the chain"
@@ -66,10 +72,12 @@ class Watcher:
     def _look(self) -> None:
         with self._lock:
             self._view = self._reader.read()
-            self._read_entries()
-            if self._known_at != self._told.latest:
-                self._read_people()
-                self._known_at = self._told.latest
+            if self._view is not self._whole:  # it is the same while there is no new block
+                self._read_entries()
+                if self._known_at != self._told.latest:
+                    self._read_people()
+                    self._known_at = self._told.latest
+                self._whole = self._view
         self._show()  # gas may take longer
         began = time.monotonic()
         while self._gas.read(self._chain, list(self._told.sent)) and not self._stop.is_set():
@@ -108,15 +116,19 @@ class Watcher:
         if view is None:
             self.board.put({"trouble": self._trouble}, {})
             return
+        if self._shown[0] is self._whole is view and self._shown[1] == self._gas.known:
+            self.board.put(self._facts | {"trouble": self._trouble}, {})
+            return
         with self._lock:
-            facts = rows.facts(view, told, self._entries, self._chain.deployment.chain_id)
+            self._shown = self._whole, self._gas.known
+            self._facts = rows.facts(view, told, self._entries, self._chain.deployment.chain_id)
             tables = {
                 "tasks": rows.task_rows(view, told),
                 "disputes": rows.dispute_rows(view, told),
                 "people": rows.people_rows(view, told, self._known),
                 "gas": self._gas.rows(),
             }
-        self.board.put(facts | {"trouble": self._trouble}, tables)
+        self.board.put(self._facts | {"trouble": self._trouble}, tables)
 
     # --- details
 

@@ -79,7 +79,7 @@ function people() {
     { key: "disputes", title: "Disputes" },
   ], { search: "Search people", order: "earned" });
   const said = "At stake: stakes of tasks in training, bonds of running disputes, stakes of verifiers. Free: in the vault. " +
-    "Earned: pay of intervals, rewards, bonds won. Lost: stakes and bonds taken.";
+    "Earned: pay of intervals, audits and standing by, rewards, bonds won. Lost: stakes and bonds taken.";
   return { title: "People", nodes: [el("p", { class: "note" }, said), table.node], update: (board) => table.update(board.people.values()) };
 }
 

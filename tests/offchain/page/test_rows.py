@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from offchain.market.view import NOBODY, ChainView, CheckpointView, Status, TaskView
+from offchain.market.view import NOBODY, ChainView, CheckpointView, Fees, Status, TaskView
 from offchain.page.chronicle import Chronicle
 from offchain.page.details import task_detail
 from offchain.page.gas import GasBook
-from offchain.page.rows import facts, next_of, people_rows, task_rows
+from offchain.page.rows import earned, facts, next_of, people_rows, task_rows
 from tests.offchain.page.test_chronicle import event
 from tests.support.tasks import unposted
 
@@ -101,3 +101,18 @@ def test_people_have_stakes_records_and_earnings() -> None:
     shown = [row[name] for name in ("stake", "free", "done", "earned", "lost", "tasks", "roles")]
     assert shown == ["5", "4", "3", "1", "2", 1, "solver"]
     assert facts(seen(running), told, 3, 1337)["states"] == {"training": 1}
+
+
+def test_wages_of_standbys_and_fees_of_audits_are_earned() -> None:
+    told = Chronicle()
+    told.take(event("Awarded", taskId=7, attempt=0, solver=SOLVER, price=COIN, promised=1, standby=RIVAL))
+    for index in range(2):
+        told.take(event("Paid", taskId=7, index=index, solver=SOLVER, amount=90, withheld=8, fee=1))
+    for checkpoint, is_paid in enumerate((True, False)):
+        who = {"verifier": RIVAL, "attempt": 0, "earned": is_paid, "forfeited": False}
+        told.take(event("Settled", taskId=7, checkpoint=checkpoint, **who))
+    told.take(event("TookOver", taskId=7, attempt=1, solver=RIVAL, price=COIN, promised=1))
+    told.take(event("Paid", taskId=7, index=2, solver=RIVAL, amount=1_000, withheld=0, fee=0))
+    view = replace(seen(task(terms=unposted(audit_fee=70))), fees=Fees(standby_bps=500))
+    assert earned(told.people[RIVAL], view) == 2 * (99 * 500 // 10_000) + 70 + 1_000
+    assert earned(told.people[SOLVER], view) == 180
