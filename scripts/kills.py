@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="a line of JSON for each task; go on after the last one")
     parser.add_argument("--folder", type=Path, help="keep the logs of all processes here")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))  # and ends what it started
     plan = Plan(options.faults, options.seed, options.kind or KINDS)
     rows = read(options.record, plan.seed)
     with tempfile.TemporaryDirectory() as scratch:
