@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from offchain.certificate.outputs import Part, bind_outputs, check_parts, check_rows
 from offchain.certificate.record import Binding, Entry, Leaf
 from offchain.commit.merkle import Tree, climb, depth, root
 from offchain.commit.roots import graph_counts, graph_root_of, graph_tree, state_root_of, tensor_root
@@ -18,11 +18,9 @@ from offchain.ir.graph import Graph
 from offchain.store.tensorfile import TensorFile, opened
 from offchain.task import ModelTensor, Task
 
-INT32: Final = np.iinfo(np.int32)
 
-
-def bind(task: Task, slots: Sequence[bytes]) -> Binding:
-    """Of a task, and of its final state with these tensor roots in slot order."""
+def bind(task: Task, slots: Sequence[bytes], parts: Sequence[Part]) -> Binding:
+    """Of a task, of its final state with these tensor roots in slot order, and of what each interval output."""
     graph, counts = task.graph, graph_counts(task.graph)
     tree, (nodes, constants, slot_count, _) = graph_tree(graph), counts
     entries = _covered(graph, [_entry(task, tensor) for tensor in task.model])
@@ -33,6 +31,7 @@ def bind(task: Task, slots: Sequence[bytes]) -> Binding:
         tuple(_leaf(tree, nodes + constants + slot_count, i, r) for i, r in enumerate(graph.dataset_roots)),
         tuple(slots),
         entries,
+        *bind_outputs(task, parts),
     )
 
 
@@ -62,13 +61,14 @@ def _slot(graph: Graph, name: str) -> int:
     return next(i for i, slot in enumerate(graph.slots) if slot.spec.name == name)
 
 
-def check_roots(binding: Binding, graph_root: bytes, final_root: bytes) -> None:
-    """Raise BadBlob unless the tensor roots are those of these two roots."""
+def check_roots(binding: Binding, graph_root: bytes, roots: Sequence[bytes]) -> None:
+    """Raise BadBlob unless the tensor roots are those of the graph and of the checkpoints with these roots."""
     _, constants, slots, datasets = binding.counts
-    if len(binding.slots) != slots or not slots or state_root_of(slots, root(binding.slots)) != final_root:
+    if len(binding.slots) != slots or not slots or state_root_of(slots, root(binding.slots)) != roots[-1]:
         raise BadBlob("slots: these tensor roots do not make the final state's root")
     if [leaf.index for leaf in binding.datasets] != list(range(datasets)):
         raise BadBlob("datasets: not all of the graph's")
+    check_parts(binding, roots)
     nodes = binding.counts[0]
     for what, first, count, leaves in (
         ("constant", nodes, constants, binding.constants),
@@ -97,7 +97,8 @@ def check_model(path: Path, binding: Binding) -> list[str]:
         BadBlob: naming the first tensor that is missing, too much, or another.
     """
     with opened(path, None) as file:
-        file.expect([entry.key for entry in binding.entries])
+        file.expect([*(entry.key for entry in binding.entries), *(rows.name for rows in binding.outputs)])
+        check_rows(file, binding)
         for what, wanted, entries in _bound(file, binding):
             pieces = [(entry, _flat(file, entry)) for entry in entries]
             if tensor_root(_joined(file, pieces)) != wanted:
@@ -147,6 +148,4 @@ def _flat(file: TensorFile, entry: Entry) -> Array:
         return array.view(np.float32)
     if entry.dtype == "float32":
         return array
-    if entry.dtype == "int64" and len(array) and not INT32.min <= array.min() <= array.max() <= INT32.max:
-        raise file.fault(entry.key, "holds a number that no state can hold")
-    return array.astype(np.int32)
+    return file.narrowed(entry.key, array)

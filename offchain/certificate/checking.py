@@ -11,7 +11,7 @@ from web3 import Web3
 from offchain.certificate.binding import check_model, check_roots
 from offchain.certificate.looked import CONVICTED, UPHELD, looked_at
 from offchain.certificate.record import Certificate
-from offchain.certificate.settled import proven
+from offchain.certificate.settled import proven, roots_of
 from offchain.chain.claims import Fate
 from offchain.chain.client import Chain
 from offchain.chain.code import differing
@@ -47,7 +47,7 @@ def check(certificate: Certificate, model: Path | None, block_hash: bytes | None
         ChainError, ChainUnavailable: the node does not answer, or is on another chain.
     """
     work, found = proven(certificate), Findings()
-    check_roots(certificate.binding, work.graph_root, work.final_root)
+    check_roots(certificate.binding, work.graph_root, _roots(certificate))
     number, block = certificate.header.number, certificate.header.hash
     if block_hash is not None and block_hash != block:
         raise BadBlob(f"block {number}: its hash is 0x{block.hex()} here, and 0x{block_hash.hex()} as you know it")
@@ -70,12 +70,19 @@ def check(certificate: Certificate, model: Path | None, block_hash: bytes | None
     return found
 
 
+def _roots(certificate: Certificate) -> list[bytes]:
+    """Of the checkpoints that it speaks of: of all where there are outputs, else of the last one."""
+    work = certificate.work
+    return roots_of(work, certificate.header, certificate.log) if certificate.binding.outputs else [work.final_root]
+
+
 def _model(certificate: Certificate, model: Path | None, found: Findings) -> None:
     if model is None:
         found.not_shown.append("that a model's file holds the final state: name the file")
         return
     loose = check_model(model, certificate.binding)
-    found.shown.append(f"{model} holds the final state, bit for bit")
+    what = "the final state and what the steps output" if certificate.binding.outputs else "the final state"
+    found.shown.append(f"{model} holds {what}, bit for bit")
     found.stated.append("its tensors have these names: no root binds names")
     if loose:
         found.not_shown.append(f"{', '.join(loose)}: no step reads them, and no root binds them")

@@ -10,12 +10,12 @@ from offchain.chain.proofs import Header, Stored
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A tensor that the step graph names: its root, proven to the graph's root.
+    """A tensor that hangs on a root by a path of a tree: on the graph's, or on a state's.
 
     Attributes:
-        index: among the graph's constants, or among its datasets.
+        index: among the graph's constants, its datasets, or the state's slots.
         root: of the tensor.
-        proof: siblings from its leaf of the graph's tree upwards.
+        proof: siblings from its leaf of the tree upwards.
     """
 
     index: int
@@ -49,6 +49,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """What the steps output under a name, all intervals joined.
+
+    Attributes:
+        dtype: one of `offchain.task.DTYPES` that is real.
+        shape: of all rows that are kept.
+        slot: that holds an interval's.
+        tail: the rows of the last intervals that are not kept, as their slots hold them: 4 bytes an element.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    slot: int
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """What the roots bind of a model and of its data.
 
@@ -58,6 +76,8 @@ class Binding:
         datasets: all of them.
         slots: the tensor roots of the final state, in slot order.
         entries: of the model.
+        outputs: what steps output.
+        parts: for each interval, and each of the outputs, the slot's tensor root, proven to the checkpoint's root.
     """
 
     counts: tuple[int, int, int, int]
@@ -65,6 +85,8 @@ class Binding:
     datasets: tuple[Leaf, ...]
     slots: tuple[bytes, ...]
     entries: tuple[Entry, ...]
+    outputs: tuple[Rows, ...]
+    parts: tuple[tuple[Leaf, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

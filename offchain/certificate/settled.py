@@ -32,6 +32,11 @@ def log_places(task_id: int, checkpoint: int) -> Places:
     return {name: place_of("CheckpointLog", "_checkpoints", task_id, checkpoint, member=name) for name in _CHECKPOINT}
 
 
+def root_places(task_id: int, checkpoints: int) -> Places:
+    """Where the log keeps the roots of the first checkpoints, by number."""
+    return {str(i): place_of("CheckpointLog", "_checkpoints", task_id, i, member="root") for i in range(checkpoints)}
+
+
 def slots_of(places: Places) -> set[int]:
     """The storage slots that hold them."""
     return {place.slot for place in places.values()}
@@ -74,6 +79,12 @@ def settled(chain_id: int, task_id: int, header: Header, market: Stored, log: St
 
 
 WIDE: Final = 32  # bytes of a root
+
+
+def roots_of(work: Work, header: Header, log: Stored) -> list[bytes]:
+    """The roots of all checkpoints of a task, by the log's proofs. Raises BadBlob."""
+    found = _values(log, root_places(work.task_id, work.intervals), header.field("stateRoot"))
+    return [root.to_bytes(WIDE) for root in found.values()]
 
 
 def proven(certificate: Certificate) -> Work:

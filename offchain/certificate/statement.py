@@ -15,7 +15,7 @@ from typing import Any, Final
 from web3 import Web3
 
 from offchain.certificate.looked import OUTCOMES
-from offchain.certificate.record import Audit, Binding, Certificate, Contest, Entry, Leaf, Work
+from offchain.certificate.record import Audit, Binding, Certificate, Contest, Entry, Leaf, Rows, Work
 from offchain.chain.claims import Fate
 from offchain.chain.proofs import Header, Stored
 from offchain.errors import BadBlob, BadInput
@@ -83,6 +83,8 @@ def _bound(binding: Binding) -> Json:
         "datasets": [_leaf(leaf) for leaf in binding.datasets],
         "slots": [root.hex() for root in binding.slots],
         "entries": [[e.key, e.dtype, list(e.shape), e.place, e.index, e.offset] for e in binding.entries],
+        "outputs": [[o.name, o.dtype, list(o.shape), o.slot, o.tail.hex()] for o in binding.outputs],
+        "parts": [[_leaf(leaf) for leaf in part] for part in binding.parts],
     }
 
 
@@ -152,6 +154,8 @@ def _certificate(body: Any) -> Certificate:
             tuple(_to_leaf(*row) for row in binding["datasets"]),
             tuple(_bytes(root, 32) for root in binding["slots"]),
             tuple(_to_entry(*row) for row in binding["entries"]),
+            tuple(_to_rows(*row) for row in binding["outputs"]),
+            tuple(tuple(_to_leaf(*row) for row in part) for part in binding["parts"]),
         ),
         tuple(_to_audit(*row) for row in predicate["offchain_audits"]),
         tuple(_to_contest(*row) for row in predicate["offchain_disputes"]),
@@ -186,6 +190,12 @@ def _to_entry(key: Any, dtype: Any, shape: Any, place: Any, index: Any, offset: 
     if dtype not in DTYPES or place not in PLACES:
         raise ValueError("an entry of no known kind")
     return Entry(_text(key), dtype, tuple(map(_number, shape)), place, _number(index), _number(offset))
+
+
+def _to_rows(name: Any, dtype: Any, shape: Any, slot: Any, tail: Any) -> Rows:
+    if dtype not in DTYPES or dtype == "complex64":
+        raise ValueError("an output of no known kind")
+    return Rows(_text(name), dtype, tuple(map(_number, shape)), _number(slot), _bytes(tail))
 
 
 def _to_audit(checkpoint: Any, attempt: Any, verifier: Any, fate: Any) -> Audit:

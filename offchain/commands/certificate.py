@@ -18,6 +18,7 @@ from offchain.commands.result import load_posted
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import read_state
 from offchain.text import printable
+from offchain.worker.gathered import Gathered
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import state_name
 from offchain.worker.posting import result
@@ -80,7 +81,10 @@ def make(
         view, _ = result(chain, task_id, task, blobs, holders)
         final = view.checkpoints[-1].root
         _, tree = read_state(blobs.path(state_name(view.terms, final)), task.graph, final)
-        made = certify(chain, task_id, task, tree.leaves)
+        gathered = Gathered(task, blobs, holders)
+        for _ in gathered.look(view):
+            pass
+        made = certify(chain, task_id, task, tree.leaves, gathered.parts(view))
     statement.write(output, made)
     block = f"block {made.header.number}", f"0x{made.header.hash.hex()}"
     said = [f"certificate in {output}", f"it is proven by {block[0]}, whose hash is {block[1]}"]

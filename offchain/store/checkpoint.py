@@ -93,7 +93,7 @@ def save_log(path: str | Path, graph: Graph, log: Array, tree: Tree) -> None:
 def load_log(path: str | Path, graph: Graph, expected: bytes) -> Array:
     """The log of the state with root `expected`: one row a step, one column a metric. Raises BadBlob."""
     number = len(graph.slots) - 1
-    (log,) = _load_slots(path, LOG_FORMAT, graph, [number], expected)
+    (log,), _ = _load_slots(path, LOG_FORMAT, graph, [number], expected)
     return log.reshape(graph.slots[-1].spec.shape)
 
 
@@ -109,8 +109,13 @@ def load_outputs(path: str | Path, task: Task, expected: bytes) -> dict[str, Arr
 
     Raises BadBlob.
     """
-    arrays = _load_slots(path, OUTPUTS_FORMAT, task.graph, _numbers(task), expected)
-    return {output.name: task.rows_of(output, array) for output, array in zip(task.outputs, arrays, strict=True)}
+    return read_outputs(path, task, expected)[0]
+
+
+def read_outputs(path: str | Path, task: Task, expected: bytes) -> tuple[dict[str, Array], Tree]:
+    """`load_outputs`, with the tree of that state."""
+    arrays, tree = _load_slots(path, OUTPUTS_FORMAT, task.graph, _numbers(task), expected)
+    return {output.name: task.rows_of(output, array) for output, array in zip(task.outputs, arrays, strict=True)}, tree
 
 
 def _numbers(task: Task) -> list[int]:
@@ -125,8 +130,10 @@ def _save_slots(path: str | Path, form: str, slots: Mapping[TensorSpec, Array], 
     write(path, tensors, {"format": form, **roots})
 
 
-def _load_slots(path: str | Path, form: str, graph: Graph, numbers: Sequence[int], expected: bytes) -> list[Array]:
-    """Flat arrays of some slots of the state with root `expected`. Raises BadBlob."""
+def _load_slots(
+    path: str | Path, form: str, graph: Graph, numbers: Sequence[int], expected: bytes
+) -> tuple[list[Array], Tree]:
+    """Flat arrays of some slots of the state with root `expected`, and its tree. Raises BadBlob."""
     count, specs = len(graph.slots), [graph.slots[number].spec for number in numbers]
     with opened(path, form) as file:
         file.expect([f"state.{spec.name}" for spec in specs])
@@ -137,7 +144,7 @@ def _load_slots(path: str | Path, form: str, graph: Graph, numbers: Sequence[int
         for number, spec, array in zip(numbers, specs, arrays, strict=True):
             if tensor_root(array) != tree.leaves[number]:
                 raise file.fault(f"state.{spec.name}", "content does not match its root")
-        return arrays
+        return arrays, tree
 
 
 def save_model(

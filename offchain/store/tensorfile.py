@@ -24,6 +24,7 @@ from offchain.text import printable
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
 MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple of their size in memory
 MAX_NAME: Final = 256  # characters
+INT32: Final = np.iinfo(np.int32)
 _KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8", "complex64": "C64"}
 _WIDTHS: Final = {"F32": 4, "I32": 4, "I64": 8, "BOOL": 1, "U8": 1, "C64": 8}  # bytes of an element
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
@@ -131,6 +132,12 @@ class TensorFile:
     def shaped(self, field: str, dtype: str, shape: tuple[int, ...]) -> Array:
         """An array of exactly this dtype (numpy's name, one that `write` takes) and shape."""
         return self._checked(field, _KINDS[dtype], shape)
+
+    def narrowed(self, field: str, array: Array) -> Array:
+        """Integers or truth values as int32. Raises BadBlob for those that do not fit."""
+        if array.size and not INT32.min <= array.min() <= array.max() <= INT32.max:
+            raise self.fault(field, "holds a number that no state can hold")
+        return array.astype(np.int32)
 
     def _checked(self, field: str, kind: str, shape: tuple[int, ...]) -> Array:
         view = self.handle.get_slice(field)

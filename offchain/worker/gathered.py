@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from offchain.commit.merkle import Tree
 from offchain.errors import BadInput, NoResult, NoRoom, Unreachable
 from offchain.ir.arrays import Array
 from offchain.market.view import CheckpointView, TaskView
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import load_outputs
+from offchain.store.checkpoint import load_outputs, read_outputs
 from offchain.task import Task
 from offchain.worker.holders import Holders
 from offchain.worker.materials import SLACK
@@ -41,6 +42,7 @@ class Gathered:
     def __init__(self, task: Task, blobs: BlobStore, holders: Holders | None = None) -> None:
         self._task, self._blobs, self._holders = task, blobs, holders or Holders()
         self._arrays: dict[bytes, dict[str, Array]] = {}  # by root: a checkpoint may be replaced
+        self._trees: dict[bytes, Tree] = {}  # of those that were fetched
 
     def look(self, view: TaskView) -> Iterator[Came]:
         """Fetch the outputs of new checkpoints. What cannot be fetched is tried again in the next look.
@@ -65,13 +67,21 @@ class Gathered:
 
     def joined(self, view: TaskView) -> dict[str, Array]:
         """All outputs of a task that has ended, by name. Raises NoResult where some are served by nobody any more."""
-        missing = [i for i, point in enumerate(view.checkpoints) if point.root not in self._arrays]
+        self._require(view, self._arrays)
+        return self._task.joined([self._arrays[point.root] for point in view.checkpoints if self._task.outputs])
+
+    def parts(self, view: TaskView) -> list[tuple[dict[str, Array], Tree]]:
+        """Each interval's outputs, with the tree of its checkpoint. Raises NoResult where some are served by nobody."""
+        self._require(view, self._trees)
+        return [(self._arrays[p.root], self._trees[p.root]) for p in view.checkpoints if self._task.outputs]
+
+    def _require(self, view: TaskView, held: Container[bytes]) -> None:
+        missing = [i for i, point in enumerate(view.checkpoints) if point.root not in held]
         if self._task.outputs and missing:
             raise NoResult(
                 f"task {view.id}: the outputs of checkpoints {', '.join(map(str, missing))} are served by nobody any "
                 "more; `offchain run` of its file computes them again"
             )
-        return self._task.joined([self._arrays[point.root] for point in view.checkpoints if self._task.outputs])
 
     def _fetched(self, view: TaskView, point: CheckpointView) -> dict[str, Array]:
         task, root, name = self._task, point.root, outputs_name(view.terms, point.root)
@@ -79,6 +89,6 @@ class Gathered:
         limit = held + SLACK + 256 * len(graph.slots)
         places = self._holders.of_outputs(view, point)
         path = self._blobs.fetch(places, name, lambda file: load_outputs(file, task, root), limit, PATIENCE)
-        arrays = load_outputs(path, task, root)
+        arrays, self._trees[root] = read_outputs(path, task, root)
         self._blobs.remove(name)
         return arrays

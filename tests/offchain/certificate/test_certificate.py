@@ -56,8 +56,12 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def case(ganache: Ganache, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    founded = Funded.kept(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200, bidding_time=5, clock=30))
+def founded(ganache: Ganache) -> Funded:
+    return Funded.kept(ganache, replace(PARAMETERS, fee_bps=100, standby_bps=200, bidding_time=5, clock=30))
+
+
+@pytest.fixture(scope="module")
+def case(founded: Funded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     folder = tmp_path_factory.mktemp("certificate")
     with founded.clock.undone():
         yield Case(founded.seen_as(Counter, folder=folder), folder)
