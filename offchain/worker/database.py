@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from offchain.commit.logs import LogChunk
 from offchain.errors import BadInput
 from offchain.market.notes import Needs, OwnBid, TaskNotes
 from offchain.market.view import TaskView, Terms
-from offchain.worker.spare import keep, recall
+from offchain.worker.spare import MARKED, keep, mark, recall
 
 MIGRATIONS: Final = (  # number n leads from version n to n+1
     """
@@ -68,6 +68,7 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
         PRIMARY KEY (task, checkpoint, claimed)
     ) STRICT
     """,
+    ";".join(f"ALTER TABLE {table} ADD COLUMN mark BLOB" for table in MARKED),
 )
 FIRST_REST: Final = 1.0  # seconds after a first failure
 LONGEST_REST: Final = 900.0
@@ -112,13 +113,13 @@ class Database:
     def secret(self) -> bytes:
         """32 random bytes, the same in every run."""
         with self._change() as db:
-            db.execute("INSERT OR IGNORE INTO identity VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            self._insert(db, "identity", ("secret", secrets.token_bytes(32)), "IGNORE")
             return bytes(db.execute("SELECT value FROM identity WHERE name = 'secret'").fetchone()[0])
 
     def told_up_to(self, block: int) -> int:
         """The block up to which losses were told; the first time, this one."""
         with self._change() as db:
-            db.execute("INSERT OR IGNORE INTO identity VALUES ('told', ?)", (block.to_bytes(8),))
+            db.execute("INSERT OR IGNORE INTO identity (name, value) VALUES ('told', ?)", (block.to_bytes(8),))
             return int.from_bytes(db.execute("SELECT value FROM identity WHERE name = 'told'").fetchone()[0])
 
     def set_told(self, block: int) -> None:
@@ -184,7 +185,7 @@ class Database:
     def add_trained(self, task: TaskView, checkpoint: int, root: bytes, blob: str) -> None:
         with self._change() as db:
             self._task(db, task)
-            db.execute("INSERT OR REPLACE INTO trained VALUES (?, ?, ?, ?)", (task.id, checkpoint, root, blob))
+            self._insert(db, "trained", (task.id, checkpoint, root, blob))
 
     def trained_blobs(self, task: TaskView) -> dict[int, tuple[bytes, str]]:
         """Checkpoint -> (root, name of the blob), for those that this worker computed."""
@@ -195,8 +196,7 @@ class Database:
         """Note whether the root on chain is right."""
         with self._change() as db:
             self._task(db, task)
-            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, right)
-            db.execute("INSERT OR REPLACE INTO audited VALUES (?, ?, ?, ?)", row)
+            self._insert(db, "audited", (task.id, checkpoint, task.checkpoints[checkpoint].root, int(right)))
 
     def add_lot(self, task: TaskView, checkpoint: int, won: bool) -> None:
         """Note whether this account is drawn to audit a checkpoint."""
@@ -209,8 +209,7 @@ class Database:
         """Note the end of a log before anything is committed to: who cannot reveal it loses a bond."""
         with self._change() as db:
             self._task(db, task)
-            row = (task.id, checkpoint, task.checkpoints[checkpoint].root, shown.to_bytes())
-            db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)", row)
+            self._insert(db, "logs", (task.id, checkpoint, task.checkpoints[checkpoint].root, shown.to_bytes()))
         keep(self._db, self._path)
 
     def log(self, task: TaskView, checkpoint: int) -> LogChunk | None:
@@ -231,7 +230,7 @@ class Database:
             self._task(db, task)
             db.execute("DELETE FROM bids WHERE task = ? AND attempt <> ?", (task.id, bid.attempt))
             row = (task.id, bid.attempt, str(bid.price), bid.promised, bid.salt)  # a price may exceed 64 bits
-            db.execute("INSERT OR IGNORE INTO bids (task, attempt, price, promised, salt) VALUES (?, ?, ?, ?, ?)", row)
+            self._insert(db, "bids", row, "IGNORE")
         keep(self._db, self._path)
         noted = self.notes(task).bid
         assert noted is not None
@@ -240,7 +239,13 @@ class Database:
     def _task(self, db: sqlite3.Connection, task: TaskView) -> None:
         """Make sure that the task has a row. If the number was another task's (other terms), its notes are deleted."""
         db.execute("DELETE FROM tasks WHERE id = ? AND terms <> ?", (task.id, digest(task.terms)))
-        db.execute("INSERT OR IGNORE INTO tasks (id, terms) VALUES (?, ?)", (task.id, digest(task.terms)))
+        self._insert(db, "tasks", (task.id, digest(task.terms)), "IGNORE")
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, table: str, row: Sequence[object], other: str = "REPLACE") -> None:
+        """A row with its mark. `other`: what becomes of one with the same key, or of this one: REPLACE, IGNORE."""
+        places = ", ".join("?" * (len(row) + 1))
+        db.execute(f"INSERT OR {other} INTO {table} ({MARKED[table]}, mark) VALUES ({places})", (*row, mark(*row)))
 
     def _prepare(self) -> None:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
@@ -256,7 +261,7 @@ class Database:
 
     def _claim(self, path: Path, identity: str) -> None:
         with self._change() as db:
-            db.execute("INSERT OR IGNORE INTO identity VALUES ('identity', ?)", (identity.encode(),))
+            self._insert(db, "identity", ("identity", identity.encode()), "IGNORE")
             stored = bytes(db.execute("SELECT value FROM identity WHERE name = 'identity'").fetchone()[0]).decode()
         if stored != identity:
             self._db.close()

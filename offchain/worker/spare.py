@@ -10,14 +10,30 @@ import os
 import sqlite3
 import time
 from contextlib import closing, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)  # the last: a format of nobody's
+VERSIONS: Final = 1_000  # more than there will ever be
 BESIDE: Final = ("-wal", "-shm")  # what SQLite keeps beside a database
 SAME_TASK: Final = "EXISTS (SELECT 1 FROM main.tasks JOIN spare.tasks AS s USING (id, terms) WHERE id = task)"
+# Table -> what its rows are marked of: what is acted upon unseen, and costs money where it is false.
+MARKED: Final = {
+    "identity": "name, value",
+    "tasks": "id, terms",
+    "bids": "task, attempt, price, promised, salt",
+    "logs": "task, checkpoint, claimed, shown",
+    "trained": "task, checkpoint, root, blob",
+    "audited": "task, checkpoint, claimed, is_right",
+}
 # Tables that the copy gives back, and what a row must agree with: a number may be another task's on another chain.
 KEPT: Final = {"identity": "true", "tasks": "true", "bids": SAME_TASK, "logs": SAME_TASK}
+
+
+def mark(*values: object) -> bytes:
+    """Of what a row says. SQLite finds a page that is made wrongly, not one in which other bytes stand."""
+    return sha256(repr(values).encode()).digest()[:8]
 
 
 def spare_of(path: Path) -> Path:
@@ -64,9 +80,25 @@ def broken(path: Path) -> bool:
         return spare_of(path).exists()
     try:
         with closing(sqlite3.connect(path, timeout=10)) as database:
-            return bool(database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
-    except sqlite3.DatabaseError as error:
-        return error.sqlite_errorcode & 0xFF in BROKEN
+            made, version = (
+                database.execute(f"PRAGMA {name}").fetchone() for name in ("quick_check(1)", "user_version")
+            )
+            return made != ("ok",) or not 0 <= version[0] <= VERSIONS or not _as_marked(database)
+    except UnicodeDecodeError:  # what SQLite complains of quotes the file
+        return True
+    except sqlite3.DatabaseError as error:  # one without a code is of Python: a text that is none
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in BROKEN
+
+
+def _as_marked(database: sqlite3.Connection) -> bool:
+    """Whether every row says what was written. Rows of before there were marks have none."""
+    for table, columns in MARKED.items():
+        if "mark" not in {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}:
+            continue
+        rows = database.execute(f"SELECT mark, {columns} FROM {table} WHERE mark IS NOT NULL")
+        if any(mark(*values) != kept for kept, *values in rows):
+            return False
+    return True
 
 
 def set_aside(path: Path) -> Path | None:
