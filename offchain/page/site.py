@@ -72,7 +72,7 @@ class Site:
         except (OSError, OverflowError) as error:
             self._loop.call_soon_threadsafe(self._loop.stop)
             raise BadInput(
-                f"cannot serve the page at {self._host}:{self._port}: {error}; name another --port"
+                f"cannot serve the page at {self._host}:{self._port}: {error}; name another port"
             ) from error
         self._watcher.start()
         return self

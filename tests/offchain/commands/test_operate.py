@@ -107,6 +107,14 @@ def test_a_worker_is_drained(counter: Counter, offchain: Terminal) -> None:
     assert (code, err.count("\n")) == (2, 1) and "no worker has run here" in err
 
 
+def test_a_worker_whose_page_has_no_port_says_so(counter: Counter, offchain: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, err = offchain("worker", "--role", "solver", "--page", place, *counter.options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"cannot serve the page at {place}" in err and "name another port" in err
+
+
 def test_an_account_leaves_the_register(counter: Counter, offchain: Terminal) -> None:
     key = counter.file("solver.key")
     key.write_text(counter.accounts["solver"].key.hex())
@@ -124,13 +132,15 @@ def test_a_worker_needs_a_role(counter: Counter, offchain: Terminal) -> None:
     assert (code, err.count("\n")) == (2, 1) and "Missing option '--role'" in err
 
 
-def test_a_worker_serves_metrics_and_logs_to_a_file(counter: Counter) -> None:
+def test_a_worker_serves_metrics_and_the_page_and_logs_to_a_file(counter: Counter) -> None:
     home, log = counter.file("home"), counter.file("worker.log")
     words = [sys.executable, "-m", "offchain", "worker", "--role", "solver", "--home", str(home), *counter.options]
-    words += ["--metrics", "0", "--log-file", str(log), "--json-lines"]
+    words += ["--metrics", "0", "--page", "127.0.0.1:0", "--log-file", str(log), "--json-lines"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
+        page = re.search(r"the page is at (http://127\.0\.0\.1:\d+/)", process.stderr.readline())
+        assert page is not None
         found = re.search(r"metrics are at (http://127\.0\.0\.1:\d+)/metrics", process.stderr.readline())
         assert found is not None
         until, text = time.monotonic() + PATIENCE, ""
@@ -140,6 +150,10 @@ def test_a_worker_serves_metrics_and_logs_to_a_file(counter: Counter) -> None:
             time.sleep(0.1)
         assert "offchain_moves_due 0.0" in text and 'offchain_lost_tokens_total{how="deadline"} 0.0' in text
         assert requests.get(f"{found[1]}/healthz", timeout=10).json()["ok"]
+        while "states" not in (board := requests.get(f"{page[1]}data/board", timeout=30).json())["facts"]:
+            assert time.monotonic() < until
+        assert board["facts"]["tasks"] == counter.quick("stranger").task_count()
+        assert "<title>offchain</title>" in requests.get(page[1], timeout=10).text
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -92,7 +92,7 @@ def test_who_has_seen_everything_waits_for_news(arena: Arena) -> None:
 def test_a_port_that_is_taken_is_one_line(arena: Arena) -> None:
     with page_of(arena) as site:
         port = int(site.url.rstrip("/").rpartition(":")[2])
-        with pytest.raises(BadInput, match=f"cannot serve the page at 127.0.0.1:{port}: .*; name another --port"):
+        with pytest.raises(BadInput, match=f"cannot serve the page at 127.0.0.1:{port}: .*; name another port"):
             Site(site._watcher, "127.0.0.1", port).__enter__()
 
 
