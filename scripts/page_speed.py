@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from offchain.chain.client import Chain, GraphHeader  # noqa: E402
 from offchain.chain.ganache import Ganache  # noqa: E402
 from offchain.chain.onlooker import Onlooker  # noqa: E402
-from offchain.commands.page import watched  # noqa: E402
+from offchain.commands.page import page, watched  # noqa: E402
 from offchain.market.view import Terms  # noqa: E402
 from offchain.page.site import Site  # noqa: E402
 from tests.support import tasks  # noqa: E402
@@ -28,6 +28,7 @@ from tests.support.browser import Browser, chromium  # noqa: E402
 from tests.support.deployment import Funded  # noqa: E402
 from tests.support.works import every_kind  # noqa: E402
 
+POLL: Final = next(option.default for option in page.params if option.name == "poll")  # as `offchain page` looks
 LINES: Final = "document.querySelectorAll('main tbody tr').length"
 WATCH: Final = """(() => {
   const look = () => {
@@ -94,9 +95,6 @@ def measured(place: Funded, terms: Terms, number: int, times: int) -> dict[str, 
             "update_s": [round(seconds, 2) for seconds in news],
             "update_median_s": round(median(news), 2),
         }
-
-
-POLL: Final = 1.0
 
 
 def painted(browser: Browser, site: Site) -> tuple[float, float]:

@@ -71,9 +71,7 @@ class Site:
             asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         except (OSError, OverflowError) as error:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            raise BadInput(
-                f"cannot serve the page at {self._host}:{self._port}: {error}; name another port"
-            ) from error
+            raise BadInput(f"cannot serve the page at {self._host}:{self._port}: {error}; name another port") from error
         self._watcher.start()
         return self
 

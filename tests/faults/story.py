@@ -16,7 +16,7 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.store.taskfile import save_task
 from offchain.training import Run
-from offchain.worker.events import Audited, BidSent, RevealSent
+from offchain.worker.events import Audited, BidSent
 from tests.faults.faults import LONGEST, Heal, drawn
 from tests.faults.island import CREW, Island
 from tests.support.fortunes import pots
@@ -163,14 +163,21 @@ class Story:
         """Whether all have bid, revealed or audited who can; where the task waits for one solver, it is due."""
         said = self.island.said
         if task.status is Status.BIDDING:
-            step = BidSent if now <= task.bidding_ends else RevealSent
-            return all(said(name, step, task.id) for name in CREW if CREW[name][0] == "solver")
+            solvers = [name for name in CREW if CREW[name][0] == "solver"]
+            if now < task.bidding_ends:
+                return all(said(name, BidSent, task.id) for name in solvers)
+            return not any(self._sealed(name, task) for name in solvers)
         if task.status is not Status.TRAINING:
             return True
         seen = {(entry["checkpoint"], entry["claimed"]) for entry in said("verifier-b", Audited, task.id)}
         return len(task.checkpoints) == task.terms.intervals and seen >= {
             (k, point.root.hex()) for k, point in enumerate(task.checkpoints)
         }
+
+    def _sealed(self, name: str, task: TaskView) -> bool:
+        """Whether a bid is to be revealed. One that was reorganised away in the last moment is not."""
+        chain = self.island.chains[name]
+        return any(chain.call("auction", "committed", task.id, task.attempt, chain.address))
 
     def _quiet(self) -> bool:
         """Whether everybody is up, nothing is broken, and nobody has said anything for a while."""
