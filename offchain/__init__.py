@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from offchain.evaluation import Evaluation as Evaluation
+    from offchain.generation import Generation as Generation
     from offchain.inference import Inference as Inference
     from offchain.job import Job as Job
     from offchain.lion import Lion as Lion
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 _LAZY: Final = {  # name -> module; torch takes seconds to import
     "Evaluation": "offchain.evaluation",
+    "Generation": "offchain.generation",
     "Inference": "offchain.inference",
     "Job": "offchain.job",
     "Lion": "offchain.lion",

@@ -54,7 +54,7 @@ class Readings(Program):
         rows = rows_of(columns)
         size = min(batch_size, rows)
         count = -(-rows // size)
-        whole = interval or _interval(count)
+        whole = interval or interval_of(count)
         super().__init__(
             step=step,
             state=state,
@@ -155,7 +155,7 @@ def _named(made: Any, names: Sequence[str], rows: int, line: str) -> dict[str, T
     return found
 
 
-def _interval(steps: int) -> int:
+def interval_of(steps: int) -> int:
     """Steps between two checkpoints, MOST or fewer, so that as few steps as possible are added to fill the last one."""
     tried = range(min(steps, LEAST), min(steps, MOST) + 1)
     return min(tried, key=lambda count: (-steps % count, -count))

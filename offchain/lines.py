@@ -19,6 +19,7 @@ _RUNNING: Final = (
     "lower",
     "job.py",
     "evaluation.py",
+    "generation.py",
     "inference.py",
     "jobfile.py",
     "modes.py",

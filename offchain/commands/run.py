@@ -165,7 +165,7 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
         rows += [(f"state at {i * interval}", root.hex()) for i, root in enumerate(roots, 1)]
         rows += [("seconds", f"{seconds:.1f} ({seconds / training.t:.3g} a step)")]
         rows += [
-            (f"output {key}", f"{str(array.shape)[1:-1]} {array.dtype}")
+            (f"output {key}", f"{'×'.join(map(str, array.shape))} {array.dtype}")
             for key, array in training.output_arrays.items()
         ]
         show([*rows, *([("model", str(output))] if output else [])], as_json=False)

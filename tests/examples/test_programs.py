@@ -22,6 +22,7 @@ FOLDER: Final = Path(__file__).resolve().parents[2] / "examples"
 PROGRAMS: Final[dict[str, dict[str, Any]]] = {
     "embed_mails": {"layers": 1, "batch_size": 2, "rows": 3, "interval": 1},
     "evaluate_digits": {"batch_size": 180},
+    "generate_text": {"steps": 2, "new": 2},
 }
 SLOW: Final = {"embed_mails"}
 

@@ -60,6 +60,15 @@ def test_a_number_outside_of_the_tensor_is_refused_with_the_line() -> None:
         lower(Program(step, {"x": torch.ones(5, 3)}, {"x": TABLE}, 5, 1))
 
 
+def test_a_write_outside_of_the_tensor_is_refused_with_the_line() -> None:
+    def step(state: Any, data: Any, t: Tensor) -> Any:
+        state["x"][:, t] = 1.0
+        return state, {"t": t}
+
+    with pytest.raises(BadInput, match=r"test_subscripts.py:[0-9]+: the index is 5 in step 5, outside of 0 to 4"):
+        lower(Program(step, {"x": TABLE}, None, 6, 1))
+
+
 def test_several_tensors_in_a_written_index_are_refused() -> None:
     def step(state: Any, data: Any, t: Tensor) -> Any:
         state["x"][t, torch.tensor([0, 1])] = 1.0

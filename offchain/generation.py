@@ -1,0 +1,292 @@
+"""Generation of text as a program: one token a step for each prompt, keys and values of earlier tokens in the state.
+
+    job = Generation(model, [[5, 17, 2], [5, 3]], max_new_tokens=64, stop=0)
+
+Prompts are read token by token in the first steps, so that those of different lengths need no padding: each row goes on
+with its own tokens while it has some.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from offchain.errors import BadInput
+from offchain.fields import check_model, shown
+from offchain.inference import interval_of
+from offchain.ir.arrays import Array
+from offchain.job import DEFAULT_BITS
+from offchain.lines import at, line_of, line_of_caller
+from offchain.modes import evaluating
+from offchain.program import Program
+
+Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
+MOST_K: Final = 64
+OUTPUT: Final = "token"
+
+
+class Generation(Program):
+    """Continues prompts by a causal model.
+
+    model           a causal model of `transformers`, or any with `forward` and `cache`; it runs in evaluation mode
+    prompts         token numbers of each prompt; one row of the batch each
+    max_new_tokens  tokens for each
+    temperature     0: the token with the greatest score. Else one is drawn by softmax(scores / temperature)
+    top_k           it is drawn among the k greatest scores, up to 64
+    stop            a token, or several, after which a row is done
+    forward         `forward(model, ids, cache, position)`: scores (rows, vocabulary) of the token that follows `ids`
+                    (rows,) at this position (an int32 scalar), and the next cache, of the same shapes
+    cache           for `forward`: the cache before the first token, as a Program's state; usually zeros, with a place
+                    for each of `Generation.positions_of(prompts, max_new_tokens)` positions
+    interval, seed, bits, precision, name  as a Program's
+
+    Step t outputs the tokens at position t + 1, (1, rows); `continued` cuts them into what follows each prompt.
+    """
+
+    reader: nn.Module
+    prompts: tuple[tuple[int, ...], ...]
+    stop: tuple[int, ...]
+    new: int
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prompts: Sequence[Any],
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        stop: int | Sequence[int] | None = None,
+        forward: Forward | None = None,
+        cache: Mapping[str, Any] | None = None,
+        interval: int | None = None,
+        seed: int = 0,
+        bits: int = DEFAULT_BITS,
+        precision: str | None = None,
+        name: str = "generation",
+    ) -> None:
+        try:
+            check_model(model)
+            rows = _rows(prompts)
+            _check(model, rows, max_new_tokens, temperature, top_k)
+            ends = () if stop is None else (stop,) if isinstance(stop, int) else tuple(stop)
+            if interval is not None and (type(interval) is not int or interval < 1):
+                raise BadInput(f"interval is {shown(interval)}, must be a positive integer")
+            if (forward is None) != (cache is None):
+                raise BadInput("forward and cache belong together; give both, or for a model of transformers neither")
+            positions = self.positions_of(rows, max_new_tokens)
+            held = cache if cache is not None else _first(model, len(rows), positions)
+        except BadInput as error:
+            raise BadInput(f"generation{at(line_of_caller())}: {error}") from error
+        for what, value in (("reader", model), ("prompts", rows), ("stop", ends), ("new", max_new_tokens)):
+            object.__setattr__(self, what, value)
+        make, pick = forward or transformer, _Pick(temperature, top_k)
+        whole = interval or interval_of(positions)
+        super().__init__(
+            step=lambda state, data, t: self._stepped(make, pick, state, data, t),
+            state={
+                "last": torch.zeros(len(rows), dtype=torch.int32),
+                "done": torch.zeros(len(rows), dtype=torch.bool),
+                "cache": held,
+            },
+            data={"prompt": _padded(rows), "length": torch.tensor([len(row) for row in rows])},
+            steps=-(-positions // whole) * whole,
+            interval=whole,
+            outputs={OUTPUT: positions},
+            seed=seed,
+            bits=bits,
+            precision=precision,
+            name=name,
+        )
+
+    @staticmethod
+    def positions_of(prompts: Sequence[Any], max_new_tokens: int) -> int:
+        """Positions that the model sees: the last token of the longest continuation is only output."""
+        return max(map(len, prompts)) + max_new_tokens - 1
+
+    @property
+    def model(self) -> nn.Module:
+        """The module whose parts errors name."""
+        return self.reader
+
+    @property
+    def hosts(self) -> list[tuple[str, Any]]:
+        return [("the model", self.reader), *super().hosts]
+
+    def continued(self, tokens: Tensor | Array) -> list[list[int]]:
+        """What follows each prompt, up to its stop token, in the output "token" of all steps or of the first ones."""
+        found = []
+        for row, prompt in enumerate(self.prompts):
+            first = len(prompt) - 1
+            new = [int(token) for token in tokens[first : first + self.new, row]]
+            ends = [i for i, token in enumerate(new) if token in self.stop]
+            found.append(new[: ends[0]] if ends else new)
+        return found
+
+    def _stepped(self, make: Forward, pick: _Pick, state: Any, data: Any, t: Tensor) -> Any:
+        prompt, length = data["prompt"], data["length"].int()
+        last, after = prompt.shape[1] - 1, t + 1
+        ids = torch.where(t < length, prompt[:, t.clamp(max=last)], state["last"])
+        with evaluating(self.reader), torch.no_grad():
+            place = t.clamp(max=last + self.new - 1)  # steps that fill the last interval write where nobody reads
+            scores, cache = make(self.reader, ids, state["cache"], place)
+            self._check_scores(scores, line_of(make))
+            chosen = pick(scores)
+        free = after >= length
+        end = self.stop[0] if self.stop else 0
+        token = torch.where(free, torch.where(state["done"], end, chosen), prompt[:, after.clamp(max=last)])
+        done = state["done"] | (free & (after - length >= self.new - 1))
+        for stop in self.stop:
+            done = done | (free & (token == stop))
+        said = {"score": scores.amax(-1).mean(), "done": done.sum()}
+        return {"last": token.int(), "done": done, "cache": cache}, said, {OUTPUT: token.int().unsqueeze(0)}
+
+    def _check_scores(self, scores: Any, line: str) -> None:
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[0] != len(self.prompts):
+            gave = f"a tensor of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+            raise BadInput(
+                f"generation: forward{at(line)} gives {gave} as scores, must give ({len(self.prompts)}, vocabulary)"
+            )
+        vocabulary, held = scores.shape[1], [token for prompt in self.prompts for token in prompt]
+        for name, tokens in (("prompts", held), ("stop", self.stop)):
+            bad = next((token for token in tokens if not 0 <= token < vocabulary), None)
+            if bad is not None:
+                where = at(self.line_of(name))
+                raise BadInput(
+                    f"generation{where}: {name} has the token {bad}, which is not in the vocabulary of {vocabulary}"
+                )
+
+
+class _Pick:
+    """Chooses tokens by their scores."""
+
+    def __init__(self, temperature: float, top_k: int | None) -> None:
+        self.temperature, self.top_k = temperature, top_k
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        if not self.temperature:
+            return scores.argmax(-1)
+        if self.top_k is not None:
+            scores = torch.where(scores >= _greatest(scores, self.top_k), scores, -math.inf)
+        noise = -torch.log(-torch.log(torch.rand(scores.shape)))  # Gumbel's: the greatest sum is drawn by softmax
+        return (scores / self.temperature + noise).argmax(-1)
+
+
+def _greatest(scores: Tensor, k: int) -> Tensor:
+    """The k-th greatest different score of each row, or the least of fewer."""
+    for _ in range(k - 1):
+        top = scores.amax(-1, keepdim=True)
+        rest = torch.where(scores < top, scores, -math.inf)
+        scores = torch.where(rest.amax(-1, keepdim=True) > -math.inf, rest, scores)
+    return scores.amax(-1, keepdim=True)
+
+
+class _Held:
+    """What a model of `transformers` takes for its cache: each layer's keys and values at all positions."""
+
+    is_compileable = False
+
+    def __init__(self, layers: Mapping[str, Any], position: Tensor) -> None:
+        self.layers, self.position = dict(layers), position
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        held = self.layers[str(layer)]
+        here = (torch.arange(held["keys"].shape[2]) == self.position).reshape(-1, 1)
+        self.layers[str(layer)] = {
+            "keys": torch.where(here, keys, held["keys"]),
+            "values": torch.where(here, values, held["values"]),
+        }
+        return self.layers[str(layer)]["keys"], self.layers[str(layer)]["values"]
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Positions are given to the model, so that it need not ask."""
+        return 0
+
+
+class _Sizes(_Held):
+    """Notes the shapes of what each layer keeps."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        self.layers[str(layer)] = {"keys": keys, "values": values}
+        return keys, values
+
+
+def transformer(model: Any, ids: Tensor, cache: Any, position: Tensor) -> tuple[Tensor, Any]:
+    """`forward` of a causal model of `transformers`."""
+    held, positions = _Held(cache, position), cache["0"]["keys"].shape[2]
+    seen = torch.where(torch.arange(positions) <= position, 0.0, torch.finfo(torch.float32).min)
+    return _asked(model, ids, held, seen.reshape(1, 1, 1, -1), position), held.layers
+
+
+def _asked(model: Any, ids: Tensor, held: _Held, mask: Tensor, position: Tensor) -> Tensor:
+    made = model(
+        input_ids=ids.long().unsqueeze(1),
+        attention_mask=mask,
+        position_ids=position.long().reshape(1, 1).expand(len(ids), 1),
+        past_key_values=held,
+        use_cache=True,
+    )
+    scores: Tensor = made.logits[:, -1]
+    return scores
+
+
+def _first(model: nn.Module, rows: int, positions: int) -> dict[str, Any]:
+    """An empty cache for a model of `transformers`, which is asked for one token to see its layers."""
+    if not hasattr(model, "config"):
+        raise BadInput(f"model is a {type(model).__name__}, none of transformers; give forward and cache")
+    held, nothing = _Sizes({}, torch.zeros((), dtype=torch.int32)), torch.zeros(1, dtype=torch.int32)
+    try:
+        with evaluating(model), torch.no_grad():
+            _asked(model, nothing, held, torch.zeros(1, 1, 1, 1), nothing[0])
+    except Exception as error:  # of the model's own code, which takes its cache otherwise
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise BadInput(
+            f"model {type(model).__name__} takes no such cache ({type(error).__name__}: {said}); give forward and cache"
+        ) from error
+    if not held.layers:
+        raise BadInput(f"model {type(model).__name__} keeps nothing in its cache; give forward and cache")
+    return {
+        layer: {
+            what: torch.zeros(rows, tensor.shape[1], positions, tensor.shape[3])
+            for what, tensor in sorted(kept.items())
+        }
+        for layer, kept in held.layers.items()
+    }
+
+
+def _rows(prompts: Any) -> tuple[tuple[int, ...], ...]:
+    """The prompts as tuples of integers."""
+    if not isinstance(prompts, list | tuple) or not prompts:
+        raise BadInput(f"prompts is {shown(prompts)}, must be a list of lists of token numbers")
+    rows = []
+    for number, prompt in enumerate(prompts):
+        tokens = prompt.tolist() if isinstance(prompt, Tensor) else prompt
+        if not isinstance(tokens, list | tuple) or not tokens or any(type(token) is not int for token in tokens):
+            raise BadInput(f"prompt {number} is {shown(prompt)}, must be a list of token numbers, at least one")
+        rows.append(tuple(tokens))
+    return tuple(rows)
+
+
+def _check(model: Any, rows: Sequence[Sequence[int]], new: Any, temperature: Any, top_k: Any) -> None:
+    if type(new) is not int or new < 1:
+        raise BadInput(f"max_new_tokens is {shown(new)}, must be a positive integer")
+    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+        raise BadInput(f"temperature is {shown(temperature)}, must be 0 or more")
+    if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MOST_K):
+        raise BadInput(f"top_k is {shown(top_k)}, must be 1 to {MOST_K}")
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    for number, row in enumerate(rows):
+        if isinstance(most, int) and len(row) + new > most:
+            raise BadInput(
+                f"prompt {number} has {len(row)} tokens, which with {new} new ones do not fit the model's {most} "
+                "positions; shorten it, or ask for fewer"
+            )
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
