@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from offchain.commands.common import check_output, json_option, show
 from offchain.commands.plot import curve
+from offchain.commands.settings import settings_option
 from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.distributed import Processes, joined, own_device
 from offchain.exec.make import EXECUTORS
@@ -32,6 +33,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--steps", type=click.IntRange(1), help="Stop after this many. Default: all of the task's.")
 @click.option("-o", "--output", type=FILE, help="File for the trained model and the outputs (safetensors).")
+@settings_option
 @json_option
 def run(
     file: Path,

@@ -26,7 +26,12 @@ FILE_VARIABLE: Final = "OFFCHAIN_SETTINGS"  # names the file; empty: none is rea
 IDENTITIES: Final = ("key", "account", "dev-account")  # one of them says who signs
 SHARED: Final = ("rpc", "deployment", *IDENTITIES, "password-file")
 PROFILE: Final = "profile"
-WITHOUT: Final = ("run", "adjudicate", "bench", "economics", "demo")  # commands that take no settings
+WITHOUT: Final = (
+    "adjudicate",
+    "bench",
+    "economics",
+    "demo",
+)  # take no settings: their figures depend on nothing hidden
 
 # click's name of an option's type -> what TOML may say, and that in words; a string for all others
 KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {

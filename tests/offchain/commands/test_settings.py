@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from offchain.commands.common import TOKENS, Connection, connection_options
+from offchain.commands.run import run
 from offchain.commands.settings import find
 from offchain.errors import BadInput
 
@@ -209,6 +210,21 @@ def test_what_is_wrong_with_a_setting_is_one_line_with_its_place(folder: Path, l
     number = 1 + len(line.splitlines())
     assert str(caught.value).startswith(f"{file}:{number}: {why}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_takes_its_device_and_threads_from_the_file(folder: Path) -> None:
+    (folder / "offchain.toml").write_text('[run]\nthreads = 2\ndevice = "cuda:1"\n[profile.one]\nrun.threads = 1\n')
+
+    def asked(*words: str) -> dict[str, Any]:
+        with run.make_context("run", ["x.task", *words], click.Context(root, info_name="offchain")) as context:
+            return context.params
+
+    root = click.Group(commands={"run": run})
+    assert (asked()["threads"], asked()["device"], asked("--threads", "3")["threads"]) == (2, "cuda:1", 3)
+    assert (asked("--profile", "one")["threads"], asked()["steps"]) == (1, None)
+    (folder / "offchain.toml").write_text("[run]\nthreads = 0\n")
+    with pytest.raises(BadInput, match=r"offchain\.toml:2: threads: 0 is not in the range"):
+        asked()
 
 
 def test_what_is_not_toml_or_not_there_or_anybodys_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
