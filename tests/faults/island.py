@@ -53,6 +53,7 @@ class Island(Stage):
     ports: dict[str, int] = field(default_factory=dict)  # of the workers' blobs
     came_up: dict[str, float] = field(default_factory=dict)  # when each was last seen to be up
     begun_at: dict[str, int] = field(default_factory=dict)  # bytes that its log had when it was last started
+    spent: set[tuple[str, int]] = field(default_factory=set)  # account and nonce of what the node holds, and had mined
 
     def __post_init__(self) -> None:
         self.ganache = Ganache(strict=True, database=self.folder / "chain")
@@ -170,6 +171,21 @@ class Island(Stage):
         if self.skipped:
             self.w3.provider.make_request("evm_increaseTime", [self.skipped])  # type: ignore[arg-type]
         self._mine()
+
+    def free_node(self) -> None:
+        """Starts the node again where it goes on holding a transaction whose nonce is used up.
+
+        After a reorganisation Ganache may keep one that was sent again, and then mines no other one, from anybody.
+        """
+        pending, now = self.ask_node("txpool_content")["pending"], set[tuple[str, int]]()
+        for account, sent in pending.items():
+            used = int(self.ask_node("eth_getTransactionCount", account, "latest"), 16)
+            now |= {(account, nonce) for nonce in map(int, sent) if nonce < used}
+        if now & self.spent:
+            self.kill_node()
+            self.start_node()
+            now = set()
+        self.spent = now
 
     def freeze_node(self, frozen: bool) -> None:
         self._node().send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)

@@ -63,7 +63,7 @@ class Story:
         self._harmed: dict[str, tuple[float, Heal]] = {}  # victim -> when it is over, and how
         self._rested: dict[str, float] = {}  # victim -> when it was over
         self._heard = (0.0, 0)  # when somebody last said something, and how much has been said
-        self._next = 0.0
+        self._next = self._freed = 0.0
         self._phase = "bidding"
         self._accused = self.kind != "accused"
         self._reader = Reader(self.island.chains["requester"], ended=True)
@@ -115,6 +115,9 @@ class Story:
             self._strike(now)
         if "node" not in self._harmed:
             self.island.heartbeat()
+            if now >= self._freed + REST:
+                self._freed = now
+                self.island.free_node()
         self.island.revive()
 
     def _strike(self, now: float) -> None:
