@@ -23,6 +23,8 @@ class PlainTraining:
         self._tensors = {name: tensor.clone().requires_grad_(name in trained) for name, tensor in initial.items()}
         self._trained = [self._tensors[name] for name in trained]
         self._optimizer = optimizer_on(job.model, job.optimizer, self._tensors)
+        for group in self._optimizer.param_groups:
+            group |= {"capturable": False} if "capturable" in group else {}  # wants a GPU, and changes no number
         self._rows: list[list[float]] = []
         self._validated: list[list[float]] = []
 

@@ -52,4 +52,23 @@ def remainder(x: Value, divisor: int) -> Value:
     """x − divisor·⌊x/divisor⌋, in [0, divisor)."""
     if divisor & (divisor - 1) == 0 and divisor > 0:
         return x & (divisor - 1)
-    return _bounded(x - floor_divide(x, divisor) * divisor, 0, divisor - 1)
+    with _wrapping(x.program):  # the multiple may: the difference is right by its last 32 bits
+        rest = x - floor_divide(x, divisor) * divisor
+    return _bounded(rest, 0, divisor - 1)
+
+
+def truncated_divide(x: Value, divisor: int) -> Value:
+    """x/divisor rounded towards 0, for a positive constant."""
+    if x.bounds[0] >= 0 or divisor < 2:
+        return floor_divide(x, divisor)
+    with _wrapping(x.program):  # no sum does, as what is added to is negative
+        quotient = floor_divide(x.lt(0).where(x + (divisor - 1), x), divisor)
+    low, high = x.bounds
+    return _bounded(quotient, -(-low // divisor), high // divisor if high >= 0 else -(-high // divisor))
+
+
+def truncated_remainder(x: Value, divisor: int) -> Value:
+    """x − divisor·truncated_divide(x, divisor), in (−divisor, divisor), with the sign of x."""
+    with _wrapping(x.program):
+        rest = x - truncated_divide(x, divisor) * divisor
+    return _bounded(rest, max(1 - divisor, min(x.bounds[0], 0)), min(divisor - 1, max(x.bounds[1], 0)))

@@ -163,13 +163,7 @@ def _div_mode(c: Context, a: Operand, b: Operand, rounding_mode: str | None = No
     divisor = _divisor(b)
     if rounding_mode == "floor":
         return c.elementwise(lambda x: library.floor_divide(x, divisor), a)
-    return c.elementwise(lambda x: _truncated(x, divisor), a)
-
-
-def _truncated(x: Value, divisor: int) -> Value:
-    if x.bounds[0] >= 0:
-        return library.floor_divide(x, divisor)
-    return x.lt(0).where(-library.floor_divide(-x, divisor), library.floor_divide(x, divisor))
+    return c.elementwise(lambda x: library.truncated_divide(x, divisor), a)
 
 
 @lowers(aten.floor_divide.default, aten.floor_divide.Scalar)
@@ -189,7 +183,7 @@ def _fmod(c: Context, a: Operand, b: Operand) -> Ref:
     if c.dtype is F32:
         return _rest(c, a, b)
     divisor = abs(_divisor(b))
-    return c.elementwise(lambda x: x - _truncated(x, divisor) * divisor, a)
+    return c.elementwise(lambda x: library.truncated_remainder(x, divisor), a)
 
 
 def _rest(c: Context, a: Operand, b: Operand) -> Ref:

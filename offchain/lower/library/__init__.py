@@ -5,7 +5,7 @@ by `scripts/ulp.py` (docs/library.md says at which inputs). NaN, infinities, ove
 signed zeros are as in C99, Annex F. Polynomials are minimax fits made for this package, unless they name a source.
 """
 
-from offchain.ir.division import floor_divide, remainder
+from offchain.ir.division import floor_divide, remainder, truncated_divide, truncated_remainder
 from offchain.lower.library.basic import clamp, head, horner, with_sign_of
 from offchain.lower.library.error import erf, erfc
 from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
@@ -73,5 +73,7 @@ __all__ = [
     "tan",
     "tanh",
     "trunc",
+    "truncated_divide",
+    "truncated_remainder",
     "with_sign_of",
 ]

@@ -20,7 +20,7 @@ from offchain.lower.optim.rules import Rate, Rule
 from offchain.lower.optim.table import RULES
 from offchain.lower.origin import within
 
-_IGNORED: Final = frozenset({"foreach", "fused", "capturable", "differentiable"})  # they do not change the result
+_IGNORED: Final = frozenset({"foreach", "fused", "capturable"})  # they do not change the result
 
 
 @dataclass(frozen=True)

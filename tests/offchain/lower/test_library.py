@@ -271,6 +271,8 @@ def test_integer_division_is_exact(divisor: int) -> None:
     wide = words.astype(np.int64)
     assert (run(lambda v: library.floor_divide(v, divisor), words) == wide // divisor).all()
     assert (run(lambda v: library.remainder(v, divisor), words) == wide % divisor).all()
+    assert (run(lambda v: library.truncated_divide(v, divisor), words) == np.fix(wide / divisor)).all()
+    assert (run(lambda v: library.truncated_remainder(v, divisor), words) == np.fmod(wide, divisor)).all()
 
 
 def test_integer_division_may_wrap_inside_where_sums_must_not() -> None:
@@ -278,6 +280,10 @@ def test_integer_division_may_wrap_inside_where_sums_must_not() -> None:
     x = builder.input(0, DType.I32, (-5, 1_000_000))
     assert library.floor_divide(x, 7).bounds == (-1, 142_857)
     assert library.remainder(x, 7).bounds == (0, 6)
+    assert library.truncated_remainder(x, 7).bounds == (-5, 6)
+    wide = builder.input(1, DType.I32, (-(1 << 30), 1 << 30))  # as int64 state is
+    assert library.remainder(wide, 3).bounds == (0, 2)
+    assert library.truncated_remainder(wide, 3).bounds == (-2, 2)
     with pytest.raises(Unsupported, match="do not fit int32"):
         _ = x * 1_000_000
 

@@ -264,6 +264,23 @@ def test_buffers_that_move_are_slots() -> None:
     assert (state["average"] != 0).all()
 
 
+def test_remainders_of_a_counter() -> None:
+    class Alternating(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(WIDTH, CLASSES)
+            self.register_buffer("seen", torch.full((), -2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += 1
+            return self.linear(x) * (1 + self.seen % 3 + 10 * torch.fmod(self.seen, 3))
+
+    model = Alternating()
+    metrics = {"both": lambda m, b: (m.seen % 3 + 10 * torch.fmod(m.seen, 3)).float()}
+    log = executed(compile(a_job(model, metrics=metrics)), 6)[-1].reshape(6, 2)
+    assert log[:, 1].tolist() == [2 - 10, 0, 1 + 10, 2 + 20, 0, 1 + 10]
+
+
 def test_step_number_is_data_not_a_constant() -> None:
     task = compile(a_job())
     one, two = executed(task, 1), executed(task, 2)

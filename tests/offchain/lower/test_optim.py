@@ -316,6 +316,21 @@ def test_unknown_option_of_a_group_is_refused_by_name() -> None:
         compile(a_job(optim.AdamW(groups, lr=0.1), model))
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop])
+def test_an_optimizer_with_which_torch_cannot_step_is_refused(kind: type[optim.Optimizer]) -> None:
+    """torch differentiates the update of a parameter, which is in place, and then refuses it."""
+    with pytest.raises(Unsupported, match=rf"option differentiable=True of {kind.__name__}, group 0 .*; leave it out"):
+        compile(a_job((kind, {"lr": 0.1, "differentiable": True})))
+
+
+def test_an_option_for_gpus_is_trained_with_in_plain_torch_too() -> None:
+    training = Training(a_job((optim.Adam, {"lr": 0.1, "capturable": True})))
+    plain = training.plain()
+    training.run()
+    plain.run()
+    assert training.losses == pytest.approx(plain.losses, rel=1e-3)
+
+
 def moved_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     optimizer = optim.Adam(model.parameters())
     model(torch.ones(1, WIDTH)).sum().backward()
