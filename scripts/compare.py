@@ -34,7 +34,8 @@ from offchain.job import DEFAULT_BITS, Job  # noqa: E402
 from offchain.plain import PlainTraining  # noqa: E402
 from offchain.training import Training  # noqa: E402
 
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+JOBS = (path for path in (ROOT / "examples").glob("*.py") if "-> Job:" in path.read_text())  # others: scripts/loops.py
+EXAMPLES = sorted(path.stem for path in JOBS)
 MEASURED_STEPS = 15  # at most, of the ordinary step
 MEASURED_PEAKS = 7
 PLAIN = "plain"
