@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from math import prod
 from typing import Any, TypeVar
 
@@ -49,7 +50,8 @@ class GraphBuilder:
         dtype = dtype_of(array)
         if array.size == 1 or (array.size and (array.view(np.int32) == array.view(np.int32).flat[0]).all()):
             return Ref.constant(dtype, array.flat[0].item(), array.shape)
-        place = self._constants.setdefault((dtype, array.tobytes()), len(self.constants))
+        content = sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
+        place = self._constants.setdefault((dtype, content), len(self.constants))
         if place == len(self.constants):
             self.constants.append(array.reshape(-1))
         bounds = (int(array.min()), int(array.max())) if dtype is I32 else FULL

@@ -31,7 +31,7 @@ PROGRAMS: Final[dict[str, dict[str, Any]]] = {
     "sharpness_aware": {"steps": 3, "batch_size": 4},
     "weight_average": {"steps": 3, "batch_size": 4},
 }
-SLOW: Final = {"embed_mails"}
+SLOW: Final = {"embed_mails", "generate_text"}
 
 
 @dataclass(frozen=True)

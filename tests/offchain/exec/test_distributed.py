@@ -24,6 +24,7 @@ from offchain.errors import BadInput
 from offchain.exec import Setting, make_executor
 from offchain.exec.distributed import Processes, joined
 from offchain.exec.plan.shards import share
+from offchain.inference import Inference
 from offchain.ir.graph import Graph
 from offchain.ir.kinds import Kind, traits
 from offchain.job import Job
@@ -81,6 +82,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.fixture(scope="module")
+def inference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Batch prediction with a short last batch, whose rows all processes hold in the end."""
+    path = tmp_path_factory.mktemp("inference") / "inference.task"
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
+    save_task(compile(Inference(model, (torch.randn(4 * ROWS - 1, 8),), ROWS, interval=2)), path)
+    return path
+
+
 def products(graph: Graph) -> int:
     """Multiplications of all products."""
     return sum(node.length * node.extent for node in graph.nodes if node.kind is Kind.DOT)
@@ -111,10 +121,23 @@ def roots_alone(file: Path) -> list[str]:
     return [root.hex() for root in alone.state_roots]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_prediction_is_shared_out_whole_and_only_its_outputs_are_joined(processes: int, inference: Path) -> None:
+    graph = load_task(inference).graph
+    parts = [share(graph, processes, rank) for rank in range(processes)]
+    assert sum(products(part.graph) for part in parts) == products(graph)
+    for part in parts:
+        joined = [node.shape for node, how in zip(part.graph.nodes, part.joined, strict=True) if how]
+        assert sorted(joined) == [(), (2, ROWS, 4)]  # the mean, and the rows of an interval
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(processes: int, files: list[Path]) -> None:
+def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(
+    processes: int, files: list[Path], inference: Path
+) -> None:
     """Of graphs with fewer rows than processes nothing is asked. Kernels for CUDA run in Triton's interpreter."""
+    files = [inference, *files]
     runs = [f"{executor}={file}" for file in files for executor in ("fused", "torch")]
     cases = [f"fused={40 // processes}", f"torch={40 // processes}"] if processes > 1 else []
     if TRITON and processes == 2:
