@@ -82,10 +82,10 @@ class Evaluation(Readings):
             chosen = _chosen(metrics, dataset, target, classes)
         except BadInput as error:
             raise BadInput(f"evaluation{at(line_of_caller())}: {error}") from error
-        make, state = forward or called, _zeros(chosen, classes)
+        state = _zeros(chosen, classes)
 
         def step(state: Any, batch: Any, t: Tensor) -> Any:
-            made, valid, after, figures = self.made(make, batch), self.valid(t), dict(state), {}
+            made, valid, after, figures = self.made(batch), self.valid(t), dict(state), {}
             for key, metric in chosen.items():
                 if metric == CONFUSION:
                     after[key] = state[key] + _confused(made, batch[target], valid, state[key])
@@ -97,7 +97,17 @@ class Evaluation(Readings):
             return after, figures or {"rows": valid.sum()}
 
         super().__init__(
-            model, dataset, batch_size, step, state, interval, seed=seed, bits=bits, precision=precision, name=name
+            model,
+            dataset,
+            batch_size,
+            forward or called,
+            step,
+            state,
+            interval,
+            seed=seed,
+            bits=bits,
+            precision=precision,
+            name=name,
         )
 
 

@@ -48,6 +48,7 @@ class Generation(Program):
     """
 
     reader: nn.Module
+    forward: Forward
     prompts: tuple[tuple[int, ...], ...]
     stop: tuple[int, ...]
     new: int
@@ -82,12 +83,13 @@ class Generation(Program):
             held = cache if cache is not None else _first(model, len(rows), positions)
         except BadInput as error:
             raise BadInput(f"generation{at(line_of_caller())}: {error}") from error
-        for what, value in (("reader", model), ("prompts", rows), ("stop", ends), ("new", max_new_tokens)):
+        own = {"reader": model, "forward": forward or transformer, "prompts": rows, "stop": ends, "new": max_new_tokens}
+        for what, value in own.items():
             object.__setattr__(self, what, value)
-        make, pick = forward or transformer, _Pick(temperature, top_k)
+        pick = _Pick(temperature, top_k)
         whole = interval or interval_of(positions)
         super().__init__(
-            step=lambda state, data, t: self._stepped(make, pick, state, data, t),
+            step=lambda state, data, t: self._stepped(pick, state, data, t),
             state={
                 "last": torch.zeros(len(rows), dtype=torch.int32),
                 "done": torch.zeros(len(rows), dtype=torch.bool),
@@ -114,8 +116,12 @@ class Generation(Program):
         return self.reader
 
     @property
+    def theirs(self) -> tuple[str, Callable[..., Any]]:
+        return "forward", self.forward
+
+    @property
     def hosts(self) -> list[tuple[str, Any]]:
-        return [("the model", self.reader), *super().hosts]
+        return [("the model", self.reader), ("forward", self.forward), *super().hosts]
 
     def continued(self, tokens: Tensor | Array) -> list[list[int]]:
         """What follows each prompt, up to its stop token, in the output "token" of all steps or of the first ones."""
@@ -127,14 +133,14 @@ class Generation(Program):
             found.append(new[: ends[0]] if ends else new)
         return found
 
-    def _stepped(self, make: Forward, pick: _Pick, state: Any, data: Any, t: Tensor) -> Any:
+    def _stepped(self, pick: _Pick, state: Any, data: Any, t: Tensor) -> Any:
         prompt, length = data["prompt"], data["length"].int()
         last, after = prompt.shape[1] - 1, t + 1
         ids = torch.where(t < length, prompt[:, t.clamp(max=last)], state["last"])
         with evaluating(self.reader), torch.no_grad():
             place = t.clamp(max=last + self.new - 1)  # steps that fill the last interval write where nobody reads
-            scores, cache = make(self.reader, ids, state["cache"], place)
-            self._check_scores(scores, line_of(make))
+            scores, cache = self.forward(self.reader, ids, state["cache"], place)
+            self._check_scores(scores, line_of(self.forward))
             chosen = pick(scores)
         free = after >= length
         end = self.stop[0] if self.stop else 0

@@ -29,12 +29,14 @@ class Readings(Program):
     """A program whose steps read a dataset once, in order; the last batch is filled up with its last row."""
 
     reader: nn.Module
+    forward: Forward
 
     def __init__(
         self,
         model: nn.Module,
         dataset: Any,
         batch_size: int,
+        forward: Forward,
         step: Step,
         state: Mapping[str, Any],
         interval: int | None,
@@ -51,6 +53,7 @@ class Readings(Program):
         except BadInput as error:
             raise BadInput(f"{self.kind}{at(line_of_caller())}: {error}") from error
         object.__setattr__(self, "reader", model)
+        object.__setattr__(self, "forward", forward)
         rows = rows_of(columns)
         size = min(batch_size, rows)
         count = -(-rows // size)
@@ -73,18 +76,22 @@ class Readings(Program):
         return self.reader
 
     @property
+    def theirs(self) -> tuple[str, Callable[..., Any]]:
+        return "forward", self.forward
+
+    @property
     def hosts(self) -> list[tuple[str, Any]]:
-        return [("the model", self.reader), *super().hosts]
+        return [("the model", self.reader), ("forward", self.forward), *super().hosts]
 
     def valid(self, t: Tensor) -> Tensor:
         """Which rows of the batch of step t are rows of the dataset, and no padding: bool, (batch_size,)."""
         assert self.batch_size is not None
         return t * self.batch_size + torch.arange(self.batch_size, dtype=torch.int32) < self.rows
 
-    def made(self, forward: Forward, batch: Any) -> Any:
+    def made(self, batch: Any) -> Any:
         """What `forward` makes of a batch, the model in evaluation mode, without gradients."""
         with evaluating(self.reader), torch.no_grad():
-            return forward(self.reader, batch)
+            return self.forward(self.reader, batch)
 
 
 class Inference(Readings):
@@ -116,11 +123,11 @@ class Inference(Readings):
         precision: str | None = None,
         name: str = "inference",
     ) -> None:
-        make, names = forward or called, (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         line = line_of(forward) if forward else line_of_caller()
 
         def step(state: Any, batch: Any, t: Tensor) -> Any:
-            found = _named(self.made(make, batch), names, len(self.valid(t)), line)
+            found = _named(self.made(batch), names, len(self.valid(t)), line)
             first, valid = found[names[0]], self.valid(t)
             values = first.reshape(len(valid), -1).float().mean(1)
             mean = torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
@@ -129,7 +136,7 @@ class Inference(Readings):
         if not names:
             raise BadInput(f"inference{at(line_of_caller())}: outputs is empty; give a name")
         super().__init__(
-            model, dataset, batch_size, step, {}, interval,
+            model, dataset, batch_size, forward or called, step, {}, interval,
             outputs=names, seed=seed, bits=bits, precision=precision, name=name,
         )  # fmt: skip
 

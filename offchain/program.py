@@ -90,6 +90,11 @@ class Program:
         return type(self).__name__.lower()
 
     @property
+    def theirs(self) -> tuple[str, Callable[..., Any]]:
+        """The requester's function that a step calls, after what errors call it."""
+        return "step", self.step
+
+    @property
     def dataset(self) -> dict[str, Tensor]:
         """The columns by name."""
         columns: dict[str, Tensor] = self.data

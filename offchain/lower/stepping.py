@@ -32,8 +32,8 @@ def program_form(program: Program, plain: bool = False) -> Form:
             own = {name: tensor.clone() for name, tensor in zip(state, flat, strict=False)}
             return nothing, _results(program, own, batch, flat[-1].clone(), told)
 
-        nothing = torch.zeros(())
-        with within("step", line_of(program.step)):
+        nothing, (name, function) = torch.zeros(()), program.theirs
+        with within(name, line_of(function)):
             if plain:
                 return beside(nothing)[1]
             # while a step is captured, torch.autograd.grad works within a gradient of functorch alone
@@ -48,11 +48,11 @@ def _results(
     program: Program, own: Mapping[str, Tensor], batch: Mapping[str, Tensor], t: Tensor, told: Told
 ) -> tuple[Tensor, ...]:
     """The next values of the state, then metrics, then outputs; `told` hears of which."""
-    line = line_of(program.step)
+    where = f"{program.kind}: {program.theirs[0]}{at(line_of(program.theirs[1]))}"
     returned = program.step(filled(program.state, iter(own.values())), program.given(batch), t)
-    after, metrics, outputs = _parts(returned, line)
-    named = _next(after, own, line)
-    metrics, outputs = _metrics(metrics, line), _outputs(program, outputs, line)
+    after, metrics, outputs = _parts(returned, where)
+    named = _next(after, own, where)
+    metrics, outputs = _metrics(metrics, where), _outputs(program, outputs, where)
     told.metrics = tuple(metrics)
     told.outputs = tuple(Output(name, tuple(value.shape), value.dtype) for name, value in outputs.items())
     return (*named.values(), *metrics.values(), *outputs.values())
@@ -64,18 +64,17 @@ def _batch(program: Program, columns: dict[str, Tensor], t: Tensor) -> dict[str,
     return {name: column.to(program.dataset[name].dtype).clone() for name, column in columns.items()}
 
 
-def _parts(returned: Any, line: str) -> tuple[Any, Any, Any]:
+def _parts(returned: Any, where: str) -> tuple[Any, Any, Any]:
     if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
         many = f"{len(returned)} things" if isinstance(returned, tuple | list) else shown(returned)
-        raise BadInput(f"program: step{at(line)} returns {many}; {_RETURNED}")
+        raise BadInput(f"{where} returns {many}; {_RETURNED}")
     after, metrics = returned[:2]
     return after, metrics, returned[2] if len(returned) == 3 else {}
 
 
-def _next(after: Any, state: Mapping[str, Tensor], line: str) -> dict[str, Tensor]:
+def _next(after: Any, state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """The next state, which must have the tensors of the one before."""
     named = dict(leaves(after)) if isinstance(after, Mapping) else {}
-    where = f"program: step{at(line)}"
     if not isinstance(after, Mapping):
         raise BadInput(f"{where} returns a {type(after).__name__} as its next state, must be a dict; {_RETURNED}")
     for name in (*(name for name in state if name not in named), *(name for name in named if name not in state)):
@@ -93,8 +92,7 @@ def _next(after: Any, state: Mapping[str, Tensor], line: str) -> dict[str, Tenso
     return {name: named[name].detach() for name in state}
 
 
-def _metrics(metrics: Any, line: str) -> dict[str, Tensor]:
-    where = f"program: step{at(line)}"
+def _metrics(metrics: Any, where: str) -> dict[str, Tensor]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise BadInput(
             f"{where} returns {shown(metrics)} as metrics, must be a dict of at least one number; they are the log, "
@@ -107,8 +105,7 @@ def _metrics(metrics: Any, line: str) -> dict[str, Tensor]:
     return {name: value.detach().reshape(()) for name, value in metrics.items()}
 
 
-def _outputs(program: Program, outputs: Any, line: str) -> dict[str, Tensor]:
-    where = f"program: step{at(line)}"
+def _outputs(program: Program, outputs: Any, where: str) -> dict[str, Tensor]:
     if not isinstance(outputs, Mapping):
         raise BadInput(f"{where} returns {shown(outputs)} as outputs, must be a dict of named tensors; {_RETURNED}")
     if set(outputs) != set(program.outputs):

@@ -102,6 +102,18 @@ def test_a_forward_that_gives_no_rows_is_refused_with_its_line(forward: Any, err
         lower(Inference(a_model(), (rows(),), 5, forward))
 
 
+def test_a_forward_that_python_changes_is_refused_with_its_line() -> None:
+    seen: list[int] = []
+
+    def forward(model: Any, batch: Any) -> Tensor:
+        seen.append(1)
+        scores: Tensor = model(batch[0])
+        return scores
+
+    with pytest.raises(Unsupported, match=r"variable 'seen' at .*test_inference.py:[0-9]+: changes in every step"):
+        lower(Inference(a_model(), (rows(),), 5, forward))
+
+
 def test_an_operation_that_no_graph_can_be_is_refused_with_its_module() -> None:
     class Looks(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

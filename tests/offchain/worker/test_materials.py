@@ -17,16 +17,19 @@ from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import DType
+from offchain.lower import compile as lower
 from offchain.market.view import CheckpointView, Status, TaskView
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import save_state
+from offchain.store.checkpoint import load_outputs, save_state
 from offchain.store.fetch import FetchOptions
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.fit import NotNow, Unfit
 from offchain.worker.making import ExecutorFactory, executor_factory
 from offchain.worker.materials import Materials, Opened
+from offchain.worker.names import log_name, outputs_name
 from offchain.worker.options import WorkerOptions
+from tests.offchain.test_program import a_program
 from tests.support.strategies import over_state
 from tests.support.tasks import BARE, unposted
 from tests.support.works import every_kind
@@ -145,6 +148,19 @@ def test_a_state_is_its_own_task_s_even_where_another_task_commits_to_the_same_r
     assert start is not None and start.checkpoint == 1
     materials.forget_states(views[1].terms, [work.state_root])
     assert materials.start(views[0], ours, 1, {}).checkpoint == 1  # type: ignore[union-attr]
+
+
+def test_a_solver_serves_outputs_at_once_and_keeps_the_log_back(tmp_path: Path) -> None:
+    task = lower(a_program())
+    materials = build(tmp_path, executor_factory("reference"))
+    terms, tree = unposted(**{name: getattr(task, name) for name in BARE}), state_tree(task.state)
+    named = outputs_name(terms, task.state_root), log_name(terms, task.state_root)
+    materials.store(terms, task.graph, task.state, tree)  # of a verifier
+    assert not any(name in materials.blobs for name in named)
+    materials.store(terms, task.graph, task.state, tree, task)
+    assert [name in materials.blobs for name in named] == [True, False]
+    held = load_outputs(materials.blobs.path(named[0]), task, task.state_root)
+    assert {name: rows.shape for name, rows in held.items()} == {"prediction": (20, 1), "row": (8,)}
 
 
 def test_a_state_is_its_own_attempt_s(post: Post, tmp_path: Path) -> None:
