@@ -37,7 +37,7 @@ _ROWS: Final = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSpec:
     """What each step outputs under a name: a tensor of this shape and dtype, whose first axis is its rows."""
 
     name: str
@@ -50,7 +50,7 @@ class Told:
     """What is known of a step once it was captured: the names of its metrics, its outputs."""
 
     metrics: tuple[str, ...] = ()
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Captured:
     parameters: tuple[str, ...]
     packed: tuple[PackedTensor, ...]
     metrics: tuple[str, ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[OutputSpec, ...]
     eager: Run
 
 

@@ -12,7 +12,7 @@ from offchain.errors import BadInput
 from offchain.fields import check_name, shown
 from offchain.ir.encoding import MAX_RANK
 from offchain.lines import at, line_of
-from offchain.lower.capture import Form, Output, Told, batch_of
+from offchain.lower.capture import Form, OutputSpec, Told, batch_of
 from offchain.lower.origin import within
 from offchain.program import Program, filled, leaves
 
@@ -54,7 +54,7 @@ def _results(
     named = _next(after, own, where)
     metrics, outputs = _metrics(metrics, where), _outputs(program, outputs, where)
     told.metrics = tuple(metrics)
-    told.outputs = tuple(Output(name, tuple(value.shape), value.dtype) for name, value in outputs.items())
+    told.outputs = tuple(OutputSpec(name, tuple(value.shape), value.dtype) for name, value in outputs.items())
     return (*named.values(), *metrics.values(), *outputs.values())
 
 
