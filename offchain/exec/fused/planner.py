@@ -13,6 +13,7 @@ from offchain.exec.fused.direct import direct, direct_kernel, repeats
 from offchain.exec.fused.elementwise import gather_kernel, map_kernel
 from offchain.exec.fused.engines import Engines
 from offchain.exec.fused.kernel import TYPES
+from offchain.exec.fused.planes import Digits, lying
 from offchain.exec.fused.products import multiply_kernel, product_kernel
 from offchain.exec.fused.reductions import (
     mask_kernel,
@@ -24,7 +25,7 @@ from offchain.exec.fused.reductions import (
 from offchain.exec.fused.together import FusedBucket
 from offchain.exec.plan.geometry import from_start, scatters_rows
 from offchain.exec.plan.pieces import cuts
-from offchain.exec.plan.planning import ASIDE, STEP, Call, Tensor
+from offchain.exec.plan.planning import ASIDE, STEP, Call, Tensor, aligned
 from offchain.exec.plan.products import Product, product_of
 from offchain.exec.plan.shards import Joined, Share
 from offchain.ir.graph import Node, Source, View, readers_of
@@ -86,7 +87,7 @@ class FusedPlanner(FusedCalls):
     def dot(self, node: Node, out: Tensor) -> None:
         form, _ = form_of(node)
         product, digits = self.kept(product_of, form), self.engines.digits(node.bits)
-        if self._direct(node, form, product, out):
+        if not self._prepares(node, product, digits) and self._direct(node, form, product, out):
             return
         (q0, back0), (q1, back1) = (self.packed(node, side, product, digits) for side in (0, 1))
         if digits and product.size == node.length:
@@ -100,6 +101,13 @@ class FusedPlanner(FusedCalls):
             self.call(self.kept(multiply_kernel, product, self.engines.blas), total, q0, q1)
         kernel = self.kept(product_kernel, node.shape, product.total, product.backs, kind, slices)
         self.call(kernel, out, total, back0, back1)
+
+    def _prepares(self, node: Node, product: Product, digits: Digits | None) -> bool:
+        """Whether the second operand is packed once, after which it takes fewer bytes to read than where it lies."""
+        source = self.source(node.inputs[product.operands[1]])
+        if digits is None or not self.lasts([source]):
+            return False
+        return self.has_room(aligned(4 * lying(product, 1, digits).words) + 8 * prod(product.second.shape))
 
     def _direct(self, node: Node, form: Node, product: Product, out: Tensor) -> bool:
         """Plans a dot of vectors and a matrix that is read where it lies, if it is one."""

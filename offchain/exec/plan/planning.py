@@ -194,13 +194,17 @@ class Planner(ABC, Generic[K]):
     def once(self, size: int, steady: bool) -> Iterator[None]:
         """What is planned in the block is made once, if it is `steady` and its `size` bytes may be kept."""
         before = self._once
-        if not before and steady and aligned(size) <= self._prepared:
+        if not before and steady and self.has_room(size):
             self._once = True
             self._prepared -= aligned(size)
         try:
             yield
         finally:
             self._once = before
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more may be kept from step to step."""
+        return aligned(size) <= self._prepared
 
     def lasts(self, tensors: Iterable[Tensor]) -> bool:
         """Whether these are the same in all steps from a state: constants, slots that no step changes, and what is

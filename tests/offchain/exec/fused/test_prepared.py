@@ -192,6 +192,17 @@ def test_what_a_step_changes_is_prepared_in_each_step(nodes: list[Node], slots: 
     assert bits(executor.dump(run(executor, executor.load(initial), 0, 3))) == wanted(graph, initial, 0, 3)
 
 
+def test_a_matrix_beside_one_vector_is_read_where_it_lies_unless_it_is_prepared() -> None:
+    """Packed in each step it would take longer than the product."""
+    graph = graph_of([product(Source.STATE, 1, count=1)], 0, [(Source.STATE, 1)], 1)
+    initial, found = numbers(graph, 0), []
+    for limits in (UNLIMITED, NEVER):
+        executor = fused(graph, limits)
+        found.append((len(executor._plan.once), len(executor._plan.calls)))
+        assert bits(executor.dump(run(executor, executor.load(initial), 0, 3))) == wanted(graph, initial, 0, 3)
+    assert found == [(1, 2), (0, 2)]
+
+
 def test_a_node_that_a_slot_holds_is_made_in_each_step() -> None:
     graph = graph_of(
         [mapped(Source.CONST, 0, HALVED), product(Source.STATE, 1)], 1, [(Source.STATE, 1), (Source.NODE, 0)]
