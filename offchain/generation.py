@@ -36,7 +36,7 @@ class Generation(Program):
     prompts         token numbers of each prompt; one row of the batch each
     max_new_tokens  tokens for each
     temperature     0: the token with the greatest score. Else one is drawn by softmax(scores / temperature)
-    top_k           it is drawn among the k greatest scores, up to 64
+    top_k           it is drawn among the k greatest scores, up to 64; equal scores count once
     stop            a token, or several, after which a row is done
     forward         `forward(model, ids, cache, position)`: scores (rows, vocabulary) of the token that follows `ids`
                     (rows,) at this position (an int32 scalar), and the next cache, of the same shapes

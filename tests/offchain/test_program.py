@@ -176,6 +176,29 @@ def test_autograd_and_a_module_from_outside() -> None:
     assert len(run.task.graph.slots) == 2
 
 
+def test_buffers_that_a_model_changes_are_state() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def step(state: Any, batch: Any, t: Tensor) -> Any:
+        def loss(weights: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            moved = {name: buffer.clone() for name, buffer in state["buffers"].items()}
+            made = torch.func.functional_call(model, {**weights, **moved}, (batch["x"],))
+            return F.mse_loss(made, batch["y"]), moved
+
+        gradients, (value, moved) = torch.func.grad_and_value(loss, has_aux=True)(state["weights"])
+        after = {name: weight - 0.1 * gradients[name] for name, weight in state["weights"].items()}
+        return {"weights": after, "buffers": moved}, {"loss": value}
+
+    state = {"weights": dict(model.named_parameters()), "buffers": dict(model.named_buffers())}
+    run = offchain.compile(Program(step, state, {"x": X, "y": Y}, 4, 2, batch_size=8, bits=21), executor="torch")
+    run.run()
+    plain = run.plain()
+    plain.run()
+    assert run.state["buffers"]["1.num_batches_tracked"].tolist() == 4
+    torch.testing.assert_close(run.state, plain.state, rtol=1e-4, atol=1e-5)
+
+
 COUNT = [0]
 
 
