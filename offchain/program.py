@@ -28,6 +28,7 @@ from offchain.errors import BadInput
 from offchain.fields import RESERVED, check_name, check_number, check_tensor, shown
 from offchain.job import DEFAULT_BITS, Job, Order, bits_of, rows_of
 from offchain.lines import at, line_of_argument, line_of_caller
+from offchain.task import slot_of
 
 Step = Callable[[Any, Any, Tensor], Any]
 
@@ -153,9 +154,9 @@ class Program:
 
     def _check_outputs(self) -> None:
         for name in self.outputs:
-            if name in self.tensors:
+            if name in self.tensors or slot_of(name) in self.tensors:
                 raise BadInput(
-                    f"output {name!r} has the name of a tensor of the state, beside which it is saved; rename it"
+                    f"output {name!r} has the name of a tensor of the state, beside which it lies; rename it"
                 )
 
     def _check_numbers(self) -> None:

@@ -278,6 +278,7 @@ def test_more_rows_than_there_are_cannot_be_kept() -> None:
         ({"state": {"a.b": torch.ones(2), "a": {"b": torch.ones(2)}}}, "two tensors of the state are named 'a.b'"),
         ({"state": {"x": torch.ones(0)}}, "has no elements"),
         ({"outputs": ["x"]}, "output 'x' has the name of a tensor of the state"),
+        ({"outputs": ["x"], "state": {"outputs.x": torch.ones(1)}}, "output 'x' has the name of a tensor of the state"),
         ({"outputs": 3}, "outputs is 3, must be names"),
         ({"outputs": {"y": 0}}, "rows of output 'y' is 0"),
         ({"steps": 3, "interval": 2}, "steps 3 is not a multiple of interval 2"),
