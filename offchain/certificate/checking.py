@@ -98,7 +98,7 @@ def _looked(certificate: Certificate) -> str:
     earlier = sum(contest.outcome == CONVICTED for contest in certificate.contests)
     said = f"{len(names)} drawn verifiers replayed {len(points)} of its {work.intervals - work.first} intervals"
     said += f"; {len(tried)} disputes, {upheld} of which the solver won"
-    return said + (f"; {earlier} earlier solvers were convicted" if earlier else "")
+    return said + (f"; {earlier} disputes convicted earlier solvers" if earlier else "")
 
 
 def _ask(certificate: Certificate, chain: Chain) -> None:

@@ -13,6 +13,7 @@ from offchain.errors import BadBlob, NoResult
 from offchain.market.view import Status
 
 ADDRESS: Final = 20  # bytes
+WIDE: Final = 32  # bytes of a root
 _TASK: Final = ("requester", "status", "attempt", "first", "solver", "awardedAt")
 _TERMS: Final = ("graphRoot", "stateRoot", "steps", "interval")
 _CHECKPOINT: Final = ("root", "committedAt", "attempt")
@@ -76,9 +77,6 @@ def settled(chain_id: int, task_id: int, header: Header, market: Stored, log: St
         started=task["awardedAt"],
         finished=point["committedAt"],
     )
-
-
-WIDE: Final = 32  # bytes of a root
 
 
 def roots_of(work: Work, header: Header, log: Stored) -> list[bytes]:
