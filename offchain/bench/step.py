@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +12,11 @@ from typing import Final
 from offchain.bench import memory
 from offchain.bench.jobs import job
 from offchain.bench.plain import deterministic, ordinary_step
+from offchain.bench.programs import PROGRAMS, PlainSteps, program
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
+from offchain.errors import BadInput
 from offchain.lower import compile as lower
+from offchain.program import Asked
 from offchain.store.taskfile import save_task
 
 PAIRS: Final = 10
@@ -26,19 +29,32 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     for name in jobs:
         for bits in settings.bits:
-            made = job(name, bits, settings.quick)
+            made, peer = _asked(name, bits, settings)
             watch(f"compiling {name}", 0, 1)
             task = lower(made)
-            ours, peer = Stepping(task, settings.runs(task, watch)), ordinary_step(made, settings.device, fused=True)
+            ours = Stepping(task, settings.runs(task, watch))
             for label, other in ((name, peer), (f"{name}, deterministic", deterministic(peer))):
                 pairs = settings.measure(ours, other, settings.pairs(PAIRS), watch, label)
                 yield Row.of(label, bits, pairs)
+
+
+def _asked(name: str, bits: int, settings: Settings) -> tuple[Asked, Callable[[], None]]:
+    """A job or a program, and a step of its peer."""
+    if name not in PROGRAMS:
+        made = job(name, bits, settings.quick)
+        return made, ordinary_step(made, settings.device, fused=True)
+    if settings.device != "cpu":
+        raise BadInput(f"job {name!r}: its peer steps on the CPU alone; leave --device out")
+    asked = program(name, bits, settings.quick)
+    return asked, PlainSteps(asked)
 
 
 def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
     """Bytes held at the peak of a step, each in a fresh process; plain torch's are the same at every precision."""
     count = settings.pairs(PEAKS)
     for name in jobs:
+        if name in PROGRAMS:
+            raise BadInput(f"job {name!r}: its memory is not measured; leave --memory or that job out")
         peers = list(_peaks(name, settings, count, watch))
         for bits in settings.bits:
             with TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from offchain.bench.timing import Row, Settings
 
 JOBS: Final = ("gpt", "gpt-sdpa", "cnn", "mlp", "depthwise", "lora")  # of offchain.bench.jobs, which imports torch
+PROGRAMS: Final = ("minilm", "generation")  # of offchain.bench.programs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,11 +67,11 @@ def counted(command: F) -> F:
     return json_option(command)
 
 
-def jobs_option(*default: str) -> Callable[[F], F]:
+def jobs_option(*default: str, of: Sequence[str] = JOBS) -> Callable[[F], F]:
     """Adds --job, passed as `jobs`."""
 
     def adding(command: F) -> F:
-        @click.option("--job", "jobs", type=click.Choice(JOBS), multiple=True, default=default, show_default=True,
+        @click.option("--job", "jobs", type=click.Choice(of), multiple=True, default=default, show_default=True,
                       help="May be repeated.")  # fmt: skip
         @wraps(command)
         def wrapped(**options: Any) -> None:
@@ -129,7 +130,7 @@ SCALES: Final = {
 
 
 @bench.command()
-@jobs_option("gpt", "cnn", "mlp")
+@jobs_option("gpt", "cnn", "mlp", of=(*JOBS, *PROGRAMS))
 @click.option("--memory", is_flag=True, help="Measure peak memory instead: ours_bytes and peer_bytes.")
 @measured
 def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool) -> None:
@@ -138,7 +139,8 @@ def step(jobs: tuple[str, ...], memory: bool, settings: Settings, as_json: bool)
     gpt is 4 layers of width 256 with 8 heads, sequence 128, batch 16, AdamW, attention as minGPT writes it; gpt-sdpa
     the same with scaled_dot_product_attention; cnn, mlp and lora are examples/cnn_digits.py, mlp_digits.py and
     lora_minilm.py. The peer is eager float32 with autograd and the optimizer's fused kernel; a second row has
-    use_deterministic_algorithms(True).
+    use_deterministic_algorithms(True). minilm is examples/embed_mails.py, 32 mails a step; generation a token a step
+    for 8 prompts by a Llama of 17 million weights; their peer is the same step in eager torch.
     Ours does not include hashing, which is done once an interval: see `offchain bench hash`.
 
     Memory is the peak during a step (parameters, optimizer, dataset, workspaces; not Python and its libraries), each

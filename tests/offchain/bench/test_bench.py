@@ -23,6 +23,7 @@ from offchain.bench.dispute import Size, play
 from offchain.bench.jobs import JOBS, job
 from offchain.bench.machine import machine
 from offchain.bench.map import gelu
+from offchain.bench.programs import PROGRAMS
 from offchain.bench.replay import BEFORE, Player
 from offchain.bench.timing import Row, Settings
 from offchain.chain.client import Chain
@@ -371,8 +372,17 @@ def test_help_shows_an_example(capsys: Capture, monkeypatch: Patch, verb: str) -
     assert f"offchain bench {verb}" in out
 
 
+def test_generation_is_measured_and_its_memory_is_not(capsys: Capture, monkeypatch: Patch) -> None:
+    asked = ("bench", "step", "--job", "generation", "--quick", "--bits", "13")
+    code, out, _ = terminal.run(capsys, monkeypatch, *asked, "--json")
+    assert (code, [row["name"] for row in json.loads(out)]) == (0, ["generation", "generation, deterministic"])
+    code, out, err = terminal.run(capsys, monkeypatch, *asked, "--memory")
+    assert (code, out) == (2, "")
+    assert "job 'generation': its memory is not measured" in err
+
+
 def test_the_command_offers_the_jobs_that_there_are() -> None:
-    assert command.JOBS == JOBS
+    assert (command.JOBS, command.PROGRAMS) == (JOBS, PROGRAMS)
     with pytest.raises(BadInput, match="no job 'x'"):
         job("x", 21)
 
