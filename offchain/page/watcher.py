@@ -72,6 +72,9 @@ class Watcher:
     def _look(self) -> None:
         with self._lock:
             self._view = self._reader.read()
+        if self._whole is not None:
+            self._show()  # tasks and disputes first: people are asked for after that
+        with self._lock:
             if self._view is not self._whole:  # it is the same while there is no new block
                 self._read_entries()
                 if self._known_at != self._told.latest:
