@@ -44,11 +44,12 @@ def part(name: str, file: str = "build/deployment.json") -> Any:
 def terms_for(limits: Any, task: Task, uri: str, max_price: int, **changes: int) -> Terms:
     """Terms for a task with the least stake and bond; `changes` are fields of Terms."""
     stake = limits.requiredStake(max_price, task.steps, task.interval, RATE_BPS)
+    bond = limits.requiredBond(stake, max_price, task.steps, task.interval)
     fields: dict[str, Any] = {
         "graph_root": task.graph_root, "state_root": task.state_root, "steps": task.steps, "interval": task.interval,
-        "max_price": max_price, "stake": stake, "bond": limits.requiredBond(stake),
+        "max_price": max_price, "stake": stake, "bond": bond,
         "urgency": 0, "risk_bps": 500, "attempts": 3,
-        "audit_fee": max_price // 100, "audit_rate_bps": RATE_BPS, "uri": uri,
+        "audit_fee": max_price // 100, "audit_rate_bps": RATE_BPS, "keepers": 0, "keeper_bps": 0, "uri": uri,
     }  # fmt: skip
     return Terms(**(fields | TIMES | WAITS | changes))
 
@@ -65,7 +66,7 @@ def deposit(parts: dict[str, Any], amount: int, person: Any) -> None:
 def post(parts: dict[str, Any], terms: Terms, requester: Any) -> int:
     """Deposit the whole bill, and post; returns the task's id."""
     audits = parts["auditor"].bill(terms.intervals, terms.audit_fee, terms.audit_rate_bps)
-    deposit(parts, sum(parts["limits"].bill(terms.max_price)) + audits, requester)
+    deposit(parts, sum(parts["limits"].bill(terms.max_price, terms.keeper_bps)) + audits, requester)
     return int(parts["market"].post(terms_tuple(terms), {"from": requester}).events["Posted"]["taskId"])
 
 

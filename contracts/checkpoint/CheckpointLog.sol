@@ -17,6 +17,9 @@ contract CheckpointLog is ICheckpointLog {
     /// @notice The dispute game.
     address public game;
 
+    /// @notice The keepers' contract.
+    address public keepers;
+
     /// @notice A window follows the one before by at least this part of the interval time, whatever was promised:
     /// verifiers need time too.
     uint32 public constant LEAST_PROMISE = 16;
@@ -25,6 +28,8 @@ contract CheckpointLog is ICheckpointLog {
     struct Progress {
         uint32 count; // checkpoints that are not void
         uint32 disputes; // open ones about them
+        uint32 late; // windows from this checkpoint on do not end
+        uint64 until; // before this time
     }
 
     mapping(uint256 taskId => Progress) private _progress;
@@ -45,11 +50,11 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     /// @inheritdoc ICheckpointLog
-    function connect(address game_) external {
+    function connect(address game_, address keepers_) external {
         if (msg.sender != _deployer) revert NotDeployer(msg.sender);
         if (game != address(0)) revert AlreadyConnected();
-        if (game_ == address(0)) revert ZeroAddress();
-        game = game_;
+        if (game_ == address(0) || keepers_ == address(0)) revert ZeroAddress();
+        (game, keepers) = (game_, keepers_);
     }
 
     /// @inheritdoc ICheckpointLog
@@ -80,9 +85,8 @@ contract CheckpointLog is ICheckpointLog {
     function hold(uint256 taskId, uint32 index) external onlyGame {
         Checkpoint storage held = _get(taskId, index);
         // Checked here, because a final checkpoint may have been paid for already.
-        if (block.timestamp > held.challengeableUntil) {
-            revert WindowClosed(held.challengeableUntil, uint64(block.timestamp));
-        }
+        uint64 until = _until(taskId, index);
+        if (block.timestamp > until) revert WindowClosed(until, uint64(block.timestamp));
         ++_progress[taskId].disputes;
         emit Held(taskId, index, ++held.holds);
     }
@@ -106,8 +110,18 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function truncate(uint256 taskId, uint32 index) external {
         if (msg.sender != address(market)) revert NotMarket(msg.sender);
-        _progress[taskId] = Progress(index, 0);
+        _progress[taskId] = Progress(index, 0, 0, 0);
         emit Voided(taskId, index);
+    }
+
+    /// @inheritdoc ICheckpointLog
+    function prolong(uint256 taskId, uint32 index, uint64 until) external {
+        if (msg.sender != keepers) revert NotKeepers(msg.sender);
+        Progress storage progress = _progress[taskId];
+        // What is still prolonged since before stays so.
+        if (progress.until < block.timestamp || index < progress.late) progress.late = index;
+        if (progress.until < until) progress.until = until;
+        emit Prolonged(taskId, progress.late, progress.until);
     }
 
     /// @inheritdoc ICheckpointLog
@@ -121,15 +135,16 @@ contract CheckpointLog is ICheckpointLog {
     }
 
     /// @inheritdoc ICheckpointLog
-    function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory) {
-        return _get(taskId, index);
+    function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory found) {
+        found = _get(taskId, index);
+        found.challengeableUntil = _until(taskId, index);
     }
 
     /// @inheritdoc ICheckpointLog
     function standing(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool, uint64) {
         Checkpoint storage judged = _checkpoints[taskId][index];
         if (index >= _progress[taskId].count || judged.attempt != attempt) return (false, 0);
-        return (true, judged.challengeableUntil);
+        return (true, _until(taskId, index));
     }
 
     /// @inheritdoc ICheckpointLog
@@ -139,15 +154,23 @@ contract CheckpointLog is ICheckpointLog {
 
     /// @inheritdoc ICheckpointLog
     function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64) {
-        return _get(taskId, index).challengeableUntil;
+        _get(taskId, index);
+        return _until(taskId, index);
     }
 
     /// @inheritdoc ICheckpointLog
     function finality(uint256 taskId, uint32 index) external view returns (bool, uint64, uint32) {
         if (index >= _progress[taskId].count) return (false, 0, 0);
         Checkpoint storage judged = _checkpoints[taskId][index];
-        if (block.timestamp <= judged.challengeableUntil || judged.holds != 0) return (false, 0, 0);
+        if (block.timestamp <= _until(taskId, index) || judged.holds != 0) return (false, 0, 0);
         return (true, judged.committedAt, judged.defended);
+    }
+
+    /// When the window of a checkpoint ends, which there is.
+    function _until(uint256 taskId, uint32 index) private view returns (uint64 until) {
+        until = _checkpoints[taskId][index].challengeableUntil;
+        Progress storage progress = _progress[taskId];
+        if (index >= progress.late && progress.until > until) until = progress.until;
     }
 
     /// A window opens with the commit, but no earlier than one promised interval after the window before it: whoever

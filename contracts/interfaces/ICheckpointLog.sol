@@ -9,7 +9,7 @@ interface ICheckpointLog {
         bytes32 root; // state root at the end of the interval
         uint64 committedAt; // block timestamp, seconds
         uint32 holds; // open disputes about it
-        uint64 challengeableUntil; // end of its challenge window
+        uint64 challengeableUntil; // end of its challenge window; longer for what could not be had at once
         uint8 attempt; // of the solver who committed it
         uint32 defended; // seconds that disputes had taken of that attempt by then
         uint56 beacon; // end of the randomness (prevrandao) of the block that it was committed in
@@ -21,6 +21,8 @@ interface ICheckpointLog {
     /// A computation proved this checkpoint of that attempt false.
     event Condemned(uint256 indexed taskId, uint32 indexed index, uint8 attempt);
     event Held(uint256 indexed taskId, uint32 indexed index, uint32 holds);
+    /// No window of a checkpoint from `index` on ends before `until`.
+    event Prolonged(uint256 indexed taskId, uint32 indexed index, uint64 until);
     event Unheld(uint256 indexed taskId, uint32 indexed index, uint32 holds);
 
     error NotDeployer(address caller);
@@ -28,6 +30,7 @@ interface ICheckpointLog {
     error ZeroAddress();
     error NotGame(address caller);
     error NotMarket(address caller);
+    error NotKeepers(address caller);
     error NotTraining(uint256 taskId, ITaskMarket.Status actual);
     error NotSolver(address solver, address caller);
     error AllCommitted(uint256 taskId, uint32 intervals);
@@ -59,8 +62,12 @@ interface ICheckpointLog {
     /// @notice Only the market: the solver failed. Checkpoints from `index` on are void.
     function truncate(uint256 taskId, uint32 index) external;
 
-    /// @notice Only the deployer, once and for ever: name the dispute game.
-    function connect(address game) external;
+    /// @notice Only the keepers' contract: checkpoints from `index` on could not be had until now. Their windows end no
+    /// earlier than `until`.
+    function prolong(uint256 taskId, uint32 index, uint64 until) external;
+
+    /// @notice Only the deployer, once and for ever: name the dispute game and the keepers' contract.
+    function connect(address game, address keepers) external;
 
     function count(uint256 taskId) external view returns (uint32);
 

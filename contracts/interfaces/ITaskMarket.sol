@@ -4,6 +4,7 @@ pragma solidity ^0.8.37;
 import {IAuction} from "./IAuction.sol";
 import {IAuditor} from "./IAuditor.sol";
 import {ICheckpointLog} from "./ICheckpointLog.sol";
+import {IKeepers} from "./IKeepers.sol";
 import {ITermLimits} from "./ITermLimits.sol";
 
 /// @title The life of a task: posted, awarded, paid interval by interval, failed and tried again, ended
@@ -40,7 +41,8 @@ interface ITaskMarket {
         uint32 defended; // seconds that disputes took which the solver won
         uint32 late; // seconds that the solver was late and has paid for
         address standby;
-        uint64 handoverEnds;
+        uint64 handoverEnds; // 0 since an award
+        uint32 beacon; // end of the randomness (prevrandao) that keepers are drawn from
     }
 
     /// When an attempt's checkpoints are due, and of whom.
@@ -70,7 +72,24 @@ interface ITaskMarket {
         uint32 hi;
     }
 
-    event Connected(IAuction auction, ICheckpointLog log, address game, IAuditor auditor);
+    /// What keepers' contract needs to know about an attempt, which runs or was the last.
+    struct Custody {
+        address requester;
+        bool trains; // whether it runs
+        uint8 attempt;
+        uint32 paid;
+        uint32 first;
+        uint128 price;
+        uint32 beacon;
+        uint64 drawnAt; // when keepers were drawn: the stakes of then count
+        uint32 steps;
+        uint32 interval;
+        uint32 challengeWindow;
+        uint8 keepers; // seats
+        uint16 keeperBps;
+    }
+
+    event Connected(IAuction auction, ICheckpointLog log, address game, IAuditor auditor, IKeepers keepers);
     event Posted(uint256 indexed taskId, address indexed requester, bytes32 graphRoot, string uri);
     event Awarded(
         uint256 indexed taskId, uint8 attempt, address indexed solver, uint128 price, uint32 promised, address standby
@@ -119,13 +138,14 @@ interface ITaskMarket {
     /// @notice Only the auction: a bid leads. Frees the stake of the one that it beat, if any, and locks its own.
     function lead(uint256 taskId, address beaten, address leader) external;
 
-    /// @notice Anyone: pay for up to 64 intervals that are final, in order. After the last one, release the stake and
+    /// @notice Anyone: pay for up to 64 intervals that are final and can be had, in order. After the last one, release the stake and
     /// return the rest of the escrow.
     function collect(uint256 taskId) external;
 
-    /// @notice Anyone, after a missed deadline: pay what is final, burn a part of the stake, and let the next one in.
-    /// @dev Refused while a committed checkpoint is disputed or could be. If more than 64 intervals are unpaid, call
-    /// `collect` first.
+    /// @notice Anyone, after a missed deadline, or when no committee could have what was committed: pay what is final,
+    /// burn a part of the stake, and let the next one in.
+    /// @dev Refused while a committed checkpoint is disputed, or could be by who has it. If more than 64 intervals are
+    /// unpaid, call `collect` first.
     function stall(uint256 taskId) external;
 
     /// @notice Only the dispute game: the solver is convicted of a false checkpoint. The challenger gets `reward` of
@@ -149,9 +169,9 @@ interface ITaskMarket {
     /// task.
     function cancel(uint256 taskId) external;
 
-    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log, the dispute game and the
-    /// auditor.
-    function connect(IAuction auction, ICheckpointLog log, address game, IAuditor auditor) external;
+    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log, the dispute game, the auditor
+    /// and the keepers.
+    function connect(IAuction auction, ICheckpointLog log, address game, IAuditor auditor, IKeepers keepers) external;
 
     function terms(uint256 taskId) external view returns (ITermLimits.Terms memory);
     function task(uint256 taskId) external view returns (Task memory);
@@ -171,6 +191,8 @@ interface ITaskMarket {
     /// @notice What an audit needs to know: whose work it is, the last solver's, and how many steps it has, in all and
     /// per checkpoint.
     function audited(uint256 taskId) external view returns (address solver, uint32 steps, uint32 interval);
+
+    function custody(uint256 taskId) external view returns (Custody memory);
 
     /// @notice Number of intervals of the task: ⌈steps/interval⌉.
     function intervals(uint256 taskId) external view returns (uint32);

@@ -23,8 +23,10 @@ interface ITermLimits {
         uint32 handoverTime; // for the standby to take over
         uint16 riskBps; // what failing costs the requester, in 1/10,000 of the price
         uint8 attempts;
+        uint8 keepers; // seats of a committee that keeps the checkpoints; 0: the requester fetches them itself
         uint128 auditFee; // for one audit; see IAuditor.fund for what is locked
         uint16 auditRateBps; // audits to expect per checkpoint, in 1/10,000
+        uint16 keeperBps; // what all seats share, in 1/10,000 of the pay and beside it
         string uri; // where the task file is
     }
 
@@ -60,9 +62,9 @@ interface ITermLimits {
 
     function values() external view returns (Limits memory);
 
-    /// @notice What posting a task of this price locks and burns beside its audits: the price and what a standby earns;
-    /// the fee.
-    function bill(uint128 maxPrice) external view returns (uint256 escrow, uint256 fee);
+    /// @notice What posting a task of this price locks and burns beside its audits: the price and what a standby and
+    /// keepers earn; the fee.
+    function bill(uint128 maxPrice, uint16 keeperBps) external view returns (uint256 escrow, uint256 fee);
 
     /// @notice The smallest stake with which cheating loses money in expectation; at least ten bounties, so that a
     /// conviction pays its gas. The arguments are terms, and within their bounds.
@@ -77,14 +79,20 @@ interface ITermLimits {
         view
         returns (uint256);
 
-    /// @notice The smallest bond that terms with this stake may ask for: at least a fiftieth of the stake, so that to
-    /// drain a solver's clock costs more than it can win.
-    function requiredBond(uint128 stake) external view returns (uint256);
+    /// @notice The smallest bond that such terms may ask for: at least a fiftieth of the stake, so that to drain a
+    /// solver's clock costs more than it can win, and an interval's price, half of which pays for the solver's replay.
+    function requiredBond(uint128 stake, uint128 maxPrice, uint32 steps, uint32 interval)
+        external
+        view
+        returns (uint256);
 
     /// @notice The smallest bond with which it costs a late solver as much to have a friend dispute, and lose, as the
     /// time of that dispute excuses it from: half of a lost bond burns, and a dispute takes a clock at most.
     function excuseBond(uint96 urgency, uint32 clock) external view returns (uint256);
 
-    /// @notice The largest bond that terms with this stake may ask for, so that disputing stays possible.
-    function allowedBond(uint128 stake) external view returns (uint256);
+    /// @notice The largest bond that such terms may ask for, so that disputing stays possible.
+    function allowedBond(uint128 stake, uint128 maxPrice, uint32 steps, uint32 interval)
+        external
+        view
+        returns (uint256);
 }

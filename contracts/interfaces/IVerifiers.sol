@@ -16,11 +16,23 @@ interface IVerifiers {
         uint64 from; // counts from this timestamp on
     }
 
+    /// Who was drawn, for how many seats, and its key.
+    struct Member {
+        address holder;
+        uint8 seats;
+        Bn254.G1 point;
+    }
+
     event Enrolled(address indexed verifier, Bn254.G1 point, Bn254.G2 twin, uint64 from);
     /// From `from` on, the verifier's stake is `stake`, and all stakes together `all`.
     event StakeChanged(address indexed verifier, uint256 stake, uint256 all, uint64 from);
     event Released(address indexed verifier, uint256 amount);
+    /// That much of its stake was burned.
+    event Fined(address indexed verifier, uint256 amount);
 
+    error NotDeployer(address caller);
+    error AlreadyConnected();
+    error NotKeepers(address caller);
     error ZeroAddress();
     error ZeroAmount();
     error ZeroDelay();
@@ -51,6 +63,13 @@ interface IVerifiers {
     /// @notice Free what was taken out of the stake, once its delay is over.
     function release() external;
 
+    /// @notice Only the keepers' contract: burn so much of a stake, and of what is leaving it, as there is, at most
+    /// `most`. What is left counts after the delay.
+    function fine(address verifier, uint256 most) external returns (uint256 burned);
+
+    /// @notice Only the deployer, once and for ever: name the keepers' contract.
+    function connect(address keepers) external;
+
     /// @notice What a verifier signs to show that a key is its own.
     function possession(address verifier, Bn254.G1 calldata point) external view returns (bytes memory);
 
@@ -61,6 +80,15 @@ interface IVerifiers {
         external
         view
         returns (uint256 own, uint256 all);
+
+    /// @notice Who sits on a committee: each seat is somebody's with the probability of its part of all stakes, as they
+    /// counted at `time`. Nobody, if there were none. Keys are those of now.
+    /// @param seed from which the seats are drawn
+    /// @param allPlace as `places` says
+    function draw(bytes32 seed, uint8 seats, uint64 time, uint32 allPlace)
+        external
+        view
+        returns (Member[] memory members);
 
     /// @notice How many changes of a verifier's stake, and of all stakes, count at `time`. To be asked without a
     /// transaction: it searches.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.37;
 
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
+import {IKeepers} from "../interfaces/IKeepers.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {ITermLimits} from "../interfaces/ITermLimits.sol";
@@ -11,8 +12,8 @@ import {Pots} from "../lib/Pots.sol";
 import {Schedules} from "./Schedules.sol";
 
 /// @title Pay
-/// @notice An interval earns the price's share of its steps, once its checkpoint is final. What lateness cost the
-/// requester stays in the escrow, a fee burns, and the standby gets its part beside that.
+/// @notice An interval earns the price's share of its steps, once its checkpoint is final and can be had. What lateness
+/// cost the requester stays in the escrow, a fee burns, and the standby gets its part beside that.
 abstract contract Payroll is ITaskMarket {
     using Schedules for Schedule;
 
@@ -40,6 +41,9 @@ abstract contract Payroll is ITaskMarket {
     uint16 private immutable _standbyBps;
 
     ICheckpointLog public log;
+
+    /// @notice The keepers.
+    IKeepers public keepers;
 
     mapping(uint256 taskId => ITermLimits.Terms) internal _terms;
     mapping(uint256 taskId => Task) internal _tasks;
@@ -108,7 +112,8 @@ abstract contract Payroll is ITaskMarket {
         (slip.index, slip.late) = (first, t.late);
         (uint256 price, uint32 steps, uint32 left) = (t.price, _terms[taskId].steps, _stepsLeft(taskId, s.first));
         uint256 before = Money.partDown(price, _stepsUpTo(steps, s.interval, s.first, first), left);
-        while (slip.index < s.intervals && slip.index - first < MAX_PAID_PER_CALL) {
+        uint32 end = _payable(taskId, s);
+        while (slip.index < end && slip.index - first < MAX_PAID_PER_CALL) {
             (bool isFinal, uint64 committedAt, uint32 defended) = log.finality(taskId, slip.index);
             if (!isFinal) break;
             uint256 done = _stepsUpTo(steps, s.interval, s.first, slip.index + 1);
@@ -122,6 +127,13 @@ abstract contract Payroll is ITaskMarket {
             slip.standby += Money.partDown(upTo - before, _standbyBps, Money.BPS);
             before = upTo;
         }
+    }
+
+    /// The first interval that can't be paid for, whatever is final: nobody can have its checkpoint.
+    function _payable(uint256 taskId, Schedule memory s) private view returns (uint32) {
+        if (_terms[taskId].keepers == 0) return s.intervals;
+        uint32 available = keepers.available(taskId, s.attempt);
+        return available < s.intervals ? available : s.intervals;
     }
 
     /// What the requester keeps of an interval's pay for what the lateness grew by. What an interval's pay does not

@@ -4,6 +4,7 @@ pragma solidity ^0.8.37;
 import {IAuction} from "../interfaces/IAuction.sol";
 import {IAuditor} from "../interfaces/IAuditor.sol";
 import {ICheckpointLog} from "../interfaces/ICheckpointLog.sol";
+import {IKeepers} from "../interfaces/IKeepers.sol";
 import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {ITermLimits} from "../interfaces/ITermLimits.sol";
@@ -50,13 +51,16 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
-    function connect(IAuction auction_, ICheckpointLog log_, address game_, IAuditor auditor_) external {
+    function connect(IAuction auction_, ICheckpointLog log_, address game_, IAuditor auditor_, IKeepers keepers_)
+        external
+    {
         if (msg.sender != _deployer) revert NotDeployer(msg.sender);
         if (game != address(0)) revert AlreadyConnected();
         if (address(auction_) == address(0) || address(log_) == address(0)) revert ZeroAddress();
         if (game_ == address(0) || address(auditor_) == address(0)) revert ZeroAddress();
-        (auction, log, game, auditor) = (auction_, log_, game_, auditor_);
-        emit Connected(auction_, log_, game_, auditor_);
+        if (address(keepers_) == address(0)) revert ZeroAddress();
+        (auction, log, game, auditor, keepers) = (auction_, log_, game_, auditor_, keepers_);
+        emit Connected(auction_, log_, game_, auditor_, keepers_);
     }
 
     /// @inheritdoc ITaskMarket
@@ -87,7 +91,8 @@ contract TaskMarket is Payroll {
             auction.dismiss(taskId, t.attempt, standby.bidder, false); // nobody will take over
             standby.bidder = address(0);
         }
-        t.standby = standby.bidder;
+        // Drawn now, of the stakes that count now.
+        (t.standby, t.handoverEnds, t.beacon) = (standby.bidder, 0, uint32(block.prevrandao));
         _begin(t, leader.bidder, price, leader.promised);
         emit Awarded(taskId, t.attempt, leader.bidder, price, leader.promised, standby.bidder);
     }
@@ -107,26 +112,28 @@ contract TaskMarket is Payroll {
         if (_payFinal(taskId, t) == 0) revert NothingFinal(taskId, t.paid);
         if (t.paid < _intervalsOf(taskId)) return;
         vault.empty(Pots.stake(Attempts.id(taskId, t.attempt)), t.solver);
+        _closeKept(taskId, false);
         _end(taskId, t, Status.Completed);
     }
 
     /// @inheritdoc ITaskMarket
     function stall(uint256 taskId) external {
         Task storage t = _require(taskId, Status.Training);
+        bool lost = _terms[taskId].keepers != 0 && keepers.isLost(taskId);
         uint32 next = log.count(taskId);
-        if (next == _intervalsOf(taskId)) revert NothingDue(taskId);
-        uint64 due = deadline(taskId, next);
-        if (block.timestamp <= due) revert NotStalled(due, uint64(block.timestamp));
-        _payFinal(taskId, t);
-        // While a checkpoint can still be disputed, the whole stake must stay at risk for it.
-        if (t.paid != next) revert CheckpointPending(taskId, t.paid);
+        if (!lost) _requireMissed(taskId, next);
+        uint32 number = _payFinal(taskId, t);
+        // While a checkpoint can still be disputed, the whole stake must stay at risk for it. Nobody can dispute what
+        // nobody can have.
+        bool pending = lost ? number == MAX_PAID_PER_CALL || log.disputes(taskId) != 0 : t.paid != next;
+        if (pending) revert CheckpointPending(taskId, t.paid);
 
         bytes32 pot = Pots.stake(Attempts.id(taskId, t.attempt));
         uint256 stake = _terms[taskId].stake;
         uint256 burned = Money.partUp(stake, STALL_BURN_BPS, Money.BPS);
         emit Stalled(taskId, t.solver, burned);
         vault.divide(pot, t.solver, stake - burned, burned);
-        _fail(taskId, t, Status.Stalled);
+        _fail(taskId, t, Status.Stalled, lost);
     }
 
     /// @inheritdoc ITaskMarket
@@ -142,7 +149,7 @@ contract TaskMarket is Payroll {
         emit Slashed(taskId, t.solver, stake, paid);
         vault.divide(pot, challenger, reward, stake - paid);
         if (kept != 0) vault.move(pot, msg.sender, kept);
-        _fail(taskId, t, Status.Slashed);
+        _fail(taskId, t, Status.Slashed, false);
     }
 
     /// @inheritdoc ITaskMarket
@@ -249,6 +256,27 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
+    function custody(uint256 taskId) external view returns (Custody memory) {
+        Task storage t = _tasks[taskId];
+        ITermLimits.Terms storage asked = _terms[taskId];
+        return Custody({
+            requester: t.requester,
+            trains: t.status == Status.Training,
+            attempt: t.attempt,
+            paid: t.paid,
+            first: t.first,
+            price: t.price,
+            beacon: t.beacon,
+            drawnAt: t.handoverEnds == 0 ? t.awardedAt : t.handoverEnds - asked.handoverTime,
+            steps: asked.steps,
+            interval: asked.interval,
+            challengeWindow: asked.challengeWindow,
+            keepers: asked.keepers,
+            keeperBps: asked.keeperBps
+        });
+    }
+
+    /// @inheritdoc ITaskMarket
     function intervals(uint256 taskId) external view returns (uint32) {
         if (taskId >= taskCount) revert UnknownTask(taskId);
         return _intervalsOf(taskId);
@@ -277,13 +305,19 @@ contract TaskMarket is Payroll {
     }
 
     /// The solver failed. What it did not deliver goes to the next one, if an attempt is left.
-    function _fail(uint256 taskId, Task storage t, Status how) private {
+    /// @param lost nobody could have what it committed
+    function _fail(uint256 taskId, Task storage t, Status how, bool lost) private {
+        _closeKept(taskId, lost);
         log.truncate(taskId, t.paid);
         registry.note(t.solver, 0, t.price - uint128(_grossDown(taskId, t, t.paid)));
         if (_isLast(taskId, t)) return _end(taskId, t, how);
         t.status = Status.Vacant;
         ++t.attempt;
-        if (t.standby != address(0)) t.handoverEnds = uint64(block.timestamp) + _terms[taskId].handoverTime;
+        if (t.standby != address(0)) {
+            t.handoverEnds = uint64(block.timestamp) + _terms[taskId].handoverTime;
+            // Drawn now, and not when it takes over: it could choose the block.
+            t.beacon = uint32(block.prevrandao);
+        }
         emit Vacated(taskId, t.attempt, t.standby, t.handoverEnds);
     }
 
@@ -303,6 +337,19 @@ contract TaskMarket is Payroll {
         if (block.timestamp <= t.handoverEnds) revert HandoverOpen(t.handoverEnds, uint64(block.timestamp));
         t.standby = address(0);
         auction.dismiss(taskId, t.attempt - 1, standby, true);
+    }
+
+    /// What the keepers of an attempt have earned is theirs now.
+    function _closeKept(uint256 taskId, bool lost) private {
+        if (_terms[taskId].keepers == 0) return;
+        uint256 due = keepers.close(taskId, lost);
+        if (due != 0) vault.move(Pots.escrow(taskId), address(keepers), due);
+    }
+
+    function _requireMissed(uint256 taskId, uint32 next) private view {
+        if (next == _intervalsOf(taskId)) revert NothingDue(taskId);
+        uint64 due = deadline(taskId, next);
+        if (block.timestamp <= due) revert NotStalled(due, uint64(block.timestamp));
     }
 
     function _intervalsOf(uint256 taskId) private view returns (uint32) {

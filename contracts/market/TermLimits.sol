@@ -23,7 +23,7 @@ contract TermLimits is ITermLimits {
     /// @notice A bond is at least the stake divided by this.
     uint256 public constant BOND_DIVISOR = 50;
 
-    /// @notice A bond is at most the stake divided by this; the least bond of the deployment is always allowed.
+    /// @notice A bond is at most the stake divided by this; the least bond is always allowed.
     uint256 public constant MAX_BOND_DIVISOR = 4;
 
     /// @notice Highest price of a task, and most that all its time may cost. Scores of bids are computed from them.
@@ -32,6 +32,12 @@ contract TermLimits is ITermLimits {
 
     /// @notice Most attempts at a task.
     uint8 public constant MAX_ATTEMPTS = 16;
+
+    /// @notice Most seats of a committee, and most that they share, in 1/10,000 of the pay. Beside intervals their
+    /// contract keeps 4 bits.
+    uint8 public constant MAX_KEEPERS = 16;
+    uint256 public constant MAX_KEEPER_BPS = Money.BPS;
+    uint256 public constant MAX_KEPT = 2 ** 28 - 1;
 
     uint256 public constant MAX_URI = 512;
     uint32 private constant MAX_STEPS = 2 ** 31 - 1; // the step number is an int32 of the step graph
@@ -75,9 +81,13 @@ contract TermLimits is ITermLimits {
         _within("auditRateBps", 1, asked.auditRateBps, type(uint16).max);
         uint256 leastStake = requiredStake(asked.maxPrice, asked.steps, asked.interval, asked.auditRateBps);
         _within("stake", leastStake, asked.stake, MAX_STAKE_RATIO * leastStake);
-        uint256 leastBond = Math.max(requiredBond(asked.stake), excuseBond(asked.urgency, asked.clock));
-        _within("bond", leastBond, asked.bond, allowedBond(asked.stake));
-        return bill(asked.maxPrice);
+        _checkBond(asked);
+        _within("keepers", 0, asked.keepers, MAX_KEEPERS);
+        if (asked.keepers != 0) {
+            _within("intervals", 1, Schedules.intervals(asked.steps, asked.interval), MAX_KEPT);
+        }
+        _within("keeperBps", 0, asked.keeperBps, asked.keepers == 0 ? 0 : MAX_KEEPER_BPS);
+        return bill(asked.maxPrice, asked.keeperBps);
     }
 
     /// @inheritdoc ITermLimits
@@ -111,8 +121,13 @@ contract TermLimits is ITermLimits {
     }
 
     /// @inheritdoc ITermLimits
-    function requiredBond(uint128 stake) public view returns (uint256) {
-        return Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _values.bond);
+    function requiredBond(uint128 stake, uint128 maxPrice, uint32 steps, uint32 interval)
+        public
+        view
+        returns (uint256)
+    {
+        uint256 replay = Money.partUp(maxPrice, interval, steps);
+        return Math.max(Math.max(Money.partUp(stake, 1, BOND_DIVISOR), _values.bond), replay);
     }
 
     /// @inheritdoc ITermLimits
@@ -121,13 +136,19 @@ contract TermLimits is ITermLimits {
     }
 
     /// @inheritdoc ITermLimits
-    function allowedBond(uint128 stake) public view returns (uint256) {
-        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), _values.bond);
+    function allowedBond(uint128 stake, uint128 maxPrice, uint32 steps, uint32 interval)
+        public
+        view
+        returns (uint256)
+    {
+        uint256 least = requiredBond(stake, maxPrice, steps, interval);
+        return Math.max(Money.partDown(stake, 1, MAX_BOND_DIVISOR), least);
     }
 
     /// @inheritdoc ITermLimits
-    function bill(uint128 maxPrice) public view returns (uint256 escrow, uint256 fee) {
-        return (maxPrice + Money.partUp(maxPrice, _values.standbyBps, Money.BPS), _values.postFee);
+    function bill(uint128 maxPrice, uint16 keeperBps) public view returns (uint256 escrow, uint256 fee) {
+        uint256 standby = Money.partUp(maxPrice, _values.standbyBps, Money.BPS);
+        return (maxPrice + standby + Money.partUp(maxPrice, keeperBps, Money.BPS), _values.postFee);
     }
 
     function _checkWork(Terms calldata asked) private pure {
@@ -136,6 +157,12 @@ contract TermLimits is ITermLimits {
         _within("steps", 1, asked.steps, MAX_STEPS);
         _within("interval", 1, asked.interval, asked.steps);
         _within("uri", 0, bytes(asked.uri).length, MAX_URI);
+    }
+
+    function _checkBond(Terms calldata asked) private view {
+        uint256 least = requiredBond(asked.stake, asked.maxPrice, asked.steps, asked.interval);
+        uint256 most = allowedBond(asked.stake, asked.maxPrice, asked.steps, asked.interval);
+        _within("bond", Math.max(least, excuseBond(asked.urgency, asked.clock)), asked.bond, most);
     }
 
     function _within(string memory term, uint256 least, uint256 sent, uint256 most) private pure {

@@ -139,6 +139,8 @@ def decode_values(items: Sequence[Entry], data: bytes) -> tuple[Any, ...]:
 def _named(item: Entry, value: Any) -> Any:
     if item["type"] == "address":
         return to_checksum_address(value)
+    if item["type"] == "tuple[]":
+        return tuple(_named({**item, "type": "tuple"}, each) for each in value)
     if item["type"] != "tuple":
         return value
     components = item["components"]

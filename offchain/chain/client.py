@@ -309,18 +309,19 @@ class Chain:
         """The largest stake that such terms may name."""
         return int(self.call("limits", "allowedStake", *terms.deterred))
 
-    def required_bond(self, stake: int) -> int:
-        """The least bond that terms with this stake may name."""
-        return int(self.call("limits", "requiredBond", stake))
+    def required_bond(self, terms: Terms) -> int:
+        """The least bond that terms with this stake, price and work may name."""
+        return int(self.call("limits", "requiredBond", *terms.bonded))
 
-    def allowed_bond(self, stake: int) -> int:
-        """The largest bond that terms with this stake may name."""
-        return int(self.call("limits", "allowedBond", stake))
+    def allowed_bond(self, terms: Terms) -> int:
+        """The largest bond that such terms may name."""
+        return int(self.call("limits", "allowedBond", *terms.bonded))
 
     def bill(self, terms: Terms) -> tuple[int, int, int]:
-        """What posting a task locks for its solvers and standbys, and for its audits, and what it burns."""
-        (escrow, fee), budget = self.calls([("limits", "bill", terms.max_price), ("auditor", "bill", *terms.audits)])
-        return escrow, budget, fee
+        """What posting a task locks for solvers, standbys and keepers, and for audits, and what it burns."""
+        escrow = "limits", "bill", terms.max_price, terms.keeper_bps
+        (locked, fee), budget = self.calls([escrow, ("auditor", "bill", *terms.audits)])
+        return locked, budget, fee
 
     def task_count(self, block: BlockNumber = None) -> int:
         return int(self.call("market", "taskCount", block=block))

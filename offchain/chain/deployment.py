@@ -37,11 +37,12 @@ CONTRACTS: dict[str, str] = {
     "game": "DisputeGame",
     "verifiers": "Verifiers",
     "auditor": "Auditor",
+    "keepers": "Keepers",
 }
 # the parts that may move money between accounts
-MODULES = ("auction", "market", "game", "verifiers", "auditor")
+MODULES = ("auction", "market", "game", "verifiers", "auditor", "keepers")
 # the parts that learn, once and for ever, of parts created after them
-CONNECTED = ("vault", "registry", "auction", "market", "log")
+CONNECTED = ("vault", "registry", "auction", "market", "log", "verifiers")
 
 Abi = Sequence[Mapping[str, Any]]
 
@@ -66,7 +67,8 @@ class Parameters:
         margin_bps: how much more than it gains a cheat must expect to lose, in 1/10,000.
         bid_bond: locked by each bid, and lost by who does not reveal it.
         audit_bond: locked by each claim of a verifier, and lost by who vouched for what was proved false, or did not
-            show that it had looked.
+            show that it had looked. Locked by a keeper's objection as well, and the most that a keeper loses of its
+            stake that cannot show what it signed for.
         fee_bps: part of a solver's pay that is burned, in 1/10,000, so that a record costs something to make.
         standby_bps: what a standby earns, in 1/10,000 of the pay and beside it.
         bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name. The times
@@ -203,6 +205,7 @@ class Deployment:
     game: ChecksumAddress
     verifiers: ChecksumAddress
     auditor: ChecksumAddress
+    keepers: ChecksumAddress
 
     @classmethod
     def of(cls, chain_id: int, block: int, addresses: Mapping[str, str]) -> Deployment:

@@ -57,8 +57,10 @@ class Terms:
     handover_time: int
     risk_bps: int
     attempts: int
+    keepers: int  # seats of a committee that keeps the checkpoints; 0: the requester fetches them itself
     audit_fee: int  # for one audit
     audit_rate_bps: int  # audits to expect per checkpoint
+    keeper_bps: int  # what all seats share, of the pay and beside it
     uri: str
 
     @property
@@ -69,6 +71,11 @@ class Terms:
     def deterred(self) -> tuple[int, int, int, int]:
         """What the stake rule looks at, in the order of ITermLimits.requiredStake."""
         return self.max_price, self.steps, self.interval, self.audit_rate_bps
+
+    @property
+    def bonded(self) -> tuple[int, int, int, int]:
+        """What the least and the largest bond follow from, in the order of ITermLimits.requiredBond."""
+        return self.stake, self.max_price, self.steps, self.interval
 
     @property
     def audits(self) -> tuple[int, int, int]:

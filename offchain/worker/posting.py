@@ -27,6 +27,7 @@ from offchain.worker.names import state_name
 MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
 MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
 MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
+MOST_KEEPERS: Final = 16  # TermLimits.MAX_KEEPERS
 MONEY: Final = ("max_price", "stake", "bond", "audit_fee")
 MOST_RATE: Final = 2**16 - 1  # audits to expect per checkpoint, in 1/10,000
 
@@ -52,6 +53,8 @@ class Offer:
     attempts: int = 3
     audit_fee: int = 0
     audit_rate_bps: int = 2_500
+    keepers: int = 0
+    keeper_bps: int = 0
 
 
 def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
@@ -69,6 +72,8 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
         attempts=offer.attempts,
         audit_fee=offer.audit_fee,
         audit_rate_bps=offer.audit_rate_bps,
+        keepers=offer.keepers,
+        keeper_bps=offer.keeper_bps,
         bidding_time=offer.bidding_time,
         reveal_time=offer.reveal_time,
         handover_time=offer.handover_time,
@@ -80,7 +85,7 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
     if offer.stake is None:
         terms = replace(terms, stake=chain.required_stake(terms))
     if offer.bond is None:
-        terms = replace(terms, bond=least_bond(chain, terms.stake, terms.urgency, terms.clock))
+        terms = replace(terms, bond=least_bond(chain, terms))
     for name, (least, value, most) in ranges(chain, terms).items():
         said = tokens if name in MONEY else str
         if value < least:
@@ -90,9 +95,9 @@ def terms_of(chain: Chain, task: Task, offer: Offer, uri: str) -> Terms:
     return terms
 
 
-def least_bond(chain: Chain, stake: int, urgency: int, clock: int) -> int:
+def least_bond(chain: Chain, terms: Terms) -> int:
     """The least that the contracts take: more where time is dear, so that nobody buys it with a friend's disputes."""
-    return max(chain.required_bond(stake), 2 * urgency * clock)
+    return max(chain.required_bond(terms), 2 * terms.urgency * terms.clock)
 
 
 def time_limits(chain: Chain) -> dict[str, tuple[int, int]]:
@@ -121,7 +126,9 @@ def ranges(chain: Chain, terms: Terms) -> dict[str, tuple[int, int, int]]:
         "audit_fee": (0, terms.audit_fee, MOST_PRICE),
         "audit_rate_bps": (1, terms.audit_rate_bps, MOST_RATE),
         "stake": (chain.required_stake(terms), stake, chain.allowed_stake(terms)),
-        "bond": (least_bond(chain, stake, terms.urgency, terms.clock), terms.bond, chain.allowed_bond(stake)),
+        "bond": (least_bond(chain, terms), terms.bond, chain.allowed_bond(terms)),
+        "keepers": (0, terms.keepers, MOST_KEEPERS),
+        "keeper_bps": (0, terms.keeper_bps, BPS if terms.keepers else 0),
     }
 
 

@@ -20,6 +20,7 @@ from offchain.worker.trial import Trials, step_bytes
 from offchain.worker.windows import ORDINARY, TIMES, Times
 
 LONG: Final = 10**9  # seconds: no term is too short while a task is measured
+UNNAMED: Final = ("max_price", "stake", "bond", "urgency", "risk_bps", "audit_fee", "keepers", "keeper_bps")
 SHORT_TEXT: Final = 31  # bytes that a contract keeps in one slot
 SLOT: Final = 32  # bytes
 ROOM: Final = 2  # times what a worker asks, where the requester names no price
@@ -53,7 +54,7 @@ def measured(path: Path, task: Task, executors: ExecutorFactory, options: Worker
 def unpriced(task: Task, times: Mapping[str, int]) -> Terms:
     """Terms with these windows, by their names, and without money."""
     fields: dict[str, Any] = {name: getattr(task, name) for name in ("graph_root", "state_root", "steps", "interval")}
-    fields |= dict.fromkeys(("max_price", "stake", "bond", "urgency", "risk_bps", "audit_fee"), 0)
+    fields |= dict.fromkeys(UNNAMED, 0)
     return Terms(**(fields | dict(times)), attempts=1, audit_rate_bps=BPS, uri="")
 
 

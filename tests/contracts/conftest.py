@@ -14,6 +14,7 @@ from web3 import Web3
 
 from offchain.chain.ganache import Ganache
 from tests.support.deployment import PARAMETERS
+from tests.support.keeping import Sitting, several, sit
 from tests.support.vouching import enter
 from tests.support.world import World
 
@@ -70,6 +71,25 @@ def _verified(deployed_market: World) -> Iterator[World]:
 def audit_world(_verified: World, snapshot: None) -> World:
     """A `market_world` with three verifiers, who are always drawn at the highest rate."""
     return _verified
+
+
+@pytest.fixture(scope="module")
+def _sitting(_verified: World) -> Iterator[Sitting]:
+    with _verified.clock.undone():
+        yield sit(_verified, several, interval_time=10_000)
+
+
+@pytest.fixture
+def sitting(_sitting: Sitting, snapshot: None) -> Sitting:
+    """A task of an `audit_world` whose committee sits, none of whose three members is a quorum alone."""
+    return _sitting
+
+
+@pytest.fixture
+def kept(sitting: Sitting) -> Sitting:
+    """The same, with a committed checkpoint."""
+    sitting.world.commit(sitting.task, 0)
+    return sitting
 
 
 @pytest.fixture

@@ -208,13 +208,15 @@ def test_unhold_without_a_hold_reverts(market_world: World) -> None:
 
 
 def test_connect_only_the_deployer_and_once(w3: Web3, deploy: Deploy, snapshot: None) -> None:
-    deployer, game = w3.eth.accounts[:2]
+    deployer, game, keepers = w3.eth.accounts[:3]
     log = deploy("CheckpointLog", game)
     with reverts(log, "NotDeployer", game.lower()):
-        log.functions.connect(game).call({"from": game})
+        log.functions.connect(game, keepers).call({"from": game})
     with reverts(log, "ZeroAddress"):
-        log.functions.connect("0x" + "00" * 20).call({"from": deployer})
-    w3.eth.wait_for_transaction_receipt(log.functions.connect(game).transact({"from": deployer}))
-    assert log.functions.game().call() == game
+        log.functions.connect("0x" + "00" * 20, keepers).call({"from": deployer})
+    with reverts(log, "ZeroAddress"):
+        log.functions.connect(game, "0x" + "00" * 20).call({"from": deployer})
+    w3.eth.wait_for_transaction_receipt(log.functions.connect(game, keepers).transact({"from": deployer}))
+    assert (log.functions.game().call(), log.functions.keepers().call()) == (game, keepers)
     with reverts(log, "AlreadyConnected"):
-        log.functions.connect(deployer).call({"from": deployer})
+        log.functions.connect(deployer, keepers).call({"from": deployer})

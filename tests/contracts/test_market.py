@@ -77,6 +77,8 @@ def test_post_without_money_reverts(market_world: World) -> None:
         ("audit_rate_bps", 0, ("TermTooSmall", "auditRateBps", 1, 0)),
         ("audit_rate_bps", 7_999, ("TermTooSmall", "stake", STAKE + 1, STAKE)),
         ("audit_fee", 2**96, ("TermTooLarge", "auditFee", 2**96 - 1, 2**96)),
+        ("keepers", 17, ("TermTooLarge", "keepers", 16, 17)),
+        ("keeper_bps", 1, ("TermTooLarge", "keeperBps", 0, 1)),  # without keepers nobody would earn it
     ],
 )
 def test_post_with_wrong_terms_reverts(market_world: World, field: str, value: Any, error: tuple[Any, ...]) -> None:
@@ -130,18 +132,21 @@ def test_the_stake_of_the_design(market_world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stake", "least", "most"),
+    ("stake", "price", "least", "most"),
     [
-        (0, 100, 100),  # the deployment's least bond is always allowed
-        (5_001, 101, 1_250),  # a fiftieth rounded up, a quarter rounded down
-        (2**128 - 1, -(-(2**128 - 1) // 50), (2**128 - 1) // 4),
+        (0, 0, 100, 100),  # the deployment's least bond is always allowed
+        (5_001, 0, 101, 1_250),  # a fiftieth rounded up, a quarter rounded down
+        (2**128 - 1, 0, -(-(2**128 - 1) // 50), (2**128 - 1) // 4),
+        (5_001, 1_000, 401, 1_250),  # 10 of 25 steps, rounded up
+        (5_001, 3_200, 1_281, 1_281),  # an interval's price is always allowed
     ],
 )
-def test_bond_rule(deploy: Deploy, snapshot: None, stake: int, least: int, most: int) -> None:
+def test_bond_rule(deploy: Deploy, snapshot: None, stake: int, price: int, least: int, most: int) -> None:
     limits = (5_000, 12_000, 0, 0, 0, 0, 0, 0, 100, 50, *(0,) * 6)
     rules = deploy("TermLimits", limits)
-    assert rules.functions.requiredBond(stake).call() == least
-    assert rules.functions.allowedBond(stake).call() == most
+    about = stake, price + (price != 0), 25, 10
+    assert rules.functions.requiredBond(*about).call() == least
+    assert rules.functions.allowedBond(*about).call() == most
     assert rules.functions.requiredStake(0, 1, 1, 1).call() == 500  # ten bounties
     assert rules.functions.allowedStake(0, 1, 1, 1).call() == 5_000
 
@@ -178,7 +183,8 @@ def test_limits_that_contradict_each_other_are_refused(
 
 def test_connect_only_the_deployer_and_once(market_world: World) -> None:
     world, deployer = market_world, market_world.owner
-    parts = (world.auction.address, world.log.address, world.referee, world.contract("auditor").address)
+    others = (world.contract(part).address for part in ("auditor", "keepers"))
+    parts = (world.auction.address, world.log.address, world.referee, *others)
     connect = world.market.functions.connect(*parts)
     with reverts(world.market, "NotDeployer", world.referee.lower()):
         world.ask(connect, world.referee)

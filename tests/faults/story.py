@@ -37,6 +37,8 @@ WINDOWS: Final = dict.fromkeys(TIMES, 300)  # seconds: to come up again may take
 MONEY: Final = {"max_price": PRICE, "urgency": 0, "risk_bps": 500, "attempts": 3, "stake": 0, "bond": 0} | {
     "audit_fee": COIN // 10,
     "audit_rate_bps": 10_000,
+    "keepers": 0,
+    "keeper_bps": 0,
 }
 
 
@@ -97,8 +99,8 @@ class Story:
             **WINDOWS,
             uri=f"{self.island.shelf.url}/{file.name}",
         )
-        stake = chain.required_stake(terms)
-        return chain.post(replace(terms, stake=stake, bond=chain.required_bond(stake)))
+        terms = replace(terms, stake=chain.required_stake(terms))
+        return chain.post(replace(terms, bond=chain.required_bond(terms)))
 
     # --- what breaks
 

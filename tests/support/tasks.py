@@ -31,7 +31,7 @@ def unposted(**changes: Any) -> Terms:
     """Terms for tests without a chain: of BARE roots, with a minute for everything. `changes` are fields of Terms."""
     times = ("bidding_time", "reveal_time", "handover_time", "interval_time", "challenge_window", "clock")
     money = {"max_price": PRICE, "stake": 5 * PRICE, "bond": 100, "urgency": 0, "risk_bps": 0, "attempts": 1}
-    money |= {"audit_fee": 0, "audit_rate_bps": RATE}
+    money |= {"audit_fee": 0, "audit_rate_bps": RATE, "keepers": 0, "keeper_bps": 0}
     return Terms(**(BARE | dict.fromkeys(times, 60) | money | {"uri": "http://requester/task"} | changes))
 
 
@@ -47,6 +47,8 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
         "attempts": 1,
         "audit_fee": 0,
         "audit_rate_bps": RATE,
+        "keepers": 0,
+        "keeper_bps": 0,
         "bidding_time": 60,
         "reveal_time": 60,
         "handover_time": 60,
@@ -61,7 +63,8 @@ def terms(place: Funded, task: Task | None = None, **changes: Any) -> Terms:
     made = Terms(**{"stake": 0, "bond": 0} | fields)
     if "stake" not in fields:
         made = replace(made, stake=place.quick("requester").required_stake(made))
-    return made if "bond" in fields else replace(made, bond=max(BOND, -(-made.stake // 50)))  # the least
+    replay = -(-made.max_price * made.interval // max(1, made.steps))
+    return made if "bond" in fields else replace(made, bond=max(BOND, -(-made.stake // 50), replay))  # the least
 
 
 def post(place: Funded, task: Task | None = None, **changes: Any) -> int:

@@ -32,6 +32,7 @@ class Ended:
     tree: Tree
     rows: int
     written: int
+    tensors: tuple[Array, ...] = ()
 
     @classmethod
     def of(cls, seed: int, rows: int = 10, metrics: int = 3, written: int | None = None, slots: int = 2) -> Ended:
@@ -40,7 +41,7 @@ class Ended:
         log = np.zeros(rows * metrics, np.float32)
         log[: filled * metrics] = random.random(filled * metrics, np.float32)
         state = [random.random(7, np.float32) for _ in range(slots - 1)]
-        return cls(log, state_tree([*state, log]), rows, filled)
+        return cls(log, state_tree([*state, log]), rows, filled, (*state, log))
 
     @property
     def root(self) -> bytes:
