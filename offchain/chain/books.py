@@ -18,7 +18,8 @@ from offchain.market.view import NOBODY, Status
 
 SHORT: Final = 10  # characters of an address
 ATTEMPT_BITS: Final = 8  # Attempts.BITS
-PotKey = tuple[str, bytes, str]  # module, key, and whose bonds: an auditor's pot has a budget's "" and its verifiers'
+# module, key, and whose bonds: an auditor's pot has a budget's "" and its verifiers', the keepers' has their pay's ""
+PotKey = tuple[str, bytes, str]
 
 
 class Kind(StrEnum):
@@ -66,7 +67,7 @@ class Pot:
 
 @dataclass
 class Books:
-    """Takes the events of token, vault, auction, market, game and auditor in their order.
+    """Takes the events of token, vault, auction, market, game, auditor and keepers in their order.
 
     Attributes:
         me: the account.
@@ -85,7 +86,8 @@ class Books:
     _refund: dict[int, int] = field(default_factory=dict)  # task -> place of the entry that says what came back
     _shown: set[tuple[int, int]] = field(default_factory=set)  # (task, attempt) of own bids that were revealed
     _named: tuple[int, int] = 0, 0  # whose bond is locked next: a bid's task and attempt, a dispute's and checkpoint
-    _verifier: str = ""  # whose claim the auditor's next words to the vault are about; "": about a budget
+    # whose claim or objection the next words to the vault are about; "": about a budget or keepers' pay
+    _verifier: str = ""
     _audit_bond: int = 0
 
     # --- what they add up to
@@ -159,7 +161,8 @@ class Books:
             self._add(event, Kind.LOCKED, pot.what, pot.task, free=-amount, locked=amount)
 
     def _key(self, args: Mapping[str, Any]) -> PotKey:
-        return args["module"], args["pot"], self._verifier if self.parts.get(args["module"]) == "auditor" else ""
+        bonds = self.parts.get(args["module"]) in ("auditor", "keepers")
+        return args["module"], args["pot"], self._verifier if bonds else ""
 
     def _pot(self, module: str, key: bytes, verifier: str) -> Pot:
         """A pot that is filled now, by whose it is and by its name: see contracts/lib/Pots.sol."""
@@ -171,6 +174,8 @@ class Books:
             return Pot(part, "stake", task, attempt) if number & 1 else Pot(part, "escrow", task)
         if part == "auditor":
             return Pot(part, "audit bond" if verifier else "budget for audits", task)
+        if part == "keepers":
+            return Pot(part, "bond of an objection" if verifier else "pay of keepers", task)
         if part == "game":
             return Pot(part, f"bond for disputing checkpoint {self._named[1]}", self._named[0])
         return Pot(part, "stake to be drawn for audits" if part == "verifiers" else f"locked by the {part}", None)
@@ -229,6 +234,8 @@ class Books:
             return self._pay(pot) if self._solver.get(pot.task or 0) == self.me else "for standing by"
         if pot.part == "auditor":
             return "for an audit"
+        if pot.part == "keepers":
+            return "for keeping checkpoints"
         if pot.part == "market":
             return "reward: its solver was convicted"
         return "bounty: was right in a dispute" if pot.what == "stake" else "won a challenger's bond"
@@ -247,6 +254,8 @@ class Books:
         kind, why = Kind.LOST, f"{pot.what} burned"
         if pot.what == "escrow":
             kind, why = Kind.SPENT, "fee for posting" if pot.last == "Locked" else "fee on pay"
+        elif pot.part == "verifiers":
+            why += ": what it had signed for could not be shown"
         elif pot.part == "market":
             why += ": a deadline was missed" if self._last.get(pot.task or 0) == "Stalled" else ": convicted"
         elif pot.part == "auction":
@@ -256,10 +265,13 @@ class Books:
     def _moved(self, event: Event, args: Mapping[str, Any]) -> None:
         pot = self._draw(self._key(args), args["amount"], "Moved")
         other = args["to"], args["pot"], ""
-        kept = self.pots.get(other, Pot(self.parts.get(args["to"], ""), "stake", pot.task, pot.attempt))
+        keepers = self.parts.get(args["to"]) == "keepers"
+        named = "pay of keepers" if keepers else "stake"
+        kept = self.pots.get(other, Pot(self.parts.get(args["to"], ""), named, pot.task, pot.attempt))
         self.pots[other] = replace(kept, owner=NOBODY, amount=kept.amount + args["amount"])
         if pot.owner == self.me:
-            self._add(event, Kind.LOST, f"{pot.what} kept for challengers", pot.task, locked=-args["amount"])
+            kind, why = (Kind.SPENT, "for keepers") if keepers else (Kind.LOST, f"{pot.what} kept for challengers")
+            self._add(event, kind, why, pot.task, locked=-args["amount"])
 
     # --- what says why
 
@@ -283,6 +295,9 @@ class Books:
     def _claims(self, event: Event, args: Mapping[str, Any]) -> None:
         self._verifier = args["verifier"]
 
+    def _objects(self, event: Event, args: Mapping[str, Any]) -> None:
+        self._verifier = args["keeper"]
+
     def _opened(self, event: Event, args: Mapping[str, Any]) -> None:
         self._named = args["taskId"], args["checkpoint"]
 
@@ -303,5 +318,7 @@ _ROWS: Final[dict[tuple[str, str], _Row]] = {
     ("game", "Opened"): Books._opened,
     ("auditor", "Claimed"): Books._claims,
     ("auditor", "Settled"): Books._claims,
+    ("keepers", "Objected"): Books._objects,
+    ("keepers", "Returned"): Books._objects,
     **{("market", name): Books._said for name in _MARKET},
 }

@@ -61,14 +61,12 @@ class Parameters:
 
     Attributes:
         withdrawal_delay: between asking for free balance and getting it.
-        key_delay: until a verifier's key or stake counts, or a part of its stake leaves. By then nobody knows the
-            randomness of the blocks that tickets will be about.
+        key_delay: until a verifier's key or stake counts, or leaves: longer than any block's randomness is known.
         honest_bps: part of all verifiers' stakes that is honest, in 1/10,000; the stake rule reckons with it.
         margin_bps: how much more than it gains a cheat must expect to lose, in 1/10,000.
         bid_bond: locked by each bid, and lost by who does not reveal it.
-        audit_bond: locked by each claim of a verifier, and lost by who vouched for what was proved false, or did not
-            show that it had looked. Locked by a keeper's objection as well, and the most that a keeper loses of its
-            stake that cannot show what it signed for.
+        audit_bond: locked by a verifier's claim or a keeper's objection. Lost by who vouched for what was proved false
+            or did not show that it had looked, and by a keeper that cannot show what it had signed for.
         fee_bps: part of a solver's pay that is burned, in 1/10,000, so that a record costs something to make.
         standby_bps: what a standby earns, in 1/10,000 of the pay and beside it.
         bidding_time, interval_time, challenge_window, clock, bond: the least that a task's terms may name. The times
@@ -78,7 +76,7 @@ class Parameters:
         max_bidding_time, max_interval_time, max_challenge_window, max_clock: the most. Money is locked and checkpoints
             are served for as long as the terms say.
         max_duration: of a task, from its award to its last deadline.
-        post_fee: burned for every task that is posted, so that everybody's list of tasks costs its author something.
+        post_fee: burned for every task that is posted, so that everybody's list of tasks costs its author.
     """
 
     withdrawal_delay: int
@@ -109,9 +107,7 @@ class Parameters:
         return apart | {"values": values}
 
 
-HOUR = 3_600
-DAY = 24 * HOUR
-COIN = 10**18
+HOUR, DAY, COIN = 3_600, 86_400, 10**18
 
 PRESETS: dict[str, Parameters] = {
     # Short enough to watch, on a chain of one's own. A task may take as long as anybody likes: there is nobody whom it
@@ -138,9 +134,9 @@ PRESETS: dict[str, Parameters] = {
         max_duration=2**32 - 1,
         post_fee=COIN // 100,
     ),
-    # Long enough for people to notice, fetch and replay. A dispute takes 1.8M gas: a tenth of a coin where gas costs
-    # 50 gwei. With a token that is worth about as much as the coin, a bounty pays for five of them, and a lost bond
-    # pays the winner two bounties. A clock lets an interval of a day be replayed twice.
+    # Long enough for people to notice, fetch and replay. A dispute takes 1.8M gas: a tenth of a coin at 50 gwei. With a
+    # token worth about as much as the coin, a bounty pays for five of them, and a lost bond pays the winner two
+    # bounties. A clock lets an interval of a day be replayed twice.
     "public": Parameters(
         withdrawal_delay=7 * DAY,
         key_delay=DAY,

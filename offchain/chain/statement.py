@@ -18,7 +18,7 @@ from offchain.chain.reader import RANGE
 from offchain.chain.rpc import asking
 from offchain.errors import ChainError, ChainUnavailable
 
-PARTS: Final = ("vault", "market", "auction", "game", "log", "registry", "verifiers", "auditor")
+PARTS: Final = ("vault", "market", "auction", "game", "log", "registry", "verifiers", "auditor", "keepers")
 TOKEN_EVENTS: Final = [
     "0x" + keccak(text=f"{name}(address,address,uint256)").hex() for name in ("Transfer", "Approval")
 ]

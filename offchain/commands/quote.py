@@ -19,7 +19,7 @@ from offchain.economics.audits import StakeRule
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import work_units
-from offchain.market.money import about
+from offchain.market.money import BPS, about, part_up
 from offchain.market.view import Terms
 from offchain.moments import HOUR, span
 from offchain.store.taskfile import load_task
@@ -27,7 +27,7 @@ from offchain.task import Task
 from offchain.worker.auditing import Audits, audits_for, stake_rule, table
 from offchain.worker.making import executor_factory
 from offchain.worker.options import WorkerOptions
-from offchain.worker.posting import Offer, terms_of, time_limits
+from offchain.worker.posting import MOST_KEEPERS, Offer, terms_of, time_limits
 from offchain.worker.quoting import Asked, Measured, asked, enough, gas_of, measured, unpriced
 from offchain.worker.windows import ORDINARY, SLOWER, TIMES, Window, promise, until_result, windows
 
@@ -52,6 +52,8 @@ class Wish:
     attempts: int
     audit_rate: float | None  # audits to expect per checkpoint, in percent
     audit_fee: int | None
+    keepers: int
+    keeper_share: float  # of the pay, in percent
     move_time: float
     device: str
     executor: str
@@ -59,7 +61,8 @@ class Wish:
     def offer(self, max_price: int, chosen: Mapping[str, Window], audits: Audits) -> Offer:
         times = {name: window.seconds for name, window in chosen.items()}
         money = {"stake": self.stake, "bond": self.bond, "urgency": self.urgency // HOUR}
-        paid = {"audit_fee": audits.fee, "audit_rate_bps": audits.rate_bps}
+        paid = {"audit_fee": audits.fee, "audit_rate_bps": audits.rate_bps, "keepers": self.keepers}
+        paid["keeper_bps"] = round(self.keeper_share * PERCENT) if self.keepers else 0
         return Offer(max_price, **times, **money, **paid, risk_bps=self.risk_bps, attempts=self.attempts)  # type: ignore[arg-type]
 
     def audits(self, terms: Terms, rule: StakeRule, seconds: float | None, gas_price: int) -> Audits:
@@ -108,6 +111,10 @@ def offer_options(command: F) -> F:
     @click.option("--audit-rate", type=click.FloatRange(min=0.01, max=655.35), help="Audits to expect per checkpoint, "
                   "in percent. Default: what lets a stake of the highest price deter.")  # fmt: skip
     @click.option("--audit-fee", type=TOKENS, help="For each audit. Default: twice what one costs here.")
+    @click.option("--keepers", type=click.IntRange(0, MOST_KEEPERS), default=0, show_default=True,
+                  help="Seats of a committee that keeps all checkpoints; 0: you fetch them in time.")  # fmt: skip
+    @click.option("--keeper-share", type=click.FloatRange(min=0, max=100), default=2.0, show_default=True,
+                  help="What its seats share, in percent of the pay and beside it.")  # fmt: skip
     @click.option("--bidding-time", type=int, help="Seconds for sealed bids. Default, as of the next "
                   "five: from what the task takes on this machine; `task quote` says why.")  # fmt: skip
     @click.option("--reveal-time", type=int, help="Seconds for showing them.")
@@ -274,14 +281,15 @@ def _money(
 def bill_of(chain: Chain, terms: Terms, as_json: bool = False) -> object:
     """What is locked when a task with these terms is posted, and for what."""
     price, (escrow, audits, fee) = terms.max_price, chain.bill(terms)
-    whole = escrow + audits + fee
-    parts = {"all": whole, "price": price, "standby": escrow - price, "audits": audits, "burned": fee}
+    whole, keepers = escrow + audits + fee, part_up(price, terms.keeper_bps, BPS)
+    standby = escrow - price - keepers
+    parts = {"all": whole, "price": price, "standby": standby, "keepers": keepers, "audits": audits, "burned": fee}
     if as_json:
         return _exact(parts)
+    kept = f"{about(keepers)} for keepers at most, " if terms.keepers else ""
     return (
-        f"{about(whole)} locked when you post: {about(price)} for solvers at most, "
-        f"{about(escrow - price)} for standbys at most, {about(audits)} for audits at most, "
-        f"{about(fee)} burns; what is left comes back in the end"
+        f"{about(whole)} locked when you post: {about(price)} for solvers at most, {about(standby)} for standbys at "
+        f"most, {kept}{about(audits)} for audits at most, {about(fee)} burns; what is left comes back in the end"
     )
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from offchain.chain import keepers, verifiers
 from offchain.market.view import Status
 from tests.support import tasks
 from tests.support.deployment import FREE, PARAMETERS
+from tests.support.keeping import KEPT, Sitting
 from tests.support.tasks import ROOT, URI
+from tests.support.vouching import enter
 from tests.support.world import SHORT, World
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "market.md"
@@ -125,6 +128,51 @@ def unrevealed(world: World) -> int:
     return task
 
 
+def kept(world: World) -> int:
+    """The challenger is the only verifier, and sits on all seats."""
+    stakes = {"challenger": 5}
+    enter(world, stakes)
+    task = begun(world, **KEPT)
+    sitting = Sitting.of(world, task)
+    deliver(world, task, range(3), "solver")
+    sitting.attest(stakes, 2)
+    finish(world, task)
+    keepers.reward(world.quick("stranger"), task, 0, 0, sitting.members, 0)
+    leave(world, stakes)
+    return task
+
+
+def lost(world: World) -> int:
+    """Both committees, which are the challenger, are silent, and so is the requester."""
+    stakes = {"challenger": 5}
+    enter(world, stakes)
+    task = begun(world, attempts=1, **KEPT)
+    deliver(world, task, range(3), "solver")
+    world.close_windows(task)
+    keepers.recall(world.quick("stranger"), task)
+    Sitting.of(world, task)
+    leave(world, stakes)
+    world.clock.travel(PARAMETERS.challenge_window)
+    world.send(world.market.functions.stall(task), world.stranger)
+    return task
+
+
+def unkept(world: World) -> int:
+    """Nobody has a stake."""
+    task = begun(world, **KEPT)
+    keepers.seat(world.quick("solver"), task)
+    deliver(world, task, range(3), "solver")
+    finish(world, task)
+    return task
+
+
+def leave(world: World, stakes: Mapping[str, int]) -> None:
+    for name, stake in stakes.items():
+        verifiers.unstake(world.quick(name), stake)
+        world.clock.travel(PARAMETERS.key_delay)
+        verifiers.release(world.quick(name))
+
+
 PLAYS: Final[dict[str, tuple[Callable[[World], int], Status]]] = {
     "completed": (completed, Status.COMPLETED),
     "completed, 100 s late at urgency 1": (completed_late, Status.COMPLETED),
@@ -134,6 +182,9 @@ PLAYS: Final[dict[str, tuple[Callable[[World], int], Status]]] = {
     "stalled, the standby does not come, cancelled": (abandoned, Status.CANCELLED),
     "cancelled before a reveal": (cancelled, Status.CANCELLED),
     "nobody reveals": (unrevealed, Status.CANCELLED),
+    "completed, the challenger keeps it for 10 %": (kept, Status.COMPLETED),
+    "nobody keeps it, lost, last attempt": (lost, Status.STALLED),
+    "completed, keepers were asked for and nobody had a stake": (unkept, Status.COMPLETED),
 }
 
 

@@ -93,6 +93,15 @@ def test_the_requesters_word_is_enough(sitting: Sitting) -> None:
     assert world.task(sitting.task)["paid"] == 3
 
 
+def test_what_is_signed(sitting: Sitting) -> None:
+    """The contract and py-ecc's side mean the same bytes."""
+    sitting.world.commit(sitting.task, 0)
+    functions = sitting.world.contract("keepers").functions
+    assert functions.message(sitting.task, 0).call() == sitting.holding(0).message()
+    with reverts(sitting.world.log, "UnknownCheckpoint", sitting.task, 1):
+        functions.message(sitting.task, 1).call()
+
+
 # --- pay -------------------------------------------------------------------------------------------------------------
 
 

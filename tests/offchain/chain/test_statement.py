@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 
+from offchain.bls.signing import sign
+from offchain.chain import keepers
 from offchain.chain.abi import Event
 from offchain.chain.books import Kind
 from offchain.chain.client import Chain, GraphHeader
 from offchain.chain.ganache import Ganache
 from offchain.chain.statement import Statement, scan
 from offchain.errors import ChainError
+from offchain.market.keeping import Signed, gathered, is_signed
 from tests.support import tasks
+from tests.support.bls import key_of
 from tests.support.bookkeeping import require_balance
 from tests.support.clock import Clock
 from tests.support.deployment import FREE, PARAMETERS, WEALTH, Funded
+from tests.support.vouching import SECRET, enter
 from tests.support.works import every_kind
 
 WORK = every_kind(6, 3)
@@ -219,3 +224,45 @@ def test_a_chain_that_was_reorganised_is_read_again(place: Funded) -> None:
     place.clock.travel(5)
     found.update()
     require_balance(place, found)
+
+
+def test_a_keeper_that_objects_and_is_paid(place: Funded) -> None:
+    enter(place, {"stranger": 5})
+    task = tasks.award(place, WORK, max_price=PRICE, price=800 * 10**18, keepers=4, keeper_bps=1_000)
+    keeper, solver = place.quick("stranger"), place.quick("solver")
+    for checkpoint in range(2):
+        solver.commit(task, checkpoint, tasks.ROOT, "")
+    keepers.seat(solver, task)
+    members = keepers.members(keeper, task, 0, 0)
+    assert members
+    keepers.object_to(keeper, task, 1, members, 0)
+    keepers.acknowledge(place.quick("requester"), task, 0, 1)
+    place.close_windows(task)
+    solver.collect(task)
+    keepers.settle(solver, task, 0)
+    assert told(place, "stranger", task) == [
+        ("locked", "bond of an objection"),
+        ("returned", "bond of an objection back"),
+    ]
+    assert ("returned", "what was left came back: completed") in told(place, "requester", task)
+
+
+def test_a_keeper_that_signs(place: Funded) -> None:
+    enter(place, {"stranger": 5})
+    task = tasks.award(place, WORK, max_price=PRICE, price=800 * 10**18, keepers=4, keeper_bps=1_000)
+    keeper, solver = place.quick("stranger"), place.quick("solver")
+    for checkpoint in range(2):
+        solver.commit(task, checkpoint, tasks.ROOT, "")
+    keepers.seat(solver, task)
+    members = keepers.members(keeper, task, 0, 0)
+    assert members
+    message = keepers.holding(keeper, task, 0, 0, 1, tasks.ROOT).message()
+    signed = Signed(key_of(SECRET["stranger"]).twin, sign(SECRET["stranger"], message))
+    assert is_signed(members[0], message, signed) and not is_signed(members[0], message[1:], signed)
+    keepers.attest(solver, task, 0, 1, members, gathered({0: signed}))
+    place.close_windows(task)
+    solver.collect(task)
+    keepers.reward(solver, task, 0, 0, members, 0)
+    assert told(place, "stranger", task) == [("earned", "for keeping checkpoints")]
+    assert statement(place, "stranger").books.total(Kind.EARNED) == 80 * 10**18
+    assert ("spent", "for keepers") in told(place, "requester", task)
