@@ -7,11 +7,11 @@ import {IStakeVault} from "../interfaces/IStakeVault.sol";
 import {ITaskMarket} from "../interfaces/ITaskMarket.sol";
 import {IVerifiers} from "../interfaces/IVerifiers.sol";
 import {Attempts} from "../lib/Attempts.sol";
-import {Money} from "../lib/Money.sol";
 import {Pots} from "../lib/Pots.sol";
 import {Bn254} from "./Bn254.sol";
 import {Chunks} from "./Chunks.sol";
 import {Kept} from "./Kept.sol";
+import {Shares} from "./Shares.sol";
 
 /// @title Keepers
 /// @dev Of a committee only a hash of its members is kept, and what each has signed for. Whoever calls brings the
@@ -211,7 +211,8 @@ contract Keepers is IKeepers {
         uint32 bit = uint32(1 << (Kept.MOST_MEMBERS * committee + index));
         if (closed.rewarded & bit != 0) revert AlreadyRewarded(taskId, attempt, committee, index);
         ITaskMarket.Custody memory custody = market.custody(taskId);
-        uint256 amount = _earnedDown(custody, closed, _keepings[id], committee, seated, index);
+        (uint32 upTo, uint256 seats) = seated.lanes.signed(index);
+        uint256 amount = Shares.earnedDown(custody, closed, _keepings[id], committee, upTo, seats);
         if (amount == 0) revert NothingEarned(taskId, attempt, committee, index);
         _closed[id].rewarded |= bit;
         emit Rewarded(taskId, attempt, committee, holder, amount);
@@ -231,11 +232,13 @@ contract Keepers is IKeepers {
         if (custody.paid == custody.first) return 0;
         Closed memory closed = Closed(custody.first, custody.paid, custody.price, 0);
         _closed[id] = closed;
+        Keeping memory keeping = _keepings[id];
         for (uint8 number; number < 2; ++number) {
             Committee storage committee = _committee(taskId, custody.attempt, number);
             if (committee.members == 0) continue;
             for (uint256 i; i < Kept.MOST_MEMBERS; ++i) {
-                due += _earnedDown(custody, closed, _keepings[id], number, committee, i);
+                (uint32 upTo, uint256 seats) = committee.lanes.signed(i);
+                due += Shares.earnedDown(custody, closed, keeping, number, upTo, seats);
             }
         }
     }
@@ -375,30 +378,6 @@ contract Keepers is IKeepers {
         (uint32 upTo,) = committee.lanes.signed(index);
         if (upTo <= objection.checkpoint) revert NotSigned(upTo, objection.checkpoint);
         if (objection.settled >> index & 1 != 0) revert AlreadySettled(taskId, attempt, index);
-    }
-
-    /// What a member has earned: of the intervals that it signed for in time and that were paid for. The first
-    /// committee's are those before the second's.
-    function _earnedDown(
-        ITaskMarket.Custody memory custody,
-        Closed memory closed,
-        Keeping storage keeping,
-        uint8 number,
-        Committee storage committee,
-        uint256 index
-    ) private view returns (uint256) {
-        (uint32 end, uint256 seats) = committee.lanes.signed(index);
-        uint32 begin = closed.first;
-        if (end > closed.paid) end = closed.paid;
-        if (number == 1) begin = keeping.from;
-        else if (keeping.calledAt != 0 && end > keeping.from) end = keeping.from;
-        if (begin >= end) return 0;
-        uint256 before = uint256(begin) * custody.interval;
-        uint256 upTo = uint256(end) * custody.interval;
-        if (upTo > custody.steps) upTo = custody.steps;
-        uint256 share = uint256(closed.price) * custody.keeperBps * seats;
-        uint256 all = Money.BPS * keeping.seats * (custody.steps - uint256(closed.first) * custody.interval);
-        return Money.partDown(share, upTo - before, all);
     }
 
     function _message(uint256 taskId, uint8 attempt, uint8 committee, uint32 checkpoint, bytes32 root)

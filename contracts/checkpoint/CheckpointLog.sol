@@ -160,9 +160,11 @@ contract CheckpointLog is ICheckpointLog {
 
     /// @inheritdoc ICheckpointLog
     function finality(uint256 taskId, uint32 index) external view returns (bool, uint64, uint32) {
-        if (index >= _progress[taskId].count) return (false, 0, 0);
+        Progress storage progress = _progress[taskId];
+        if (index >= progress.count) return (false, 0, 0);
         Checkpoint storage judged = _checkpoints[taskId][index];
-        if (block.timestamp <= _until(taskId, index) || judged.holds != 0) return (false, 0, 0);
+        if (block.timestamp <= judged.challengeableUntil || judged.holds != 0) return (false, 0, 0);
+        if (block.timestamp <= progress.until && index >= progress.late) return (false, 0, 0);
         return (true, judged.committedAt, judged.defended);
     }
 

@@ -33,6 +33,7 @@ interface ITaskMarket {
         uint8 attempt; // from 0; of the next solver while there is none
         uint32 paid; // intervals paid for
         uint32 first; // interval with which the attempt begins
+        uint8 keepers; // seats of a committee, as the terms say: beside what every payment reads
         address solver; // the last one
         uint64 awardedAt; // or taken over
         uint32 promised; // seconds per full interval

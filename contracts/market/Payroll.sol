@@ -21,6 +21,7 @@ abstract contract Payroll is ITaskMarket {
     struct Payslip {
         uint32 index; // of the first interval that is not paid for
         uint32 late; // seconds of lateness that were paid for
+        bool all; // the last interval is among them
         uint256 gross;
         uint256 net; // without what lateness cost, and without the fee
         uint256 fee;
@@ -76,12 +77,13 @@ abstract contract Payroll is ITaskMarket {
         });
     }
 
-    /// Pays the next final intervals in one transfer each. Returns how many.
-    function _payFinal(uint256 taskId, Task storage t) internal returns (uint32 number) {
+    /// Pays the next final intervals in one transfer each. Returns how many, and whether the last one is among them.
+    function _payFinal(uint256 taskId, Task storage t) internal returns (uint32 number, bool all) {
         uint32 first = t.paid;
         Payslip memory slip = _earned(taskId, t, first);
         number = slip.index - first;
-        if (number == 0) return 0;
+        if (number == 0) return (0, false);
+        all = slip.all;
         (t.paid, t.late) = (slip.index, slip.late);
         bytes32 pot = Pots.escrow(taskId);
         address standby = t.standby;
@@ -112,7 +114,7 @@ abstract contract Payroll is ITaskMarket {
         (slip.index, slip.late) = (first, t.late);
         (uint256 price, uint32 steps, uint32 left) = (t.price, _terms[taskId].steps, _stepsLeft(taskId, s.first));
         uint256 before = Money.partDown(price, _stepsUpTo(steps, s.interval, s.first, first), left);
-        uint32 end = _payable(taskId, s);
+        uint32 end = _payable(taskId, t, s);
         while (slip.index < end && slip.index - first < MAX_PAID_PER_CALL) {
             (bool isFinal, uint64 committedAt, uint32 defended) = log.finality(taskId, slip.index);
             if (!isFinal) break;
@@ -127,11 +129,12 @@ abstract contract Payroll is ITaskMarket {
             slip.standby += Money.partDown(upTo - before, _standbyBps, Money.BPS);
             before = upTo;
         }
+        slip.all = slip.index == s.intervals;
     }
 
     /// The first interval that can't be paid for, whatever is final: nobody can have its checkpoint.
-    function _payable(uint256 taskId, Schedule memory s) private view returns (uint32) {
-        if (_terms[taskId].keepers == 0) return s.intervals;
+    function _payable(uint256 taskId, Task storage t, Schedule memory s) private view returns (uint32) {
+        if (t.keepers == 0) return s.intervals;
         uint32 available = keepers.available(taskId, s.attempt);
         return available < s.intervals ? available : s.intervals;
     }

@@ -70,7 +70,7 @@ contract TaskMarket is Payroll {
         _terms[taskId] = asked;
         Task storage t = _tasks[taskId];
         t.requester = msg.sender;
-        t.status = Status.Bidding;
+        (t.status, t.keepers) = (Status.Bidding, asked.keepers);
         t.biddingEnds = uint64(block.timestamp) + asked.biddingTime;
         emit Posted(taskId, msg.sender, asked.graphRoot, asked.uri);
         vault.lock(Pots.escrow(taskId), msg.sender, escrow + fee);
@@ -109,20 +109,21 @@ contract TaskMarket is Payroll {
     /// @inheritdoc ITaskMarket
     function collect(uint256 taskId) external {
         Task storage t = _require(taskId, Status.Training);
-        if (_payFinal(taskId, t) == 0) revert NothingFinal(taskId, t.paid);
-        if (t.paid < _intervalsOf(taskId)) return;
+        (uint32 number, bool all) = _payFinal(taskId, t);
+        if (number == 0) revert NothingFinal(taskId, t.paid);
+        if (!all) return;
         vault.empty(Pots.stake(Attempts.id(taskId, t.attempt)), t.solver);
-        _closeKept(taskId, false);
+        _closeKept(taskId, t, false);
         _end(taskId, t, Status.Completed);
     }
 
     /// @inheritdoc ITaskMarket
     function stall(uint256 taskId) external {
         Task storage t = _require(taskId, Status.Training);
-        bool lost = _terms[taskId].keepers != 0 && keepers.isLost(taskId);
+        bool lost = t.keepers != 0 && keepers.isLost(taskId);
         uint32 next = log.count(taskId);
         if (!lost) _requireMissed(taskId, next);
-        uint32 number = _payFinal(taskId, t);
+        (uint32 number,) = _payFinal(taskId, t);
         // While a checkpoint can still be disputed, the whole stake must stay at risk for it. Nobody can dispute what
         // nobody can have.
         bool pending = lost ? number == MAX_PAID_PER_CALL || log.disputes(taskId) != 0 : t.paid != next;
@@ -271,7 +272,7 @@ contract TaskMarket is Payroll {
             steps: asked.steps,
             interval: asked.interval,
             challengeWindow: asked.challengeWindow,
-            keepers: asked.keepers,
+            keepers: t.keepers,
             keeperBps: asked.keeperBps
         });
     }
@@ -307,7 +308,7 @@ contract TaskMarket is Payroll {
     /// The solver failed. What it did not deliver goes to the next one, if an attempt is left.
     /// @param lost nobody could have what it committed
     function _fail(uint256 taskId, Task storage t, Status how, bool lost) private {
-        _closeKept(taskId, lost);
+        _closeKept(taskId, t, lost);
         log.truncate(taskId, t.paid);
         registry.note(t.solver, 0, t.price - uint128(_grossDown(taskId, t, t.paid)));
         if (_isLast(taskId, t)) return _end(taskId, t, how);
@@ -340,8 +341,8 @@ contract TaskMarket is Payroll {
     }
 
     /// What the keepers of an attempt have earned is theirs now.
-    function _closeKept(uint256 taskId, bool lost) private {
-        if (_terms[taskId].keepers == 0) return;
+    function _closeKept(uint256 taskId, Task storage t, bool lost) private {
+        if (t.keepers == 0) return;
         uint256 due = keepers.close(taskId, lost);
         if (due != 0) vault.move(Pots.escrow(taskId), address(keepers), due);
     }

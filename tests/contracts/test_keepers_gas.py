@@ -102,7 +102,7 @@ def test_gas_of_a_kept_task(market_world: World, gas_snapshot: GasSnapshot) -> N
     sitting.attest(list(sitting.seats), 2)
     world.close_windows(task)
     collect = world.market.functions.collect(task)
-    spend("TaskMarket.collect of 3 with keepers", world.send(collect, world.solver)["gasUsed"])
+    spend("Keepers.close in the last collect", world.send(collect, world.solver)["gasUsed"])
     encoded = [member.encoded() for member in members]
     spend("Keepers.reward", world.send(functions.reward(task, 0, 0, encoded, 0), world.solver)["gasUsed"])
 

@@ -1,4 +1,4 @@
-"""What a keeper may try. Section 6.5 of DESIGN.md, which no contract carries out yet."""
+"""What a keeper may try. Section 6.5 of DESIGN.md, which contracts/audit/Keepers.sol carries out."""
 
 from __future__ import annotations
 

@@ -91,6 +91,17 @@ def test_a_quote_says_all_that_a_requester_must_know(counter: Counter, offchain:
     }  # fmt: skip
 
 
+def test_keepers_are_part_of_the_bill(counter: Counter, offchain: Terminal, file: Path) -> None:
+    words = ["task", "quote", str(file), *counter.options, "--max-price", "3"]
+    _, out, _ = offchain(*words, "--json", "--keepers", "4", "--keeper-share", "10")
+    bill, alone = json.loads(out)["bill"], json.loads(offchain(*words, "--json")[1])["bill"]
+    assert int(bill["keepers"]) == 3 * 10**17 == int(bill["all"]) - int(alone["all"])
+    assert alone["keepers"] == "0" and bill["standby"] == alone["standby"]
+    assert "0.3 for keepers at most" in " ".join(offchain(*words, "--keepers", "4", "--keeper-share", "10")[1].split())
+    code, _, err = offchain(*words, "--keepers", "17")
+    assert code == 2 and "0<=x<=16" in err
+
+
 def test_a_quote_for_people_fits_80_columns(counter: Counter, offchain: Terminal, file: Path) -> None:
     code, out, err = offchain("task", "quote", str(file), *counter.options, "--clock", "77")
     assert (code, err) == (0, "")
