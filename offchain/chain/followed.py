@@ -12,6 +12,8 @@ from offchain.chain.decoding import BlockHead
 from offchain.chain.disputes import EVENTS, Reveals
 from offchain.chain.register import EVENTS as ENTRIES
 from offchain.chain.register import Register
+from offchain.chain.seats import EVENTS as KEEPING
+from offchain.chain.seats import Seats
 from offchain.market.view import NOBODY, CheckpointView, Status, TaskView, Terms
 
 ENDINGS: Final = frozenset({"Ended"})
@@ -68,6 +70,7 @@ class Followed:
         theirs: likewise, of others about those tasks; the verifier is a part of the key.
         outcomes: dispute -> winner, or "" where it was dismissed; of those that matter to the account.
         register: where workers can be reached.
+        seats: who keeps what.
     """
 
     scope: Scope
@@ -89,6 +92,10 @@ class Followed:
     theirs: dict[tuple[int, int, int, str], bool] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     register: Register = field(default_factory=Register)
+    seats: Seats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seats = Seats(self.scope.me)
 
     def take(self, event: Event) -> None:
         """Learn what an event says."""
@@ -105,6 +112,10 @@ class Followed:
             return
         if name in CLAIMS and not self._take_of_claim(event, task_id):
             return
+        if name in KEEPING:
+            self.seats.take(event)
+            if self.seats.engaged(task_id):
+                self.mine.add(task_id)
         if any(args.get(party) == scope.me for party in PARTIES):
             self.mine.add(task_id)
         if name == "Posted" and args["requester"] == scope.me:
@@ -117,12 +128,15 @@ class Followed:
             self.drop(task_id)
             return
         if not (lasting or name in OPENINGS or task_id in self.tasks or task_id in self.changed):
+            self.seats.drop(task_id)
             return
         self.changed[task_id] = None
         if name == "Committed":
             self.uris[task_id][args["index"]] = args["root"], args["uri"]
         elif name in ("Held", "Unheld"):
             self.stale[task_id].add(args["index"])
+        elif name == "Prolonged" and task_id in self.tasks:
+            self.stale[task_id].update(range(args["index"], len(self.tasks[task_id].checkpoints)))
         elif name == "Opened":
             self._open(task_id, args)
         elif name == "Voided" and task_id in self.tasks:
@@ -179,6 +193,7 @@ class Followed:
             del self.reveals[key]
         for dispute_id in list(self.disputes.pop(task_id, ())):
             self.close(dispute_id)
+        self.seats.drop(task_id)
 
     def lasts(self, task_id: int) -> bool:
         """Whether a task is kept to its end and beyond."""
@@ -205,8 +220,9 @@ class Followed:
     def _has_part(self, task: TaskView) -> bool:
         bids = (task.id, task.attempt) in self.sealed
         parties = (task.requester, task.solver, task.standby, task.leader)
-        disputes_or_claims = (*self.opened, *self.claims)
-        return bids or self.scope.me in parties or any(number == task.id for number, *_ in disputes_or_claims)
+        begun = (*self.opened, *self.claims)
+        held = any(number == task.id for number, *_ in begun) or self.seats.engaged(task.id)
+        return bids or held or self.scope.me in parties
 
     def unread(self, task_id: int, count: int, most: int) -> list[int]:
         """The first checkpoints of a task that must be read, out of `count`: changed ones, then new ones."""

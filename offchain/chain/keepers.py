@@ -27,7 +27,7 @@ def drawn(chain: Chain, task_id: int, block: BlockNumber = None) -> tuple[Member
     Raises Reverted as `seat`.
     """
     found = chain.call("keepers", "seat", task_id, _place(chain, task_id, block), block=block)
-    return tuple(map(_member, found))
+    return tuple(map(member_from, found))
 
 
 def members(
@@ -38,7 +38,7 @@ def members(
     wanted = {"taskId": task_id, "attempt": attempt, "committee": committee}
     for event in chain.logs(("keepers",), since, chain.head().number):
         if event.name == "Seated" and wanted.items() <= event.args.items():
-            return tuple(map(_member, event.args["members"]))
+            return tuple(map(member_from, event.args["members"]))
     return None
 
 
@@ -122,7 +122,8 @@ def _place(chain: Chain, task_id: int, block: BlockNumber = None) -> int:
     return int(place)
 
 
-def _member(raw: Any) -> Member:
+def member_from(raw: Any) -> Member:
+    """From IVerifiers.Member."""
     return Member(raw["holder"], raw["seats"], G1(**raw["point"]))
 
 

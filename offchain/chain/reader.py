@@ -20,10 +20,11 @@ from offchain.chain.client import Call, Chain
 from offchain.chain.decoding import BlockHead, task_from, terms_from
 from offchain.chain.disputes import dispute_view
 from offchain.chain.followed import Followed, Scope
+from offchain.chain.keepers import keeping_from
 from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.view import NOBODY, ChainView, DisputeView, Fees, Phase, Status, TaskView
 
-PARTS: Final = ("registry", "auction", "market", "log", "game", "auditor")  # whose events are taken in
+PARTS: Final = ("registry", "auction", "market", "log", "game", "auditor", "keepers")  # whose events are taken in
 RANGE: Final = 2_000  # blocks in one request for events; fewer if the node refuses so many
 TASKS: Final = 50  # tasks that are read together at most
 POINTS: Final = 5  # checkpoints that are read together for each of them
@@ -67,6 +68,10 @@ class Reader:
     def forget(self) -> None:
         """Drop everything learned before the next look, so that it is read again. May be called from any thread."""
         self._forgetting = True
+
+    def leave(self, what: tuple[int, ...]) -> None:
+        """Nothing is left to do in a committee, or about an attempt, of this account's."""
+        self._known.seats.leave(what)
 
     def _drop(self) -> None:
         self._known, self._view, self._forgetting = Followed(self._scope), None, False
@@ -133,6 +138,10 @@ class Reader:
             sealed=frozenset(self._known.sealed),
             claims=dict(self._known.claims),
             theirs=dict(self._known.theirs),
+            committees=self._known.seats.sitting(),
+            seats=frozenset(self._known.seats.mine),
+            objections=frozenset(self._known.seats.objections),
+            denied=frozenset(self._known.seats.denied),
             gas_price=self._chain.gas_price(),
             fees=self._fees(),
         )
@@ -221,7 +230,14 @@ class Reader:
             if not task.paid <= count <= task.terms.intervals:
                 raise ChainUnavailable(f"task {task_id}: {count} checkpoints are impossible")
             found.append((task, count))
-        return self._with_leaders(found, at)
+        return self._with_leaders(self._with_keeping(found, at), at)
+
+    def _with_keeping(self, found: Sequence[tuple[TaskView, int]], at: int) -> list[tuple[TaskView, int]]:
+        """With what can be had of the checkpoints of each task that has keepers."""
+        kept = [task for task, _ in found if task.terms.keepers and task.status is Status.TRAINING]
+        answers = self._chain.calls([("keepers", "keepingOf", task.id, task.attempt) for task in kept], at)
+        known = {task.id: keeping_from(raw) for task, raw in zip(kept, answers, strict=True)}
+        return [(replace(task, keeping=known.get(task.id)), count) for task, count in found]
 
     def _with_leaders(self, found: Sequence[tuple[TaskView, int]], at: int) -> Iterator[tuple[TaskView, int]]:
         """With the two best bids of each task that takes bids."""

@@ -38,8 +38,8 @@ from offchain.task import Task
 from offchain.worker.gathered import Came, Gathered
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import task_name
-from offchain.worker.posting import follow
-from offchain.worker.results import Validated
+from offchain.worker.posting import Have, follow, state
+from offchain.worker.results import PATIENCE, Validated
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN: Final = 4096  # numbers of an output that a line of JSON has
@@ -52,6 +52,7 @@ class Follower:
     Attributes:
         again: the command that takes up what this one leaves.
         look: is called with the task, again and again.
+        have: fetches a checkpoint, where the requester is to say that it can be had.
         serving: whether the task file is served from here.
     """
 
@@ -60,6 +61,7 @@ class Follower:
     as_json: bool
     again: str
     look: Callable[[TaskView], None] = lambda task: None
+    have: Have | None = None
     serving: bool = False
     _said: str = ""
 
@@ -68,7 +70,7 @@ class Follower:
         number, view = self.teller.task_id, None
         with watching("bidding") as watch, stopped_by_signals():
             try:
-                for view in follow(self.chain, number, act=act):
+                for view in follow(self.chain, number, act=act, have=self.have):
                     task = view.task(number)
                     news = self.teller.news(self.as_json)
                     for line in news:
@@ -162,6 +164,19 @@ def _output(task: TaskView, came: Came, as_json: bool) -> str:
     return json.dumps({**body, "shapes": shapes, "values": values})
 
 
+def fetches(task: Task | None, blobs: BlobStore, holders: Holders) -> Have:
+    """Fetches checkpoints of a task, and its file where it is not at hand. Who is slow must not keep a requester from
+    acting for long."""
+    known = [] if task is None else [task]
+
+    def have(view: TaskView, checkpoint: int) -> object:
+        if not known:
+            known.append(load_posted(view, None, blobs, holders))
+        return state(view, known[0], blobs, holders, checkpoint, PATIENCE)
+
+    return have
+
+
 def serve_task(stack: ExitStack, blobs: BlobStore, task: Task, name: str, listen: tuple[str, int]) -> BlobServer:
     """Serve a task's file, without its validation set, until the stack is closed. Sets the address of `blobs`."""
     server = stack.enter_context(BlobServer(blobs.folder, *listen))
@@ -219,6 +234,8 @@ def follow_task(
         follower = Follower(chain, Teller.resumed(chain, task_id, terms), as_json, taken_up(task_id, file, output))
         follower.look = looking(known, as_json) if known else follower.look
         follower.serving = file is not None
+        if output:
+            follower.have = fetches(loaded, blobs, holders)
         require_completed(follower.run(act), as_json)
         if output:
             loaded = loaded or load_posted(chain.task(task_id, terms), None, blobs, holders)

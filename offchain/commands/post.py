@@ -17,7 +17,7 @@ from offchain.commands.building import task_file
 from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.follow import Follower, looking, requested, require_completed, serve_task, taken_up
+from offchain.commands.follow import Follower, fetches, looking, requested, require_completed, serve_task, taken_up
 from offchain.commands.quote import Wish, bill_of, offer_options, windows_named, windows_reckoned
 from offchain.commands.result import save_result, show_result
 from offchain.commands.story import Teller
@@ -108,7 +108,8 @@ def _post(order: Order, wish: Wish) -> None:
         known = requested(loaded, blobs, Holders(registered(chain)))
         served = file if order.uri is None else None
         teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
-        follower = Follower(chain, teller, as_json, again, looking(known, as_json), served is not None)
+        have = fetches(loaded, blobs, known[0].holders) if output else None
+        follower = Follower(chain, teller, as_json, again, looking(known, as_json), have, served is not None)
         require_completed(follower.run(), as_json)
         if output:
             view = save_result(chain, task_id, known, loaded, blobs, output)

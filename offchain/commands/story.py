@@ -14,7 +14,7 @@ from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.money import BPS, about, part_down
 from offchain.market.view import NOBODY, Status, Terms
 
-PARTS: Final = ("auction", "market", "log", "auditor")  # whose events are told
+PARTS: Final = ("auction", "market", "log", "auditor", "keepers")  # whose events are told
 SHORT: Final = 10  # characters of an address
 MONEY: Final = frozenset(
     {"price", "burden", "amount", "withheld", "fee", "burned", "slashed", "rewards", "refunded"}
@@ -47,6 +47,10 @@ class Story:
             "Vouched": lambda a: (
                 f"{_name(a['verifier'])} has replayed checkpoint {a['checkpoint']}, and vouches for it"
             ),
+            "Attested": lambda a: f"keepers have signed that they hold the checkpoints up to {a['checkpoint']}",
+            "Acknowledged": lambda a: f"by your word the checkpoints up to {a['checkpoint']} can be had",
+            "Objected": lambda a: f"{_name(a['keeper'])} cannot have checkpoint {a['checkpoint']}: others are asked",
+            "Recalled": lambda a: f"nobody said in time that checkpoint {a['checkpoint']} can be had: others are asked",
             "Refunded": lambda a: f"{about(a['amount'])} of what was locked for audits came back",
         }
 
@@ -115,7 +119,7 @@ class Story:
         return f"bids for what is left are taken for {self._terms.bidding_time} s; {self._left()}"
 
     def _ended(self, args: Mapping[str, Any]) -> str:
-        self.locked -= args["refunded"]
+        self.locked = 0  # what keepers have earned has left it, too
         how = Status(args["how"]).name.lower()
         return f"ended, {how}: {about(args['refunded'])} came back, free in your vault"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from offchain.commands.acknowledge import acknowledge_task
 from offchain.commands.building import build_file
 from offchain.commands.common import Connection, connection_options, json_option, show, table_of
 from offchain.commands.follow import follow_task, task_facts
@@ -38,7 +39,7 @@ def task() -> None:
     """Build, quote, post, follow, end and fetch training tasks."""
 
 
-for command in (quote, post_task, follow_task, result_of, why, *VERBS):
+for command in (quote, post_task, follow_task, result_of, acknowledge_task, why, *VERBS):
     task.add_command(command)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from rich.console import Console
 
 from offchain.chain.abi import Event
+from offchain.chain.keepers import member_from
 from offchain.chain.reader import Reader
 from offchain.demo.stage import Stage
 from offchain.market.view import TaskView
 
-PARTS: Final = ("auction", "market", "log", "game", "auditor")
+PARTS: Final = ("auction", "market", "log", "game", "auditor", "keepers")
 
 
 @dataclass
@@ -94,6 +95,10 @@ class Audience:
             "Vouched": lambda: (
                 f"  [dim]{name(args['verifier'])} shows that it replayed checkpoint {args['checkpoint']}[/]"
             ),
+            "Seated": lambda: (
+                f"  [dim]keepers: {', '.join(name(m.holder) for m in map(member_from, args['members']))}[/]"
+            ),
+            "Attested": lambda: f"  [dim]keepers hold all checkpoints up to {args['checkpoint']}, and serve them[/]",
             "Followed": lambda: "  [dim]revealed in another dispute already[/]",
             "Slashed": lambda: f"  [bold red]{name(args['solver'])} is slashed {args['slashed'] / 1e18:g}[/]",
         }

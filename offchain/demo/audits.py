@@ -1,4 +1,4 @@
-"""Audits in the demo: who is drawn, who has vouched, who was paid, and what looking cost."""
+"""Audits and keepers in the demo: who is drawn, who has vouched and signed, who was paid, and what looking cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from offchain.chain.claims import Claim, Fate, told
+from offchain.chain.keepers import member_from
 from offchain.demo.audience import Audience
 from offchain.demo.stage import Stage
 from offchain.market.money import tokens
@@ -99,7 +100,20 @@ class Audits:
         console.print(f"{len(paid)} audits were paid {tokens(sum(row['paid'] for row in paid))};", end=" ")
         console.print(f"they replayed {replayed} steps, {share:.0%} of the training's")
         console.print(self._of_the_lazy(rows))
-        return {"audits": rows, "audit_cost_share": share}
+        return {"audits": rows, "audit_cost_share": share, "attestations": list(self._attestations())}
+
+    def _attestations(self) -> Iterator[dict[str, Any]]:
+        """What keepers have signed, and who they are."""
+        members: list[str] = []
+        for event in self.audience.events:
+            args = event.args
+            if args.get("taskId") != self.task_id:
+                continue
+            if event.name == "Seated":
+                members = [self.stage.name_of(member.holder) for member in map(member_from, args["members"])]
+            elif event.name == "Attested":
+                signers = [name for place, name in enumerate(members) if args["signers"] >> place & 1]
+                yield {"attempt": args["attempt"], "checkpoint": args["checkpoint"], "signers": signers}
 
     def _steps(self, name: str, view: TaskView) -> int:
         """How many steps a verifier has replayed: each verdict took an interval."""

@@ -99,7 +99,7 @@ def work(connect: Account, cheat: Cheat, home: Path) -> None:
     """A worker with the cheat's false part, all in one process."""
     policy = CHEAP if cheat.role == "solver" else ON_DEMAND if cheat.claims else LOOKING
     inline: dict[str, Any] = dict.fromkeys(("trials", "defence"), "inline")
-    key = public_signing_key(local_account(connect.number)) if cheat.claims else None
+    key = public_signing_key(local_account(connect.number)) if cheat.claims or cheat.keeps else None
     options = WorkerOptions(home, policy, key, poll=POLL, fetch=FetchOptions(private=True), **inline)
     operate(connect, [cheat.role], options, HONEST, make=partial(Cheater, cheat.part))
 

@@ -26,6 +26,7 @@ OFFER: Final = [
     *("--interval-time", "60", "--challenge-window", "60", "--clock", "60", "--attempts", "2"),
 ]
 DRAWN: Final = ["--audit-rate", "655.35", "--audit-fee", "0.1"]  # so that every verifier is drawn
+KEPT: Final = ["--keepers", "5"]
 STAKE: Final = 10  # tokens, of verifiers, where they are drawn
 LOOK: Final = 1.0  # seconds between two looks
 CHEAT, FRIEND, SOLVER, VERIFIER = "cheat", "friend", "solver-a", "verifier-a"
@@ -81,7 +82,7 @@ def gather(stage: Stage, cheat: Cheat) -> None:
         stage.start_named(FRIEND, cheat.friend)
         names.append(FRIEND)
     stage.wait_until_registered(names)
-    if cheat.claims:
+    if cheat.claims or cheat.keeps:
         stage.enter_draws({VERIFIER: STAKE, CHEAT: STAKE})
 
 
@@ -89,7 +90,8 @@ def begin(stage: Stage, cheat: Cheat, file: Path) -> int:
     """The requester posts."""
     if cheat.file is not None:
         return stage.posted(stage.start_named("requester", cheat.name, [str(file)]))
-    return stage.start_requester(file, stage.file("model.safetensors"), [*OFFER, *(DRAWN if cheat.claims else ())])
+    more = DRAWN if cheat.claims else KEPT if cheat.keeps else ()
+    return stage.start_requester(file, stage.file("model.safetensors"), [*OFFER, *more])
 
 
 def watched(stage: Stage, audience: Audience, task_id: int) -> TaskView:

@@ -32,7 +32,7 @@ PRICE: Final = 100  # tokens
 OFFER: Final = [
     *("--max-price", str(PRICE), "--stake", "160", "--urgency", "9"),
     *("--bidding-time", "120", "--reveal-time", "120", "--handover-time", "120"),
-    *("--interval-time", "120", "--challenge-window", "300", "--clock", "120"),
+    *("--interval-time", "120", "--challenge-window", "300", "--clock", "120", "--keepers", "5"),
 ]
 LIE: Final = Falsehood(step=130, node=0, element=7, xor=0x00400000)  # a mantissa's top bit, in the third interval
 LOOK: Final = 1.0  # seconds between two looks
@@ -127,8 +127,8 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: False
     started = time.monotonic()
     result = stage.file("cheat.safetensors")
     audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *MORE]))
-    view = follow(audits, console)
-    delivered = stage.wait_for_requester() == 0
+    view = follow(audits, console, awarded=lambda: leave(stage, console))
+    delivered = come_back(stage, view, result, console)
     report = audits.report(view, console) | conviction(stage, audience, task, before)
     report["settled"] = view.status is Status.COMPLETED and delivered
     report["rescued_by"] = stage.name_of(view.solver)
@@ -138,6 +138,21 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: False
     console.print(f"the model gets {report['test_accuracy']:.1%} of the test digits right")
     report["seconds"] = round(time.monotonic() - started, 1)
     return report
+
+
+def leave(stage: Stage, console: Console) -> None:
+    """The requester has posted; it need not stay."""
+    stage.stop("requester")
+    console.print("  [dim]the requester leaves, and with it the address of its task's file[/]")
+
+
+def come_back(stage: Stage, view: TaskView, result: Path, console: Console) -> bool:
+    """The requester fetches its model when the solver is gone, too. Returns whether it got it."""
+    solver = stage.name_of(view.solver)
+    stage.stop(solver)
+    console.print(f"the requester is back, and {solver} is gone: a keeper has the model")
+    stage.follow_again(view.id, result)
+    return stage.wait_for_requester() == 0
 
 
 def follow(audits: Audits, console: Console, awarded: Callable[[], None] | None = None) -> TaskView:
@@ -181,7 +196,8 @@ def nothing_to_wait_for(audits: Audits, view: TaskView) -> bool:
         step = BidSent if stage.now() < view.bidding_ends else RevealSent
         return all(stage.said(name, step, view.id) for name in eager)
     done = view.status is Status.TRAINING and len(view.checkpoints) == view.terms.intervals
-    return done and not any(point.holds for point in view.checkpoints) and audits.done(view)
+    kept = done and view.available(len(view.checkpoints) - 1)
+    return kept and not any(point.holds for point in view.checkpoints) and audits.done(view)
 
 
 def skip_time(audits: Audits, view: TaskView, console: Console) -> None:
@@ -245,13 +261,14 @@ def shown(verdict: str, value: Any) -> Any:
 def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:
     """The report as a person reads it."""
     honest, cheat = report["honest"], report["cheat"]
-    paid = sum(audit["paid"] > 0 for audit in honest["audits"])
+    paid, kept = sum(audit["paid"] > 0 for audit in honest["audits"]), honest["attestations"][-1]
     return [
         ("honest run", f"settled, {honest['test_accuracy']:.1%} test accuracy, {honest['gas_total']:,} gas"),
         (
             "winner paid",
             f"{honest['paid_price'] / 1e18:.4g}, with {honest['second_score'] / 1e18:.4g} the second score",
         ),
+        ("kept", f"by {len(kept['signers'])} keepers, {len(honest['attestations'])} attestations"),
         ("audits", f"{paid} paid; they replayed {honest['audit_cost_share']:.0%} of the training's steps"),
         ("cheat", f"step {cheat['step']}, node {cheat['node']} ({cheat['node_kind']}), element {cheat['element']}"),
         ("judged by", cheat["operation"]),

@@ -153,6 +153,11 @@ class Stage:
         )
         return self.posted(process)
 
+    def follow_again(self, task_id: int, result: Path) -> None:
+        """Let the requester take up a task that it has posted, and fetch what came of it."""
+        options = [str(task_id), "-o", str(result), "--json"]
+        self._start("requester", ["offchain", "task", "follow", *options, *self._connection("requester")])
+
     def posted(self, process: subprocess.Popen[bytes]) -> int:
         """The id of the task that a requester's process has posted, which is its first line."""
         assert process.stdout is not None

@@ -158,6 +158,77 @@ class SettleClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Fetch a committed checkpoint, check it, keep and serve it, and sign that it can be had here."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Find out who sits on the running committee."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """Gather keepers' signatures for a checkpoint and those before it; once there are enough, send them as one."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Fetch a checkpoint, as the requester, and say that it and those before it can be had."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTo:
+    """Say, as a member of the first committee, that a checkpoint cannot be had, whatever others have signed."""
+
+    task_id: int
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Call the second committee."""
+
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleObjection:
+    """Take back the bond of an objection."""
+
+    task_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowKept:
+    """Show the chunk that was drawn of a checkpoint that somebody said cannot be had, where that is due."""
+
+    task_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """Take what was earned as a member of a committee of an attempt that is over."""
+
+    task_id: int
+    attempt: int
+    committee: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDispute:
     task_id: int
     checkpoint: int
@@ -206,6 +277,15 @@ Action = (
     | Claim
     | Vouch
     | SettleClaim
+    | Keep
+    | Seat
+    | Attest
+    | Acknowledge
+    | ObjectTo
+    | Recall
+    | SettleObjection
+    | ShowKept
+    | Reward
     | OpenDispute
     | Defend
     | Challenge

@@ -49,6 +49,7 @@ class TaskNotes:
         audited: checkpoint -> whether the root on chain is right.
         lots: checkpoint -> whether this account is drawn to audit it.
         ready: checkpoints whose end of the log this worker knows, so that it can vouch for them.
+        kept: checkpoints that this account keeps, and has signed for as a member of the running committee.
         bid: the last bid for it.
         disputed: checkpoints that this worker opened a dispute about.
     """
@@ -60,6 +61,7 @@ class TaskNotes:
     audited: Mapping[int, bool] = field(default_factory=dict)
     lots: Mapping[int, bool] = field(default_factory=dict)
     ready: frozenset[int] = frozenset()
+    kept: frozenset[int] = frozenset()
     disputed: frozenset[int] = frozenset()
     bid: OwnBid | None = None
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from offchain.commit.merkle import Position
 from offchain.errors import BadInput
+from offchain.market.keeping import Keeping, Member
 from offchain.market.money import part_down
 
 Address = str  # checksummed
@@ -127,6 +128,7 @@ class TaskView:
     standby: Address = NOBODY  # while bidding, whose revealed bid is the second
     handover_ends: int = 0
     leader: Address = NOBODY  # of the revealed bids, while bidding
+    keeping: Keeping | None = None  # of the running attempt; None where the terms ask for no keepers
 
     @property
     def reveal_ends(self) -> int:
@@ -160,7 +162,19 @@ class TaskView:
 
     def final(self, checkpoint: int, now: int) -> bool:
         point = self.checkpoints[checkpoint]
-        return not point.holds and not self.challengeable(checkpoint, now)
+        return not point.holds and not self.challengeable(checkpoint, now) and self.available(checkpoint)
+
+    def available(self, checkpoint: int) -> bool:
+        """Whether keepers, or the requester, have said that it can be had."""
+        return self.keeping is None or checkpoint < self.keeping.available
+
+    def lost(self, now: int) -> bool:
+        """Whether a checkpoint is not available, and the time of the second committee is over: IKeepers.isLost."""
+        keeping = self.keeping
+        if keeping is None or not keeping.called_at or keeping.available >= len(self.checkpoints):
+            return False
+        ends = self.checkpoints[keeping.kept].challengeable_until, keeping.called_at + self.terms.challenge_window
+        return now > max(ends)
 
 
 class Phase(IntEnum):
@@ -261,6 +275,12 @@ class ChainView:
     sealed: frozenset[tuple[int, int]] = frozenset()  # (task, attempt) of my bids that are not revealed
     fees: Fees = Fees()
     claims: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)  # mine that are open: see Followed.claims
+    committees: Mapping[tuple[int, int, int], tuple[Member, ...]] = field(
+        default_factory=dict
+    )  # by task, attempt, 0 or 1
+    seats: frozenset[tuple[int, int, int]] = frozenset()  # those of them on which I sit, and was not paid
+    objections: frozenset[tuple[int, int]] = frozenset()  # attempts of which I say that a checkpoint cannot be had
+    denied: frozenset[tuple[int, int]] = frozenset()  # attempts in which I may have to show what I signed for
     theirs: Mapping[tuple[int, int, int, Address], bool] = field(default_factory=dict)  # of others, on my tasks
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)
@@ -299,6 +319,16 @@ class ChainView:
         """Whether the attempt that a dispute is about has ended before it."""
         task = self.task(dispute.task_id)
         return task.status is not Status.TRAINING or task.attempt != dispute.attempt
+
+    def members(self, task: TaskView) -> tuple[Member, ...] | None:
+        """Who sits on the running committee of a task; None: it has not sat down, or there is none."""
+        committee = None if task.keeping is None else task.keeping.committee
+        return None if committee is None else self.committees.get((task.id, task.attempt, committee))
+
+    def runs(self, task_id: int, attempt: int) -> bool:
+        """Whether an attempt runs, of a task that is in this view."""
+        task = self.task(task_id)
+        return task.status is Status.TRAINING and task.attempt == attempt
 
     def shortest_clock(self) -> int | None:
         """Seconds of the shortest clock of a task in which a stake or a bond of mine can be lost; None: of none."""

@@ -122,6 +122,10 @@ class Chronicle:
             self._moved(event)
         elif event.name in AUDITS and "verifier" in event.args:
             self._audited(event.name, event.args)
+        elif "keeper" in event.args:
+            self.person(event.args["keeper"], "verifier").earned += event.args.get("amount", 0) * (
+                event.name == "Rewarded"
+            )
         elif event.name in self._tellers:
             self._tellers[event.name](event, event.args)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from offchain.market.actions import Action, Award, Collect, Reopen, SettleClaim, Stall
 from offchain.market.view import PAID_PER_CALL, ChainView, Status, TaskView
+from offchain.roles import keeper
 
 PATIENCE: Final = 60  # seconds that a solver has to collect what is final, before its requester does
 
@@ -36,6 +37,7 @@ def _about(view: ChainView, task: TaskView) -> Iterator[Action]:
     elif task.forsaken(view.now):
         yield Reopen(task.id)
     elif task.status is Status.TRAINING:
+        yield from keeper.of_requester(view, task)
         yield from _ending(view, task)
 
 

@@ -23,6 +23,7 @@ from offchain.market.actions import (
 from offchain.market.money import tokens
 from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, DisputeView, Status, TaskView
+from offchain.roles import keeper
 from offchain.roles.ledger import Ledger
 from offchain.roles.policy import Policy
 
@@ -132,6 +133,7 @@ def _too_dear(task: TaskView, price: int) -> Reason | None:
 def _training(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Action]:
     if task.paid < len(task.checkpoints) and task.final(task.paid, view.now):
         yield Collect(task.id)
+    yield from keeper.of_solver(view, task)
     following = len(task.checkpoints)
     if following == task.terms.intervals:
         return

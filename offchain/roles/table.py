@@ -9,7 +9,7 @@ from typing import Final
 from offchain.market.actions import Action
 from offchain.market.notes import Notes
 from offchain.market.view import SOLVER, VERIFIER, ChainView
-from offchain.roles import requester, solver, verifier
+from offchain.roles import keeper, requester, solver, verifier
 from offchain.roles.policy import Policy
 
 
@@ -32,7 +32,7 @@ ROLES: Final = {
     role.name: role
     for role in (
         Role("solver", SOLVER, lambda view, notes, policy, secret: solver.decide(view, notes, policy)),
-        Role("verifier", VERIFIER, verifier.decide),
+        Role("verifier", VERIFIER, lambda *about: [*verifier.decide(*about), *keeper.decide(*about[:2])]),
         Role("requester", 0, lambda view, notes, policy, secret: requester.decide(view)),
     )
 }

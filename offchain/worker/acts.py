@@ -41,6 +41,7 @@ from offchain.worker.alarms import FraudUnanswered
 from offchain.worker.database import Database
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import Tell, WorkerEvent
+from offchain.worker.keeping import Keeping
 from offchain.worker.materials import Materials
 from offchain.worker.names import state_name
 from offchain.worker.said import SAID
@@ -61,6 +62,7 @@ class Acts:
         work: Work,
         disputes: Disputes,
         tell: Tell,
+        keeping: Keeping,
         signing_key: int | None = None,
     ) -> None:
         self._signing_key = signing_key
@@ -89,6 +91,7 @@ class Acts:
             Challenge: lambda view, a: disputes.challenge(view, view.dispute(a.dispute_id)),
             Timeout: lambda view, a: disputes.end(events.TimedOut, a.dispute_id, chain.timeout),
             Dismiss: lambda view, a: disputes.end(events.Dismissed, a.dispute_id, chain.dismiss),
+            **keeping.table,
         }
 
     def perform(self, view: ChainView, action: Action) -> None:

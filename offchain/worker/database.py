@@ -69,6 +69,13 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
     ) STRICT
     """,
     ";".join(f"ALTER TABLE {table} ADD COLUMN mark BLOB" for table in MARKED),
+    """
+    CREATE TABLE kept (
+        task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+        attempt INTEGER NOT NULL, committee INTEGER NOT NULL, checkpoint INTEGER NOT NULL, claimed BLOB NOT NULL,
+        PRIMARY KEY (task, attempt, committee, checkpoint, claimed)
+    ) STRICT
+    """,
 )
 FIRST_REST: Final = 1.0  # seconds after a first failure
 LONGEST_REST: Final = 900.0
@@ -145,6 +152,8 @@ class Database:
         drawn = "SELECT checkpoint, claimed, won FROM lots WHERE task = ? AND attempt = ?"  # a ticket is of an attempt
         lots = self._rows(drawn, task.id, task.attempt)
         ready = self._rows("SELECT checkpoint, claimed FROM logs WHERE task = ?", task.id)
+        signed = "SELECT checkpoint, claimed FROM kept WHERE task = ? AND attempt = ? AND committee = ?"
+        kept = self._rows(signed, task.id, task.attempt, task.keeping.committee) if task.keeping else ()
         bid = self._row("SELECT attempt, price, promised, salt FROM bids WHERE task = ?", task.id)
         return TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
@@ -153,6 +162,7 @@ class Database:
             trained=dict(trained),
             lots={k: bool(won) for k, root, won in lots if claimed[k : k + 1] == [root]},
             ready=frozenset(k for k, root in ready if claimed[k : k + 1] == [root]),
+            kept=frozenset(k for k, root in kept if claimed[k : k + 1] == [root]),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
             bid=None if bid is None else OwnBid(bid[0], int(bid[1]), bid[2], bid[3]),
             disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
@@ -204,6 +214,13 @@ class Database:
             self._task(db, task)
             row = (task.id, task.attempt, checkpoint, task.checkpoints[checkpoint].root, won)
             db.execute("INSERT OR REPLACE INTO lots VALUES (?, ?, ?, ?, ?)", row)
+
+    def add_kept(self, task: TaskView, committee: int, checkpoint: int) -> None:
+        """Note that a checkpoint is kept, and signed for."""
+        with self._change() as db:
+            self._task(db, task)
+            row = (task.id, task.attempt, committee, checkpoint, task.checkpoints[checkpoint].root)
+            db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", row)
 
     def add_log(self, task: TaskView, checkpoint: int, shown: LogChunk) -> None:
         """Note the end of a log before anything is committed to: who cannot reveal it loses a bond."""

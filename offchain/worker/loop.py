@@ -27,8 +27,12 @@ from offchain.market.actions import (
     Collect,
     Defend,
     Dismiss,
+    ObjectTo,
     OpenDispute,
+    Recall,
     Reopen,
+    Seat,
+    SettleObjection,
     Stall,
     Timeout,
 )
@@ -41,7 +45,9 @@ from offchain.worker.database import Database
 from offchain.worker.display import write_line
 from offchain.worker.disputes import Disputes
 from offchain.worker.events import AccountShared, Failed, InFlight, Overtaken, Tell, WorkerEvent
+from offchain.worker.gathering import Gatherer
 from offchain.worker.holders import Holders
+from offchain.worker.keeping import Keeping
 from offchain.worker.looks import Fetched
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import Materials, ReplayFactory
@@ -58,6 +64,10 @@ RACES: Final[dict[Hashable, frozenset[str]]] = {
     Collect: frozenset({"WrongStatus", "NothingFinal"}),
     Stall: frozenset({"WrongStatus"}),
     OpenDispute: frozenset({"WrongStatus"}),
+    Seat: frozenset({"AlreadySeated", "BlockOpen", "NotRunning"}),
+    Recall: frozenset({"AlreadyCalled", "NotRunning"}),
+    ObjectTo: frozenset({"AlreadyCalled", "NotRunning"}),
+    SettleObjection: frozenset({"Undecided", "NoObjection"}),
     **dict.fromkeys((Challenge, Defend, Dismiss, Timeout), frozenset({"NotRunning"})),
 }
 
@@ -121,8 +131,11 @@ class Loop:
         self._backoff = Backoff(FIRST_BACKOFF, self.options.max_backoff)
         self._work = Work(self.materials, self.db, self.options, self.tell)
         self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
-        parts = (self.materials, self.db, self._work, self._disputes)
-        self._acts = Acts(self.chain, *parts, self.tell, self.options.signing_key)
+        parts, key = (self.materials, self.db, self._work, self._disputes), self.options.signing_key
+        gatherer = Gatherer(blobs, self.reader.endpoints, self.chain.address)
+        stack.callback(gatherer.close)
+        self.keeping = Keeping(self.chain, self.materials, self.db, gatherer, self.tell, self.reader.leave, key)
+        self._acts = Acts(self.chain, *parts, self.tell, self.keeping, key)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
         self._look_seconds = 0.0  # of the latest look
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,9 +35,19 @@ class Mirror:
 
     Args:
         keep: bytes for tasks that are over; 0: nothing is fetched or kept of them.
+        signed: names of files with signatures that others may still ask for.
     """
 
-    def __init__(self, materials: Materials, db: Database, keep: int, tell: Tell, pause: float = PAUSE) -> None:
+    def __init__(
+        self,
+        materials: Materials,
+        db: Database,
+        keep: int,
+        tell: Tell,
+        pause: float = PAUSE,
+        signed: Callable[[ChainView], Iterable[str]] = lambda view: (),
+    ) -> None:
+        self._signed = signed
         self._materials, self._db, self._keep, self._tell = materials, db, keep, tell
         self._pause, self._next = pause, 0.0
         self._tries = Backoff(1.0, 300.0)
@@ -86,6 +96,7 @@ class Mirror:
 
     def _needed(self, view: ChainView) -> Iterator[str]:
         """Names of blobs that must stay."""
+        yield from self._signed(view)
         for task in view.tasks:
             mine = task.solver == view.me
             last = task.checkpoints[-1].challengeable_until if task.checkpoints else 0

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from offchain.chain import claims
-from offchain.chain.client import Chain
+from offchain.chain import claims, keepers
+from offchain.chain.client import Chain, Receipt
 from offchain.chain.reader import Reader
-from offchain.errors import BadTerms, ChainError, ChainUnavailable, NoResult
+from offchain.errors import BadTerms, ChainUnavailable, NoResult, OffchainError
 from offchain.ir.arrays import Array
-from offchain.market.actions import Action, Award, Collect, Reopen, SettleClaim, Stall
+from offchain.market.actions import Acknowledge, Action, Award, Collect, Recall, Reopen, Seat, SettleClaim, Stall
 from offchain.market.money import BPS, tokens
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.roles import requester
@@ -150,15 +150,23 @@ def post(chain: Chain, terms: Terms) -> int:
     return chain.post(terms)
 
 
-def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> Iterator[ChainView]:
-    """Yield a view with the task every `poll` seconds until it has ended. With `act`, do what its requester may."""
+Have = Callable[[TaskView, int], object]  # fetches a checkpoint and checks it; raises OffchainError
+
+
+def follow(
+    chain: Chain, task_id: int, poll: float = 1.0, act: bool = True, have: Have | None = None
+) -> Iterator[ChainView]:
+    """Yield a view with the task every `poll` seconds until it has ended. With `act`, do what its requester may.
+
+    `have`: with it, the requester says that it has what keepers did not say in time.
+    """
     reader = Reader(chain, only=[task_id])
     while True:
         try:
             chain.settle()
             view = reader.read()
             yield view
-            acted = act and _act(chain, task_id, requester.decide(view))
+            acted = act and _act(chain, view.task(task_id), requester.decide(view), have)
             if view.task(task_id).status.ended and not acted:
                 return
         except ChainUnavailable:
@@ -166,7 +174,7 @@ def follow(chain: Chain, task_id: int, poll: float = 1.0, act: bool = True) -> I
         time.sleep(poll)
 
 
-def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> bool:
+def _act(chain: Chain, task: TaskView, actions: Sequence[Action], have: Have | None) -> bool:
     """Whether anything was sent and done."""
     verbs: dict[type[Action], Callable[[Any], object]] = {
         Award: lambda a: chain.award(a.task_id),
@@ -174,14 +182,27 @@ def _act(chain: Chain, task_id: int, actions: Sequence[Action]) -> bool:
         Collect: lambda a: chain.collect(a.task_id),
         Stall: lambda a: chain.stall(a.task_id),
         SettleClaim: lambda a: claims.settle(chain, a.task_id, a.attempt, a.checkpoint, a.verifier),
+        Seat: lambda a: keepers.seat(chain, a.task_id),
+        Recall: lambda a: keepers.recall(chain, a.task_id),
     }
+    if have is not None:
+        verbs[Acknowledge] = lambda a: acknowledge(chain, task, a.checkpoint, have)
     done = False
     for action in actions:
-        if isinstance(action, Award | Reopen | Collect | Stall | SettleClaim) and action.task_id == task_id:
-            with suppress(ChainError):  # somebody else was faster; the next reading shows it
-                verbs[type(action)](action)
+        if (verb := verbs.get(type(action))) and getattr(action, "task_id", None) == task.id:
+            with suppress(OffchainError):  # somebody else was faster, or it is not there; the next reading shows it
+                verb(action)
                 done = True
     return done
+
+
+def acknowledge(chain: Chain, task: TaskView, checkpoint: int, have: Have) -> Receipt:
+    """Fetch a checkpoint of the running attempt, check it, and say on chain that it can be had.
+
+    Raises Unreachable, BadBlob, ChainError.
+    """
+    have(task, checkpoint)
+    return keepers.acknowledge(chain, task.id, task.attempt, checkpoint)
 
 
 def result(
@@ -194,7 +215,24 @@ def result(
     view = Reader(chain, only=[task_id]).read().task(task_id)
     if view.status is not Status.COMPLETED:
         raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
-    final = view.checkpoints[-1]
-    name, places = state_name(view.terms, final.root), (holders or Holders()).of_state(view, final)
-    path = blobs.fetch(places, name, lambda file: load_state(file, task.graph, final.root), state_bytes(task.graph))
-    return view, load_state(path, task.graph, final.root)
+    return view, state(view, task, blobs, holders or Holders())
+
+
+def state(
+    view: TaskView,
+    task: Task,
+    blobs: BlobStore,
+    holders: Holders,
+    checkpoint: int = -1,
+    patience: float | None = None,
+) -> list[Array]:
+    """A committed state, by default the last one, as `result` returns it. Raises Unreachable, BadBlob.
+
+    Args:
+        patience: seconds; None: as long as a fetch may take.
+    """
+    point = view.checkpoints[checkpoint]
+    name, places = state_name(view.terms, point.root), holders.of_state(view, point)
+    limit = state_bytes(task.graph)
+    path = blobs.fetch(places, name, lambda file: load_state(file, task.graph, point.root), limit, patience)
+    return load_state(path, task.graph, point.root)

@@ -79,7 +79,7 @@ class Worker(Loop):
         self.reader.hear = self._losses.hear
         self._purse = Purse(self.chain, self.roles, self.options.least_moves, self.tell)
         self._drain = Drain(self.options.folder, self.tell)
-        self._mirror = Mirror(self.materials, self.db, self.options.keep, self.tell)
+        self._mirror = Mirror(self.materials, self.db, self.options.keep, self.tell, signed=self.keeping.names)
 
     def _serve(self, stack: ExitStack, listen: tuple[str, int]) -> str:
         """The address at which blobs are served; a warning where others cannot reach it."""

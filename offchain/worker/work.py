@@ -142,8 +142,9 @@ class Work:
         self._materials.release_logs(view)
         gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
         self._before = view.tasks
+        owed = {task_id for task_id, _ in view.denied}  # what was signed for may have to be shown
         for task in (*view.tasks, *gone):
-            over = task.id not in view or task.status.ended
+            over = (task.id not in view or task.status.ended) and task.id not in owed
             if over or (task.status is Status.BIDDING and task.leader != view.me):  # another's bid is better, or may be
                 self._courses.pop(("train", task.id), None)
                 self._courses.pop(("audit", task.id), None)

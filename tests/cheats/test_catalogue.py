@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import pytest
 
-from offchain.chain import claims
+from offchain.chain import claims, keepers
 from offchain.chain.abi import Event
 from offchain.chain.deployment import COIN
+from offchain.chain.reverts import Reverted
 from offchain.demo.cheats.catalogue import CHEATS, Cheat
 from offchain.demo.cheats.cheater import Cheater
 from offchain.demo.cheats.endings import Ending, ending_of
 from offchain.ir.kinds import Kind
+from offchain.market.keeping import Member
 from offchain.market.view import Status, Terms
 from offchain.worker.making import executor_factory
 from tests.support.bls import SECRETS
@@ -29,7 +32,8 @@ SECRET: Final = {"challenger": SECRETS[0], "stranger": SECRETS[1]}
 STAKES: Final = {"challenger": 5, "stranger": 5}
 AUDITS: Final = {"audit_fee": COIN // 10, "audit_rate_bps": 2**16 - 1}  # everybody is drawn
 TERMS: Final = {"interval_time": 1_000}
-PARTS: Final = ("auction", "market", "log", "game", "auditor")
+KEEPERS: Final = {"keepers": 5, "keeper_bps": 300}
+PARTS: Final = ("auction", "market", "log", "game", "auditor", "keepers")
 WHO: Final = {"solver": "solver", "verifier": "stranger", "requester": "requester"}  # each cheat's account
 QUICK: Final = ("dot", "idle", "groundless", "other-file")  # of each role one, and one that is silent
 FAST: Final = executor_factory("torch")
@@ -48,21 +52,24 @@ class Story:
     first: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.cheat.claims:
+        if self.cheat.claims or self.cheat.keeps:
             enter(self.town, STAKES, SECRET)
         self.before = self.town.wealth()
         self.first = self.town.w3.eth.block_number + 1
-        self.task = self.town.post(everything(), **TERMS, **(AUDITS if self.cheat.claims else {}))
+        self.task = self.town.post(everything(), **TERMS, **self._drawn())
         if self.cheat.file:
             self.cheat.file(everything(), self.town.folder / "task.file")
         self._gather()
+
+    def _drawn(self) -> dict[str, int]:
+        return AUDITS if self.cheat.claims else KEEPERS if self.cheat.keeps else {}
 
     def _gather(self) -> None:
         town, cheat = self.town, self.cheat
         town.worker("requester", "requester", "requester", executors=FAST)
         if cheat.role != "solver":
             town.worker("solver", "solver", "solver", executors=FAST)
-        if cheat.role == "solver" or cheat.claims:
+        if cheat.role == "solver" or cheat.claims or cheat.keeps:
             town.worker("verifier", "challenger", "verifier", executors=FAST, signing_key=SECRET["challenger"])
         if cheat.role != "requester":
             self._start(cheat, WHO[cheat.role])
@@ -70,7 +77,7 @@ class Story:
             self._start(CHEATS[cheat.friend], "stranger")
 
     def _start(self, cheat: Cheat, person: str) -> None:
-        key = SECRET.get(person) if cheat.claims else None
+        key = SECRET.get(person) if cheat.claims or cheat.keeps else None
         make = partial(Cheater, cheat.part)
         self.town.worker(cheat.name, person, cheat.role, executors=FAST, make=make, signing_key=key)
 
@@ -82,6 +89,9 @@ class Story:
         for claim in claims.claims_of(anybody, self.task):
             if claim.fate.is_open:
                 claims.settle(anybody, self.task, claim.attempt, claim.checkpoint, claim.verifier)
+        for n in range(len(self.members)):
+            with suppress(Reverted):  # it has been paid, or has earned nothing
+                keepers.reward(anybody, self.task, 0, 0, self.members, n)
         if any(anybody.sealed(self.task, 0, self.town.address("solver"))):
             anybody.settle_bid(self.task, 0, self.town.address("solver"))
         return self.events
@@ -97,6 +107,10 @@ class Story:
     @property
     def events(self) -> list[Event]:
         return self.town.quick("rival").logs(PARTS, self.first, self.town.w3.eth.block_number)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return keepers.members(self.town.quick("rival"), self.task, 0, 0, self.first) or ()
 
     @property
     def terms(self) -> Terms:
@@ -145,7 +159,12 @@ def unsold(story: Story) -> Coins:
 
 
 def paid(story: Story) -> Coins:
-    return {"solver": story.terms.max_price, "requester": -story.terms.max_price}
+    """Keepers for what they have signed."""
+    names = {story.town.address(name): name for name in STAKES}
+    told = [e.args for e in story.events if e.name == "Rewarded"]
+    rewards = {names[args["keeper"]]: args["amount"] for args in told}
+    price = story.terms.max_price
+    return {"solver": price, "requester": -price - sum(rewards.values()), **rewards}
 
 
 COINS: Final[dict[Ending, Callable[[Story], Coins]]] = {

@@ -14,7 +14,7 @@ from offchain.demo.cheats.endings import Ending
 from offchain.demo.cheats.numbers import HonestTrace, number
 from offchain.dispute.replay import Replay
 from offchain.ir.kinds import Kind
-from offchain.market.actions import Challenge, Claim, Commit, Defend, Train, Vouch
+from offchain.market.actions import Challenge, Claim, Commit, Defend, Keep, Train, Vouch
 from offchain.market.view import Phase
 from offchain.task import Task
 
@@ -33,6 +33,7 @@ class Cheat:
         part: the false part of a worker; a requester has none.
         file: writes what a requester serves in place of the task's file.
         claims: whether verifiers are drawn and paid: the cheat is one of them.
+        keeps: whether verifiers are drawn to keep the checkpoints: the cheat is one of them.
         friend: another cheat that works for the same pocket.
     """
 
@@ -43,6 +44,7 @@ class Cheat:
     part: Part = Part()  # noqa: RUF009
     file: Callable[[Task, Path], None] | None = None
     claims: bool = False
+    keeps: bool = False
     friend: str = ""
 
 
@@ -52,6 +54,10 @@ def solver(name: str, does: str, ends: Ending, part: Part, friend: str = "") -> 
 
 def verifier(name: str, does: str, ends: Ending, part: Part, claims: bool = False) -> Cheat:
     return Cheat(name, "verifier", does, ends, part, claims=claims)
+
+
+def keeper(name: str, does: str, ends: Ending, part: Part) -> Cheat:
+    return Cheat(name, "verifier", does, ends, part, keeps=True)
 
 
 def requester(name: str, does: str, file: Callable[[Task, Path], None]) -> Cheat:
@@ -121,6 +127,10 @@ REQUESTS: Final = (
     requester("torn-file", "serves half of its task's file", files.torn),
     requester("no-file", "serves nothing", files.none),
 )
-KEEPERS: Final[tuple[Cheat, ...]] = ()  # keepers' cheats go here
+KEEPERS: Final = (
+    keeper("refusing-keeper", "keeps nothing, and signs nothing", Ending.PAID, Part(decide=without(Keep))),
+    keeper("blind-keeper", "signs for what it has not fetched", Ending.PAID, Part(acts={Keep: conduct.sign_unseen})),
+    keeper("lying-keeper", "serves a false signature", Ending.PAID, Part(acts={Keep: conduct.sign_falsely})),
+)
 
 CHEATS: Final = {cheat.name: cheat for cheat in (*LIES, *SILENCES, *CHALLENGES, *CLAIMS, *REQUESTS, *KEEPERS)}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from hexbytes import HexBytes
 
+from offchain.bls.signing import public_key, sign
 from offchain.chain import claims, verifiers
 from offchain.chain.abi import decode_values, interface
 from offchain.commit.logs import COMMITMENT_BYTES
@@ -21,13 +22,16 @@ from offchain.market.actions import (
     Commit,
     Defend,
     Fetch,
+    Keep,
     OpenDispute,
     Reveal,
     SettleClaim,
     Vouch,
 )
+from offchain.market.keeping import Signed
 from offchain.market.view import ChainView, Phase, Status
 from offchain.store import names
+from offchain.worker.gathering import encoded
 from offchain.worker.names import state_name, task_name
 
 LIE: Final = number(Kind.DOT)  # of those whose other fault is their conduct
@@ -76,6 +80,30 @@ def _commit(cheater: Cheater, honest: Act, view: ChainView, action: Commit, name
     else:
         uri = cheater.materials.blobs.uri(name)
         cheater.chain.commit(action.task_id, action.checkpoint, action.root, uri)
+
+
+def serve_nothing(cheater: Cheater, honest: Act, view: ChainView, action: Commit) -> None:
+    """No state lies anywhere, not even the last one."""
+    blobs, terms = cheater.materials.blobs, view.task(action.task_id).terms
+    nowhere = blobs.uri(names.state_name(task_name(terms), bytes(32)))
+    cheater.chain.commit(action.task_id, action.checkpoint, action.root, nowhere)
+
+
+def sign_unseen(cheater: Cheater, honest: Act, view: ChainView, action: Keep) -> None:
+    """It says that it holds what it has not fetched, until a second committee looks at it."""
+    task = view.task(action.task_id)
+    if task.keeping is not None and not task.keeping.called_at:
+        cheater.keeping.sign(view, task, action.checkpoint)
+
+
+def sign_falsely(cheater: Cheater, honest: Act, view: ChainView, action: Keep) -> None:
+    """It keeps everything, and serves a signature of its own over something else."""
+    honest(view, action)
+    secret, blobs = cheater.options.signing_key, cheater.materials.blobs
+    assert secret is not None
+    wrong = Signed(public_key(secret).twin, sign(secret, b"all is well"))
+    for name in [name for name in cheater.keeping.names(view) if name in blobs]:
+        blobs.path(name).write_bytes(encoded(wrong))
 
 
 def reveal_late(cheater: Cheater, view: ChainView, actions: list[Action]) -> list[Action]:

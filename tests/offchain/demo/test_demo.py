@@ -37,6 +37,8 @@ def test_an_honest_run_and_a_cheat(tmp_path: Path) -> None:
     for told in (honest, cheat):
         assert any(audit["paid"] for audit in told["audits"]), "who is drawn and replays is paid"
         assert told["audit_cost_share"] > 0
+        assert told["attestations"][-1]["checkpoint"] == len(honest["state_roots"]) - 1, "all can be had"
+        assert told["attestations"][-1]["signers"]
         lazy = [audit for audit in told["audits"] if audit["verifier"] == LAZY]
         assert lazy and not any(audit["paid"] for audit in lazy) and lazy[-1]["fate"] == "forfeited"
     assert honest["balances_after"][LAZY] < honest["balances_before"][LAZY], "who does not look loses its bonds"

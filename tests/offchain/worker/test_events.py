@@ -8,15 +8,17 @@ from typing import Any, get_args
 import pytest
 
 from offchain.market.actions import Action, Audit, Train
-from offchain.worker import alarms, events, looks, said, vouched
+from offchain.worker import alarms, events, kept, looks, said, vouched
 from offchain.worker.acts import Acts
 from offchain.worker.display import write_line
 from offchain.worker.events import ChainSilent, DisputeEnded, InFlight, Progress, Started, Trained, WorkerEvent
+from offchain.worker.keeping import Keeping
 from offchain.worker.said import Paid
 
 KINDS = [
     kind
-    for kind in {**vars(events), **vars(alarms), **vars(looks), **vars(said), **vars(vouched)}.values()
+    for module in (alarms, events, kept, looks, said, vouched)
+    for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, WorkerEvent) and kind not in (WorkerEvent, DisputeEnded)
 ]
 
@@ -75,7 +77,7 @@ def test_progress_has_no_line() -> None:
 
 def test_every_action_is_acted_upon() -> None:
     nobody: Any = None
-    acts = Acts(*[nobody] * 6)
+    acts = Acts(*[nobody] * 6, Keeping(*[nobody] * 6))
     assert set(acts.table) == set(get_args(Action)) - {Train, Audit}
     with pytest.raises(KeyError):
         acts.perform(nobody, "an action of no role")  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""The keeper: keeps and signs checkpoints of attempts on whose committee it sits, and objects to what it cannot have.
+
+Verifiers are drawn as keepers, so whoever has that role has this one. What the solver and the requester do so that
+checkpoints count as available is here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from offchain.market.actions import (
+    Acknowledge,
+    Action,
+    Attest,
+    Keep,
+    ObjectTo,
+    Recall,
+    Reward,
+    Seat,
+    SettleObjection,
+    ShowKept,
+    Stall,
+)
+from offchain.market.notes import Notes, TaskNotes
+from offchain.market.view import ChainView, CheckpointView, Status, TaskView
+
+PROMPT: Final = 8  # parts of a challenge window, of which one passes before signatures are gathered; they count as
+# prompt for two (Keepers.PROMPT_PART), so that several checkpoints may share one attestation
+LATE: Final = 4  # parts of a window, the last of which begins when a keeper says that it cannot have a checkpoint
+
+
+def decide(view: ChainView, notes: Notes) -> list[Action]:
+    """What an account does at this block because of its seats."""
+    actions = list[Action]()
+    for task in view.tasks:
+        if task.status is Status.TRAINING and _sits(view, task):
+            actions += _keeping(view, task, notes.get(task.id, TaskNotes()))
+    return [*actions, *_afterwards(view)]
+
+
+def of_solver(view: ChainView, task: TaskView) -> Iterator[Action]:
+    """What the solver of a running attempt does so that its checkpoints can be paid for."""
+    keeping = task.keeping
+    if keeping is None or keeping.granted:
+        return
+    if view.members(task) is None:
+        yield Seat(task.id)
+    elif (first := _missing(task)) is not None:
+        last = len(task.checkpoints) == task.terms.intervals
+        if last or view.now >= first.committed_at + task.terms.challenge_window // PROMPT:
+            yield Attest(task.id, len(task.checkpoints) - 1)
+    yield from _calling(view, task)
+
+
+def of_requester(view: ChainView, task: TaskView) -> Iterator[Action]:
+    """What a requester does about a running attempt whose checkpoints cannot be had."""
+    keeping = task.keeping
+    if keeping is None or keeping.granted:
+        return
+    first = _missing(task)
+    if task.lost(view.now):
+        yield Stall(task.id)
+    elif first is not None and view.now > first.committed_at + task.terms.challenge_window // 2:
+        yield Acknowledge(task.id, len(task.checkpoints) - 1)
+    if keeping.committee and view.members(task) is None:
+        yield Seat(task.id)
+    yield from _calling(view, task)
+
+
+def _missing(task: TaskView) -> CheckpointView | None:
+    """The first checkpoint that is not available."""
+    assert task.keeping is not None
+    kept = task.keeping.available
+    return task.checkpoints[kept] if kept < len(task.checkpoints) else None
+
+
+def _calling(view: ChainView, task: TaskView) -> Iterator[Action]:
+    """The second committee, once the first one's time is over."""
+    assert task.keeping is not None
+    first = _missing(task)
+    if not task.keeping.called_at and first is not None and view.now > first.challengeable_until:
+        yield Recall(task.id)
+
+
+def _sits(view: ChainView, task: TaskView) -> bool:
+    return any(member.holder == view.me for member in view.members(task) or ())
+
+
+def _keeping(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Action]:
+    """In their order: who signs for a checkpoint says that it has all those before it."""
+    for k in range(max(task.paid, task.first), len(task.checkpoints)):
+        if k in known.kept:
+            continue
+        if _is_denied(view, task, k):
+            yield ObjectTo(task.id, k)
+        yield Keep(task.id, k)
+        return
+
+
+def _is_denied(view: ChainView, task: TaskView, k: int) -> bool:
+    """Whether others have signed for what this account cannot have, and its window is about to end."""
+    point, keeping = task.checkpoints[k], task.keeping
+    if keeping is None or keeping.called_at or not task.available(k) or view.free < view.fees.audit_bond:
+        return False
+    last = (point.challengeable_until - point.committed_at) // LATE
+    return point.challengeable_until - last < view.now <= point.challengeable_until
+
+
+def _afterwards(view: ChainView) -> Iterator[Action]:
+    """What is left to do about attempts that are over, and about objections that are decided."""
+    for task_id, attempt in sorted(view.objections):
+        if task_id not in view:
+            continue
+        task = view.task(task_id)
+        if not view.runs(task_id, attempt):
+            yield SettleObjection(task_id, attempt)
+        elif task.keeping and task.keeping.called_at and view.members(task) is None:
+            yield Seat(task_id)
+        elif task.checkpoints and all(map(task.available, range(len(task.checkpoints)))):
+            yield SettleObjection(task_id, attempt)
+    for task_id, attempt in sorted(view.denied):
+        if task_id in view and not view.runs(task_id, attempt):
+            yield ShowKept(task_id, attempt)
+    for task_id, attempt, committee in sorted(view.seats):
+        if task_id in view and not view.runs(task_id, attempt):
+            yield Reward(task_id, attempt, committee)

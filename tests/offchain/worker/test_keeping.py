@@ -1,0 +1,81 @@
+"""Keepers in a town: they fetch, check, keep, sign and serve; the solver attests; who kept is paid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from offchain.chain.books import Books, Kind
+from offchain.chain.statement import Statement
+from offchain.market.view import Status
+from offchain.worker.events import CommitSent, Failed
+from offchain.worker.kept import AttestSent, Keeps, RewardSent, SeatSent
+from offchain.worker.operate import register
+from tests.support.bls import SECRETS
+from tests.support.bookkeeping import require_balance
+from tests.support.town import POLICY, PRICE, Town
+from tests.support.vouching import enter
+from tests.support.works import every_kind
+
+TASK: Final = every_kind(6, 3)
+STAKES: Final = {"challenger": 5, "stranger": 4, "rival": 3}
+SECRET: Final = dict(zip(STAKES, SECRETS, strict=False))
+KEEPERS: Final = {"keepers": 3, "keeper_bps": 300}
+IDLE: Final = replace(POLICY, audit_share=0.0)  # it replays nothing
+
+
+def posted(town: Town) -> int:
+    """A task, its solver, and three verifiers who may be drawn to keep its checkpoints, all in the register."""
+    enter(town, STAKES, SECRET)
+    task = town.post(TASK, **KEEPERS)
+    register(town.worker("solver", "solver", "solver"))
+    return task
+
+
+def keeper(town: Town, name: str) -> None:
+    register(town.worker(name, name, "verifier", signing_key=SECRET[name], policy=IDLE))
+
+
+def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -> None:
+    before = town.wealth()
+    task = posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: len(town.told(CommitSent)) == 2 and town.told(AttestSent))
+    assert len(town.told(SeatSent)) == 1
+    members = town.told(SeatSent)[0].members
+    town.until(lambda: town.told(AttestSent)[-1].checkpoint == 1)
+    assert len(town.told(Keeps)) == 2 * members
+    town.close_windows(task)
+    town.until(lambda: town.status(task) is Status.COMPLETED and len(town.told(RewardSent)) == members)
+    assert not town.told(Failed)
+    gains = town.gains(before)
+    paid = {name: gains.get(name, 0) + STAKES[name] for name in STAKES}
+    assert sum(paid.values()) <= PRICE * 300 // 10_000 < sum(paid.values()) + len(STAKES)
+    assert gains["solver"] == PRICE
+    for name in ("requester", "solver", *STAKES):
+        why = {(entry.kind, entry.why) for entry in books(town, name).entries}
+        assert ((Kind.EARNED, "for keeping checkpoints") in why) == (paid.get(name, 0) > 0)
+    assert (Kind.SPENT, "for keepers") in {(e.kind, e.why) for e in books(town, "requester").entries}
+
+
+def books(town: Town, name: str) -> Books:
+    """Which agree with what token and vault have."""
+    found = Statement(town.quick(name), town.address(name))
+    found.update()
+    require_balance(town, found)
+    return found.books
+
+
+def test_a_keeper_that_restarts_has_signed_already(town: Town) -> None:
+    """What it has is here again, and the solver is served by what it signed before."""
+    task = posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: len(town.told(CommitSent)) == 2 and len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
+    for name in STAKES:
+        town.dismiss(name)
+        keeper(town, name)
+    signed = len(town.told(Keeps))
+    town.until(lambda: [sent.checkpoint for sent in town.told(AttestSent)][-1:] == [1])
+    assert len(town.told(Keeps)) == signed and town.status(task) is Status.TRAINING
