@@ -32,7 +32,7 @@ def pass_time(seconds: int) -> None:
 def test_posting_locks_the_whole_bill(market: SimpleNamespace, terms: Terms) -> None:
     before = market.vault.freeOf(market.requester)
     number = post(market.parts, terms, market.requester)
-    escrow, _ = market.limits.bill(PRICE)
+    escrow, _ = market.limits.bill(PRICE, terms.keeper_bps)
     audits = market.auditor.bill(terms.intervals, terms.audit_fee, terms.audit_rate_bps)
     assert field(market, number, "status") == Status.BIDDING
     assert market.vault.potOf(market.market, market.market.escrowPot(number)) == escrow > PRICE
