@@ -34,7 +34,7 @@ def generation(quick: bool, bits: int) -> Program:
     try:
         from transformers import LlamaConfig, LlamaForCausalLM
     except ImportError as error:
-        raise BadInput("the job 'generation' needs transformers: pip install -e '.[examples]'") from error
+        raise BadInput("the job 'generation' needs transformers: pip install '.[examples]'") from error
     width, layers, new = (32, 1, 2) if quick else (512, 4, NEW)
     config = LlamaConfig(vocab_size=128 if quick else 4096, hidden_size=width, intermediate_size=3 * width,
                          num_hidden_layers=layers, num_attention_heads=8, num_key_value_heads=4,

@@ -55,7 +55,7 @@ def test_gas_of_an_attestation(market_world: World, gas_snapshot: GasSnapshot, s
     """All of a committee sign for the second checkpoint in time; the first was available."""
     world = market_world
     enter(world)
-    task = world.award(keepers=signers, keeper_bps=SHARE, interval_time=10_000)
+    task = world.award(keepers=signers, keeper_bps=SHARE, interval_time=10_000, steps=200)
     keepers.seat(world.quick("solver"), task)
     sitting = appointed(world, task, signers)
     for index in count():

@@ -107,7 +107,7 @@ def test_gas_is_what_contracts_and_disputes_take() -> None:
         "collect": "TaskMarket.collect first",
         "enroll": "Verifiers.enroll",
         "stake": "Verifiers.stake first",
-        "attest": "Bn254.requireSignedByAll of 16",
+        "attest": "Keepers.attest of 16",
     }
     measured |= {move: name for move, name in CLAIMS.items() if name in market}
     for move, name in measured.items():
