@@ -5,15 +5,16 @@ import {Bn254} from "../audit/Bn254.sol";
 import {IVerifiers} from "./IVerifiers.sol";
 
 /// @title Who keeps a task's checkpoints, and shows that they can be had
-/// @notice A root proves nothing to who cannot get the bytes. With each attempt a committee is drawn from the verifiers,
-/// by stake. Its members fetch every checkpoint, keep and serve it, and sign that they hold it. Once more than half of
+/// @notice A root proves nothing to who cannot get the bytes. With each attempt a committee is drawn from verifiers, by
+/// stake. Its members fetch every checkpoint, keep and serve it, and sign that they hold it. Once more than half of
 /// the seats have signed, or the requester says that it has it, a checkpoint is *available*; until then it is not paid
 /// for. If that takes too long, or one member objects, a second committee is drawn. What that cannot have either is
 /// lost, and its solver has stalled. docs/market.md says who gets what.
 /// @dev Assumptions:
 /// - More than half of the seats of the second committee, weighed by stake, are of honest verifiers who are awake.
 /// - Whoever benefits from it calls `seat` soon: the randomness of a second committee is on chain for 256 blocks.
-/// - The award is anybody's to call. Where only a bidder watches for it, it can wait for a block whose committee suits it.
+/// - The award is anybody's to call. Where only a bidder watches for it, it can wait for a block whose committee suits
+///   it.
 /// No call loops over more than a committee's seats, and the levels of the tree that it is drawn from.
 interface IKeepers {
     /// Signatures of members that are added up.
@@ -152,8 +153,8 @@ interface IKeepers {
     /// or the attempt has ended.
     function settle(uint256 taskId, uint8 attempt) external;
 
-    /// @notice Anyone, after an attempt failed because a checkpoint was lost that was objected to: a member of the first
-    /// committee that had signed for it holds it, as the chunk shows that was drawn then.
+    /// @notice Anyone, after an attempt failed because a checkpoint was lost that was objected to: a member of the
+    /// first committee that had signed for it holds it, as the chunk shows that was drawn then.
     function show(
         uint256 taskId,
         uint8 attempt,
@@ -176,7 +177,8 @@ interface IKeepers {
         uint256 index
     ) external;
 
-    /// @notice Only the market, before an attempt ends. Returns what its members have earned together, which it moves here.
+    /// @notice Only the market, before an attempt ends. Returns what its members have earned together, which it moves
+    /// here.
     /// @param lost the attempt fails because of a checkpoint that nobody could have
     function close(uint256 taskId, bool lost) external returns (uint256 due);
 

@@ -139,8 +139,8 @@ interface ITaskMarket {
     /// @notice Only the auction: a bid leads. Frees the stake of the one that it beat, if any, and locks its own.
     function lead(uint256 taskId, address beaten, address leader) external;
 
-    /// @notice Anyone: pay for up to 64 intervals that are final and can be had, in order. After the last one, release the stake and
-    /// return the rest of the escrow.
+    /// @notice Anyone: pay for up to 64 intervals that are final and can be had, in order. After the last one, release
+    /// the stake and return the rest of the escrow.
     function collect(uint256 taskId) external;
 
     /// @notice Anyone, after a missed deadline, or when no committee could have what was committed: pay what is final,
@@ -170,8 +170,8 @@ interface ITaskMarket {
     /// task.
     function cancel(uint256 taskId) external;
 
-    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log, the dispute game, the auditor
-    /// and the keepers.
+    /// @notice Only the deployer, once and for ever: name the auction, the checkpoint log, the dispute game, the
+    /// auditor and the keepers.
     function connect(IAuction auction, ICheckpointLog log, address game, IAuditor auditor, IKeepers keepers) external;
 
     function terms(uint256 taskId) external view returns (ITermLimits.Terms memory);
