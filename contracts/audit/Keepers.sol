@@ -42,6 +42,8 @@ contract Keepers is IKeepers {
     mapping(uint256 attemptId => Keeping) private _keepings;
     mapping(uint256 attemptId => Objection) private _objections;
     mapping(uint256 attemptId => Closed) private _closed;
+    // `seat` writes it, through a reference that Slither does not follow.
+    // slither-disable-next-line uninitialized-state
     mapping(uint256 committeeId => Committee) private _committees;
 
     constructor(

@@ -243,7 +243,7 @@ def test_unknown_role_is_refused(town: Town) -> None:
 def test_failing_action_does_not_stop_the_others(town: Town) -> None:
     """A bidder without money for two stakes bids on both; the second is refused, the first goes on."""
     for _ in range(2):
-        town.post(TASK, max_price=FREE // 10, stake=FREE * 3 // 5, bond=FREE // 60)
+        town.post(TASK, max_price=FREE // 10, stake=FREE * 3 // 5, bond=FREE // 20)
     town.worker("solver", "solver", "solver")
     town.until(lambda: town.told(CommitSent))
     assert len(town.told(BidSent)) == 1
