@@ -219,7 +219,9 @@ class Books(RuleBasedStateMachine):
             attempt = points[index].attempt
             beacon = self.world.quick("requester").call("log", "checkpoint", number, index)["beacon"]
         about = Audited(deployment.chain_id, deployment.market, number, attempt, index, STATE.root, beacon)
-        draw = Draw(sign(SECRET[verifier], about.message()), key_of(SECRET[verifier]).twin, 1, len(VERIFIERS))
+        # Two stakes in one second are one place.
+        own, everybody = self.world.quick("requester").call("verifiers", "places", self.address(verifier), self.now)
+        draw = Draw(sign(SECRET[verifier], about.message()), key_of(SECRET[verifier]).twin, own, everybody)
         commitment = b"guess".ljust(31) if guessed else STATE.shown.commitment(self.address(verifier))
         call = self.auditor.claim(number, index, commitment, draw.encoded())
         self.move(call, verifier, lambda: self.model.claim(verifier, number, index, guessed, self.now))
