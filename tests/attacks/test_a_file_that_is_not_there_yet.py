@@ -38,15 +38,16 @@ def test_a_cheat_is_convicted_although_the_file_was_away_for_a_while(town: Town)
         town.until(lambda: town.status(task) is Status.TRAINING)
 
     town.worker("verifier", "challenger", "verifier")
-    town.until(lambda: len(town.told(TaskUnfit, "verifier")) == 2, idle=5)
+    # It asks again by its own clock: the chain's goes on as that one does, so that no window is over before.
+    town.meanwhile(lambda: len(town.told(TaskUnfit, "verifier")) == 2)
     file = store.path(name)
     right = file.read_bytes()
     file.write_bytes(right[:-1] + b"!")
     with BlobServer(town.folder, port=port):
-        town.until(lambda: len(town.told(TaskUnfit, "verifier")) == 3, idle=5)
+        town.meanwhile(lambda: len(town.told(TaskUnfit, "verifier")) == 3)
         file.write_bytes(right)
+        town.meanwhile(lambda: town.told(TaskFit, "verifier"))
         town.until(lambda: town.status(task) is Status.SLASHED)
-    assert town.told(TaskFit, "verifier")
     net = town.net(before)
     assert net["solver"] < 0
     assert net["challenger"] > 0 and net["requester"] >= -COIN // 10
