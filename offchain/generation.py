@@ -17,19 +17,18 @@ from torch import Tensor, nn
 
 from offchain.errors import BadInput
 from offchain.fields import check_model, shown
-from offchain.inference import interval_of
+from offchain.inference import OfModel, interval_of
 from offchain.ir.arrays import Array
 from offchain.job import DEFAULT_BITS
 from offchain.lines import at, line_of, line_of_caller
 from offchain.modes import evaluating
-from offchain.program import Program
 
 Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
 MOST_K: Final = 64
 OUTPUT: Final = "token"
 
 
-class Generation(Program):
+class Generation(OfModel):
     """Continues prompts by a causal model.
 
     model           a causal model of `transformers`, or any with `forward` and `cache`; it runs in evaluation mode
@@ -47,8 +46,6 @@ class Generation(Program):
     Step t outputs the tokens at position t + 1, (1, rows); `continued` cuts them into what follows each prompt.
     """
 
-    reader: nn.Module
-    forward: Forward
     prompts: tuple[tuple[int, ...], ...]
     stop: tuple[int, ...]
     new: int
@@ -109,19 +106,6 @@ class Generation(Program):
     def positions_of(prompts: Sequence[Any], max_new_tokens: int) -> int:
         """Positions that the model sees: the last token of the longest continuation is only output."""
         return max(map(len, prompts)) + max_new_tokens - 1
-
-    @property
-    def model(self) -> nn.Module:
-        """The module whose parts errors name."""
-        return self.reader
-
-    @property
-    def theirs(self) -> tuple[str, Callable[..., Any]]:
-        return "forward", self.forward
-
-    @property
-    def hosts(self) -> list[tuple[str, Any]]:
-        return [("the model", self.reader), ("forward", self.forward), *super().hosts]
 
     def continued(self, tokens: Tensor | Array) -> list[list[int]]:
         """What follows each prompt, up to its stop token, in the output "token" of all steps or of the first ones."""

@@ -25,11 +25,28 @@ LEAST: Final = 10  # steps of an interval, where no other number is named and th
 MOST: Final = 100
 
 
-class Readings(Program):
-    """A program whose steps read a dataset once, in order; the last batch is filled up with its last row."""
+class OfModel(Program):
+    """A program whose steps ask a model through `forward`."""
 
     reader: nn.Module
-    forward: Forward
+    forward: Callable[..., Any]
+
+    @property
+    def model(self) -> nn.Module:
+        """The module whose parts errors name."""
+        return self.reader
+
+    @property
+    def theirs(self) -> tuple[str, Callable[..., Any]]:
+        return "forward", self.forward
+
+    @property
+    def hosts(self) -> list[tuple[str, Any]]:
+        return [("the model", self.reader), ("forward", self.forward), *super().hosts]
+
+
+class Readings(OfModel):
+    """Its steps read a dataset once, in order; the last batch is filled up with its last row."""
 
     def __init__(
         self,
@@ -69,19 +86,6 @@ class Readings(Program):
             outputs=dict.fromkeys(outputs, rows),
             **fields,
         )
-
-    @property
-    def model(self) -> nn.Module:
-        """The module whose parts errors name."""
-        return self.reader
-
-    @property
-    def theirs(self) -> tuple[str, Callable[..., Any]]:
-        return "forward", self.forward
-
-    @property
-    def hosts(self) -> list[tuple[str, Any]]:
-        return [("the model", self.reader), ("forward", self.forward), *super().hosts]
 
     def valid(self, t: Tensor) -> Tensor:
         """Which rows of the batch of step t are rows of the dataset, and no padding: bool, (batch_size,)."""

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from offchain.certificate.outputs import Part, bind_outputs, check_parts, check_rows
+from offchain.certificate.outputs import Part, bind_outputs, check_parts, check_rows, climbed
 from offchain.certificate.record import Binding, Entry, Leaf
-from offchain.commit.merkle import Tree, climb, depth, root
+from offchain.commit.merkle import Tree, root
 from offchain.commit.roots import graph_counts, graph_root_of, graph_tree, state_root_of, tensor_root
 from offchain.errors import BadBlob
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
 from offchain.store.tensorfile import TensorFile, opened
-from offchain.task import ModelTensor, Task
+from offchain.task import ModelTensor, PackedTensor, Task
 
 
 def bind(task: Task, slots: Sequence[bytes], parts: Sequence[Part]) -> Binding:
     """Of a task, of its final state with these tensor roots in slot order, and of what each interval output."""
     graph, counts = task.graph, graph_counts(task.graph)
     tree, (nodes, constants, slot_count, _) = graph_tree(graph), counts
-    entries = _covered(graph, [_entry(task, tensor) for tensor in task.model])
+    slot_at = {slot.spec.name: i for i, slot in enumerate(graph.slots)}
+    packed = {tensor.name: tensor for tensor in task.packed}
+    entries = _covered(graph, [_entry(tensor, slot_at, packed) for tensor in task.model])
     held = sorted({entry.index for entry in entries if entry.place == "constant"})
     return Binding(
         counts,
@@ -39,13 +41,13 @@ def _leaf(tree: Tree, first: int, index: int, leaf: bytes) -> Leaf:
     return Leaf(index, leaf, tuple(tree.proof(first + index)))
 
 
-def _entry(task: Task, tensor: ModelTensor) -> Entry:
+def _entry(tensor: ModelTensor, slot_at: Mapping[str, int], packed: Mapping[str, PackedTensor]) -> Entry:
     if tensor.source != "state":
         place = "constant" if tensor.source == "const" else "own"
         return Entry(tensor.key, tensor.dtype, tensor.shape, place, int(tensor.place), 0)
-    packed = {p.name: p for p in task.packed}.get(str(tensor.place))
-    slot, offset = (packed.slot, packed.offset) if packed else (str(tensor.place), 0)
-    return Entry(tensor.key, tensor.dtype, tensor.shape, "slot", _slot(task.graph, slot), offset)
+    member = packed.get(str(tensor.place))
+    slot, offset = (member.slot, member.offset) if member else (str(tensor.place), 0)
+    return Entry(tensor.key, tensor.dtype, tensor.shape, "slot", slot_at[slot], offset)
 
 
 def _covered(graph: Graph, entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -55,10 +57,6 @@ def _covered(graph: Graph, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         known[index] = max(known[index], offset + length) if offset <= known[index] else -1
     whole = {index for index, end in known.items() if end == graph.slots[index].spec.length}
     return tuple(replace(e, place="own") if e.place == "slot" and e.index not in whole else e for e in entries)
-
-
-def _slot(graph: Graph, name: str) -> int:
-    return next(i for i, slot in enumerate(graph.slots) if slot.spec.name == name)
 
 
 def check_roots(binding: Binding, graph_root: bytes, roots: Sequence[bytes]) -> None:
@@ -75,16 +73,9 @@ def check_roots(binding: Binding, graph_root: bytes, roots: Sequence[bytes]) -> 
         ("dataset", nodes + constants + slots, datasets, binding.datasets),
     ):
         for leaf in leaves:
-            if leaf.index >= count or _graph_root(binding.counts, first + leaf.index, leaf) != graph_root:
+            top = climbed(leaf, first + leaf.index, sum(binding.counts))
+            if leaf.index >= count or graph_root_of(binding.counts, top) != graph_root:
                 raise BadBlob(f"{what} {leaf.index}: its proof does not lead to the graph's root")
-
-
-def _graph_root(counts: tuple[int, int, int, int], at: int, leaf: Leaf) -> bytes | None:
-    total = sum(counts)
-    try:
-        return graph_root_of(counts, climb(leaf.root, at, total, depth(total), leaf.proof))
-    except ValueError:
-        return None
 
 
 def check_model(path: Path, binding: Binding) -> list[str]:

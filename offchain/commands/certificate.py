@@ -14,16 +14,14 @@ from offchain.certificate.checking import Findings, check
 from offchain.certificate.making import certify
 from offchain.commands.common import Connection, answer, check_output, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.result import load_posted
+from offchain.commands.result import FILE, load_posted, task_file_option
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import read_state
 from offchain.text import printable
 from offchain.worker.gathered import Gathered
 from offchain.worker.holders import Holders, registered
-from offchain.worker.names import state_name
-from offchain.worker.posting import result
+from offchain.worker.posting import completed, state_file
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 TITLES = {
     "shown": "shown",
     "stated": "only said, by whoever made it",
@@ -56,7 +54,7 @@ def certificate() -> None:
 @certificate.command()
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
-@click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from whoever has it.")
+@task_file_option
 @private_option
 @connection_options
 @json_option
@@ -78,9 +76,9 @@ def make(
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         task = load_posted(view, task_file, blobs, holders)
-        view, _ = result(chain, task_id, task, blobs, holders)
-        final = view.checkpoints[-1].root
-        _, tree = read_state(blobs.path(state_name(view.terms, final)), task.graph, final)
+        view = completed(chain, task_id)
+        path = state_file(view, task, blobs, holders)
+        _, tree = read_state(path, task.graph, view.checkpoints[-1].root)
         gathered = Gathered(task, blobs, holders)
         for _ in gathered.look(view):
             pass

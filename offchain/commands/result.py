@@ -24,6 +24,9 @@ from offchain.worker.posting import result
 from offchain.worker.results import Validated, curves
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+task_file_option = click.option(
+    "--file", "task_file", type=FILE, help="The task file. Default: it is fetched from whoever has it."
+)
 
 
 def save_result(
@@ -100,7 +103,7 @@ def load_posted(task: TaskView, file: Path | None, blobs: BlobStore, holders: Ho
 @click.command("result")
 @click.argument("task_id", type=int)
 @click.option("-o", "--output", required=True, type=FILE)
-@click.option("--file", "task_file", type=FILE, help="The task file. Default: it is fetched from whoever has it.")
+@task_file_option
 @private_option
 @connection_options
 @json_option

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from offchain.chain import claims, keepers
@@ -212,10 +213,16 @@ def result(
 
     Raises NoResult, Unreachable, BadBlob.
     """
+    view = completed(chain, task_id)
+    return view, state(view, task, blobs, holders or Holders())
+
+
+def completed(chain: Chain, task_id: int) -> TaskView:
+    """A task that has a result. Raises NoResult for any other."""
     view = Reader(chain, only=[task_id]).read().task(task_id)
     if view.status is not Status.COMPLETED:
         raise NoResult(f"task {task_id} is {view.status.name.lower()}: it has no result")
-    return view, state(view, task, blobs, holders or Holders())
+    return view
 
 
 def state(
@@ -231,8 +238,20 @@ def state(
     Args:
         patience: seconds; None: as long as a fetch may take.
     """
+    path = state_file(view, task, blobs, holders, checkpoint, patience)
+    return load_state(path, task.graph, view.checkpoints[checkpoint].root)
+
+
+def state_file(
+    view: TaskView,
+    task: Task,
+    blobs: BlobStore,
+    holders: Holders,
+    checkpoint: int = -1,
+    patience: float | None = None,
+) -> Path:
+    """The file of such a state, which was checked."""
     point = view.checkpoints[checkpoint]
     name, places = state_name(view.terms, point.root), holders.of_state(view, point)
     limit = state_bytes(task.graph)
-    path = blobs.fetch(places, name, lambda file: load_state(file, task.graph, point.root), limit, patience)
-    return load_state(path, task.graph, point.root)
+    return blobs.fetch(places, name, lambda file: load_state(file, task.graph, point.root), limit, patience)
