@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -49,8 +51,7 @@ def up(port: int, block_time: float, database: Path | None, deploying: bool, fun
     """
     if fund and not deploying:
         raise BadInput("--fund needs the contracts: add --deploy")
-    signal.signal(signal.SIGTERM, _leave)
-    with Ganache(port=port, block_time=block_time, database=database) as ganache:
+    with _ended_by_sigterm(), Ganache(port=port, block_time=block_time, database=database) as ganache:
         click.echo(f"chain {CHAIN_ID} at {ganache.url}; sign with --dev-account 0 … {ACCOUNTS - 1}. Ctrl-C stops it.")
         if not block_time:
             click.echo(
@@ -67,9 +68,18 @@ def up(port: int, block_time: float, database: Path | None, deploying: bool, fun
     raise GanacheError("Ganache ended by itself")
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
     """What a service manager sends ends the command in order, and Ganache with it."""
-    raise click.exceptions.Exit(0)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise click.exceptions.Exit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()

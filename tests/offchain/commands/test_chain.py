@@ -135,11 +135,13 @@ def test_bad_input_is_one_line(
 def test_block_time_0_says_that_time_stands_still(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(time, "sleep", _interrupt)
     monkeypatch.setattr(Ganache, "start", lambda self: self)
     monkeypatch.setattr(Ganache, "running", True)
     code, out, _ = run(capsys, monkeypatch, "chain", "up", "--block-time", "0")
     assert code == 130 and "windows and clocks stand still" in out
+    assert signal.getsignal(signal.SIGTERM) is before  # which the command used while it ran
 
 
 def _interrupt(seconds: float) -> None:
