@@ -27,9 +27,6 @@ PLOT: Final = click.Path(path_type=Path, dir_okay=False)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-# Of section 6.6, and of a claim: not parameters of the contracts yet.
-
-
 def rules_of(parameters: Parameters, gas_price: int) -> Rules:
     """A deployment's rules as `offchain.economics` knows them. `gas_price` in wei."""
     from offchain.economics.game import Rules
@@ -253,6 +250,10 @@ def _show_stakes(found: Sequence[Deterrence], honest: Sequence[float]) -> None:
               help="Part of the verifiers that never look.")  # fmt: skip
 @click.option("--load", type=click.FloatRange(0, 1, min_open=True), default=0.3, show_default=True,
               help="Part of all machines' capacity that tasks need.")  # fmt: skip
+@click.option("--cost-spread", type=click.FloatRange(0, 3), default=0.5, show_default=True,
+              help="Of what machines cost for a unit of work: standard deviation of its logarithm.")  # fmt: skip
+@click.option("--urgency-spread", type=click.FloatRange(0, 3), default=1.5, show_default=True,
+              help="Likewise of requesters' urgency.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @plot_option
 @json_option

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from offchain.economics.auction import FEE_BPS, STANDBY_BPS, Auction, Bid, award
 from offchain.economics.bidding import HOUR, price_for
 from offchain.economics.stakes import BURN_BPS, least_stake
-from offchain.economics.world import TOKEN, TYPICAL_WORK, World, draw
+from offchain.economics.world import COST_SPREAD, TOKEN, TYPICAL_WORK, URGENCY_SPREAD, World, draw
 from offchain.market.money import BPS, part_down, part_up
 
 Amounts = NDArray[np.float64]
@@ -25,6 +25,7 @@ Amounts = NDArray[np.float64]
 PROOF_BPS: Final = 4_000  # of a stake, to who proved it
 FEE_RATIO: Final = 2  # an audit's fee, in what the replay costs an ordinary machine
 STAKE_SPREAD: Final = 1.0  # standard deviation of the logarithms of verifiers' stakes
+HURRIES: Final = 10  # equally many tasks each, by urgency, of which the price of a unit of work is told
 CONTENDERS: Final = 4  # of an auction, with the lowest scores; the others can't be paid for or be standby
 
 
@@ -42,6 +43,8 @@ class Plan:
     cheats: float = 0.05  # of solvers
     lazy: float = 0.5  # of verifiers
     load: float = 0.3
+    cost_spread: float = COST_SPREAD
+    urgency_spread: float = URGENCY_SPREAD
 
 
 @dataclass
@@ -54,7 +57,8 @@ class Network:
 
     def __post_init__(self) -> None:
         plan, self.dice = self.plan, np.random.default_rng((self.seed, 3))
-        self.world = draw(plan.solvers, plan.tasks, plan.load, self.seed)
+        spreads = plan.cost_spread, plan.urgency_spread
+        self.world = draw(plan.solvers, plan.tasks, plan.load, self.seed, *spreads)
         self.cheats = self.dice.random(plan.solvers) < plan.cheats
         stakes = self.dice.lognormal(0, STAKE_SPREAD, plan.verifiers)
         self.chance = np.minimum(1.0, plan.rate_bps / BPS * stakes / stakes.sum())
@@ -62,6 +66,8 @@ class Network:
         self.hourly = np.array([machine.hourly for machine in self.world.machines], float)
         self.free_at, self.busy = np.zeros(plan.solvers), np.zeros(plan.solvers)
         self.work, self.pay, self.cost, self.lost = (np.zeros(plan.solvers) for _ in range(4))
+        self.solver = np.full(plan.tasks, -1)  # of each task; its true work, and what that was paid, without wages
+        self.units, self.paid = np.zeros(plan.tasks), np.zeros(plan.tasks)
         self.audits, self.audited, self.fees = (np.zeros(plan.verifiers) for _ in range(3))
         self.rewards, self.spent = np.zeros(plan.verifiers), np.zeros(plan.verifiers)
         self.false = self.convicted = self.undone = 0
@@ -148,8 +154,10 @@ class Network:
         true = done - (0 <= falsified < done)
         gross = part_down(pay, done, plan.intervals)
         worked = seconds * true / plan.intervals
-        self.pay[solver] += (gross - part_up(gross, FEE_BPS, BPS)) / TOKEN
-        self.work[solver] += self.interval_hours(self.world.tasks[task].work) * true
+        self.solver[task], self.units[task] = solver, self.interval_hours(self.world.tasks[task].work) * true
+        self.paid[task] = (gross - part_up(gross, FEE_BPS, BPS)) / TOKEN
+        self.pay[solver] += self.paid[task]
+        self.work[solver] += self.units[task]
         self.cost[solver] += self.hourly[solver] * worked / HOUR / TOKEN
         self.busy[solver] += worked
         self.free_at[solver] = max(self.free_at[solver], self.world.tasks[task].at) + worked
@@ -172,6 +180,9 @@ class Summary:
         pay_by_work: correlation of work done and pay, over honest solvers. Work is a machine's time at what it costs:
             a fast machine's hour is more work than a slow one's, and dearer.
         pay_by_units: the same with work in units, multiply-adds. It is less, because speed is paid for as well.
+        pay_by_priced_units: the same with each unit at what was paid for a unit in its tenth of all tasks, which are
+            sorted by urgency for that: work in units, for requesters in the same hurry.
+        calm_price, urgent_price: of a unit, in the calmest and in the most urgent tenth.
         fees_by_audits: the same of audits, by their work, and fees, over verifiers who look.
         idle: part of the solvers that work for less than 5 % of the time.
         found: part of the false intervals that were found; `expected` by the closed form.
@@ -186,6 +197,9 @@ class Summary:
     verifiers: int
     pay_by_work: float
     pay_by_units: float
+    pay_by_priced_units: float
+    calm_price: float
+    urgent_price: float
     fees_by_audits: float
     idle: float
     found: float
@@ -204,12 +218,16 @@ def summary(network: Network) -> Summary:
     plan, honest, looks = network.plan, ~network.cheats, network.looks
     profit = network.pay - network.cost - network.lost
     earned = network.fees + network.rewards - network.spent
+    prices, priced = priced_units(network)
     return Summary(
         tasks=plan.tasks,
         solvers=plan.solvers,
         verifiers=plan.verifiers,
         pay_by_work=_correlation(network.cost[honest], network.pay[honest]),
         pay_by_units=_correlation(network.work[honest], network.pay[honest]),
+        pay_by_priced_units=_correlation(priced[honest], network.pay[honest]),
+        calm_price=float(prices[0]),
+        urgent_price=float(prices[-1]),
         fees_by_audits=_correlation(network.audited[looks], network.fees[looks]),
         idle=float((network.busy < 0.05 * network.ended).mean()),
         found=network.convicted / max(1, network.false),
@@ -223,6 +241,17 @@ def summary(network: Network) -> Summary:
         looking_profit=float(earned[looks].sum()) / max(1.0, float(network.audits[looks].sum())),
         undone=network.undone,
     )
+
+
+def priced_units(network: Network) -> tuple[Amounts, Amounts]:
+    """What a unit of work was paid in each tenth of tasks, by urgency; each solver's units at those prices."""
+    place = np.argsort(np.argsort(network.world.urgency, kind="stable"), kind="stable")
+    hurry = place * HURRIES // max(1, len(place))
+    units, paid = (np.bincount(hurry, each, HURRIES) for each in (network.units, network.paid))
+    prices = paid / np.maximum(units, np.finfo(float).tiny)
+    done = network.solver >= 0
+    worth = (network.units * prices[hurry])[done]
+    return prices, np.bincount(network.solver[done], worth, network.plan.solvers).astype(float)
 
 
 def _correlation(one: Amounts, other: Amounts) -> float:

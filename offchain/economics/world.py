@@ -92,25 +92,32 @@ class World:
         return float(auction.max_price + auction.urgency * auction.interval_time * INTERVALS)
 
 
-def draw(machines: int, tasks: int, load: float | None, seed: int) -> World:
+def draw(
+    machines: int,
+    tasks: int,
+    load: float | None,
+    seed: int,
+    cost_spread: float = COST_SPREAD,
+    urgency_spread: float = URGENCY_SPREAD,
+) -> World:
     """A world. Tasks arrive at random, so that they need a share `load` of all machines; with None all at once."""
     dice = np.random.default_rng(seed)
-    owned = [_machine(dice) for _ in range(machines)]
+    owned = [_machine(dice, cost_spread) for _ in range(machines)]
     capacity = sum(machine.throughput for machine in owned)
     mean = TYPICAL_WORK * float(np.exp(WORK_SPREAD**2 / 2))
     at, posted = 0.0, list[Posted]()
     for _ in range(tasks):
         at += float(dice.exponential(mean / (load * capacity))) if load else 0.0
-        posted.append(_task(at, dice))
+        posted.append(_task(at, dice, urgency_spread))
     return World(owned, posted, _fit(dice, machines, tasks))
 
 
-def _machine(dice: np.random.Generator) -> Machine:
+def _machine(dice: np.random.Generator, spread: float = COST_SPREAD) -> Machine:
     throughput = SECOND * float(dice.lognormal(0, THROUGHPUT_SPREAD))
-    return Machine(throughput, round(TOKEN * throughput / SECOND * float(dice.lognormal(0, COST_SPREAD))))
+    return Machine(throughput, round(TOKEN * throughput / SECOND * float(dice.lognormal(0, spread))))
 
 
-def _task(at: float, dice: np.random.Generator) -> Posted:
+def _task(at: float, dice: np.random.Generator, spread: float = URGENCY_SPREAD) -> Posted:
     work = TYPICAL_WORK * float(dice.lognormal(0, WORK_SPREAD))
     seconds = work / SECOND
     terms = Auction(
@@ -118,7 +125,7 @@ def _task(at: float, dice: np.random.Generator) -> Posted:
         steps=100 * INTERVALS,
         interval=100,
         interval_time=ceil(PATIENCE * seconds / INTERVALS),
-        urgency=round(TYPICAL_URGENCY * float(dice.lognormal(0, URGENCY_SPREAD))),
+        urgency=round(TYPICAL_URGENCY * float(dice.lognormal(0, spread))),
         risk_bps=RISK_BPS,
     )
     return Posted(at, round(work), terms)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from offchain.economics.network import Network, Plan, Summary, summary
+from offchain.economics.network import Network, Plan, Summary, priced_units, summary
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,27 @@ def shown(small: Network) -> Summary:
 def test_pay_follows_work(shown: Summary) -> None:
     assert shown.pay_by_work >= 0.99 and shown.fees_by_audits >= 0.99
     assert shown.pay_by_units >= 0.95  # speed is paid for, too
+    assert shown.pay_by_priced_units >= 0.99 and shown.calm_price < shown.urgent_price
+
+
+def test_units_alone_tell_the_pay_where_all_are_in_the_same_hurry() -> None:
+    plan = Plan(solvers=100, verifiers=100, tasks=1_500)
+    alike = summary(Network(replace(plan, cost_spread=0, urgency_spread=0), seed=1).run())
+    hurries = summary(Network(replace(plan, cost_spread=0), seed=1).run())
+    assert alike.pay_by_units >= 0.99 and alike.pay_by_units > hurries.pay_by_units
+    assert alike.urgent_price / alike.calm_price < hurries.urgent_price / hurries.calm_price
+
+
+def test_prices_of_hurries_add_up_to_what_was_paid(small: Network) -> None:
+    prices, priced = priced_units(small)
+    assert float(priced.sum()) == pytest.approx(float(small.paid.sum()))
+    assert (prices > 0).all()
+
+
+def test_a_thousand_of_each_over_ten_thousand_tasks() -> None:
+    shown = summary(Network(Plan()).run())
+    assert min(shown.pay_by_work, shown.pay_by_priced_units, shown.fees_by_audits) >= 0.99
+    assert shown.honest_lost == 0 < shown.cheats_lost and shown.cheats_profit < 0 < shown.honest_profit
 
 
 def test_cheats_are_found_as_often_as_the_closed_form_says_and_lose(shown: Summary) -> None:
