@@ -1,7 +1,7 @@
 """A small Llama of `transformers`, trained on the bytes of Moby Dick, continues ten beginnings of sentences.
 
 The model goes in as its authors wrote it. One byte a step for all prompts; keys and values of earlier bytes are state.
-`offchain.compile(job()).run()`, then `text(...)` of its output "token".
+`offchain.compile(job()).run()`, then `texts` of its output "token"; from the market, `offchain generate TASK`.
 """
 
 from __future__ import annotations
@@ -65,12 +65,7 @@ def job(bits: int = DEFAULT_BITS, steps: int = 200, new: int = 50, temperature: 
         temperature=temperature,
         top_k=8 if temperature else None,
         stop=ord("\n"),
+        vocabulary=[bytes([byte]) for byte in range(256)],
         bits=bits,
         name="text",
     )
-
-
-def text(generation: Generation, tokens: torch.Tensor) -> list[str]:
-    """The prompts with what follows them."""
-    found = generation.continued(tokens)
-    return [prompt + bytes(row).decode("latin-1") for prompt, row in zip(PROMPTS, found, strict=True)]

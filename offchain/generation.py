@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from offchain.continuation import LENGTH, OUTPUT, PROMPT, Continuation
 from offchain.errors import BadInput
 from offchain.fields import check_model, shown
 from offchain.inference import OfModel, interval_of
@@ -22,10 +23,10 @@ from offchain.ir.arrays import Array
 from offchain.job import DEFAULT_BITS
 from offchain.lines import at, line_of, line_of_caller
 from offchain.modes import evaluating
+from offchain.vocabulary import Vocabulary, words_of
 
 Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
 MOST_K: Final = 64
-OUTPUT: Final = "token"
 
 
 class Generation(OfModel):
@@ -41,6 +42,8 @@ class Generation(OfModel):
                     (rows,) at this position (an int32 scalar), and the next cache, of the same shapes
     cache           for `forward`: the cache before the first token, as a Program's state; usually zeros, with a place
                     for each of `Generation.positions_of(prompts, max_new_tokens)` positions
+    vocabulary      what the tokens are as text, for people: a tokenizer of `transformers`, or texts or bytes by number.
+                    It goes into the task's file, so that whoever has that reads text
     interval, seed, bits, precision, name  as a Program's
 
     Step t outputs the tokens at position t + 1, (1, rows); `continued` cuts them into what follows each prompt.
@@ -49,6 +52,7 @@ class Generation(OfModel):
     prompts: tuple[tuple[int, ...], ...]
     stop: tuple[int, ...]
     new: int
+    vocabulary: Vocabulary
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Generation(OfModel):
         stop: int | Sequence[int] | None = None,
         forward: Forward | None = None,
         cache: Mapping[str, Any] | None = None,
+        vocabulary: Any = None,
         interval: int | None = None,
         seed: int = 0,
         bits: int = DEFAULT_BITS,
@@ -78,10 +83,11 @@ class Generation(OfModel):
                 raise BadInput("forward and cache belong together; give both, or for a model of transformers neither")
             positions = self.positions_of(rows, max_new_tokens)
             held = cache if cache is not None else _first(model, len(rows), positions)
+            words = Vocabulary(() if vocabulary is None else words_of(vocabulary), ends)
         except BadInput as error:
             raise BadInput(f"generation{at(line_of_caller())}: {error}") from error
         own = {"reader": model, "forward": forward or transformer, "prompts": rows, "stop": ends, "new": max_new_tokens}
-        for what, value in own.items():
+        for what, value in {**own, "vocabulary": words}.items():
             object.__setattr__(self, what, value)
         pick = _Pick(temperature, top_k)
         whole = interval or interval_of(positions)
@@ -92,7 +98,7 @@ class Generation(OfModel):
                 "done": torch.zeros(len(rows), dtype=torch.bool),
                 "cache": held,
             },
-            data={"prompt": _padded(rows), "length": torch.tensor([len(row) for row in rows])},
+            data={PROMPT: _padded(rows), LENGTH: torch.tensor([len(row) for row in rows])},
             steps=-(-positions // whole) * whole,
             interval=whole,
             outputs={OUTPUT: positions},
@@ -109,16 +115,15 @@ class Generation(OfModel):
 
     def continued(self, tokens: Tensor | Array) -> list[list[int]]:
         """What follows each prompt, up to its stop token, in the output "token" of all steps or of the first ones."""
-        found = []
-        for row, prompt in enumerate(self.prompts):
-            first = len(prompt) - 1
-            new = [int(token) for token in tokens[first : first + self.new, row]]
-            ends = [i for i, token in enumerate(new) if token in self.stop]
-            found.append(new[: ends[0]] if ends else new)
-        return found
+        return Continuation(self.prompts, self.new, self.stop).rows(tokens)
+
+    def texts(self, tokens: Tensor | Array) -> list[str]:
+        """Each prompt with what follows it, as `vocabulary` has it; without one, the numbers of the tokens."""
+        pairs = zip(self.prompts, self.continued(tokens), strict=True)
+        return [self.vocabulary.text([*prompt, *new]) for prompt, new in pairs]
 
     def _stepped(self, pick: _Pick, state: Any, data: Any, t: Tensor) -> Any:
-        prompt, length = data["prompt"], data["length"].int()
+        prompt, length = data[PROMPT], data[LENGTH].int()
         last, after = prompt.shape[1] - 1, t + 1
         ids = torch.where(t < length, prompt[:, t.clamp(max=last)], state["last"])
         with evaluating(self.reader), torch.no_grad():

@@ -17,6 +17,7 @@ from offchain.commit.roots import graph_root, state_root
 from offchain.errors import BadBlob
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph
+from offchain.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ class Task:
 
     `parameters` names the tensors of the model that steps change, `model` says where all of its tensors are, `own` has
     those that are nowhere else, `packed` says which tensors share a slot, `outputs` which slots hold what steps output,
-    `name` is for people. The roots bind none of these, nor `validation`: tasks of their own, whose steps read the rows
-    of a validation set once and change nothing. Their slots, but for the log, are tensors of this task's state.
+    `name` and `vocabulary` are for people. The roots bind none of these, nor `validation`: tasks of their own, whose
+    steps read the rows of a validation set once and change nothing. Their slots, but for the log, are tensors of this
+    task's state.
     """
 
     graph: Graph
@@ -94,6 +96,7 @@ class Task:
     own: tuple[Array, ...] = ()
     validation: tuple[Task, ...] = ()
     outputs: tuple[Output, ...] = ()
+    vocabulary: Vocabulary = Vocabulary()  # noqa: RUF009
 
     @cached_property
     def graph_root(self) -> bytes:

@@ -14,3 +14,8 @@ def printable(text: str, most: int = MOST) -> str:
     """
     shown = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return shown if len(shown) <= most else shown[:most] + "…"
+
+
+def one_line(text: str) -> str:
+    """The whole of `text` as one printable line, in which ends of lines and tabs show as \\n and \\t."""
+    return printable(text.replace("\n", "\\n").replace("\t", "\\t"), len(text) * 2)

@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from offchain.commit.roots import tensor_root
 from offchain.errors import OffchainError, Unsupported
+from offchain.generation import Generation
 from offchain.ir.arrays import Array, dtype_of
 from offchain.ir.graph import LOG_SLOT, Graph, Input, Node, Slot, Source, TensorSpec
 from offchain.ir.kinds import MAX_INPUTS
@@ -57,6 +58,7 @@ from offchain.lower.unused import without_gradient
 from offchain.modes import evaluating
 from offchain.program import Asked, Program
 from offchain.task import ModelTensor, Output, Task, slot_of
+from offchain.vocabulary import Vocabulary
 
 __all__ = ["compile"]
 
@@ -193,6 +195,7 @@ class _Compiler:
             model=model,
             own=own,
             outputs=self._outputs(),
+            vocabulary=self.job.vocabulary if isinstance(self.job, Generation) else Vocabulary(),
         )
 
     def _model(self, parameters: Sequence[str], graph: Graph) -> tuple[tuple[ModelTensor, ...], tuple[Array, ...]]:

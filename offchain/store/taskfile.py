@@ -2,9 +2,9 @@
 
 Tensors `graph` (bytes of `encode_graph`), `const.I`, `data.NAME`, `state.NAME`, `own.I` (what the model has besides);
 metadata `format`, `name`, `steps`, `parameters`, `parts` (the packed tensors), `model` (where each entry of its
-`state_dict()` is), `seal`; with outputs or a validation set also what `outputs.py` and `validation.py` name. Reading it
-runs no code of the requester and trusts nothing: the graph must be canonical and legal, every tensor must have the
-dtype and shape that the graph states, and constants and datasets must match their roots.
+`state_dict()` is), `seal`; with outputs, a vocabulary or a validation set also what the file of that name says.
+Reading it runs no code of the requester and trusts nothing: the graph must be canonical and legal, every tensor must
+have the dtype and shape that the graph states, and constants and datasets must match their roots.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
-from offchain.store import outputs, validation
+from offchain.store import outputs, validation, vocabulary
 from offchain.store.graphfile import MAX_GRAPH_BYTES, fields_of, rooted
 from offchain.store.modelrows import check_places, own_arrays, read_model
 from offchain.store.names import seal_in
@@ -48,7 +48,7 @@ def save_task(task: Task, path: str | Path) -> None:
     ):
         names = fields_of(prefix, specs)
         fields |= {n: a.reshape(s.shape) for n, s, a in zip(names, specs, arrays, strict=True)}
-    fields |= {f"own.{i}": array for i, array in enumerate(task.own)}
+    fields |= {f"own.{i}": array for i, array in enumerate(task.own)} | vocabulary.tensors(task)
     parts, text = validation.written(task)
     write(path, fields | parts, {"format": FORMAT, "seal": seal(task), **_texts(task), **text})
 
@@ -68,8 +68,9 @@ def load_task(path: str | Path, validated: bool = False) -> Task:
             for prefix, specs in (("const.", graph.constants), ("data.", graph.datasets), ("state.", slots))
         ]
         rows = read_model(file, [spec.length for spec in graph.constants])
-        own_specs = own_arrays(rows)
+        own_specs, words = own_arrays(rows), vocabulary.read(file)
         beside = [name for name in file.names() if name.startswith(validation.PREFIX)]
+        beside += [vocabulary.FIELD] if vocabulary.FIELD in file.metadata else []
         file.expect(
             ["graph", *(name for names in fields for name in names), *(spec.name for spec in own_specs)], beside
         )
@@ -85,7 +86,7 @@ def load_task(path: str | Path, validated: bool = False) -> Task:
         own = tuple(file.tensor(spec.name, spec) for spec in own_specs)
         parameters = _parameters(file, slots, packed)
         task = Task(graph, constants, datasets, state, steps, name, parameters, packed, rows, own)
-        task = replace(task, outputs=outputs.read(file, task))
+        task = replace(task, outputs=outputs.read(file, task), vocabulary=words)
         if file.text("seal") != seal(task):
             raise file.fault("seal", "does not match: the file was damaged or altered")
         return replace(task, validation=validation.read(file, task)) if validated else task
@@ -118,7 +119,7 @@ def require_seal(task: Task, uri: str) -> None:
 def _texts(task: Task) -> dict[str, str]:
     parts, model = (json.dumps([astuple(row) for row in rows]) for rows in (task.packed, task.model))
     texts = {"name": task.name, "steps": str(task.steps), "parameters": json.dumps(task.parameters), "parts": parts}
-    return {**texts, "model": model, **outputs.written(task)}
+    return {**texts, "model": model, **outputs.written(task), **vocabulary.written(task)}
 
 
 def _check_names(file: TensorFile, graph: Graph) -> None:

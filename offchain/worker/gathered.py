@@ -65,6 +65,12 @@ class Gathered:
         if self._task.outputs:
             self._arrays[root] = self._task.output_arrays(state)
 
+    def begun(self, view: TaskView) -> list[dict[str, Array]]:
+        """The outputs of the first intervals, up to the first one that is not here."""
+        points = view.checkpoints if self._task.outputs else ()
+        held = [self._arrays.get(point.root) for point in points]
+        return [arrays for arrays in held[: held.index(None) if None in held else None] if arrays is not None]
+
     def joined(self, view: TaskView) -> dict[str, Array]:
         """All outputs of a task that has ended, by name. Raises NoResult where some are served by nobody any more."""
         self._require(view, self._arrays)
