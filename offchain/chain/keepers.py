@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from offchain.bls.points import G1
-from offchain.chain.client import BlockNumber, Chain, Receipt
+from offchain.chain.client import BlockNumber, Call, Chain, Receipt
 from offchain.commit.shown import ShownChunk
-from offchain.market.keeping import Attestation, Holding, Keeping, Member
+from offchain.market.keeping import Attestation, Denial, Holding, Keeping, Member
 
 Members = Sequence[Member]
 
@@ -84,6 +84,33 @@ def show(chain: Chain, task_id: int, attempt: int, sitting: Members, index: int,
 def draw_of(chain: Chain, task_id: int, attempt: int, block: BlockNumber = None) -> int:
     """What chooses the chunk that is to be shown: the argument of `ShownChunk.of`."""
     return int(chain.call("keepers", "drawOf", task_id, attempt, block=block))
+
+
+def denial(
+    chain: Chain, task_id: int, attempt: int, sitting: Members, now: int, block: BlockNumber = None
+) -> Denial | None:
+    """What an attempt that is over owes who objected in it, at the time `now` of that block; None: nothing any more.
+
+    That is so if the attempt did not fail for the objection, if all who had signed have shown what they hold or were
+    fined, and a window after they had to.
+    """
+    objection, custody = chain.calls(
+        [("keepers", "objectionOf", task_id, attempt), ("market", "custody", task_id)], block
+    )
+    until = objection["showableUntil"]
+    if not until or now > until + custody["challengeWindow"]:
+        return None
+    calls: list[Call] = [("verifiers", "stakeOf", chain.address), ("verifiers", "allStakes"), ("keepers", "auditBond")]
+    for place, member in enumerate(sitting):
+        calls += [("keepers", "signedOf", task_id, attempt, 0, place), ("verifiers", "stakeOf", member.holder)]
+        calls.append(("verifiers", "leavingOf", member.holder))
+    own, total, bond, *found = chain.calls(calls, block)
+    fines = {
+        place: min(bond, stake + leaving[0])
+        for place, (signed, stake, leaving) in enumerate(zip(found[::3], found[1::3], found[2::3], strict=True))
+        if signed[0] > objection["checkpoint"] and not objection["settled"] >> place & 1
+    }
+    return Denial(until, fines, own, total) if fines else None
 
 
 def denounce(chain: Chain, task_id: int, attempt: int, sitting: Members, index: int) -> Receipt:

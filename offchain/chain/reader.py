@@ -20,8 +20,9 @@ from offchain.chain.client import Call, Chain
 from offchain.chain.decoding import BlockHead, task_from, terms_from
 from offchain.chain.disputes import dispute_view
 from offchain.chain.followed import Followed, Scope
-from offchain.chain.keepers import keeping_from
+from offchain.chain.keepers import denial, keeping_from
 from offchain.errors import ChainError, ChainUnavailable
+from offchain.market.keeping import Denial
 from offchain.market.view import NOBODY, ChainView, DisputeView, Fees, Phase, Status, TaskView
 
 PARTS: Final = ("registry", "auction", "market", "log", "game", "auditor", "keepers")  # whose events are taken in
@@ -142,6 +143,7 @@ class Reader:
             seats=frozenset(self._known.seats.mine),
             objections=frozenset(self._known.seats.objections),
             denied=frozenset(self._known.seats.denied),
+            denials=self._denials(head),
             gas_price=self._chain.gas_price(),
             fees=self._fees(),
         )
@@ -153,6 +155,20 @@ class Reader:
             limits, bid_bond, audit_bond = self._chain.calls(asked)
             self._fixed = Fees(bid_bond, limits["feeBps"], audit_bond, limits["standbyBps"])
         return self._fixed
+
+    def _denials(self, head: BlockHead) -> dict[tuple[int, int], Denial]:
+        """Of the account's objections in attempts that are over. Where nothing is owed any more they are forgotten."""
+        seats, found = self._known.seats, dict[tuple[int, int], Denial]()
+        for task_id, attempt in sorted(seats.accused):
+            task, sitting = self._known.tasks.get(task_id), seats.sitting().get((task_id, attempt, 0))
+            if task is None or (task.status is Status.TRAINING and task.attempt == attempt):
+                continue
+            owed = denial(self._chain, task_id, attempt, sitting or (), head.timestamp, head.number)
+            if owed is None:
+                seats.leave((task_id, attempt))
+            else:
+                found[task_id, attempt] = owed
+        return found
 
     # --- events
 

@@ -28,6 +28,7 @@ class Seats:
         objections: attempts in which the account has objected, and its bond is locked.
         denied: attempts in which somebody else has objected, and the account sits on the first committee, and has not
             shown anything.
+        accused: attempts in which the account has objected, and others may have signed for what they do not hold.
     """
 
     me: str
@@ -35,6 +36,7 @@ class Seats:
     mine: set[Committee] = field(default_factory=set)
     objections: set[Attempt] = field(default_factory=set)
     denied: set[Attempt] = field(default_factory=set)
+    accused: set[Attempt] = field(default_factory=set)
 
     def take(self, event: Event) -> None:
         """Learn what an event of the keepers' contract says."""
@@ -46,6 +48,7 @@ class Seats:
         elif event.name == "Objected":
             if own:
                 self.objections.add(attempt)
+                self.accused.add(attempt)
             elif self._sits((*attempt, 0)):
                 self.denied.add(attempt)
         elif event.name == "Returned":
@@ -71,12 +74,13 @@ class Seats:
 
     def engaged(self, task_id: int) -> bool:
         """Whether there may be something to do in a task because of a seat."""
-        return any(known[0] == task_id for known in (*self.mine, *self.objections, *self.denied))
+        return any(known[0] == task_id for known in (*self.mine, *self.objections, *self.denied, *self.accused))
 
     def leave(self, what: tuple[int, ...]) -> None:
         """Nothing is left to do in a committee, or about an attempt that was objected to."""
         self.mine = {key for key in self.mine if key != what}
         self.denied = {key for key in self.denied if key != what}
+        self.accused = {key for key in self.accused if key != what}
 
     def drop(self, task_id: int) -> None:
         """Forget a task."""

@@ -220,6 +220,15 @@ class ShowKept:
 
 
 @dataclass(frozen=True, slots=True)
+class Denounce:
+    """Burn a bond of the stake of a member, by its place, that signed for what was lost and has not shown it."""
+
+    task_id: int
+    attempt: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reward:
     """Take what was earned as a member of a committee of an attempt that is over."""
 
@@ -285,6 +294,7 @@ Action = (
     | Recall
     | SettleObjection
     | ShowKept
+    | Denounce
     | Reward
     | OpenDispute
     | Defend

@@ -107,6 +107,22 @@ class Keeping:
         return GRANTED if self.granted else self.kept
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """An attempt that was lost for what the account could not have, and those who had signed for it.
+
+    Attributes:
+        until: the last timestamp at which they may show that they hold it.
+        fines: place of each who has not shown it yet -> what a denunciation would burn of its stake.
+        own, total: the account's stake, and all stakes.
+    """
+
+    until: int
+    fines: Mapping[int, int]
+    own: int
+    total: int
+
+
 def seats_of(members: Sequence[Member], signers: int) -> int:
     """How many seats those members have."""
     return sum(member.seats for place, member in enumerate(members) if signers >> place & 1)

@@ -9,7 +9,7 @@ from typing import Final
 
 from offchain.commit.merkle import Position
 from offchain.errors import BadInput
-from offchain.market.keeping import Keeping, Member
+from offchain.market.keeping import Denial, Keeping, Member
 from offchain.market.money import part_down
 
 Address = str  # checksummed
@@ -281,6 +281,7 @@ class ChainView:
     seats: frozenset[tuple[int, int, int]] = frozenset()  # those of them on which I sit, and was not paid
     objections: frozenset[tuple[int, int]] = frozenset()  # attempts of which I say that a checkpoint cannot be had
     denied: frozenset[tuple[int, int]] = frozenset()  # attempts in which I may have to show what I signed for
+    denials: Mapping[tuple[int, int], Denial] = field(default_factory=dict)  # what came of objections of mine
     theirs: Mapping[tuple[int, int, int, Address], bool] = field(default_factory=dict)  # of others, on my tasks
     _tasks: Mapping[int, TaskView] = field(init=False, repr=False, compare=False)
     _disputes: Mapping[int, DisputeView] = field(init=False, repr=False, compare=False)

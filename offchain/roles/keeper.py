@@ -13,6 +13,7 @@ from offchain.market.actions import (
     Acknowledge,
     Action,
     Attest,
+    Denounce,
     Keep,
     ObjectTo,
     Recall,
@@ -24,19 +25,20 @@ from offchain.market.actions import (
 )
 from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, CheckpointView, Status, TaskView
+from offchain.roles.policy import Policy
 
 PROMPT: Final = 8  # parts of a challenge window, of which one passes before signatures are gathered; they count as
 # prompt for two (Keepers.PROMPT_PART), so that several checkpoints may share one attestation
 LATE: Final = 4  # parts of a window, the last of which begins when a keeper says that it cannot have a checkpoint
 
 
-def decide(view: ChainView, notes: Notes) -> list[Action]:
+def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
     """What an account does at this block because of its seats."""
     actions = list[Action]()
     for task in view.tasks:
         if task.status is Status.TRAINING and _sits(view, task):
             actions += _keeping(view, task, notes.get(task.id, TaskNotes()))
-    return [*actions, *_afterwards(view)]
+    return [*actions, *_afterwards(view), *_denouncing(view, policy)]
 
 
 def of_solver(view: ChainView, task: TaskView) -> Iterator[Action]:
@@ -125,3 +127,14 @@ def _afterwards(view: ChainView) -> Iterator[Action]:
     for task_id, attempt, committee in sorted(view.seats):
         if task_id in view and not view.runs(task_id, attempt):
             yield Reward(task_id, attempt, committee)
+
+
+def _denouncing(view: ChainView, policy: Policy) -> Iterator[Action]:
+    """Who signed for what this account could not have, and did not show it, loses a bond where that is worth the gas.
+
+    It concerns the objector first: whoever signs for what nobody serves is drawn, and paid, in its place.
+    """
+    for (task_id, attempt), denial in sorted(view.denials.items()):
+        for place, fine in denial.fines.items():
+            if view.now > denial.until and policy.denounces(fine, denial, view.gas_price):
+                yield Denounce(task_id, attempt, place)

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Final
 
 from offchain.market.actions import Reason
+from offchain.market.keeping import Denial
 from offchain.market.money import BPS, part_up
 from offchain.market.notes import Needs
 from offchain.market.view import TaskView, Terms
@@ -26,6 +27,7 @@ MOVE_GAS: Final = 400_000  # of a move in a dispute, about the largest
 CLAIM_GAS: Final = 235_000
 VOUCH_GAS: Final = 145_000  # of showing a chunk of the log
 SETTLE_GAS: Final = 75_000
+DENOUNCE_GAS: Final = 350_000  # among a thousand stakes
 AUDIT_GAS: Final = CLAIM_GAS + VOUCH_GAS + SETTLE_GAS
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
@@ -107,6 +109,14 @@ class Policy:
     def vouches(self, terms: Terms, gas_price: int) -> bool:
         """Whether a fee of this task would pay the gas of a claim."""
         return self.draws and terms.audit_fee > self.gas_cost(AUDIT_GAS, gas_price)
+
+    def denounces(self, fine: int, denial: Denial, gas_price: int) -> bool:
+        """Whether burning a fine of another's stake is worth its gas.
+
+        Nobody gets a fine. But what is burned of all stakes raises the odds of everybody else's tickets: as much as if
+        those who are left had been given it, in proportion to their stakes, and an own stake is worth what it cost.
+        """
+        return fine * denial.own > self.gas_cost(DENOUNCE_GAS, gas_price) * denial.total
 
     def gas_cost(self, gas: int, gas_price: int) -> int:
         """What gas costs in tokens, rounded up. `gas_price` in wei."""

@@ -32,7 +32,7 @@ ROLES: Final = {
     role.name: role
     for role in (
         Role("solver", SOLVER, lambda view, notes, policy, secret: solver.decide(view, notes, policy)),
-        Role("verifier", VERIFIER, lambda *about: [*verifier.decide(*about), *keeper.decide(*about[:2])]),
+        Role("verifier", VERIFIER, lambda *about: [*verifier.decide(*about), *keeper.decide(*about[:3])]),
         Role("requester", 0, lambda view, notes, policy, secret: requester.decide(view)),
     )
 }

@@ -8,7 +8,7 @@ from typing import Literal
 from offchain.market.money import Units
 from offchain.worker.events import WorkerEvent
 
-LossKind = Literal["deadline", "conviction", "bid", "dispute"]
+LossKind = Literal["deadline", "conviction", "bid", "dispute", "keeping"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from offchain.market.actions import (
     Acknowledge,
     Action,
     Attest,
+    Denounce,
     Keep,
     ObjectTo,
     Recall,
@@ -68,6 +69,7 @@ class Keeping:
             Recall: lambda view, a: self._tell(kept.RecallSent(a.task_id, keepers.recall(chain, a.task_id).gas_used)),
             SettleObjection: self._settle,
             ShowKept: self._show,
+            Denounce: self._denounce,
             Reward: self._reward,
         }
 
@@ -139,6 +141,12 @@ class Keeping:
         sent = self._unless_nothing(attempt, lambda: keepers.show(self._chain, *about, shown))
         if sent is not None:
             self._tell(kept.ShowSent(*attempt, sent.gas_used))
+
+    def _denounce(self, view: ChainView, action: Denounce) -> None:
+        attempt = action.task_id, action.attempt
+        sent = keepers.denounce(self._chain, *attempt, view.committees[*attempt, 0], action.place)
+        said = sent.event("Denounced").args
+        self._tell(kept.DenounceSent(*attempt, said["keeper"], said["amount"], sent.gas_used))
 
     def _reward(self, view: ChainView, action: Reward) -> None:
         committee = action.task_id, action.attempt, action.committee

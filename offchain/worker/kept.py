@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from offchain.market.money import Units
+from offchain.market.view import Address
 from offchain.worker.events import WorkerEvent
 
 
@@ -96,6 +98,18 @@ class ShowSent(WorkerEvent):
     name = "show"
     task: int
     attempt: int
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class DenounceSent(WorkerEvent):
+    """A keeper had signed for what this one could not have, and did not show it: so much of its stake is burned."""
+
+    name = "denounce"
+    task: int
+    attempt: int
+    keeper: Address
+    amount: Units
     gas: int
 
 

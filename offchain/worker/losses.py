@@ -41,6 +41,9 @@ class Losses:
             return args["taskId"], "conviction", "the stake is lost: a checkpoint was convicted", args["slashed"]
         elif event.name == "Forfeited" and args["bidder"] == self._me:
             return args["taskId"], "bid", "the bond of a bid burned: it was not shown, or not stood by", None
+        elif event.name == "Denounced" and args["keeper"] == self._me:
+            how = "a bond of a verifier's stake burned: what it had signed for was not shown"
+            return args["taskId"], "keeping", how, args["amount"]
         elif event.name == "Resolved" and args["id"] in self._bonds:
             task, bond = self._bonds.pop(args["id"])
             if args["loser"] == self._me:

@@ -9,7 +9,7 @@ from socket import AF_INET6
 from socketserver import ThreadingMixIn
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -18,7 +18,7 @@ from offchain import __version__
 from offchain.errors import BadInput
 from offchain.market.money import DECIMALS
 from offchain.store.addresses import is_loopback
-from offchain.worker.alarms import Lost
+from offchain.worker.alarms import LossKind, Lost
 from offchain.worker.events import (
     Audited,
     Computing,
@@ -41,7 +41,7 @@ PATIENCE: Final = 10.0  # seconds that a caller may take to ask
 LOOKS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10)  # seconds
 FETCHES: Final = (0.1, 0.3, 1, 3, 10, 30, 100)
 ONE: Final = 10**DECIMALS
-LOSSES: Final = ("deadline", "conviction", "bid", "dispute")
+LOSSES: Final = get_args(LossKind)
 
 Answer = tuple[str, str, bytes]  # status, type of the content, content
 

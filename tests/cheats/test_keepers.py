@@ -18,8 +18,18 @@ from offchain.demo.cheats.conduct import serve_nothing
 from offchain.market.actions import Commit, Keep
 from offchain.market.keeping import Member
 from offchain.market.view import Status
+from offchain.worker.alarms import Lost
 from offchain.worker.events import RevealSent
-from offchain.worker.kept import AcknowledgeSent, AttestSent, FalseSignature, Keeps, ObjectionSent, RewardSent, ShowSent
+from offchain.worker.kept import (
+    AcknowledgeSent,
+    AttestSent,
+    DenounceSent,
+    FalseSignature,
+    Keeps,
+    ObjectionSent,
+    RewardSent,
+    ShowSent,
+)
 from offchain.worker.making import executor_factory
 from offchain.worker.operate import register
 from tests.support.bls import SECRETS
@@ -154,13 +164,13 @@ def test_who_signed_what_it_cannot_show_loses_a_bond(town: Town) -> None:
     story.ends(Status.STALLED)
     assert town.told(AttestSent) and len(town.told(ObjectionSent, "challenger")) == 1
     chain, bond = town.quick("rival"), PARAMETERS.audit_bond
-    sitting = keepers.members(chain, story.task, 0, 0)
-    assert sitting is not None
     until = int(chain.call("keepers", "objectionOf", story.task, 0)["showableUntil"])
     town.clock.travel(until + 1 - town.clock.now)
     town.until(lambda: not town.workers["challenger"].reader.read().objections)
-    place = next(n for n, member in enumerate(sitting) if member.holder == town.address("stranger"))
-    keepers.denounce(chain, story.task, 0, sitting, place)
+    town.until(lambda: town.told(DenounceSent, "challenger"))
+    town.until(lambda: not town.workers["challenger"].reader.read().denials)
+    town.until(lambda: town.told(Lost, "stranger"))
+    assert [(lost.kind, lost.amount) for lost in town.told(Lost, "stranger")] == [("keeping", bond)]
     burned = -(-chain.terms(story.task).stake // 10)
     assert story.gains() == {"solver": -burned, "stranger": -bond, "burned": burned + bond}
 

@@ -122,6 +122,8 @@ def test_workers_reckon_with_the_gas_that_was_measured() -> None:
     assert is_just_above(policy.CLAIM_GAS, market["Auditor.claim"])
     assert is_just_above(policy.VOUCH_GAS, market["Auditor.reveal"])
     assert is_just_above(policy.SETTLE_GAS, market["Auditor.settle"])
+    levels = 8  # of a tree with a thousand stakes, above those of the four with which that was measured
+    assert is_just_above(policy.DENOUNCE_GAS, market["Keepers.denounce"] + levels * 22_100)
     disputes = json.loads((SNAPSHOT.parents[1] / "protocol" / SNAPSHOT.name).read_text())
     assert max(book["gas"] for book in disputes.values()) / 2 <= policy.DISPUTE_GAS
 

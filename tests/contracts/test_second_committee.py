@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from offchain.chain import keepers, verifiers
 from offchain.commit.shown import ShownChunk
-from offchain.market.keeping import GRANTED
+from offchain.market.keeping import GRANTED, Denial
 from offchain.market.view import Status
+from tests.contracts.conftest import GasSnapshot
 from tests.support.deployment import PARAMETERS
 from tests.support.keeping import Sitting, several, sit
 from tests.support.reverts import reverts
@@ -307,7 +308,13 @@ def denied(audit_world: World) -> Sitting:
     return sitting
 
 
-def test_who_holds_what_was_denied_shows_it(denied: Sitting) -> None:
+def owed(sitting: Sitting, name: str) -> Denial | None:
+    """What an objector has to look at, once its attempt is over."""
+    chain = sitting.world.quick(name)
+    return keepers.denial(chain, sitting.task, 0, sitting.members, sitting.world.clock.now)
+
+
+def test_who_holds_what_was_denied_shows_it(denied: Sitting, gas_snapshot: GasSnapshot) -> None:
     world = denied.world
     *signers, objector = sorted(denied.seats, key=lambda name: -denied.seats[name])
     stakes = {name: verifiers.standing(world.quick(name)).stake for name in signers}
@@ -321,10 +328,16 @@ def test_who_holds_what_was_denied_shows_it(denied: Sitting) -> None:
     denouncing = functions(denied).denounce(denied.task, 0, members, place)
     with reverts(world.contract("keepers"), "ShowingOpen"):
         world.ask(denouncing)
+    fines = {place: min(BOND, stakes[signers[1]])}
+    objection = quick.call("keepers", "objectionOf", denied.task, 0)
+    all_stakes = sum(STAKES.values())
+    assert owed(denied, objector) == Denial(objection["showableUntil"], fines, STAKES[objector], all_stakes)
     world.clock.travel(WINDOW + 1)
     with reverts(world.contract("keepers"), "ShowingOver"):
         world.ask(showing(denied, signers[1]))
-    told = keepers.denounce(quick, denied.task, 0, denied.members, place).event("Denounced").args
+    sent = keepers.denounce(quick, denied.task, 0, denied.members, place)
+    gas_snapshot.check("Keepers.denounce", sent.gas_used)
+    told = sent.event("Denounced").args
     fined = min(BOND, stakes[signers[1]])
     assert (told["keeper"], told["amount"]) == (world.address(signers[1]), fined)
     assert verifiers.standing(world.quick(signers[1])).stake == stakes[signers[1]] - fined
@@ -333,9 +346,21 @@ def test_who_holds_what_was_denied_shows_it(denied: Sitting) -> None:
         world.ask(denouncing)
     with reverts(world.contract("keepers"), "AlreadySettled", denied.task, 0, denied.place(signers[0])):
         world.ask(functions(denied).denounce(denied.task, 0, members, denied.place(signers[0])))
+    assert owed(denied, objector) is None
     before = world.free(objector)
     keepers.settle(quick, denied.task, 0)
     assert world.free(objector) - before == BOND
+
+
+def test_a_denial_is_looked_at_for_one_more_window(denied: Sitting) -> None:
+    world = denied.world
+    assert len(cast(Denial, owed(denied, "rival")).fines) == 2
+    world.clock.travel(2 * WINDOW + 1)
+    assert owed(denied, "rival") is None
+
+
+def test_where_an_attempt_was_not_lost_for_an_objection_nothing_is_denied(kept: Sitting) -> None:
+    assert owed(kept, "rival") is None
 
 
 def test_another_chunk_shows_nothing(denied: Sitting) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, Final
 
 import pytest
@@ -12,6 +13,7 @@ from offchain.market.actions import (
     Acknowledge,
     Action,
     Attest,
+    Denounce,
     Keep,
     ObjectTo,
     Recall,
@@ -21,13 +23,16 @@ from offchain.market.actions import (
     ShowKept,
     Stall,
 )
-from offchain.market.keeping import Keeping, Member
-from offchain.market.notes import TaskNotes
+from offchain.market.keeping import Denial, Keeping, Member
+from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, CheckpointView, Fees, Status, TaskView
 from offchain.roles import keeper
+from offchain.roles.policy import DENOUNCE_GAS, Policy
 from tests.support.tasks import unposted
 
 ME, OTHER = "0xMe", "0xOther"
+FREE: Final = Policy()
+UNIT: Final = 10**18
 POINT: Final = CheckpointView(b"a" * 32, 100, 260, 0, "")
 LATER: Final = replace(POINT, root=b"b" * 32, committed_at=120, challengeable_until=280)
 NOTHING: Final = Keeping(kept=0, start=0, called_at=0, called_in=0, seats=3, granted=False)
@@ -46,6 +51,10 @@ def at(now: int, task: TaskView = TASK, free: int = 10, **more: Any) -> ChainVie
     return ChainView(ME, now, free, True, (task,), (), fees=Fees(audit_bond=10), **more)
 
 
+def decided(view: ChainView, notes: Notes, policy: Policy = FREE) -> list[Action]:
+    return keeper.decide(view, notes, policy)
+
+
 def kept(*checkpoints: int) -> dict[int, TaskNotes]:
     return {7: TaskNotes(kept=frozenset(checkpoints))}
 
@@ -55,21 +64,21 @@ def available(count: int, **more: Any) -> TaskView:
 
 
 def test_a_member_keeps_checkpoints_in_their_order() -> None:
-    assert keeper.decide(at(130), {}) == [Keep(7, 0)]
-    assert keeper.decide(at(130), kept(0)) == [Keep(7, 1)]
-    assert keeper.decide(at(130), kept(1)) == [Keep(7, 0)]
-    assert keeper.decide(at(130), kept(0, 1)) == []
-    assert keeper.decide(at(130, replace(TASK, paid=1)), {}) == [Keep(7, 1)]
-    assert keeper.decide(at(130, replace(TASK, first=1)), {}) == [Keep(7, 1)]
+    assert decided(at(130), {}) == [Keep(7, 0)]
+    assert decided(at(130), kept(0)) == [Keep(7, 1)]
+    assert decided(at(130), kept(1)) == [Keep(7, 0)]
+    assert decided(at(130), kept(0, 1)) == []
+    assert decided(at(130, replace(TASK, paid=1)), {}) == [Keep(7, 1)]
+    assert decided(at(130, replace(TASK, first=1)), {}) == [Keep(7, 1)]
 
 
 def test_who_has_no_seat_keeps_nothing() -> None:
-    assert keeper.decide(at(130, committees={}), {}) == []
-    assert keeper.decide(at(130, committees={(7, 0, 0): MINE[:1]}), {}) == []
-    assert keeper.decide(at(130, committees={(7, 1, 0): MINE}), {}) == []
-    assert keeper.decide(at(130, replace(TASK, keeping=CALLED)), {}) == []  # of the second committee nobody knows yet
-    assert keeper.decide(at(130, replace(TASK, keeping=CALLED), committees=BOTH), {}) == [Keep(7, 0)]
-    assert keeper.decide(at(130, replace(TASK, status=Status.COMPLETED)), {}) == []
+    assert decided(at(130, committees={}), {}) == []
+    assert decided(at(130, committees={(7, 0, 0): MINE[:1]}), {}) == []
+    assert decided(at(130, committees={(7, 1, 0): MINE}), {}) == []
+    assert decided(at(130, replace(TASK, keeping=CALLED)), {}) == []  # of the second committee nobody knows yet
+    assert decided(at(130, replace(TASK, keeping=CALLED), committees=BOTH), {}) == [Keep(7, 0)]
+    assert decided(at(130, replace(TASK, status=Status.COMPLETED)), {}) == []
 
 
 @pytest.mark.parametrize(
@@ -87,27 +96,51 @@ def test_who_has_no_seat_keeps_nothing() -> None:
 def test_it_objects_to_what_it_cannot_have_and_others_signed(
     now: int, task: TaskView, free: int, objects: bool
 ) -> None:
-    decided = keeper.decide(at(now, task, free, committees=BOTH), {})
-    assert decided == [*([ObjectTo(7, 0)] if objects else []), Keep(7, 0)]
+    found = decided(at(now, task, free, committees=BOTH), {})
+    assert found == [*([ObjectTo(7, 0)] if objects else []), Keep(7, 0)]
 
 
 def test_afterwards_it_takes_what_it_earned_and_shows_what_it_signed() -> None:
     over = replace(TASK, status=Status.STALLED, attempt=1)
     known: dict[str, Any] = {"seats": frozenset({(7, 0, 0)}), "denied": frozenset({(7, 0)})}
-    assert keeper.decide(at(300, over, **known), {}) == [ShowKept(7, 0), Reward(7, 0, 0)]
-    assert keeper.decide(at(300, **known), kept(0, 1)) == []  # the attempt runs
-    assert keeper.decide(at(300, replace(over, id=8), **known), {}) == []  # not read yet
+    assert decided(at(300, over, **known), {}) == [ShowKept(7, 0), Reward(7, 0, 0)]
+    assert decided(at(300, **known), kept(0, 1)) == []  # the attempt runs
+    assert decided(at(300, replace(over, id=8), **known), {}) == []  # not read yet
 
 
 def test_the_bond_of_an_objection_comes_back() -> None:
     objected: dict[str, Any] = {"objections": frozenset({(7, 0)}), "committees": BOTH}
     undecided = replace(TASK, keeping=CALLED)
-    assert SettleObjection(7, 0) not in keeper.decide(at(300, undecided, **objected), kept(0, 1))
-    decided = replace(TASK, keeping=replace(CALLED, kept=2))
-    assert keeper.decide(at(300, decided, **objected), kept(0, 1)) == [SettleObjection(7, 0)]
-    assert keeper.decide(at(300, replace(TASK, attempt=1), **objected), kept(0, 1)) == [SettleObjection(7, 0)]
+    assert SettleObjection(7, 0) not in decided(at(300, undecided, **objected), kept(0, 1))
+    available = replace(TASK, keeping=replace(CALLED, kept=2))
+    assert decided(at(300, available, **objected), kept(0, 1)) == [SettleObjection(7, 0)]
+    assert decided(at(300, replace(TASK, attempt=1), **objected), kept(0, 1)) == [SettleObjection(7, 0)]
     alone = objected | {"committees": SEATED}
-    assert keeper.decide(at(300, undecided, **alone), {}) == [Seat(7)]
+    assert decided(at(300, undecided, **alone), {}) == [Seat(7)]
+
+
+DENIAL: Final = Denial(until=400, fines={1: 10, 2: 4}, own=1, total=100)
+
+
+@pytest.mark.parametrize(
+    ("now", "denial", "price", "places"),
+    [
+        (400, DENIAL, 0, []),  # they may still show it
+        (401, DENIAL, 0, [1, 2]),
+        (401, replace(DENIAL, fines={1: 10, 2: 0}), 0, [1]),  # of a stake that is gone nothing burns
+        (401, replace(DENIAL, own=0), 0, []),  # who has no stake gains nothing by it
+        (401, DENIAL, Fraction(9, 100), [1]),  # gas that costs 0.09 is worth a hundredth of 10, and not of 4
+        (401, DENIAL, Fraction(1, 10), []),
+    ],
+)
+def test_it_denounces_who_shows_nothing_where_that_is_worth_the_gas(
+    now: int, denial: Denial, price: Fraction, places: list[int]
+) -> None:
+    over = replace(TASK, status=Status.STALLED, attempt=1)
+    whole = replace(denial, fines={place: fine * UNIT for place, fine in denial.fines.items()})
+    view = at(now, over, denials={(7, 0): whole}, gas_price=1)
+    policy = Policy(coin_price=price * UNIT / DENOUNCE_GAS)
+    assert decided(view, {}, policy) == [Denounce(7, 0, place) for place in places]
 
 
 def solving(now: int, task: TaskView = TASK, **more: Any) -> list[Action]:

@@ -59,7 +59,7 @@ def test_losses_are_counted_by_what_they_came_from() -> None:
     found = counted(Lost(1, "deadline", "so", COIN), Lost(2, "conviction", "so", 4 * COIN))
     assert found["offchain_deadlines_missed_total"] == 1
     lost = {how: found[f'offchain_lost_tokens_total{{how="{how}"}}'] for how in metrics.LOSSES}
-    assert lost == {"deadline": 1, "conviction": 4, "bid": 0, "dispute": 0}
+    assert lost == {"deadline": 1, "conviction": 4, "bid": 0, "dispute": 0, "keeping": 0}
 
 
 def test_steps_are_counted_from_where_the_computing_began() -> None:
