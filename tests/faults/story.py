@@ -116,11 +116,16 @@ class Story:
         if now >= self._next and left and len(self._harmed) < AT_ONCE:
             self._strike(now)
         if "node" not in self._harmed:
-            self.island.heartbeat()
-            if now >= self._freed + REST:
-                self._freed = now
-                self.island.free_node()
+            with suppress(ChainUnavailable):  # a busy machine: the next tick asks again
+                self._care(now)
         self.island.revive()
+
+    def _care(self, now: float) -> None:
+        """Keeps the chain's clock and its pool going."""
+        self.island.heartbeat()
+        if now >= self._freed + REST:
+            self._freed = now
+            self.island.free_node()
 
     def _strike(self, now: float) -> None:
         self._next = now + self.random.uniform(0.2, 2.0)
