@@ -7,9 +7,10 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -23,44 +24,86 @@ from offchain.lower import compile as lower
 from offchain.store.taskfile import load_task, save_task
 
 PROCESSES: Final = 20
-PAIRS: Final = 8  # in each
+TURNS: Final = 5  # of each
+PAIRS: Final = 2  # in a turn, after one that does not count: others had the caches in between
 
 
 def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
-    """The slowest of PROCESSES fresh processes beside the median one, each of which chooses anew.
+    """How the slowest of PROCESSES fresh processes, each of which chooses anew, compares with the median one.
 
-    A step's time in a process is compared with plain torch's there, so that what slows the machine for a while does
-    not count; the row's seconds are those of these two processes.
+    Three rows: steps relative to plain torch's in the same process; seconds of steps; seconds of plain torch's, which
+    has nothing to choose, so that its spread is the machine's. The processes wait for each other and take turns:
+    whatever slows the machine for a while slows some pairs of each.
     """
     for name in jobs:
         for bits in settings.bits:
             with TemporaryDirectory() as folder:
-                file, label = Path(folder) / "measured.task", f"engines {name}"
+                file = Path(folder) / "measured.task"
                 save_task(lower(job(name, bits, settings.quick)), file)
-                found = list(_processes(name, bits, file, settings, watch))
-            found.sort(key=lambda process: process["ratio"])
-            slowest, middle = found[-1], found[len(found) // 2]
-            ratio = slowest["ratio"] / statistics.median(process["ratio"] for process in found)
-            row = Row(label, bits, slowest["seconds"], middle["seconds"], ratio, len(found))
-            chosen = Counter(process["engines"] for process in found)
-            yield replace(row, notes={"chosen": ", ".join(f"{count} × {what}" for what, count in chosen.items())})
+                asked = {"job": name, "file": str(file), "settings": asdict(replace(settings, bits=(bits,), n=None))}
+                processes = _measured(asked, settings.pairs(PROCESSES), watch)
+            found = [Row.of("", bits, process.pairs) for process in processes]
+            chosen = Counter(process.engines for process in processes)
+            notes = {"chosen": ", ".join(f"{count} × {what}" for what, count in chosen.items())}
+            yield replace(_spread(f"engines {name}", bits, found, lambda row: row.ratio), notes=notes)
+            yield _spread(f"engines {name}: seconds", bits, found, lambda row: row.ours)
+            torchs = [replace(row, ours=row.peer) for row in found]
+            yield _spread(f"engines {name}: torch's seconds", bits, torchs, lambda row: row.ours)
 
 
-def _processes(name: str, bits: int, file: Path, settings: Settings, watch: Watch) -> Iterator[dict[str, Any]]:
-    count = settings.pairs(PROCESSES)
-    asked = {"job": name, "file": str(file), "settings": asdict(replace(settings, bits=(bits,), n=None))}
-    for done in range(count):
-        watch(f"engines {name}", done, count)
-        ran = subprocess.run(
-            [sys.executable, "-m", "offchain.bench.engines", json.dumps(asked)], capture_output=True, text=True
-        )
-        if ran.returncode:
-            said = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
+def _spread(label: str, bits: int, found: Sequence[Row], figure: Callable[[Row], float]) -> Row:
+    """The slowest process by a figure, beside the median one. The row's seconds are those of these two processes."""
+    ordered = sorted(found, key=figure)
+    slowest, middle = ordered[-1], ordered[len(ordered) // 2]
+    ratio = figure(slowest) / statistics.median(map(figure, found))
+    return Row(label, bits, slowest.ours, middle.ours, ratio, len(found))
+
+
+class _Process:
+    """A fresh process that has chosen its engines, and runs some pairs whenever it is asked."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        command = [sys.executable, "-m", "offchain.bench.engines", json.dumps(asked)]
+        self.running = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+        self.engines: str = self._told()["engines"]
+        self.pairs: list[tuple[float, float]] = []
+
+    def turn(self) -> None:
+        assert self.running.stdin is not None
+        self.running.stdin.write("go\n")
+        self.running.stdin.flush()
+        self.pairs += map(tuple, self._told()["pairs"])
+
+    def _told(self) -> Any:
+        assert self.running.stdout is not None
+        line = self.running.stdout.readline()
+        if not line:
+            said = self.running.communicate()[1].strip().splitlines() or [f"exit code {self.running.returncode}"]
             raise OffchainError(f"measuring a process: {said[-1]}")
-        yield json.loads(ran.stdout)
+        return json.loads(line)
+
+    def end(self) -> None:
+        self.running.communicate()
 
 
-def _measured(asked: dict[str, Any]) -> dict[str, Any]:
+def _measured(asked: dict[str, Any], count: int, watch: Watch) -> list[_Process]:
+    """Processes that have run all their pairs, in turn."""
+    processes: list[_Process] = []
+    try:
+        for done in range(count):
+            watch(f"engines {asked['job']}: starting", done, count)
+            processes.append(_Process(asked))
+        for done in range(TURNS * count):
+            watch(f"engines {asked['job']}", done, TURNS * count)
+            processes[done % count].turn()
+    finally:
+        for process in processes:
+            process.end()
+    return processes
+
+
+def _serve(asked: dict[str, Any]) -> None:
+    """Choose, say what, and measure some pairs for each line of the input."""
     from offchain.training import torch_threads
 
     settings = Settings(**asked["settings"] | {"bits": tuple(asked["settings"]["bits"])})
@@ -68,9 +111,9 @@ def _measured(asked: dict[str, Any]) -> dict[str, Any]:
     with torch_threads(settings.threads), anew():
         executor = settings.runs(task)
     ours, peer = Stepping(task, executor), ordinary_step(made, settings.device, fused=True)
-    pairs = settings.measure(ours, peer, settings.pairs(PAIRS), unwatched, "")
-    row = Row.of("", settings.bits[0], pairs)
-    return {"seconds": row.ours, "ratio": row.ratio, "engines": _named(executor, row.bits)}
+    print(json.dumps({"engines": _named(executor, settings.bits[0])}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({"pairs": settings.measure(ours, peer, PAIRS, unwatched, "", warm=1)}), flush=True)
 
 
 def _named(executor: object, bits: int) -> str:
@@ -82,6 +125,6 @@ def _named(executor: object, bits: int) -> str:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_measured(json.loads(sys.argv[1]))))
+        _serve(json.loads(sys.argv[1]))
     except OffchainError as error:
         sys.exit(str(error))

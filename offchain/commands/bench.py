@@ -179,8 +179,9 @@ def gemm(settings: Settings, as_json: bool) -> None:
 def engines(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
     """Measure how far processes differ that choose anew what multiplies.
 
-    The slowest of 20 fresh processes (--n) beside the median one. Each compares its steps with plain torch's, so that
-    what slows the machine for a while does not count. chosen: 16 or 8 lanes of digits, or the BLAS's name.
+    The slowest of 20 fresh processes (--n) beside the median one: by steps relative to plain torch's in the same
+    process, by seconds, and by plain torch's seconds, which shows how far the machine itself differs. Processes take
+    turns. chosen: 16 or 8 lanes of digits, or the BLAS's name.
 
     \b
     Example:  offchain bench engines --bits 21
