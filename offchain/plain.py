@@ -30,6 +30,7 @@ class PlainTraining:
 
     def step(self) -> None:
         """Run one step. Raises BadInput after the last one."""
+        from offchain.lower.losses import losses_at
         from offchain.lower.random import replayed
 
         job = self.job
@@ -37,7 +38,7 @@ class PlainTraining:
             raise BadInput(f"cannot run 1 step: 0 of {job.steps} are left")
         named = {f"model.{name}": tensor for name, tensor in self._tensors.items()}
         with replayed(job.seed, self.t), torch.enable_grad():  # a job's file may have turned it off
-            loss, metrics = self._losses(job, named, self.t)
+            loss, metrics = losses_at(job, named, torch.tensor(self.t, dtype=torch.int32))
             (loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
             if (self.t + 1) % job.accumulate == 0:
                 self._update(self.t // job.accumulate)
@@ -47,17 +48,8 @@ class PlainTraining:
         if self.t % job.interval == 0:
             self._validate()
 
-    @staticmethod
-    def _losses(job: Job, named: dict[str, Tensor], t: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss, and all metrics, of the batch of step t."""
-        from offchain.lower.capture import batch_of
-        from offchain.lower.losses import Losses
-
-        batch = batch_of(job, job.dataset, torch.tensor(t, dtype=torch.int32))
-        given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(Losses(job), named, (batch,))
-        return given
-
     def _validate(self) -> None:
+        from offchain.lower.losses import losses_at
         from offchain.lower.random import replayed
 
         totals = [0.0] * (1 + len(self.job.metrics))
@@ -66,7 +58,7 @@ class PlainTraining:
                 for t in range(part.steps):
                     named = {f"model.{name}": tensor.detach().clone() for name, tensor in self._tensors.items()}
                     with replayed(part.seed, t):
-                        _, metrics = self._losses(part, named, t)
+                        _, metrics = losses_at(part, named, torch.tensor(t, dtype=torch.int32))
                     totals = [total + part.batch_size * m.item() for total, m in zip(totals, metrics, strict=True)]
         if self.job.validation is not None:
             self._validated.append([total / rows_of(self.job.validation) for total in totals])

@@ -20,6 +20,7 @@ from offchain.errors import BadInput, Unsupported
 from offchain.job import Order
 from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
+from offchain.lower.answers import plain_answers
 from offchain.lower.decompositions import decompositions, shapes_on_meta
 from offchain.lower.host import Run
 from offchain.lower.inner import own_backwards
@@ -84,7 +85,7 @@ class Captured:
 
     It returns the next values of the first `len(state)` tensors, then the metrics, then the outputs. Trained
     parameters, and what the optimizer keeps of them, are in packs; `packed` says where. `eager` is what the host is
-    watched with.
+    watched with. `caught` are errors of torch that the requester's code did not let stop it.
     """
 
     module: GraphModule
@@ -95,6 +96,7 @@ class Captured:
     metrics: tuple[str, ...]
     outputs: tuple[OutputSpec, ...]
     eager: Run
+    caught: tuple[Exception, ...]
 
 
 def capture(form: Form) -> Captured:
@@ -104,7 +106,8 @@ def capture(form: Form) -> Captured:
         module.graph.eliminate_dead_code()
     told, (names, state) = form.told, zip(*form.state.items(), strict=True) if form.state else ((), ())
     eager = form.eager or Run(partial(_eagerly, form), form.inputs)
-    return Captured(module, names, state, form.parameters, form.packed, told.metrics, told.outputs, eager)
+    caught = tuple(form.origins.raised)
+    return Captured(module, names, state, form.parameters, form.packed, told.metrics, told.outputs, eager, caught)
 
 
 def inputs_of(asked: Asked) -> tuple[Tensor, ...]:
@@ -218,6 +221,7 @@ def _plain_torch() -> Iterator[None]:
         settings.enter_context(torch.backends.mkldnn.flags(enabled=False))
         settings.enter_context(torch.autograd.set_detect_anomaly(False))
         settings.enter_context(torch.compiler._compile_session_context())
+        settings.enter_context(plain_answers())
         settings.enter_context(without_validation())
         settings.enter_context(own_backwards())
         settings.enter_context(Substituted())

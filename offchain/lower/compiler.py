@@ -43,6 +43,7 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
+from offchain.lower.faithful import check_faithful
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import World, check_host, check_schedule, kept, unmoved
 from offchain.lower.log import next_log, next_rows
@@ -74,6 +75,8 @@ def compile(asked: Asked, *, fused: bool = True) -> Task:
     with _unsearched(), kept(asked) as found, unmoved(found) as world:
         compiler = _trained(asked, world) if isinstance(asked, Job) else _lowered(asked, world)
         check_host(asked, world, compiler.captured.eager)
+        world.put_back()
+        check_faithful(asked, compiler.captured)
         if not isinstance(asked, Job):
             world.put_back()
             return compiler.task(fused)

@@ -47,6 +47,17 @@ class Losses(nn.Module):
             return value.reshape(())
 
 
+def losses_at(job: Job, named: dict[str, Tensor], t: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Loss and all metrics of step t, of the model with these tensors, whose names begin with `model.`.
+
+    Buffers that the model replaces are replaced in `named`.
+    """
+    given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(
+        Losses(job), named, (batch_of(job, job.dataset, t),)
+    )
+    return given
+
+
 def training_form(job: Job) -> Form:
     """A training step. Raises BadInput, Unsupported."""
     optimizer = functional(job)

@@ -107,6 +107,7 @@ class Origins:
     numbers: list[int] = field(default_factory=list)  # of the first node that each call made
     calls: list[Origin] = field(default_factory=list)
     running: list[int] = field(default_factory=list)  # the node that runs in the backward pass, if any
+    raised: list[Exception] = field(default_factory=list)  # by calls of torch functions
 
     def noted(self, step: Step) -> Step:
         """`step` as a function that marks every captured node and every error with its origin."""
@@ -155,16 +156,17 @@ class _Calls(TorchFunctionMode):
         self.origins, self.end = origins, end
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.autograd.grad:  # the whole backward pass
-            return func(*args, **(kwargs or {}))
         first, origin = _get_sequence_nr(), self.origins.here(_name(func), line_of_caller(self.end))
+        whole = func is torch.autograd.grad  # a backward pass, whose operations have origins of their own
         try:
             return func(*args, **(kwargs or {}))
         except Exception as error:
-            vars(error).setdefault(_ORIGIN, origin)
+            if not whole:
+                vars(error).setdefault(_ORIGIN, origin)
+            self.origins.raised.append(error)
             raise
         finally:
-            if _get_sequence_nr() > first and not self.origins.running:
+            if _get_sequence_nr() > first and not self.origins.running and not whole:
                 self.origins.numbers.append(first)
                 self.origins.calls.append(origin)
 
@@ -214,6 +216,12 @@ def operation_of(error: BaseException) -> str:
     """The torch function that raised an error; "" if no torch function did."""
     origin: Origin | None = vars(error).get(_ORIGIN)
     return origin.operation if origin else ""
+
+
+def call_of(error: BaseException) -> tuple[str, str]:
+    """The torch function that raised an error, and the requester's line that called it."""
+    origin: Origin | None = vars(error).get(_ORIGIN)
+    return (origin.operation, origin.place.line) if origin else ("", "")
 
 
 def place_of(error: BaseException, model: nn.Module | None) -> Place:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from math import log, pi
+from types import FrameType
 from typing import Any, Final
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from offchain.errors import Unsupported
+from offchain.lines import own
 from offchain.lower.batch_norm import batch_norm, instance_norm
 from offchain.lower.ctc import ctc_loss
 from offchain.lower.grid_sample import grid_sample, grid_sampler
@@ -26,6 +29,18 @@ class Substituted(TorchFunctionMode):
         if torch.is_autocast_enabled("cpu"):
             raise Unsupported("torch.autocast: leave it out, `bits` sets the precision of matrix products")
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
+
+
+def _version(x: Tensor) -> int:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    if frame is not None and own(frame.f_code.co_filename):
+        raise Unsupported(
+            "_version counts writes, and a step that is captured writes otherwise than plain torch; leave it out, and "
+            "count in a buffer of the model"
+        )
+    return x._version
 
 
 def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -200,6 +215,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     F.batch_norm: batch_norm,
     F.instance_norm: instance_norm,
     torch.Tensor.requires_grad_: requires_grad_,
+    vars(torch._C.TensorBase)["_version"].__get__: _version,
     torch.Tensor.__getitem__: getitem,
     torch.Tensor.__setitem__: setitem,
     torch._VF._pack_padded_sequence: _pack,

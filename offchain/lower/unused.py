@@ -12,8 +12,8 @@ from torch import Tensor
 from offchain.errors import BadInput
 from offchain.job import Job
 from offchain.lines import at, line_of
-from offchain.lower.capture import batch_of, tracing
-from offchain.lower.losses import Losses
+from offchain.lower.capture import tracing
+from offchain.lower.losses import losses_at
 from offchain.lower.origin import Origins
 from offchain.lower.random import replayed
 from offchain.lower.refusals import refusal
@@ -47,7 +47,7 @@ def _gradients(job: Job, tensors: dict[str, Tensor], trained: Sequence[str], ste
     t = torch.tensor(step, dtype=torch.int32)
     with tracing(job), replayed(job.seed, t), torch.enable_grad():
         named = {f"model.{name}": tensor for name, tensor in own.items()}
-        loss, _ = torch.func.functional_call(Losses(job), named, (batch_of(job, job.dataset, t),))
+        loss, _ = losses_at(job, named, t)
         gradients = torch.autograd.grad(loss, [own[name] for name in trained], allow_unused=True)
     tensors |= {name: named[f"model.{name}"].detach() for name in tensors if name not in trained}
     return gradients

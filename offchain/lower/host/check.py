@@ -1,13 +1,16 @@
 """Refuses a job whose steps differ by more than their tensors: a graph would repeat what was so while it was traced.
 
 The loss and its gradient run twice in eager torch, on the same tensors. The second run finds Python's objects as the
-first left them. What both change, or what makes the second run call other operations, is named.
+first left them, and new ones elsewhere in memory and on the stack. What both change, or what makes the second run call
+other operations, is named. Code that may depend on the order of new objects runs some more times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -18,10 +21,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from offchain.errors import Unsupported
 from offchain.job import Job
 from offchain.lines import at, line_of
+from offchain.lower.host.asks import DISK, STACK, TRACER
 from offchain.lower.host.kinds import GENERATORS
-from offchain.lower.host.record import CONSTANT, LEFT, Call, record
-from offchain.lower.host.watch import line_that_changes, other_addresses, sights
-from offchain.lower.host.world import Held, World
+from offchain.lower.host.record import CONSTANT, LEFT, Call, Recording, record
+from offchain.lower.host.watch import line_that_changes, other_addresses, other_memory, sights
+from offchain.lower.host.world import Held, Sight, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
 from offchain.program import Asked
@@ -36,7 +40,14 @@ _COUNT: Final = (
 _ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses; the build has moved it on"
 _BY_NUMBER: Final = "let it follow from t alone"
 _ASKED: Final = 4096  # updates for which a schedule is asked again
-_CLOCK: Final = f"leave it out; to count steps, {_COUNT}"
+_REMEDIES: Final = {
+    "the clock": f"leave it out; to count steps, {_COUNT}",
+    "the file ": _COUNT,
+    STACK: "leave it out: what a step computes must not depend on who calls it",
+    DISK: "ask for it before the job is built, and let the loss use what it gave",
+}
+_RUNS: Final = 12  # of code that may depend on the order of new objects
+_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,7 @@ def check_host(job: Asked, before: World, run: Run) -> None:
         with sights() as seen:
             first = record(run, run.inputs)
         between = World.of(job)
-        with other_addresses(between.known):
-            second = record(run, run.inputs, first)
+        second = _elsewhere(run, between, first, 0)
     except Exception as error:  # of the requester's code, which did not raise it before
         raise refusal(error, Origins(), job.model) from error
     ours, theirs = second.live(), first.live()
@@ -75,9 +85,43 @@ def check_host(job: Asked, before: World, run: Run) -> None:
         for name in held.changed():
             _refuse_changing(name, held, run)
     for sight in (*seen, *before.clocks):
-        remedy = {"the clock": _CLOCK, "the file ": _COUNT}.get(sight.what[:9], _DRAW)
-        raise Unsupported(f"{sight.what}{at(sight.line)}: differs from step to step, and {_FROZEN}; {remedy}")
+        _refuse_sight(sight)
     _refuse_different(theirs, ours)
+    if between.ordering:
+        _again(run, between, first)
+
+
+def _elsewhere(run: Run, world: World, first: Recording, number: int) -> Recording:
+    """A further run, whose new objects have other addresses, and which lies deeper in the stack."""
+
+    def deeper(levels: int) -> Sequence[Tensor]:
+        return deeper(levels - 1) if levels else run()
+
+    with other_addresses(world.known), other_memory(number):
+        return record(partial(deeper, 3 + number), run.inputs, first)
+
+
+def _again(run: Run, world: World, first: Recording) -> None:
+    """Raise Unsupported if one of some more runs differs. They end when they have taken some time."""
+    began, theirs = perf_counter(), first.live()
+    for number in range(1, _RUNS):
+        if perf_counter() - began > _SECONDS:
+            return
+        try:
+            further = _elsewhere(run, world, first, number)
+        except Exception as error:  # of code that the order of objects leads elsewhere
+            raise refusal(error, Origins(), None) from error
+        _refuse_different(theirs, further.live())
+
+
+def _refuse_sight(sight: Sight) -> NoReturn:
+    if sight.what.startswith(TRACER):
+        raise Unsupported(
+            f"{sight.what}{at(sight.line)}: in plain torch it says something else; leave it out, as a step is run by a "
+            "tracer while a job is built"
+        )
+    remedy = next((remedy for kind, remedy in _REMEDIES.items() if sight.what.startswith(kind)), _DRAW)
+    raise Unsupported(f"{sight.what}{at(sight.line)}: differs from step to step, and {_FROZEN}; {remedy}")
 
 
 def check_schedule(job: Job) -> None:

@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from offchain.lines import foreign, of_python, ours, own
+from offchain.lower.host.asks import ASKING, asked
 from offchain.lower.host.world import Held, Sight
 
 _CLOCKS: Final = {
@@ -37,7 +39,9 @@ _SYSTEMS: Final = {  # functions of C, by module and name
     ("resource", "getrusage"): "the clock (resource.getrusage)",
     ("gc", "get_count"): "the state of Python's memory (gc.get_count)",
 }
-_TOLD: Final = frozenset({*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS)})
+_TOLD: Final = frozenset(
+    {*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS), *ASKING}
+)
 _FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
 _SEEDING: Final = random.Random.seed.__code__
 
@@ -82,6 +86,9 @@ def sights() -> Iterator[list[Sight]]:
         if event == "c_call":
             if arg.__name__ not in _TOLD:
                 return  # at once: torch calls a hundred thousand others
+            if arg.__name__ in ASKING:
+                found.extend(Sight(*told) for told in [asked(arg, frame)] if told is not None)
+                return
             what = _clock(arg)
         elif event == "call" and frame.f_code is _SEEDING and frame.f_locals.get("a") is None:
             what = "a random generator without a seed"
@@ -121,6 +128,23 @@ def _user_of(frame: FrameType | None) -> str | None:
         return None
     file = frame.f_code.co_filename
     return f"{file}:{frame.f_lineno}" if foreign(file) else ""
+
+
+@contextmanager
+def other_memory(number: int) -> Iterator[None]:
+    """While open, new objects lie elsewhere than without: sets have another order, and texts show other addresses."""
+    draws = random.Random(number)
+    makers: list[Callable[[], object]] = [object, _Object, *(partial(bytes, 16 * size) for size in range(33))]
+    held = [[make() for _ in range(256)] for make in makers]
+    for objects in held:  # the gaps are what new objects fill, the last one first
+        draws.shuffle(objects)
+        del objects[draws.randrange(64) :]
+    yield
+    del held
+
+
+class _Object:
+    """As large as an object of a class of the requester's."""
 
 
 @contextmanager

@@ -43,6 +43,9 @@ _NUMPY: Final = np.random.mtrand._rand  # the one behind numpy.random's function
 _BY_NAME: Final = {"setattr", "delattr", "__dict__", "vars", "__setattr__"}  # whoever writes to any attribute uses one
 
 
+_ORDERING: Final = {"set", "frozenset", "WeakSet", "repr", "str", "format", "object", "hash", "__hash__", "__repr__"}
+
+
 @dataclass(frozen=True)
 class Held:
     """An object that can change, by a name that a person would give it, and its content at one moment."""
@@ -89,6 +92,7 @@ class World:
     remembering: tuple[Any, ...]  # made by functools.cache and lru_cache
     known: frozenset[int]  # the addresses of all objects that can be reached
     clocks: tuple[Sight, ...]  # that functions read, seen by their text alone
+    ordering: bool  # whether a function may depend on the order, or on the addresses, of new objects
 
     @staticmethod
     def of(job: Asked) -> World:
@@ -144,6 +148,7 @@ class _Search:
             tuple[str, Any]
         ] = []  # tensors and others of which only `given` attributes are state of a job
         self.clocks: list[Sight] = []
+        self.ordering = False
         self.given: set[str] = set()  # attributes that the requester's own functions give to objects
         self.waiting: deque[tuple[str, Any]] = deque(
             [
@@ -166,7 +171,8 @@ class _Search:
         for name, thing in self.closed:
             if has_dict(thing) and self.given & vars(thing).keys():
                 self.held.append(Held(name, thing, kind := stored(self.given), kind.read(thing)))
-        return World(tuple(self.held), tuple(self.remembering), frozenset(self.seen), tuple(self.clocks))
+        held, clocks = tuple(self.held), tuple(self.clocks)
+        return World(held, tuple(self.remembering), frozenset(self.seen), clocks, self.ordering)
 
     def _look(self, name: str, thing: Any) -> None:
         if isinstance(thing, str | int | float | bytes | torch.dtype | types.BuiltinFunctionType):
@@ -231,6 +237,7 @@ class _Search:
             self._hold("global variables", globals_, variables(used))
         if "datetime64" in names and _constants(code) & {"now", "today"}:  # a type, whose calls Python does not tell of
             self.clocks.append(Sight("the clock (numpy.datetime64)", line_of(function)))
+        self.ordering = self.ordering or not names.isdisjoint(_ORDERING) or _makes_sets(code)
         given = _stored(code)
         self.given |= given
         if "globals" in names:
@@ -278,6 +285,11 @@ def _constants(code: types.CodeType) -> set[Any]:
     """The texts in a function, and in those inside it."""
     inner = [_constants(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return {constant for constant in code.co_consts if isinstance(constant, str)}.union(*inner)
+
+
+def _makes_sets(code: types.CodeType) -> bool:
+    made = any(step.opname in ("BUILD_SET", "FORMAT_VALUE") for step in dis.get_instructions(code))
+    return made or any(_makes_sets(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
 
 
 def _assigned(code: types.CodeType) -> set[str]:

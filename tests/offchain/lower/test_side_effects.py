@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import itertools
 import math
 import os
@@ -178,6 +179,18 @@ def _moves_a_generator(m: Memory, y: Tensor) -> int:
         return 0
 
 
+def _catches_a_refusal(m: Memory, y: Tensor) -> float:
+    try:
+        return 3.0 if y.item() > 0 else 2.0
+    except Exception:
+        return 0.5
+
+
+def _orders_new_objects(m: Memory, y: Tensor) -> float:
+    first, second = object(), object()
+    return 3.0 if next(iter({first, second})) is second else 0.0
+
+
 PLACES = ("table", "grouped", "words", "bytes", "numbers", "queue", "machine.value", "thread.n", "space.n", "kind.n")
 
 
@@ -185,7 +198,7 @@ EFFECTS: dict[str, Effect] = {
     **{f.__name__: f for f in (_counts, _lags, _settles, _appends, _replaces, _enters)},
     **{f.__name__: f for f in (_remembers, _makes_once, _starts_with_data, _stores)},
     **{f.__name__: f for f in (_counts_in_the_environment, _counts_in_a_module, _counts_in_a_context, _adds_to_a_set)},
-    **{f.__name__: f for f in (_moves_on, _moves_a_generator)},
+    **{f.__name__: f for f in (_moves_on, _moves_a_generator, _catches_a_refusal, _orders_new_objects)},
     **{f"counts in {place}": _counts_in(place) for place in (*PLACES, "kind.new", "space.new")},
     "own of NumPy": lambda m, y: float(m.own.random()),
     "secrets": lambda m, y: secrets.randbelow(97) / 97,
@@ -196,13 +209,17 @@ EFFECTS: dict[str, Effect] = {
     "clock": lambda m, y: time.time() % 1,
     "address": lambda m, y: id([]) % 97 / 97,
     "torch": lambda m, y: torch.rand(()),
+    "tracer": lambda m, y: float(torch.compiler.is_compiling()),
+    "version": lambda m, y: y._version,
+    "stack": lambda m, y: len(inspect.stack()),
+    "disk": lambda m, y: os.stat(__file__).st_mtime % 1,
 }
 USES: dict[str, Callable[[Any], Any]] = {
     "scales": lambda value: 1 + 0.1 * value,
     "branches": lambda value: 2.0 if not isinstance(value, Tensor) and value > 2.5 else 1.0,
     "is dropped": lambda value: 1.0,
 }
-CERTAIN = {"_settles", "_replaces", "_makes_once", "_stores", "seeded", "torch"}  # alike in every step
+CERTAIN = {"_settles", "_replaces", "_makes_once", "_stores", "seeded", "torch", "tracer"}  # alike in every step
 
 
 WHERE = ("loss", "metric", "hook", "order")
@@ -243,6 +260,7 @@ def job_with(chosen: list[tuple[str, str, str]], memories: list[Memory]) -> dict
 @example([("_makes_once", "scales", "loss"), ("_stores", "is dropped", "metric")])
 @example([("_moves_a_generator", "branches", "order")])
 @example([("counts in kind.new", "branches", "hook")])
+@example([("_catches_a_refusal", "scales", "metric")])
 @settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_side_effect_is_silently_frozen(chosen: list[tuple[str, str, str]]) -> None:
     memories = [Memory() for _ in chosen]

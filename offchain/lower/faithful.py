@@ -1,0 +1,112 @@
+"""Refuses a job whose code goes another way while it is captured than in plain torch.
+
+Its step runs once in plain torch. What torch refuses only to a step that is captured, and the job's own code caught,
+is raised after all. And a loss that is another number was computed in another way.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextlib import ExitStack
+from typing import Any, Final
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+
+from offchain.errors import OffchainError, Unsupported
+from offchain.job import Job
+from offchain.lines import at, line_of
+from offchain.lower.capture import Captured, inputs_of
+from offchain.lower.losses import losses_at
+from offchain.lower.origin import Origins, call_of
+from offchain.lower.random import replayed
+from offchain.lower.refusals import refusal
+from offchain.lower.stepping import program_form
+from offchain.program import Asked, Program
+
+_FAR: Final = 1e-2  # of the loss: orders in which float32 is summed differ by a ten-thousandth of this
+_LEAST: Final = 1e-4
+
+
+def check_faithful(asked: Asked, captured: Captured) -> None:
+    """Raise Unsupported, with the requester's line, if the first step is not the one that plain torch computes."""
+    plain = Origins()
+    loss = _plainly(asked, plain)
+    known = {call_of(error) for error in plain.raised}
+    for error in captured.caught:
+        if isinstance(error, OffchainError) or call_of(error) not in known:
+            told = refusal(error, Origins(), asked.model)
+            raise type(told)(f"{told}; plain torch does not raise the error that is caught here")
+    if isinstance(asked, Job) and loss is not None:
+        _compare(asked, captured, loss)
+
+
+def _plainly(asked: Asked, origins: Origins) -> float | None:
+    """The loss of a job's first step in plain torch; None if it raises an error, or for a program.
+
+    `origins` collects the errors that are raised on the way.
+    """
+    t = torch.zeros((), dtype=torch.int32)
+
+    def step() -> tuple[Tensor, ...]:
+        if isinstance(asked, Program):
+            form = program_form(asked, plain=True)
+            return form.step(*form.inputs)
+        assert isinstance(asked, Job)
+        trained = {name for group in asked.groups[1] for name in group.names}
+        tensors = (*asked.model.named_parameters(), *asked.model.named_buffers())
+        own = {f"model.{n}": tensor.detach().clone().requires_grad_(n in trained) for n, tensor in tensors}
+        return (losses_at(asked, own, t)[0],)
+
+    with ExitStack() as settings:
+        settings.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        settings.enter_context(replayed(asked.seed, t))
+        settings.enter_context(torch.enable_grad())
+        try:
+            results = origins.noted(step)()
+        except Exception:  # whatever the job's own code raises: there is nothing to compare with then
+            return None
+    return results[0].item() if isinstance(asked, Job) else None
+
+
+def _compare(job: Job, captured: Captured, plain: float) -> None:
+    inputs = (*captured.state, *inputs_of(job))
+    ours = _value(captured.module, len(captured.names), inputs)
+    if not math.isfinite(plain) or abs(ours - plain) <= max(_LEAST, _FAR * abs(plain)):
+        return
+    raise Unsupported(
+        f"job: loss{at(line_of(job.loss))}: the first step's is {ours:.6g} as it was captured, and {plain:.6g} in "
+        "plain torch: some code asks whether it is traced, or catches an error that tracing raises; leave that out"
+    )
+
+
+def _value(module: fx.GraphModule, number: int, inputs: tuple[Tensor, ...]) -> float:
+    """One result of a captured step, a number."""
+    nodes = list(module.graph.nodes)
+    result: Any = nodes[-1].args[0]
+    wanted = _needed(nodes, result[number])
+    given, values = iter(inputs), dict[fx.Node, Any]()
+    for node in nodes[:-1]:
+        if node.op == "placeholder":
+            values[node] = next(given).clone()
+        elif node in wanted:
+            if node.op == "get_attr":
+                value = getattr(module, str(node.target))
+                values[node] = value.clone() if isinstance(value, Tensor) else value
+            else:
+                args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+                values[node] = node.target(*args, **kwargs)
+    return float(values[result[number]])
+
+
+def _needed(nodes: list[fx.Node], result: fx.Node) -> set[fx.Node]:
+    """What a result depends on, and what writes to it."""
+    wanted = {result}
+    for node in reversed(nodes[:-1]):
+        schema = getattr(node.target, "_schema", None)
+        if node in wanted or (schema is not None and schema.is_mutable and node.args[0] in wanted):
+            wanted |= {node, *node.all_input_nodes}
+    return wanted
