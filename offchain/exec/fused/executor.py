@@ -36,7 +36,10 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
 
     Attributes:
         engines: multiply; given None, those that are fastest here for the graph's largest products.
+        counted: the step numbers that kernels find in a row.
     """
+
+    counted = 1
 
     def __init__(
         self,
@@ -50,9 +53,9 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         if setting.device_type != "cpu":
             raise BadInput(f"executor fused has no kernels for {setting.device}: take --executor torch")
         super().__init__(graph, constants, datasets, setting)
-        self._fixed = {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
+        self._fixed = self._lying()
         self._base = -(-self._arena.data_ptr() // ALIGN) * ALIGN
-        self._step = ctypes.c_int32(0)
+        self._steps = (ctypes.c_int32 * self.counted)()
         self._patches: list[_Patch] = []
         self._arguments = [self._pointers(call, self._patches) for call in self._plan.calls]
         self._patches_once: list[_Patch] = []
@@ -88,7 +91,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
     # --- one step -----------------------------------------------------------------------------------------------------
 
     def _bind(self, state: State, after: After, t: int) -> After:
-        self._step.value = t
+        self._steps[:] = [*range(t, t + self.counted)]
         for pointers, position, given, start in self._patches:
             held = after[given.index] if given.source is Source.NODE else state[given.index]
             pointers[position] = held.address + start
@@ -165,6 +168,10 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
 
     # --- addresses ----------------------------------------------------------------------------------------------------
 
+    def _lying(self) -> dict[Source, Sequence[Array]]:
+        """What lies where it is as long as the executor lives."""
+        return {Source.CONST: self._tensors.constants, Source.DATA: self._tensors.datasets}
+
     def _address(self, tensor: Tensor) -> int:
         """0 where it changes from step to step."""
         if isinstance(tensor, Buffer):
@@ -172,7 +179,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         if isinstance(tensor, Within):
             return self._base + tensor.buffer.place + tensor.offset
         if tensor == STEP:
-            return ctypes.addressof(self._step)
+            return ctypes.addressof(self._steps)
         if tensor.source in self._fixed:
             return int(self._fixed[tensor.source][tensor.index].ctypes.data)
         return 0

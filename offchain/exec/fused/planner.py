@@ -62,7 +62,7 @@ class FusedPlanner(FusedCalls):
     def map(self, node: Node, out: Tensor) -> None:
         """Piece by piece where it chooses by a coordinate."""
         form, starts = form_of(node)
-        for piece in self.kept(_pieces, form):
+        for piece in self.kept(pieces_of, form):
             reads = [(node.inputs[number], starts[number] + start) for number, start in piece.reads]
             sources, begins = [self.source(item) for item, _ in reads], [start for _, start in reads]
             self.call(piece.kernel, out, *sources, STEP, starts=(piece.start, *begins, 0))
@@ -155,7 +155,7 @@ class _Piece:
     reads: tuple[tuple[int, int], ...]
 
 
-def _pieces(form: Node) -> list[_Piece]:
+def pieces_of(form: Node) -> list[_Piece]:
     """Of a map whose inputs are `started`."""
     made = []
     for part, view in cuts(form, View.contiguous(form.shape)):

@@ -9,13 +9,14 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from threading import Lock
 from typing import Generic, TypeVar
 
 import torch
 
 from offchain.errors import OffchainError, OutOfMemory
-from offchain.exec.base import Setting, Tensors
+from offchain.exec.base import Limits, Setting, Tensors
 from offchain.exec.plan.memory import Held, arena, memory_for
 from offchain.exec.plan.planning import ALIGN, DTYPES, Buffer, Join, Plan, Within
 from offchain.exec.plan.shards import Share, share, whole
@@ -40,7 +41,7 @@ class PlannedExecutor(ABC, Generic[K, B]):
     def __init__(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array], setting: Setting) -> None:
         self.graph, self.device = graph, torch.device(setting.device)
         self._setting, self._processes = setting, setting.processes
-        self._tensors = Tensors(graph, constants, datasets)
+        self._tensors = self._checked(graph, constants, datasets)
         self._upload_fixed()
         processes = setting.processes
         part = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
@@ -95,6 +96,17 @@ class PlannedExecutor(ABC, Generic[K, B]):
                     raise OffchainError("another step began before all outputs of this one were taken")
                 found = self._outputs_of(nodes, bound)
             yield from found
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process shares its steps."""
+        return self._processes is None
+
+    @property
+    def left(self) -> Limits:
+        """What this executor leaves of its limits."""
+        limits = self._setting.limits
+        return replace(limits, memory=limits.memory - self._plan.arena)
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -187,6 +199,9 @@ class PlannedExecutor(ABC, Generic[K, B]):
     def _current(self) -> AbstractContextManager[object]:
         """The context in which kernels are compiled and launched, and processes join."""
         return nullcontext()
+
+    def _checked(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> Tensors:
+        return Tensors(graph, constants, datasets)
 
     def _upload_fixed(self) -> None:
         """Puts constants and datasets where kernels read them, where they do not read `_tensors`."""

@@ -1,0 +1,230 @@
+"""Many steps at once on the CPU: the plan of a span (`offchain.ir.spans`), and what runs it.
+
+A node that is made for all steps at once is planned like any node, with one more axis. A loop is the calls of one step,
+repeated for each step from where its rows begin. What only the loop itself reads is not kept for all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+import numpy as np
+
+from offchain.errors import BadInput, OutOfMemory
+from offchain.exec.base import Limits, Setting, Tensors
+from offchain.exec.fused.calls import WORD
+from offchain.exec.fused.engines import Engines, known_good
+from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.fused.planner import FusedPlanner, pieces_of
+from offchain.exec.plan.executor import State
+from offchain.exec.plan.planning import STEP, Buffer, Given, Plan, Tensor, place
+from offchain.exec.plan.shards import Share, whole
+from offchain.ir.arrays import Array, numpy_dtype
+from offchain.ir.graph import Graph, Input, Node, Source, View
+from offchain.ir.kinds import Kind
+from offchain.ir.primitives import Instr, Op
+from offchain.ir.spans import Group, Span, span_of, widened
+from offchain.native.kernel import NativeKernel
+
+MEMORY: Final = 1 << 30  # bytes, at most, beside what a step takes
+MOST_LOOPED: Final = 0.5  # of a step's work, beyond which little is gained
+
+
+@dataclass(frozen=True)
+class Rows(Given):
+    """What a node gives, or a known slot holds, in each step: step i has row (first + i) mod count of `within`, each of
+    so many bytes."""
+
+    within: Buffer | Given
+    bytes: int
+    first: int
+    count: int
+
+    def start(self, i: int) -> int:
+        """The byte where the row of step i begins."""
+        return (self.first + i) % self.count * self.bytes
+
+
+class SpanPlanner(FusedPlanner):
+    """The tensors of a span lie as the rows of all steps, one after the other. What a slot hands on has the row that it
+    begins with before them.
+
+    Beyond the datasets, given tensors are the rows of the known slots, and those that their nodes give.
+    """
+
+    def __init__(self, span: Span, engines: Engines) -> None:
+        super().__init__(whole(span.graph), engines)
+        self._through = frozenset()  # copies that nobody makes: a step's rows may all be read as one
+        self._span, self._steps = span, span.steps
+        self._rows: dict[int, Rows] = {}  # of the nodes
+        self._readers = span.readers()
+        self._looping = False
+        self._body: list[tuple[NativeKernel, tuple[Tensor, ...], tuple[int, ...]]] = []
+
+    def make(self) -> Plan[NativeKernel]:
+        for group in self._span.groups:
+            for n in group.nodes:
+                self._rows[n] = self._room_for(n, group)
+            if group.looped:
+                self._repeat(group)
+            else:
+                (n,) = group.nodes
+                self.node, node = n, self.graph.nodes[n]
+                self.alone(widened(node, self._steps, [self._moves(item) for item in node.inputs]), self._rows[n])
+            for n in self._kept.intersection(group.nodes):
+                last = self._rows[n]
+                self._copy(n, Given(Source.NODE, n), replace(last, first=last.first + self._steps - 1))
+        self.plan.arena = place(self._buffers)
+        return self.plan
+
+    def source(self, item: Input) -> Tensor:
+        if item.source is Source.NODE:
+            return self._rows[item.index]
+        if not self._moves(item):
+            return super().source(item)
+        slot = self.graph.slots[item.index]
+        if item.index in self._span.known:
+            return self._known(item.index, 0)
+        rows = self._rows[slot.index]  # of an earlier group, or of this one
+        return replace(rows, first=rows.first - 1)
+
+    def call(self, kernel: NativeKernel, *tensors: Tensor, starts: tuple[int, ...] = ()) -> None:
+        self._body.append((kernel, tensors, starts or (0,) * len(tensors)))
+        if not self._looping:
+            self._emit(0)
+            self._body.clear()
+
+    def _emit(self, i: int) -> None:
+        """The calls of the body, for step i of the span."""
+        for kernel, tensors, starts in self._body:
+            bases = [tensor.within if isinstance(tensor, Rows) else tensor for tensor in tensors]
+            super().call(kernel, *bases, starts=tuple(map(int.__add__, starts, (_start(item, i) for item in tensors))))
+
+    def _repeat(self, group: Group) -> None:
+        """A loop. What it packs is of one step at a time, so that nothing after it may read that."""
+        packs, self._looping = dict(self._packs), True
+        for n in group.nodes:
+            self.node = n
+            self.alone(self.graph.nodes[n], self._rows[n])
+        for i in range(self._steps):
+            self._emit(i)
+        self._packs, self._looping = packs, False
+        self._body.clear()
+
+    def _moves(self, item: Input) -> bool:
+        """Whether an input may be another in each step of the span."""
+        if item.source is Source.STATE:
+            return self.graph.slots[item.index].source is Source.NODE
+        return item.source is Source.NODE
+
+    def _room_for(self, n: int, group: Group) -> Rows:
+        """Rows for what a node gives, after what the slot that hands it on begins with, where a step reads that."""
+        length, known = self.graph.nodes[n].length, self._span.known
+        slots = [slot for slot in self._span.read if self.graph.slots[slot].index == n]
+        if known.keys() & slots:
+            return self._known(slots[0], 1)
+        ring = group.looped and self._readers[n] <= set(group.nodes)
+        count = (1 if ring else self._steps) + len(slots)
+        rows = Rows(Source.NODE, n, self.buffer(WORD * length * count, output=True), WORD * length, len(slots), count)
+        for slot in slots:
+            self._copy(n, replace(rows, first=0), Given(Source.STATE, slot))
+        return rows
+
+    def _known(self, slot: int, given: int) -> Rows:
+        """What a known slot holds before each step (0), or what its node gives (1)."""
+        place = len(self.graph.datasets) + 2 * list(self._span.known).index(slot) + given
+        size = WORD * self.graph.slots[slot].spec.length
+        return Rows(Source.STATE, slot, Given(Source.DATA, place), size, 0, self._steps)
+
+    def _copy(self, n: int, out: Tensor, source: Tensor) -> None:
+        """Copies a row of a node's output."""
+        node = self.graph.nodes[n]
+        item = Input(Source.NODE, 0, node.dtype, node.length, View.contiguous((node.length,)))
+        form = Node(Kind.MAP, node.dtype, (node.length,), (item,), program=(Instr(Op.INPUT, 0),))
+        (piece,) = self.kept(pieces_of, form)
+        self.call(piece.kernel, out, source, STEP)
+
+
+def _start(tensor: Tensor, i: int) -> int:
+    """The byte where a tensor's part for step i of the span begins."""
+    if isinstance(tensor, Rows):
+        return tensor.start(i)
+    return WORD * i if tensor == STEP else 0
+
+
+class FusedSpans(FusedExecutor):
+    """Runs all steps of a span at once, over states of the executor whose tensors it shares.
+
+    Raises, before it compiles anything, OutOfMemory or BadInput where these exceed the limits.
+
+    Attributes:
+        steps: that it runs at once.
+    """
+
+    def __init__(self, executor: FusedExecutor, span: Span, limits: Limits) -> None:
+        self._span, self._of, self.steps, self.counted = span, executor, span.steps, span.steps
+        self._known: dict[int, tuple[Array, Array]] = {}  # before each step, and what their nodes give
+        for slot in span.known:
+            spec = span.graph.slots[slot].spec
+            before, found = np.zeros((2, span.steps, spec.length), numpy_dtype(spec.dtype))
+            self._known[slot] = before, found
+        super().__init__(span.graph, (), (), Setting(limits=replace(limits, prepared=0)), executor.engines)
+
+    def ahead(self, state: State, t: int, claimed: Mapping[int, Array]) -> tuple[State, int]:
+        """The state after the steps from t on, all of one interval; and how many of them output what is claimed, before
+        the first that does not. If any does not, the state is worth nothing.
+
+        Args:
+            claimed: for each slot of outputs, what it is said to hold at the end of the interval. It may be false.
+        """
+        first, interval = t % self.graph.interval, self.graph.interval
+        rows = {
+            slot: claimed[output].reshape(interval, -1)[first : first + self.steps]
+            for slot, output in self._span.known.items()
+        }
+        with self._lock:
+            for slot, (before, _) in self._known.items():
+                before[0] = state[slot].tensor.numpy()
+                before[1:] = rows[slot][:-1]
+            after, bound = self._begin(state, t)
+            self._run(bound, after)
+            right = min((_alike(rows[slot], found) for slot, (_, found) in self._known.items()), default=self.steps)
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots], right
+
+    def _checked(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> Tensors:
+        return self._of._tensors
+
+    def _planned(self, part: Share, prepared: int) -> Plan[NativeKernel]:
+        return SpanPlanner(self._span, self.engines or known_good()).make()
+
+    def _batched(self) -> Iterable[range]:
+        return ()
+
+    def _lying(self) -> dict[Source, Sequence[Array]]:
+        lying = super()._lying()
+        return {**lying, Source.DATA: [*lying[Source.DATA], *chain.from_iterable(self._known.values())]}
+
+
+def spans_of(executor: FusedExecutor, outputs: Sequence[int]) -> FusedSpans | None:
+    """What runs as many steps of an interval at once as fit the memory; None where that is not worth while.
+
+    Args:
+        outputs: the slots that hold what steps output.
+    """
+    left, steps = executor.left, executor.graph.interval
+    left = replace(left, memory=min(MEMORY, left.memory))
+    while (span := span_of(executor.graph, steps, outputs)) is not None and span.known and span.looped < MOST_LOOPED:
+        with suppress(OutOfMemory, BadInput):
+            return FusedSpans(executor, span, left)
+        steps //= 2
+    return None
+
+
+def _alike(claimed: Array, found: Array) -> int:
+    """How many rows are the same, bit for bit, before the first that is not."""
+    wrong = np.flatnonzero((claimed.view(np.int32) != found.view(np.int32)).any(axis=1))
+    return int(wrong[0]) if wrong.size else len(found)
