@@ -25,6 +25,7 @@ from offchain.store.taskfile import load_task, save_task
 
 PROCESSES: Final = 20
 TURNS: Final = 5  # of each
+LIVING: Final = 4  # at the same time: each takes a gigabyte
 PAIRS: Final = 2  # in a turn, after one that does not count: others had the caches in between
 
 
@@ -32,8 +33,8 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
     """How the slowest of PROCESSES fresh processes, each of which chooses anew, compares with the median one.
 
     Three rows: steps relative to plain torch's in the same process; seconds of steps; seconds of plain torch's, which
-    has nothing to choose, so that its spread is the machine's. The processes wait for each other and take turns:
-    whatever slows the machine for a while slows some pairs of each.
+    has nothing to choose, so that its spread is the machine's. Processes take turns, LIVING at a time: whatever slows
+    the machine for a while slows some pairs of each of them.
     """
     for name in jobs:
         for bits in settings.bits:
@@ -87,18 +88,21 @@ class _Process:
 
 
 def _measured(asked: dict[str, Any], count: int, watch: Watch) -> list[_Process]:
-    """Processes that have run all their pairs, in turn."""
+    """Processes that have run all their pairs; those that live at the same time in turn."""
     processes: list[_Process] = []
-    try:
-        for done in range(count):
-            watch(f"engines {asked['job']}: starting", done, count)
-            processes.append(_Process(asked))
-        for done in range(TURNS * count):
-            watch(f"engines {asked['job']}", done, TURNS * count)
-            processes[done % count].turn()
-    finally:
-        for process in processes:
-            process.end()
+    while len(processes) < count:
+        living: list[_Process] = []
+        try:
+            for _ in range(min(LIVING, count - len(processes))):
+                watch(f"engines {asked['job']}", len(processes) + len(living), count)
+                living.append(_Process(asked))
+            for _ in range(TURNS):
+                for process in living:
+                    process.turn()
+        finally:
+            for process in living:
+                process.end()
+        processes += living
     return processes
 
 
