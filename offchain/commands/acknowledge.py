@@ -10,7 +10,7 @@ import click
 from offchain.chain.reader import Reader
 from offchain.commands.common import Connection, answer, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.follow import fetches
+from offchain.commands.follow import Requested
 from offchain.errors import NoResult
 from offchain.market.view import Status
 from offchain.store.blobs import BlobStore
@@ -43,6 +43,7 @@ def acknowledge_task(task_id: int, allow_private: bool, connection: Connection, 
     last = len(task.checkpoints) - 1
     with TemporaryDirectory(prefix="offchain-") as folder:
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
-        sent = acknowledge(chain, task, last, fetches(None, blobs, Holders(registered(chain))))
+        learned = Requested(None, blobs, Holders(registered(chain)), None, as_json)
+        sent = acknowledge(chain, task, last, learned.have)
     line = f"task {task_id}: checkpoints up to {last} can be had, by your word; {sent.gas_used:,} gas"
     answer([line], as_json, task=task_id, checkpoint=last)

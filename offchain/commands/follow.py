@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +21,9 @@ import numpy as np
 from offchain.chain.client import Chain
 from offchain.commands.common import Connection, HostPort, check_output, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.result import load_posted, save_result, show_result
+from offchain.commands.result import Known, load_posted, save_result, show_result
 from offchain.commands.story import Teller
-from offchain.errors import BadInput, NoResult
+from offchain.errors import BadInput, NoResult, NoRoom, Unreachable
 from offchain.market.money import about
 from offchain.market.stages import stage, way_back
 from offchain.market.view import ChainView, Status, TaskView, Terms
@@ -36,12 +36,14 @@ from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.worker.gathered import Came, Gathered
+from offchain.worker.growing import Growing
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import task_name
 from offchain.worker.posting import Have, follow, state
 from offchain.worker.results import PATIENCE, Validated
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+TRIES: Final = 3  # to fetch a task's file while it runs
 SHOWN: Final = 4096  # numbers of an output that a line of JSON has
 
 
@@ -53,6 +55,7 @@ class Follower:
         again: the command that takes up what this one leaves.
         look: is called with the task, again and again.
         have: fetches a checkpoint, where the requester is to say that it can be had.
+        kept: the file that grows with what the task outputs.
         serving: whether the task file is served from here.
     """
 
@@ -63,6 +66,7 @@ class Follower:
     look: Callable[[TaskView], None] = lambda task: None
     have: Have | None = None
     serving: bool = False
+    kept: Callable[[], Growing | None] = lambda: None
     _said: str = ""
 
     def run(self, act: bool = True) -> TaskView:
@@ -81,6 +85,8 @@ class Follower:
             except KeyboardInterrupt:
                 click.echo(self._left(view), err=True)
                 raise
+            finally:
+                self._keep()
         assert view is not None
         return view.task(number)
 
@@ -97,6 +103,11 @@ class Follower:
                 click.echo(f"now {at.words}{until}{f'; result about {moment(at.result, now)}' if at.result else ''}")
         return f"{at.words}{until}"
 
+    def _keep(self) -> Growing | None:
+        if grown := self.kept():
+            grown.flush()
+        return grown
+
     def _left(self, view: ChainView | None) -> str:
         """What goes on without this command, and how to take it up again."""
         number, locked = self.teller.task_id, self.teller.locked
@@ -105,6 +116,8 @@ class Follower:
             lines.append(back)
         if self.serving:
             lines.append("its file is served no more: workers that do not have it cannot bid")
+        if (grown := self._keep()) and grown.steps:
+            lines.append(f"what its first {grown.steps:,} steps have output is in {grown.path}")
         return "\n".join([*lines, f"`{self.again}` takes this up again"])
 
 
@@ -134,21 +147,55 @@ def taken_up(task_id: int, file: Path | None, output: Path | None) -> str:
     return " ".join(words)
 
 
-def requested(task: Task, blobs: BlobStore, holders: Holders) -> tuple[Validated, Gathered]:
-    """What a requester learns while its task runs."""
-    return Validated(task, blobs, holders), Gathered(task, blobs, holders)
+class Requested:
+    """What a requester learns while its task runs: figures on its validation set, and what steps output.
 
+    The task's file is fetched where it is not at hand. With `output`, what is output is kept there as it comes.
 
-def looking(known: tuple[Validated, Gathered], as_json: bool) -> Callable[[TaskView], None]:
-    """For `Follower.look`: evaluate and gather what is new, and say what steps have output."""
-    validated, gathered = known
+    Attributes:
+        kept: the file that grows.
+    """
 
-    def look(task: TaskView) -> None:
-        validated.look(task)
-        for came in gathered.look(task):
-            click.echo(_output(task, came, as_json))
+    def __init__(
+        self, task: Task | None, blobs: BlobStore, holders: Holders, output: Path | None, as_json: bool
+    ) -> None:
+        self._blobs, self._holders, self._output, self._as_json = blobs, holders, output, as_json
+        self.kept: Growing | None = None
+        self._known: Known | None = None if task is None else self._begun(task)
+        self._tries = 0
 
-    return look
+    def known(self, view: TaskView) -> Known:
+        """The task, and what is known of it. Raises Unreachable, BadBlob where its file is to be fetched and cannot."""
+        if self._known is None:
+            self._known = self._begun(load_posted(view, None, self._blobs, self._holders))
+        return self._known
+
+    def look(self, view: TaskView) -> None:
+        """For `Follower.look`: evaluate, gather and keep what is new, and say what steps have output."""
+        if self._known is None and (self._output is None or self._tries >= TRIES):
+            return
+        self._tries += 1
+        with suppress(Unreachable, NoRoom, BadInput):  # whoever has the file may be there later
+            self.known(view)
+        if self._known is None:
+            return
+        _, validated, gathered = self._known
+        validated.look(view)
+        for came in gathered.look(view):
+            click.echo(_output(view, came, self._as_json))
+        if self.kept is not None:
+            self.kept.look(view)
+
+    def have(self, view: TaskView, checkpoint: int) -> object:
+        """For `Follower.have`: fetch a checkpoint. Who is slow must not keep a requester from acting for long."""
+        task, *_ = self.known(view)
+        return state(view, task, self._blobs, self._holders, checkpoint, PATIENCE)
+
+    def _begun(self, task: Task) -> Known:
+        gathered = Gathered(task, self._blobs, self._holders)
+        if self._output is not None and task.outputs:
+            self.kept = Growing(self._output, task, gathered)
+        return task, Validated(task, self._blobs, self._holders), gathered
 
 
 def _output(task: TaskView, came: Came, as_json: bool) -> str:
@@ -162,19 +209,6 @@ def _output(task: TaskView, came: Came, as_json: bool) -> str:
     values = {name: array.tolist() for name, array in small.items()}
     body = {"event": "Outputs", "task": task.id, "checkpoint": came.checkpoint}
     return json.dumps({**body, "shapes": shapes, "values": values})
-
-
-def fetches(task: Task | None, blobs: BlobStore, holders: Holders) -> Have:
-    """Fetches checkpoints of a task, and its file where it is not at hand. Who is slow must not keep a requester from
-    acting for long."""
-    known = [] if task is None else [task]
-
-    def have(view: TaskView, checkpoint: int) -> object:
-        if not known:
-            known.append(load_posted(view, None, blobs, holders))
-        return state(view, known[0], blobs, holders, checkpoint, PATIENCE)
-
-    return have
 
 
 def serve_task(stack: ExitStack, blobs: BlobStore, task: Task, name: str, listen: tuple[str, int]) -> BlobServer:
@@ -197,7 +231,7 @@ def require_completed(task: TaskView, as_json: bool) -> None:
 @connection_options
 @click.option("--serve", "file", type=FILE, help="Serve this task file, where the task says that it lies.")
 @click.option("--listen", type=HostPort(), help="Where to serve it. Default: the port that the task names.")
-@click.option("-o", "--output", type=FILE, help="File for the trained model.")
+@click.option("-o", "--output", type=FILE, help="File for the trained model; before that, for what steps output.")
 @click.option("--only-look", is_flag=True, help="Send nothing, as where another process follows it too.")
 @private_option
 @json_option
@@ -230,18 +264,15 @@ def follow_task(
         loaded = load_posted(task, file, blobs, holders) if file else None
         if loaded:
             serve_task(stack, blobs, loaded, task_name(terms), listen or _where(terms))
-        known = requested(loaded, blobs, holders) if loaded and output else None
+        learned = Requested(loaded, blobs, holders, output, as_json)
         follower = Follower(chain, Teller.resumed(chain, task_id, terms), as_json, taken_up(task_id, file, output))
-        follower.look = looking(known, as_json) if known else follower.look
         follower.serving = file is not None
         if output:
-            follower.have = fetches(loaded, blobs, holders)
+            follower.look, follower.have, follower.kept = learned.look, learned.have, lambda: learned.kept
         require_completed(follower.run(act), as_json)
         if output:
-            loaded = loaded or load_posted(chain.task(task_id, terms), None, blobs, holders)
-            known = known or requested(loaded, blobs, holders)
-            view = save_result(chain, task_id, known, loaded, blobs, output, look=True)
-            show_result(view, known[0], output, as_json)
+            known = learned.known(chain.task(task_id, terms))
+            show_result(save_result(chain, task_id, known, blobs, output, look=True), known[1], output, as_json)
 
 
 def _where(terms: Terms) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from offchain.commands.building import task_file
 from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.follow import Follower, fetches, looking, requested, require_completed, serve_task, taken_up
+from offchain.commands.follow import Follower, Requested, require_completed, serve_task, taken_up
 from offchain.commands.quote import Wish, bill_of, offer_options, windows_named, windows_reckoned
 from offchain.commands.result import save_result, show_result
 from offchain.commands.story import Teller
@@ -62,7 +62,7 @@ class Order:
     "--listen", type=HostPort(), default="127.0.0.1:0", show_default=True, help="Otherwise it is served here."
 )
 @click.option("--public-url", help="Where others reach that address, if elsewhere.")
-@click.option("-o", "--output", type=FILE, help="File for the trained model.")
+@click.option("-o", "--output", type=FILE, help="File for the trained model; before that, for what steps output.")
 @click.option("--detach", is_flag=True, help="Once it is posted, go on without this terminal, and log to task-ID.log.")
 @private_option
 @json_option
@@ -105,15 +105,15 @@ def _post(order: Order, wish: Wish) -> None:
             return
         if detached:
             _leave(detached, task_id, as_json)
-        known = requested(loaded, blobs, Holders(registered(chain)))
+        learned = Requested(loaded, blobs, Holders(registered(chain)), output, as_json)
         served = file if order.uri is None else None
         teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
-        have = fetches(loaded, blobs, known[0].holders) if output else None
-        follower = Follower(chain, teller, as_json, again, looking(known, as_json), have, served is not None)
+        have = learned.have if output else None
+        follower = Follower(chain, teller, as_json, again, learned.look, have, served is not None, lambda: learned.kept)
         require_completed(follower.run(), as_json)
         if output:
-            view = save_result(chain, task_id, known, loaded, blobs, output)
-            show_result(view, known[0], output, as_json)
+            known = learned.known(chain.task(task_id, terms))
+            show_result(save_result(chain, task_id, known, blobs, output), known[1], output, as_json)
 
 
 def _served(stack: ExitStack, blobs: BlobStore, task: Task, order: Order) -> str:

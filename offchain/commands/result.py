@@ -24,6 +24,7 @@ from offchain.worker.posting import result
 from offchain.worker.results import Validated, curves
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+Known = tuple[Task, Validated, Gathered]  # what a requester has learnt of its task
 task_file_option = click.option(
     "--file", "task_file", type=FILE, help="The task file. Default: it is fetched from whoever has it."
 )
@@ -32,8 +33,7 @@ task_file_option = click.option(
 def save_result(
     chain: Chain,
     task_id: int,
-    known: tuple[Validated, Gathered],
-    loaded: Task,
+    known: Known,
     blobs: BlobStore,
     output: Path,
     look: bool = False,
@@ -43,10 +43,10 @@ def save_result(
 
     With `look` the states before the last one are looked for.
     """
-    validated, gathered = known
+    loaded, validated, gathered = known
     holders = validated.holders
     view, state = result(chain, task_id, loaded, blobs, holders)
-    for one in known:
+    for one in (validated, gathered):
         one.add(view.checkpoints[-1].root, state)
     for _ in gathered.look(view):
         pass
@@ -129,5 +129,5 @@ def result_of(
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         loaded = load_posted(task, task_file, blobs, holders)
         validated, gathered = Validated(loaded, blobs, holders), Gathered(loaded, blobs, holders)
-        view = save_result(chain, task_id, (validated, gathered), loaded, blobs, output, look=True)
+        view = save_result(chain, task_id, (loaded, validated, gathered), blobs, output, look=True)
         show_result(view, validated, output, as_json)

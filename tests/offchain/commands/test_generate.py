@@ -27,10 +27,10 @@ def spoken(tmp_path: Path) -> Spoken:
     return Spoken(tmp_path / "solver")
 
 
-def committed(counter: Counter, spoken: Spoken, url: str, count: int) -> int:
+def committed(counter: Counter, spoken: Spoken, url: str, count: int, **changes: str) -> int:
     """A task with so many checkpoints, whose outputs are served."""
     save_task(spoken.task, counter.file("a.task"))
-    number = tasks.award(counter, spoken.task)
+    number = tasks.award(counter, spoken.task, **changes)
     for checkpoint, state in enumerate(spoken.states[:count]):
         root, name = spoken.publish(counter.quick("solver").terms(number), state)
         counter.quick("solver").commit(number, checkpoint, root, f"{url}/{name}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import offchain
-from offchain.commands.follow import looking
+from offchain.commands.follow import Requested
 from offchain.commit.roots import state_tree
 from offchain.errors import BadBlob, NoResult
 from offchain.market.view import CheckpointView, Status, TaskView
@@ -17,8 +17,8 @@ from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_outputs, save_outputs
 from offchain.store.fetch import FetchOptions
 from offchain.worker.gathered import Gathered
+from offchain.worker.holders import Holders
 from offchain.worker.names import outputs_name
-from offchain.worker.results import Validated
 from tests.offchain.test_program import INTERVAL, a_program
 from tests.support.tasks import BARE, unposted
 
@@ -62,10 +62,15 @@ def test_outputs_come_with_their_checkpoints_and_are_joined(
     for name, rows in solved.run.output_arrays.items():
         np.testing.assert_array_equal(joined[name], rows)
     assert not list(tmp_path.glob("*.outputs"))
-    known = Validated(solved.task, BlobStore(tmp_path)), Gathered(solved.task, BlobStore(tmp_path, options=FILES))
-    looking(known, as_json=False)(first)
+    told = [
+        Requested(solved.task, BlobStore(tmp_path, options=FILES), Holders(), None, as_json)
+        for as_json in (False, True)
+    ]
+    told[0].look(first)
     assert "checkpoint 0: 20 rows of prediction, 8 rows of row" in capsys.readouterr().out
-    looking(known, as_json=True)(solved.view)
+    told[1].look(first)
+    assert '"checkpoint": 0' in capsys.readouterr().out
+    told[1].look(solved.view)
     assert '"checkpoint": 1, "shapes": {"prediction": [20, 1], "row": [8]}' in capsys.readouterr().out
 
 
