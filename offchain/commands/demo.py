@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,21 +17,26 @@ from rich.console import Console
 from offchain.commands.common import show
 from offchain.errors import BadInput
 
+Rows = Sequence[tuple[str, Any]]
+
 
 @click.command()
 @click.option("--cheat", metavar="NAME", help="Play that cheat instead, until its task has ended; `list` shows all.")
+@click.option("--generation", is_flag=True, help="A text is bought instead, of which a solver swaps one word.")
 @click.option("--json", "report_file", default="reports/demo.json", show_default=True, help="File for the report.",
               type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
 @click.option("--logs", type=click.Path(path_type=Path, file_okay=False), help="Keep the files of all processes here.")
-def demo(cheat: str | None, report_file: Path, logs: Path | None) -> None:
+def demo(cheat: str | None, generation: bool, report_file: Path, logs: Path | None) -> None:
     """Show everything on a chain of its own: an honest run, then a cheat who is convicted of one float.
 
     Starts Ganache, a requester, three solvers, a cheat and three verifiers, one of which replays nothing, each as a
     process. Takes about two minutes. With --cheat, one of the cheats of the catalogue meets an honest solver and an
-    honest verifier, for about three.
+    honest verifier, for about three. With --generation a solver swaps one word of a text; a verifier notices, and the
+    word is shown beside the true one, for about one.
 
     \b
     Example:  offchain demo --json reports/demo.json
+              offchain demo --generation
               offchain demo --cheat list
               offchain demo --cheat sock-puppet
     """
@@ -37,21 +44,33 @@ def demo(cheat: str | None, report_file: Path, logs: Path | None) -> None:
         _list()
         return
     if cheat is not None:
+        if generation:
+            raise BadInput("--cheat and --generation are demos of their own: name one of them")
         _require(cheat)
-    if find_spec("sklearn") is None:
+    if not generation and find_spec("sklearn") is None:
         raise BadInput("the demo trains on scikit-learn's digits: run `make setup` in the project")
-    from offchain.demo.named import play_cheat
-    from offchain.demo.play import play, summary
-
     folder = logs or Path(mkdtemp(prefix="offchain-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    report = play_cheat(folder, console, cheat) if cheat else play(folder, console)
+    report, rows = _played(folder, console, cheat, generation)
     report_file.parent.mkdir(parents=True, exist_ok=True)
     report_file.write_text(json.dumps(report, indent=2) + "\n")
     console.rule("[bold]Report")
-    rows = [(name, report[name]) for name in ("ends", "status", "moves", "seconds")] if cheat else summary(report)
     show([*rows, ("report", str(report_file)), ("logs", str(folder))], as_json=False)
+
+
+def _played(folder: Path, console: Console, cheat: str | None, generation: bool) -> tuple[dict[str, Any], Rows]:
+    """The report of one of the demos, and what of it is shown."""
+    from offchain.demo import named, play, swapped
+
+    if cheat is not None:
+        report = named.play_cheat(folder, console, cheat)
+        return report, [(name, report[name]) for name in ("ends", "status", "moves", "seconds")]
+    if generation:
+        report = swapped.play_generation(folder, console)
+        return report, swapped.summary(report)
+    report = play.play(folder, console)
+    return report, play.summary(report)
 
 
 def _list() -> None:

@@ -30,10 +30,11 @@ class Move:
 
 @dataclass
 class Audience:
-    """Follows the chain from a block on. `look` prints what is new."""
+    """Follows the chain from a block on. `look` prints what is new; `word` shows what an element's 32 bits mean."""
 
     stage: Stage
     console: Console
+    word: Callable[[int], str] = lambda word: _float(word)
     reader: Reader = field(init=False)
     gas: int = 0
     max_gas: int = 0
@@ -83,7 +84,7 @@ class Audience:
             ),
             "TookOver": lambda: f"  [bold]{name(args['solver'])} takes over[/] at {args['price'] / 1e18:.4g}",
             "ElementJudged": lambda: (
-                f"  [red]contract computes {_float(args['computed'])}, claimed {_float(args['claimed'])}[/]"
+                f"  [red]contract computes {self.word(args['computed'])}, claimed {self.word(args['claimed'])}[/]"
             ),
             "TermJudged": lambda: (
                 f"  [red]contract computes term {args['k']}: {args['computed']}, claimed {args['claimed']}[/]"

@@ -19,6 +19,8 @@ from offchain.demo.audience import Audience
 from offchain.demo.audits import HONEST, LAZY, MORE, SOME, STAKES, Audits
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
+from offchain.ir.arrays import numpy_dtype
+from offchain.ir.graph import Node
 from offchain.ir.kinds import Kind
 from offchain.jobfile import load
 from offchain.lower import compile as lower
@@ -228,8 +230,8 @@ def conviction(stage: Stage, audience: Audience, task: Task, before: dict[str, i
         "node_kind": node.kind.name.lower(),
         "element": args["element"],
         "operation": operation(verdict.name, args, node.extent, node.bits),
-        "claimed": shown(verdict.name, args["claimed"]),
-        "computed": shown(verdict.name, args["computed"]) if "computed" in args else None,
+        "claimed": shown(verdict.name, args["claimed"], node),
+        "computed": shown(verdict.name, args["computed"], node) if "computed" in args else None,
         "reveals": sum(move.what.startswith("reveal") for move in moves),
         "moves": [{"who": m.who, "what": m.what, "gas": m.gas} for m in moves],
         "gas_total": sum(move.gas for move in moves),
@@ -253,9 +255,11 @@ def operation(verdict: str, args: Any, extent: int, bits: int) -> str:
     }[verdict]
 
 
-def shown(verdict: str, value: Any) -> Any:
-    """A judged word as a float; a judged term is an integer already."""
-    return float(np.array([value], np.uint32).view(np.float32)[0]) if verdict == "ElementJudged" else value
+def shown(verdict: str, value: Any, node: Node) -> Any:
+    """A judged word as the number that it is; a judged term is an integer already."""
+    if verdict != "ElementJudged":
+        return value
+    return np.array([value], np.uint32).view(numpy_dtype(node.dtype))[0].item()
 
 
 def summary(report: dict[str, Any]) -> Sequence[tuple[str, str]]:

@@ -55,6 +55,32 @@ def test_a_cheat_of_the_catalogue_as_a_process(tmp_path: Path) -> None:
     assert int(report["gains"]["cheat"]) < 0 < int(report["gains"]["verifier-a"])
 
 
+@pytest.mark.slow
+def test_a_solver_that_swaps_one_word_of_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "poem.json"
+    command = [sys.executable, "-m", "offchain", "demo", "--generation", "--json", str(file)]
+    done = subprocess.run([*command, "--logs", str(tmp_path / "logs")], check=True, capture_output=True, text=True)
+    report = json.loads(file.read_text())
+    assert report["claimed_text"] == "Tyger Tyger, burning bright, / In the forests of the *Lamb*"
+    assert report["true_text"] == "Tyger Tyger, burning bright, / In the forests of the *night;*"
+    assert report["claimed_text"] in done.stdout and report["true_text"] in done.stdout
+    assert report["convicted"] and (report["claimed"], report["computed"]) == ("Lamb", "night;")
+    assert (report["step"], report["operation"]) == (9, "the element's program")
+    assert report["withdrawn"] is not None and report["texts"][0] == report["true_text"].replace("*", "")
+    assert (report["status"], report["finished_by"]) == ("completed", "solver-a")
+    gains = {who: int(gain) for who, gain in report["gains"].items()}
+    assert gains["cheat"] == -report["slashed"] and gains["verifier-a"] == report["challenger_paid"] > 0
+    assert gains["solver-a"] > 0 > gains["requester"]
+    assert report["burned"] < -sum(gains.values()) < report["burned"] + abs(gains["requester"]), "the rest is fees"
+
+
+def test_the_demos_are_played_one_at_a_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run(capsys, monkeypatch, "demo", "--generation", "--cheat", "idle")
+    assert (code, err) == (2, "error: --cheat and --generation are demos of their own: name one of them\n")
+
+
 def test_the_catalogue_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run(capsys, monkeypatch, "demo", "--cheat", "list")
     assert code == 0 and all(name in out for name in CHEATS)
