@@ -19,7 +19,7 @@ from offchain.economics.audits import StakeRule
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import work_units
-from offchain.market.money import BPS, about, part_up
+from offchain.market.money import BPS, about, part_down, part_up
 from offchain.market.view import Terms
 from offchain.moments import HOUR, span
 from offchain.store.taskfile import load_task
@@ -258,7 +258,7 @@ def _money(
         stake = partial(wish.stake_for, bare, rule)
         max_price = enough(found, bare, gas_price, fee_bps, wish.options, stake)
     terms = wish.terms(chain, task, max_price, chosen, found, A_URI)
-    gas = gas_of(terms.intervals, A_URI)
+    gas = gas_of(terms, A_URI)
     paid = {party: amount * gas_price for party, amount in gas.items()}
     coins = ", ".join(f"{party} {about(amount)}" for party, amount in paid.items())
     locked = {"stake": terms.stake, "bid bond": int(chain.call("auction", "bidBond")), "dispute bond": terms.bond}
@@ -268,6 +268,7 @@ def _money(
         ("others lock", _exact(locked) if as_json else ", ".join(f"{what} {about(n)}" for what, n in locked.items())),
         ("bill", bill_of(chain, terms, as_json)),
         *_audits(terms, rule, as_json),
+        *_keepers(terms, as_json),
     ]
     steps = task.steps
     if not isinstance(found, str):
@@ -291,6 +292,17 @@ def bill_of(chain: Chain, terms: Terms, as_json: bool = False) -> object:
         f"{about(whole)} locked when you post: {about(price)} for solvers at most, {about(standby)} for standbys at "
         f"most, {kept}{about(audits)} for audits at most, {about(fee)} burns; what is left comes back in the end"
     )
+
+
+def _keepers(terms: Terms, as_json: bool) -> Rows:
+    """What is offered to those who keep the checkpoints."""
+    seat = part_down(part_down(terms.max_price, terms.keeper_bps, BPS), 1, terms.keepers) if terms.keepers else 0
+    if as_json:
+        return [("keepers", {"seats": terms.keepers, "share_bps": terms.keeper_bps, "each_seat": str(seat)})]
+    if not terms.keepers:
+        return [("keepers", "none: you fetch each checkpoint, or the model, while its solver serves it")]
+    share = f"{terms.keeper_bps / PERCENT:g} % of the pay, beside it"
+    return [("keepers", f"{terms.keepers} seats share {share}: {about(seat)} at most for each, of all intervals")]
 
 
 def _audits(terms: Terms, rule: StakeRule, as_json: bool) -> Rows:

@@ -44,7 +44,25 @@ def _training(task: TaskView, now: int) -> Stage:
     if committed < intervals:
         return Stage(f"training for checkpoint {committed} of 0 to {intervals - 1}", task.deadline(committed), result)
     last = task.checkpoints[-1].challengeable_until
-    return Stage("challenge window", last, result) if now <= last else Stage("to be collected")
+    if now <= last:
+        return Stage("challenge window", last, result)
+    return waiting(task, now) or Stage("to be collected")
+
+
+def waiting(task: TaskView, now: int) -> Stage | None:
+    """Whom a running attempt waits for so that what is committed can be had; None: it can, or nobody was asked."""
+    keeping = task.keeping
+    if keeping is None or keeping.available >= len(task.checkpoints):
+        return None
+    what, point = f"checkpoint {keeping.kept}", task.checkpoints[keeping.kept]
+    if task.lost(now):
+        return Stage(f"{what} could not be had from anybody: its solver has stalled")
+    if keeping.called_at:
+        until = max(point.challengeable_until, keeping.called_at + task.terms.challenge_window)
+        return Stage(f"{what} waits for the second committee of keepers", until)
+    if now > point.challengeable_until:
+        return Stage(f"{what} was kept by too few: the second committee may be called")
+    return Stage(f"{what} waits for its keepers, or its requester's word", point.challengeable_until)
 
 
 def _result(task: TaskView, now: int) -> int:

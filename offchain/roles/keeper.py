@@ -37,7 +37,9 @@ def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
     actions = list[Action]()
     for task in view.tasks:
         if task.status is Status.TRAINING and _sits(view, task):
-            actions += _keeping(view, task, notes.get(task.id, TaskNotes()))
+            known = notes.get(task.id, TaskNotes())
+            if known.kept or not policy.draining:  # who drains goes on where it has signed, and begins nowhere
+                actions += _keeping(view, task, known)
     return [*actions, *_afterwards(view), *_denouncing(view, policy)]
 
 

@@ -27,12 +27,21 @@ MOVE_GAS: Final = 400_000  # of a move in a dispute, about the largest
 CLAIM_GAS: Final = 235_000
 VOUCH_GAS: Final = 145_000  # of showing a chunk of the log
 SETTLE_GAS: Final = 75_000
+SEAT_GAS: Final = 240_000  # of a committee on sixteen seats
+ATTEST_GAS: Final = 190_000  # of each checkpoint, where no signatures are gathered for several
+ATTEST_SEAT_GAS: Final = 6_700  # for each seat of the committee
+REWARD_GAS: Final = 90_000  # of a keeper, once for each attempt
 DENOUNCE_GAS: Final = 350_000  # among a thousand stakes
 AUDIT_GAS: Final = CLAIM_GAS + VOUCH_GAS + SETTLE_GAS
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
 HOUR: Final = 3_600
 REWARD: Final = Fraction(4, 10)  # of a convicted solver's stake, to who proves it
+
+
+def keeping_gas(intervals: int, terms: Terms) -> int:
+    """What a solver sends at most so that so many checkpoints can be had."""
+    return SEAT_GAS + intervals * (ATTEST_GAS + terms.keepers * ATTEST_SEAT_GAS) if terms.keepers else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class Policy:
         """What training the rest of a task costs, in tokens: the machine's time, gas, and the stake's share of risk."""
         left = task.terms.intervals - task.paid
         seconds = needs.interval_seconds * left + needs.dispute_seconds * self.risk
-        gas = SEAL_GAS + REVEAL_GAS + AWARD_GAS + left * (COMMIT_GAS + COLLECT_GAS)
+        gas = SEAL_GAS + REVEAL_GAS + AWARD_GAS + left * (COMMIT_GAS + COLLECT_GAS) + keeping_gas(left, task.terms)
         work = Fraction(seconds) * self.hourly / HOUR
         return ceil(work + task.terms.stake * self.risk) + self.gas_cost(gas, gas_price)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from offchain.errors import BadInput
+from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView
 from offchain.worker.events import Drained, Draining, Tell
 
@@ -31,11 +33,25 @@ def withdraw(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def holds(view: ChainView) -> tuple[str, ...]:
-    """What this account must still see to its end."""
+def holds(view: ChainView, notes: Notes | None = None) -> tuple[str, ...]:
+    """What this account must still see to its end; without notes, perhaps a seat for which it has signed nothing."""
     tasks = [f"task {task.id}" for task in view.tasks if view.engaged(task)]
     disputes = [f"dispute {d.id}" for d in view.disputes if view.me in (d.solver, d.challenger)]
-    return (*tasks, *disputes)
+    return (*tasks, *disputes, *_keeps(view, notes))
+
+
+def _keeps(view: ChainView, notes: Notes | None) -> Iterator[str]:
+    """What it owes as a keeper: what it has signed for, and has not been paid for, and what it may have to show.
+
+    A seat for which it has signed nothing binds nobody: who drains does not begin there.
+    """
+    about = {task_id for task_id, attempt, _ in view.seats if notes is None or not _vain(view, notes, task_id, attempt)}
+    about |= {task_id for task_id, _ in (*view.objections, *view.denied)}
+    yield from (f"keeping of task {task_id}" for task_id in sorted(about))
+
+
+def _vain(view: ChainView, notes: Notes, task_id: int, attempt: int) -> bool:
+    return task_id in view and view.runs(task_id, attempt) and not notes.get(task_id, TaskNotes()).kept
 
 
 class Drain:
@@ -51,13 +67,13 @@ class Drain:
         self._idle_since: float | None = None
         self.over = False
 
-    def asked(self, view: ChainView) -> bool:
+    def asked(self, view: ChainView, notes: Notes) -> bool:
         """Whether nothing new is to be taken."""
-        linger = self._linger()
+        linger, held = self._linger(), holds(view, notes)
         if (linger is not None) is not self._told:
             self._told = linger is not None
-            self._tell(Draining(self._told, holds(view)))
-        if linger is None or holds(view):
+            self._tell(Draining(self._told, held))
+        if linger is None or held:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = time.monotonic()

@@ -160,7 +160,8 @@ class Keeping:
 
         sent = self._unless_nothing(committee, send)
         if sent is not None:
-            self._tell(kept.RewardSent(*committee, sent.gas_used))
+            earned = next((e.args["amount"] for e in sent.events if e.name == "Rewarded"), 0)
+            self._tell(kept.RewardSent(*committee, earned, sent.gas_used))
 
     def _unless_nothing(self, what: tuple[int, ...], send: Callable[[], Receipt]) -> Receipt | None:
         """The receipt; None where nothing is due, which holds for ever."""

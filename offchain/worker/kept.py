@@ -121,4 +121,5 @@ class RewardSent(WorkerEvent):
     task: int
     attempt: int
     committee: int
+    amount: Units
     gas: int

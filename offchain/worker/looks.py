@@ -12,7 +12,8 @@ from offchain.worker.events import WorkerEvent
 @dataclass(frozen=True, slots=True)
 class Looked(WorkerEvent):
     """The chain was read. `moves_due` disputes wait for this account; `held` tasks engage it, of `tasks` that are
-    followed. `ether` is what it was when it was last asked for."""
+    followed; it sits in `seats` committees of keepers that have not paid it. `ether` is what it
+    was when last asked for."""
 
     name = "looked"
     level = None
@@ -23,12 +24,13 @@ class Looked(WorkerEvent):
     tasks: int
     held: int
     moves_due: int
+    seats: int = 0
 
     @classmethod
     def of(cls, view: ChainView, seconds: float, ether: int) -> Looked:
         due = sum(dispute.mover == view.me for dispute in view.disputes)
         held = sum(view.engaged(task) for task in view.tasks)
-        return cls(seconds, view.now, view.free, ether, len(view.tasks), held, due)
+        return cls(seconds, view.now, view.free, ether, len(view.tasks), held, due, len(view.seats))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from offchain.worker.events import (
     TaskUnfit,
     WorkerEvent,
 )
+from offchain.worker.kept import Keeps, RewardSent
 from offchain.worker.looks import Fetched, Looked
 
 LATE: Final = 60.0  # seconds without a look at the chain after which a worker is not well
@@ -74,6 +75,8 @@ class Metrics:
             InFlight: lambda e: self._replaced.inc(),
             DefenceStarted: lambda e: self._defence(True),
             DefenceLost: lambda e: self._defence(False),
+            Keeps: lambda e: self._kept.inc(),
+            RewardSent: lambda e: self._rewards.inc(e.amount / ONE),
             Started: lambda e: self._started.set_to_current_time(),
         }
 
@@ -106,6 +109,9 @@ class Metrics:
         self._moves = counter("moves", "Moves in disputes.")
         self._disputes = counter("disputes", "Disputes that began.", "side")
         self._ended = counter("disputes_ended", "Disputes that are over.", "outcome")
+        self._seats = gauge("seats", "Committees of keepers on which this account sits, and was not paid for yet.")
+        self._kept = counter("kept_checkpoints", "Checkpoints that it has signed for as a keeper.")
+        self._rewards = counter("keeping_tokens", "Earned by keeping checkpoints.")
         self._failures = counter("failures", "Actions that failed, for a reason that was not told before.")
         self._unfit = counter("unfit_tasks", "Tasks that do not fit this worker, now or for good.")
         self._replaced = counter("transactions_replaced", "Transactions that were not mined in time.")
@@ -128,6 +134,7 @@ class Metrics:
         self._tasks.set(event.tasks)
         self._held.set(event.held)
         self._due.set(event.moves_due)
+        self._seats.set(event.seats)
 
     def _fetch(self, event: Fetched) -> None:
         self._fetches.labels(event.kind, "came" if event.came else "failed").inc()

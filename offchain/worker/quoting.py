@@ -58,15 +58,16 @@ def unpriced(task: Task, times: Mapping[str, int]) -> Terms:
     return Terms(**(fields | dict(times)), attempts=1, audit_rate_bps=BPS, uri="")
 
 
-def gas_of(intervals: int, uri: str) -> dict[str, int]:
+def gas_of(terms: Terms, uri: str) -> dict[str, int]:
     """Party -> gas of all that it sends at most, if nothing goes wrong; then what a failure adds."""
     words = -(-len(uri.encode()) // SLOT) if len(uri.encode()) > SHORT_TEXT else 0
     bid = policy.SEAL_GAS + policy.REVEAL_GAS
-    checkpoints = intervals * (policy.COMMIT_GAS + policy.COLLECT_GAS)
+    checkpoints = terms.intervals * (policy.COMMIT_GAS + policy.COLLECT_GAS)
     return {
         "requester": policy.DEPOSIT_GAS + policy.POST_GAS + words * policy.URI_GAS,
-        "solver": bid + policy.AWARD_GAS + checkpoints,
+        "solver": bid + policy.AWARD_GAS + checkpoints + policy.keeping_gas(terms.intervals, terms),
         "each other bidder": bid,
+        **({"each keeper": policy.REWARD_GAS} if terms.keepers else {}),
         "a takeover": policy.TAKEOVER_GAS,
         "a dispute": policy.DISPUTE_GAS,
     }

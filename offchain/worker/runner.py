@@ -140,7 +140,7 @@ class Worker(Loop):
         self._losses.tell(view)
         self._purse.look(view)
         self.tell(Looked.of(view, self._look_seconds, self._purse.ether))
-        self._policy = replace(self._policy, draining=self._drain.asked(view))
+        self._policy = replace(self._policy, draining=self._drain.asked(view, self._work.notes(view)))
         if self._drain.over:
             self.stop()
 

@@ -122,6 +122,11 @@ def test_workers_reckon_with_the_gas_that_was_measured() -> None:
     assert is_just_above(policy.CLAIM_GAS, market["Auditor.claim"])
     assert is_just_above(policy.VOUCH_GAS, market["Auditor.reveal"])
     assert is_just_above(policy.SETTLE_GAS, market["Auditor.settle"])
+    assert is_just_above(policy.SEAT_GAS, market["Keepers.seat of 3"])
+    for seats in (4, 16):
+        reckoned = policy.ATTEST_GAS + seats * policy.ATTEST_SEAT_GAS
+        assert is_just_above(reckoned, market[f"Keepers.attest of {seats}"])
+    assert is_just_above(policy.REWARD_GAS, market["Keepers.reward"])
     levels = 8  # of a tree with a thousand stakes, above those of the four with which that was measured
     assert is_just_above(policy.DENOUNCE_GAS, market["Keepers.denounce"] + levels * 22_100)
     disputes = json.loads((SNAPSHOT.parents[1] / "protocol" / SNAPSHOT.name).read_text())

@@ -96,8 +96,14 @@ def test_keepers_are_part_of_the_bill(counter: Counter, offchain: Terminal, file
     _, out, _ = offchain(*words, "--json", "--keepers", "4", "--keeper-share", "10")
     bill, alone = json.loads(out)["bill"], json.loads(offchain(*words, "--json")[1])["bill"]
     assert int(bill["keepers"]) == 3 * 10**17 == int(bill["all"]) - int(alone["all"])
+    said = json.loads(out)
+    assert said["keepers"] == {"seats": 4, "share_bps": 1_000, "each_seat": str(75 * 10**15)}
+    assert said["gas"]["each_keeper"] > 0
     assert alone["keepers"] == "0" and bill["standby"] == alone["standby"]
     assert "0.3 for keepers at most" in " ".join(offchain(*words, "--keepers", "4", "--keeper-share", "10")[1].split())
+    people = " ".join(offchain(*words, "--keepers", "4", "--keeper-share", "10")[1].split())
+    assert "4 seats share 10 % of the pay, beside it: 0.075 at most for each" in people
+    assert "keepers none: you fetch each checkpoint" in " ".join(offchain(*words)[1].split())
     code, _, err = offchain(*words, "--keepers", "17")
     assert code == 2 and "0<=x<=16" in err
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from offchain.market.duties import Duty, duties
-from offchain.market.stages import Stage, stage, way_back
+from offchain.market.keeping import Keeping
+from offchain.market.stages import Stage, stage, waiting, way_back
 from offchain.market.view import NOBODY, ChainView, CheckpointView, Status, TaskView
 from tests.support.tasks import unposted
 
@@ -46,6 +47,32 @@ def view(task: TaskView, now: int, me: str = ME) -> ChainView:
 )
 def test_stages(task: TaskView, now: int, said: Stage) -> None:
     assert stage(task, now) == said
+
+
+KEPT = Keeping(kept=1, start=0, called_at=0, called_in=0, seats=3, granted=False)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "now", "said"),
+    [
+        (KEPT, 290, Stage("checkpoint 1 waits for its keepers, or its requester's word", 300)),
+        (KEPT, 301, Stage("checkpoint 1 was kept by too few: the second committee may be called")),
+        (replace(KEPT, called_at=310), 320, Stage("checkpoint 1 waits for the second committee of keepers", 370)),
+        (
+            replace(KEPT, called_at=310),
+            371,
+            Stage("checkpoint 1 could not be had from anybody: its solver has stalled"),
+        ),
+        (replace(KEPT, kept=3), 320, None),
+        (replace(KEPT, granted=True), 320, None),
+    ],
+)
+def test_whom_a_task_waits_for_that_has_keepers(keeping: Keeping, now: int, said: Stage | None) -> None:
+    """Nobody but time, for what is not over; then for who is to say that it can be had."""
+    task = replace(committed(220, 240, 260), keeping=keeping)
+    assert waiting(task, now) == said
+    if now > 320:
+        assert stage(task, now) == (said or Stage("to be collected"))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from offchain.market.notes import Notes, TaskNotes
 from offchain.market.view import ChainView, CheckpointView, Fees, Status, TaskView
 from offchain.roles import keeper
 from offchain.roles.policy import DENOUNCE_GAS, Policy
+from offchain.worker.draining import holds
 from tests.support.tasks import unposted
 
 ME, OTHER = "0xMe", "0xOther"
@@ -70,6 +71,22 @@ def test_a_member_keeps_checkpoints_in_their_order() -> None:
     assert decided(at(130), kept(0, 1)) == []
     assert decided(at(130, replace(TASK, paid=1)), {}) == [Keep(7, 1)]
     assert decided(at(130, replace(TASK, first=1)), {}) == [Keep(7, 1)]
+
+
+def test_who_drains_begins_no_seat_and_ends_what_it_has_signed_for() -> None:
+    draining = Policy(draining=True)
+    assert decided(at(130), {}, draining) == []
+    assert decided(at(130), kept(0), draining) == [Keep(7, 1)]
+    assert decided(at(300, seats=frozenset({(7, 1, 0)})), {}, draining) == [Reward(7, 1, 0)]  # of an attempt before
+
+
+def test_a_drained_keeper_holds_what_it_has_signed_for() -> None:
+    mine: dict[str, Any] = {"seats": frozenset({(7, 0, 0)})}
+    assert holds(at(130, **mine), {}) == ()
+    assert holds(at(130, **mine), kept(0)) == holds(at(130, **mine)) == ("keeping of task 7",)
+    assert holds(at(130, replace(TASK, attempt=1), **mine), {}) == ("keeping of task 7",)  # its pay is due
+    for owed in ("denied", "objections"):
+        assert holds(at(130, **{owed: frozenset({(7, 0)})}), {}) == ("keeping of task 7",)
 
 
 def test_who_has_no_seat_keeps_nothing() -> None:

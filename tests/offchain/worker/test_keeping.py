@@ -8,7 +8,8 @@ from typing import Final
 from offchain.chain.books import Books, Kind
 from offchain.chain.statement import Statement
 from offchain.market.view import Status
-from offchain.worker.events import CommitSent, Failed
+from offchain.worker import draining
+from offchain.worker.events import CommitSent, Drained, Draining, Failed
 from offchain.worker.kept import AttestSent, Keeps, RewardSent, SeatSent
 from offchain.worker.operate import register
 from tests.support.bls import SECRETS
@@ -57,6 +58,22 @@ def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -
         why = {(entry.kind, entry.why) for entry in books(town, name).entries}
         assert ((Kind.EARNED, "for keeping checkpoints") in why) == (paid.get(name, 0) > 0)
     assert (Kind.SPENT, "for keepers") in {(e.kind, e.why) for e in books(town, "requester").entries}
+
+
+def test_a_keeper_that_drains_ends_when_it_has_been_paid(town: Town) -> None:
+    task = posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: town.told(Keeps))
+    signed = next(name for name, event in town.events if isinstance(event, Keeps))
+    draining.request(town.folder / signed, linger=0)
+    town.until(lambda: len(town.told(CommitSent)) == 2 and [a.checkpoint for a in town.told(AttestSent)][-1:] == [1])
+    assert town.told(Draining, signed) == [Draining(True, (f"keeping of task {task}",))]
+    assert not town.told(Drained)
+    town.close_windows(task)
+    town.until(lambda: town.told(Drained, signed))
+    (paid,) = town.told(RewardSent, signed)
+    assert paid.amount > 0 and town.status(task) is Status.COMPLETED
 
 
 def books(town: Town, name: str) -> Books:

@@ -26,13 +26,14 @@ from offchain.worker.events import (
     Progress,
     WorkerEvent,
 )
+from offchain.worker.kept import Keeps, RewardSent
 from offchain.worker.looks import Fetched, Looked
 from offchain.worker.metrics import Metrics, MetricsServer
 from tests.support.town import Town
 from tests.support.works import every_kind
 
 COIN = 10**DECIMALS
-LOOKED = Looked(0.02, 1_000, 5 * COIN // 2, COIN, 7, 2, 1)
+LOOKED = Looked(0.02, 1_000, 5 * COIN // 2, COIN, 7, 2, 1, 3)
 
 
 def counted(*events: WorkerEvent) -> dict[str, float]:
@@ -51,8 +52,15 @@ def test_a_look_shows_what_the_account_has_and_must_do() -> None:
     found = counted(LOOKED)
     assert found["offchain_free_tokens"] == 2.5 and found["offchain_ether"] == 1
     assert (found["offchain_moves_due"], found["offchain_tasks_held"], found["offchain_tasks_followed"]) == (1, 2, 7)
+    assert found["offchain_seats"] == 3
     assert found["offchain_look_seconds_count"] == 1 and found["offchain_look_seconds_sum"] == 0.02
     assert found["offchain_chain_timestamp_seconds"] == 1_000
+
+
+def test_keeping_is_counted_by_what_was_signed_and_earned() -> None:
+    found = counted(Keeps(1, 0, 0, 0), Keeps(1, 0, 0, 1), RewardSent(1, 0, 0, COIN // 4, 80_000))
+    assert (found["offchain_kept_checkpoints_total"], found["offchain_keeping_tokens_total"]) == (2, 0.25)
+    assert found["offchain_gas_total"] == 80_000
 
 
 def test_losses_are_counted_by_what_they_came_from() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from offchain.chain.deployment import COIN
 from offchain.dispute.cost import DisputeCost
-from offchain.roles.policy import HOUR, Policy
+from offchain.roles.policy import HOUR, Policy, keeping_gas
 from offchain.store.taskfile import save_task
 from offchain.worker.fit import Figures, Unfit
 from offchain.worker.posting import Offer, post, terms_of
@@ -32,6 +32,15 @@ def test_what_a_worker_like_this_machine_asks() -> None:
     assert bid.why is None
     assert bid.promised == 23  # 21 s of computing, 1.5 until it is on chain
     assert bid.price == pytest.approx(float(seconds * COIN / HOUR + TERMS.stake * risk), rel=1e-9)
+
+
+def test_keepers_cost_their_solver_gas_which_it_asks_for() -> None:
+    kept = replace(TERMS, keepers=4)
+    alone, more = (asked(FOUND, terms, gas_price=10**9, fee_bps=0, options=USUAL).price for terms in (TERMS, kept))
+    assert more - alone == keeping_gas(3, kept) * 10**9 > 0 == keeping_gas(3, TERMS)
+    gas = gas_of(kept, "")
+    assert gas["solver"] - gas_of(TERMS, "")["solver"] == keeping_gas(3, kept)
+    assert gas["each keeper"] > 0 and "each keeper" not in gas_of(TERMS, "")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,7 @@ def test_the_requesters_gas_is_what_it_spends(town: Town) -> None:
     offer = Offer(COIN, **dict.fromkeys(TIMES, 100))
     post(chain, terms_of(chain, WORK, offer, uri))
     spent = sum(town.w3.eth.get_block(n)["gasUsed"] for n in range(before + 1, town.w3.eth.block_number + 1))
-    assert 0.9 * gas_of(2, uri)["requester"] < spent <= gas_of(2, uri)["requester"]
+    assert 0.9 * gas_of(TERMS, uri)["requester"] < spent <= gas_of(TERMS, uri)["requester"]
 
 
 def test_a_task_is_measured_as_a_worker_tries_it(tmp_path: Path) -> None:
