@@ -59,9 +59,13 @@ def share(graph: Graph, size: int, rank: int) -> Share:
 
 
 def by_rows(graph: Graph) -> Dealing:
-    """Deals outputs out, beginning with the nodes that gather rows of a dataset."""
+    """Deals outputs out, beginning with the nodes that gather rows of a dataset; where a step gathers none, with those
+    that read all rows of the datasets, as a step does that has no batches."""
     rows = batch_rows(graph)
     axes = {n: _row_axis(node) for n, node in enumerate(graph.nodes)}
+    if not rows and graph.datasets:
+        rows = graph.datasets[0].shape[0]
+        axes = {n: _whole_axis(graph, node) for n, node in enumerate(graph.nodes)}
     return Dealing(graph, rows, {n: d for n, d in axes.items() if d is not None and graph.nodes[n].shape[d] == rows})
 
 
@@ -80,6 +84,18 @@ def _row_axis(node: Node) -> int | None:
     if node.kind is not Kind.GATHER or node.inputs[0].source is not Source.DATA:
         return None
     return next((d for d, axis in enumerate(node.inputs[1].view.axes) if axis.stride and node.shape[d] > 1), None)
+
+
+def _whole_axis(graph: Graph, node: Node) -> int | None:
+    """The axis along which a node reads a dataset row by row."""
+    for item in node.inputs:
+        if item.source is not Source.DATA:
+            continue
+        rows = graph.datasets[item.index].shape[0]
+        for d in range(traits(node.kind).named_axes, len(node.shape)):
+            if node.shape[d] == rows and item.view.axes[d].stride == item.length // rows:
+                return d
+    return None
 
 
 def block_of(view: View, axis: int, size: int, rows: int, inner: int) -> int | None:
@@ -114,8 +130,10 @@ class Dealing:
     first: Mapping[int, int]
     inner: list[int | None] = field(default_factory=list)
     axes: list[int | None] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)  # nodes whose outputs slots hold
 
     def __post_init__(self) -> None:
+        self.kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
         for n, node in enumerate(self.graph.nodes):
             axis = self._axis(n, node)
             self.axes.append(axis)
@@ -150,16 +168,19 @@ class Dealing:
         dealt = [i for i in node.inputs if i.source is Source.NODE and self.inner[i.index] is not None]
         if not dealt:
             return self.first.get(n)
-        cost = {d: sum(i.length for i in dealt if self.block(node, i, d) is None) for d in self._candidates(node)}
+        gathered = 0 if n not in self.kept else node.length  # a slot's output, which every process needs whole
+        cost = {
+            d: sum(i.length for i in dealt if self.block(node, i, d) is None) + (gathered if d < len(node.shape) else 0)
+            for d in self._candidates(node)
+        }
         best = min(cost, key=lambda d: cost[d], default=None)
-        return None if best is None or cost[best] == sum(i.length for i in dealt) else best
+        return None if best is None or cost[best] >= sum(i.length for i in dealt) else best
 
     def _deal_out_what_only_rows_read(self) -> None:
         """Deals out nodes that read nothing dealt out (a dropout's mask) where no process needs them whole."""
         nodes, readers = self.graph.nodes, readers_of(self.graph.nodes)
-        kept = {slot.index for slot in self.graph.slots if slot.source is Source.NODE}
         for n in range(len(nodes) - 1, -1, -1):
-            free = self.axes[n] is None and n not in kept and readers[n] and not traits(nodes[n].kind).named_axes
+            free = self.axes[n] is None and n not in self.kept and readers[n] and not traits(nodes[n].kind).named_axes
             if not free or any(i.source is Source.NODE and self.inner[i.index] is not None for i in nodes[n].inputs):
                 continue
             for axis in (d for d in self._candidates(nodes[n]) if d < len(nodes[n].shape)):

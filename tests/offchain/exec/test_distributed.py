@@ -32,6 +32,7 @@ from offchain.lower import compile
 from offchain.store.taskfile import load_task, save_task
 from offchain.training import Run
 from tests.offchain.lower.test_fuse import LENGTH, LETTERS, language_model, next_letter
+from tests.offchain.test_generation import WIDTH, a_cache, a_generation
 
 ROWS = 6  # of a batch: four processes have one or two each
 LIMIT = 240  # seconds until a launch counts as hanging
@@ -91,6 +92,16 @@ def inference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sampled text for prompts of different lengths: no step gathers rows, the data is read whole."""
+    path = tmp_path_factory.mktemp("generation") / "generation.task"
+    prompts = [[1, 5, 9], [7], [3, 4, 5, 6], [2, 2], [30]]
+    own = {"cache": a_cache(prompts), "temperature": 1.0, "top_k": 4, "stop": 8}
+    save_task(compile(a_generation(prompts=prompts, **own)), path)
+    return path
+
+
 def products(graph: Graph) -> int:
     """Multiplications of all products."""
     return sum(node.length * node.extent for node in graph.nodes if node.kind is Kind.DOT)
@@ -128,16 +139,27 @@ def test_a_prediction_is_shared_out_whole_and_only_its_outputs_are_joined(proces
     assert sum(products(part.graph) for part in parts) == products(graph)
     for part in parts:
         joined = [node.shape for node, how in zip(part.graph.nodes, part.joined, strict=True) if how]
-        assert sorted(joined) == [(), (2, ROWS, 4)]  # the mean, and the rows of an interval
+        assert sorted(joined) == [(), (1, ROWS, 4)]  # the mean, and what the step outputs
+
+
+@pytest.mark.parametrize("processes", [2, 4, 5])
+def test_a_generation_is_shared_out_whole_and_only_what_is_new_is_joined(processes: int, generation: Path) -> None:
+    graph = load_task(generation).graph
+    parts = [share(graph, processes, rank) for rank in range(processes)]
+    assert sum(products(part.graph) for part in parts) == products(graph)
+    positions = next(slot.spec.shape[1] for slot in graph.slots if slot.spec.name == "cache.k")
+    for part in parts:
+        joined = [node.length for node, how in zip(part.graph.nodes, part.joined, strict=True) if how]
+        assert joined and max(joined) < 5 * WIDTH * positions  # never a cache
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(
-    processes: int, files: list[Path], inference: Path
+    processes: int, files: list[Path], inference: Path, generation: Path
 ) -> None:
     """Of graphs with fewer rows than processes nothing is asked. Kernels for CUDA run in Triton's interpreter."""
-    files = [inference, *files]
+    files = [inference, generation, *files]
     runs = [f"{executor}={file}" for file in files for executor in ("fused", "torch")]
     cases = [f"fused={40 // processes}", f"torch={40 // processes}"] if processes > 1 else []
     if TRITON and processes == 2:
