@@ -16,6 +16,8 @@ from typing import Any, Final
 from offchain.chain.abi import Event
 from offchain.market.view import NOBODY, Status
 
+KEEPING: Final = "for keeping checkpoints"
+FINED: Final = ": what it had signed for could not be shown"
 SHORT: Final = 10  # characters of an address
 ATTEMPT_BITS: Final = 8  # Attempts.BITS
 # module, key, and whose bonds: an auditor's pot has a budget's "" and its verifiers', the keepers' has their pay's ""
@@ -100,6 +102,11 @@ class Books:
     def total(self, kind: Kind) -> int:
         """What entries of a kind added to the account's wealth, or took from it; not less than 0."""
         return abs(sum(entry.gain for entry in self.entries if entry.kind is kind))
+
+    def keeping(self) -> tuple[int, int]:
+        """What the account has earned by keeping checkpoints, and what it was fined for what it could not show."""
+        earned = sum(entry.gain for entry in self.entries if entry.why == KEEPING)
+        return earned, -sum(entry.gain for entry in self.entries if entry.why.endswith(FINED))
 
     def held(self) -> list[Pot]:
         """The account's pots, by task."""
@@ -235,7 +242,7 @@ class Books:
         if pot.part == "auditor":
             return "for an audit"
         if pot.part == "keepers":
-            return "for keeping checkpoints"
+            return KEEPING
         if pot.part == "market":
             return "reward: its solver was convicted"
         return "bounty: was right in a dispute" if pot.what == "stake" else "won a challenger's bond"
@@ -255,7 +262,7 @@ class Books:
         if pot.what == "escrow":
             kind, why = Kind.SPENT, "fee for posting" if pot.last == "Locked" else "fee on pay"
         elif pot.part == "verifiers":
-            why += ": what it had signed for could not be shown"
+            why += FINED
         elif pot.part == "market":
             why += ": a deadline was missed" if self._last.get(pot.task or 0) == "Stalled" else ": convicted"
         elif pot.part == "auction":

@@ -8,7 +8,9 @@ from typing import Any
 from offchain.bls.points import G1
 from offchain.chain.client import BlockNumber, Call, Chain, Receipt
 from offchain.commit.shown import ShownChunk
-from offchain.market.keeping import Attestation, Denial, Holding, Keeping, Member
+from offchain.market.keeping import Attestation, Denial, Holding, Keeping, Member, Service
+from offchain.market.stages import stage
+from offchain.market.view import ChainView
 
 Members = Sequence[Member]
 
@@ -84,6 +86,39 @@ def show(chain: Chain, task_id: int, attempt: int, sitting: Members, index: int,
 def draw_of(chain: Chain, task_id: int, attempt: int, block: BlockNumber = None) -> int:
     """What chooses the chunk that is to be shown: the argument of `ShownChunk.of`."""
     return int(chain.call("keepers", "drawOf", task_id, attempt, block=block))
+
+
+def signed_by(chain: Chain, committee: tuple[int, int, int], sitting: Members, block: BlockNumber = None) -> list[int]:
+    """For each member of a committee how many checkpoints it has signed for, counted from the task's first."""
+    calls: list[Call] = [("keepers", "signedOf", *committee, place) for place in range(len(sitting))]
+    return [int(up_to) for up_to, _ in chain.calls(calls, block)]
+
+
+def services(chain: Chain, view: ChainView) -> list[Service]:
+    """What the account that looks does as a keeper, and was not paid for yet."""
+    found = []
+    for committee in sorted(view.seats):
+        task_id, attempt, _ = committee
+        sitting = view.committees.get(committee, ())
+        place = next((n for n, member in enumerate(sitting) if member.holder == view.me), None)
+        if place is None or task_id not in view:
+            continue
+        task, runs = view.task(task_id), view.runs(task_id, attempt)
+        show_by = chain.call("keepers", "objectionOf", task_id, attempt)["showableUntil"]
+        denied = (task_id, attempt) in view.denied and committee[2] == 0 and show_by >= view.now
+        found.append(
+            Service(
+                *committee,
+                seats=sitting[place].seats,
+                of=sum(member.seats for member in sitting),
+                signed=signed_by(chain, committee, sitting)[place],
+                committed=len(task.checkpoints),
+                runs=runs,
+                until=stage(task, view.now).result if runs else None,
+                show_by=show_by if denied else None,
+            )
+        )
+    return found
 
 
 def denial(

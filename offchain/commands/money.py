@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -18,12 +18,14 @@ from rich.table import Table
 from offchain.chain.books import Entry, Kind, Pot
 from offchain.chain.client import Chain
 from offchain.chain.deployment import Deployment
+from offchain.chain.keepers import services
 from offchain.chain.reader import Reader
 from offchain.chain.statement import Statement
 from offchain.commands.common import Connection, connection_options, json_option, patience, table_for
 from offchain.commands.identity import address_of
 from offchain.errors import ChainUnavailable
 from offchain.market.duties import Duty, duties
+from offchain.market.keeping import Service
 from offchain.market.money import about, tokens
 from offchain.market.view import ChainView
 from offchain.moments import local, moment
@@ -61,9 +63,11 @@ class Account:
     def look(self) -> Look:
         """What the account has now. Raises ChainUnavailable."""
         self.statement.update()
+        view = self._reader.read()
         return Look(
             self.statement,
-            self._reader.read(),
+            view,
+            services(self.chain, view),
             wallet=self.chain.balance(),
             withdrawing=self.chain.pending_withdrawal(),
             moves=self.statement.ether() // max(1, MOVE_GAS * self.chain.gas_price()),
@@ -76,6 +80,7 @@ class Look:
 
     statement: Statement
     view: ChainView
+    keeps: list[Service]
     wallet: int
     withdrawing: tuple[int, int]
     moves: int
@@ -97,7 +102,9 @@ class Look:
             ],
             **{kind.value: str(books.total(kind)) for kind in (Kind.EARNED, Kind.SPENT, Kind.LOST)},
             "gas": {"paid": str(gas.wei), "transactions": gas.found, "of": gas.sent},
-            "due": [{"at": d.at, "what": d.what, "task": d.task, "must": d.must} for d in duties(self.view)],
+            "keeping": [asdict(service) for service in self.keeps],
+            "kept": dict(zip(("earned", "fined"), map(str, books.keeping()), strict=True)),
+            "due": [{"at": d.at, "what": d.what, "task": d.task, "must": d.must} for d in self.duties()],
         }
 
     def rows(self) -> Rows:
@@ -116,11 +123,35 @@ class Look:
         rows += [(_place(pot), tokens(pot.amount)) for pot in books.held()]
         rows += [(kind.value, tokens(books.total(kind))) for kind in (Kind.EARNED, Kind.SPENT, Kind.LOST)]
         rows.append(("paid for gas", f"{about(gas.wei)} ether, in {gas.found} of {gas.sent} transactions"))
-        return [*rows, *_due(duties(self.view), now)]
+        rows += _keeping(self.keeps, books.keeping(), now)
+        return [*rows, *_due(self.duties(), now)]
+
+    def duties(self) -> list[Duty]:
+        show = "show what it has signed for as a keeper"
+        owed = [Duty(service.show_by, show, service.task) for service in self.keeps if service.show_by is not None]
+        return sorted([*duties(self.view), *owed], key=lambda duty: (not duty.must, duty.at, duty.task))
 
 
 def _place(pot: Pot) -> str:
     return pot.what if pot.task is None else f"task {pot.task}: {pot.what}"
+
+
+def _keeping(found: list[Service], sums: tuple[int, int], now: int) -> Rows:
+    """What the account does as a keeper, and what that brought."""
+    lines = []
+    for service in found:
+        about_it = f"task {service.task}, {service.seats} of {service.of} seats"
+        if service.committee:
+            about_it += " of the second committee"
+        if service.runs:
+            until = f", until {moment(service.until, now)} or later" if service.until and service.until > now else ""
+            lines.append(f"{about_it}: {service.signed} of {service.committed} checkpoints signed for{until}")
+        else:
+            lines.append(f"{about_it}: over, {service.signed} signed for; its pay is due")
+    earned, fined = sums
+    if earned or fined:
+        lines.append(f"earned {tokens(earned)}, fined {tokens(fined)}")
+    return [("keeps" if not n else "", line) for n, line in enumerate(lines)]
 
 
 def _due(found: list[Duty], now: int) -> Rows:

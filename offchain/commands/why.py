@@ -14,11 +14,12 @@ from offchain.chain.abi import Event
 from offchain.chain.bids import Bid, bids_in, solvers
 from offchain.chain.client import Chain
 from offchain.chain.history import completed, lately
+from offchain.chain.keepers import signed_by
 from offchain.chain.reader import Reader
 from offchain.commands.common import Connection, connection_options, json_option, patience, table_for
 from offchain.commands.story import Teller, events_of
 from offchain.market.money import about, tokens
-from offchain.market.stages import stage
+from offchain.market.stages import stage, waiting
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.moments import moment
 from offchain.worker.posting import ranges
@@ -43,12 +44,14 @@ class Reasons:
         now: where it stands, or how it ended and why.
         terms: what of its terms usual workers do not take, and what of them this deployment would not take any more.
         market: who could bid, and what such work cost lately.
+        keepers: who keeps the checkpoints of the latest attempt, and how many each has signed for.
         bids: all that were sealed.
     """
 
     now: str
     terms: list[str]
     market: list[str]
+    keepers: list[str]
     bids: list[Bid]
 
 
@@ -75,6 +78,7 @@ def why(task_id: int, connection: Connection, as_json: bool) -> None:
     rows = [(f"task {task_id}", reasons.now)]
     rows += [("terms" if not n else "", said) for n, said in enumerate(reasons.terms)]
     rows += [("market" if not n else "", said) for n, said in enumerate(reasons.market)]
+    rows += [("keepers" if not n else "", said) for n, said in enumerate(reasons.keepers)]
     rows += [("bids" if not n else "", _said(bid, reasons.bids)) for n, bid in enumerate(reasons.bids)]
     Console(width=WIDTH, highlight=False).print(table_for(rows if reasons.bids else [*rows, ("bids", "none")]))
 
@@ -99,7 +103,8 @@ def reasons_of(chain: Chain, task_id: int) -> Reasons:
     view = Reader(chain, only=[task_id], ended=True).read()
     task, events = view.task(task_id), events_of(chain, task_id, chain.head().number)
     bids = bids_in(events)
-    return Reasons(_now(chain, view, task, events, bids), _terms(chain, terms), _market(chain, terms, bids), bids)
+    now, market = _now(chain, view, task, events, bids), _market(chain, terms, bids)
+    return Reasons(now, _terms(chain, terms), market, _keepers(chain, view, task), bids)
 
 
 def _now(chain: Chain, view: ChainView, task: TaskView, events: Sequence[Event], bids: Sequence[Bid]) -> str:
@@ -118,6 +123,22 @@ def _now(chain: Chain, view: ChainView, task: TaskView, events: Sequence[Event],
     else:
         why = f"{len(mine)} bids were sealed, and none was shown" if mine else "nobody bid"
     return f"{how}, {moment(ended, view.now)}: {why}"
+
+
+def _keepers(chain: Chain, view: ChainView, task: TaskView) -> list[str]:
+    if not task.terms.keepers:
+        return []
+    found = [f"{task.terms.keepers} seats: what members with more than half of them have signed for is paid"]
+    if at := waiting(task, view.now):
+        found.append(at.words + (f" until {moment(at.until, view.now)}" if at.until else ""))
+    of_attempt = [key for key in sorted(view.committees) if key[:2] == (task.id, task.attempt)]
+    for key in of_attempt:
+        members = view.committees[key]
+        for member, signed in zip(members, signed_by(chain, key, members), strict=True):
+            which = "second committee, " if key[2] else ""
+            of_all = f"{signed} of {len(task.checkpoints)} checkpoints"
+            found.append(f"{which}{member.holder[:SHORT]}, {member.seats} seats, has signed for {of_all}")
+    return found if of_attempt else [*found, "no committee of this attempt has sat down"]
 
 
 def _awaits_bids(events: Sequence[Event]) -> bool:

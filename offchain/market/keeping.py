@@ -108,6 +108,30 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """What an account does for one attempt as a keeper.
+
+    Attributes:
+        seats: of the committee, of `of` in all.
+        signed, committed: checkpoints that it says that it holds, of how many; both counted from the task's first.
+        runs: whether the attempt does; its pay is due after that.
+        until: the timestamp up to which the attempt is expected to run; None: that is not known, or it does not run.
+        show_by: the last timestamp at which it must show what it has signed for; None: nobody has denied it.
+    """
+
+    task: int
+    attempt: int
+    committee: int
+    seats: int
+    of: int
+    signed: int
+    committed: int
+    runs: bool
+    until: int | None = None
+    show_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Denial:
     """An attempt that was lost for what the account could not have, and those who had signed for it.
 
