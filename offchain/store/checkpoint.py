@@ -99,8 +99,8 @@ def load_log(path: str | Path, graph: Graph, expected: bytes) -> Array:
 
 def save_outputs(path: str | Path, task: Task, state: Sequence[Array], tree: Tree) -> None:
     """Write what the interval before a state output, likewise. Of a task with outputs."""
-    specs = [task.graph.slots[number].spec for number in _numbers(task)]
-    arrays = [state[number] for number in _numbers(task)]
+    specs = [task.graph.slots[number].spec for number in output_slots(task)]
+    arrays = [state[number] for number in output_slots(task)]
     _save_slots(path, OUTPUTS_FORMAT, dict(zip(specs, arrays, strict=True)), tree)
 
 
@@ -114,12 +114,12 @@ def load_outputs(path: str | Path, task: Task, expected: bytes) -> dict[str, Arr
 
 def read_outputs(path: str | Path, task: Task, expected: bytes) -> tuple[dict[str, Array], Tree]:
     """`load_outputs`, with the tree of that state."""
-    arrays, tree = _load_slots(path, OUTPUTS_FORMAT, task.graph, _numbers(task), expected)
+    arrays, tree = _load_slots(path, OUTPUTS_FORMAT, task.graph, output_slots(task), expected)
     return {output.name: task.rows_of(output, array) for output, array in zip(task.outputs, arrays, strict=True)}, tree
 
 
-def _numbers(task: Task) -> list[int]:
-    """The slots that hold outputs."""
+def output_slots(task: Task) -> list[int]:
+    """The slots that hold outputs, in their order."""
     names = [slot.spec.name for slot in task.graph.slots]
     return [names.index(slot_of(output.name)) for output in task.outputs]
 

@@ -10,6 +10,7 @@ from offchain.commit.closing import Keep, Reached, close
 from offchain.exec.base import Executor
 from offchain.market.view import TaskView, Terms
 from offchain.task import Task
+from offchain.worker.claims import Claim
 from offchain.worker.materials import Start
 
 
@@ -17,6 +18,9 @@ class Course:
     """The steps from a state on, interval after interval.
 
     The state at the end of an interval is hashed and stored in another thread, while the next interval is computed.
+
+    Of an interval whose outputs are claimed many steps are made at once. If they output something else, or if the root
+    after them is not the one that is claimed, they are made again one by one, and that decides.
 
     Attributes:
         task: whose steps they are; `executor` runs its graph.
@@ -26,6 +30,9 @@ class Course:
         target: the last checkpoint that is wanted.
         ahead: whether to go on beyond the target while its state is hashed.
         done: how many steps of the task are computed.
+        claims: of the solver, about intervals to come.
+        told: whether claims are of use: none of them was wrong.
+        wrong: the first step that does not output what is claimed; None where none was found.
     """
 
     def __init__(
@@ -35,8 +42,11 @@ class Course:
         self.due = self.checkpoint = start.checkpoint
         self.root, self.target, self.ahead = start.root, target, ahead
         self.done, _ = terms.steps_of(start.checkpoint)
+        self.claims: dict[int, Claim] = {}
+        self.told, self.wrong = True, None  # type: bool, int | None
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
+        self._begun: dict[int, Any] = {}  # the states before intervals of which it is known what they should output
         self._closing: Future[Reached] | None = None
 
     @property
@@ -57,8 +67,7 @@ class Course:
         until = time.monotonic() + seconds
         while self._closing is None or not self._closing.done():
             if self._wanted and self.done < self.goal:
-                self._state = self._executor.step(self._state, self.done)
-                self.done += 1
+                self._go_on()
             elif self._closing is not None:
                 wait([self._closing], max(0.0, until - time.monotonic()))
             if self._wanted and self.done == self.goal and self._closing is None:
@@ -66,6 +75,31 @@ class Course:
             if time.monotonic() >= until:
                 break
         return self._hand_out()
+
+    def _go_on(self) -> None:
+        """One step, or many at once that output what is claimed."""
+        claim = self.claims.get(self.checkpoint)
+        if claim is not None and claim.outputs and claim.ahead is not None:
+            if self.done == self._terms.steps_of(self.checkpoint)[0]:
+                self._begun[self.checkpoint] = self._state
+            if self.done + claim.ahead.steps <= self.goal:
+                state, right = claim.ahead.ahead(self._state, self.done, claim.outputs)
+                if right < claim.ahead.steps:
+                    self.wrong = self.done + right
+                    self._again(self.checkpoint)
+                else:
+                    self._state, self.done = state, self.done + right
+                return
+        self._state = self._executor.step(self._state, self.done)
+        self.done += 1
+
+    def _again(self, checkpoint: int) -> None:
+        """Back to the start of an interval, to make its steps one by one."""
+        self.checkpoint, self.told = checkpoint, False
+        self.done, _ = self._terms.steps_of(checkpoint)
+        self._state = self._begun.pop(checkpoint)
+        self.claims.clear()
+        self._begun.clear()
 
     @property
     def _wanted(self) -> bool:
@@ -82,5 +116,11 @@ class Course:
         closed, self._closing = self._closing, None
         self.due += 1
         reached = closed.result()
+        claim, begun = self.claims.pop(reached.checkpoint, None), reached.checkpoint in self._begun
+        if begun and claim is not None and reached.root != claim.root:
+            self.due = reached.checkpoint
+            self._again(reached.checkpoint)
+            return None
+        self._begun.pop(reached.checkpoint, None)
         self.root = reached.root
         return reached

@@ -221,6 +221,16 @@ class Audited(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputWrong(WorkerEvent):
+    """`step` is the first that does not output what its solver says. The interval is replayed step by step now."""
+
+    name = "output wrong"
+    task: int
+    checkpoint: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotJudged(WorkerEvent):
     name = "not judged"
     task: int

@@ -27,6 +27,7 @@ from offchain.store.race import Places
 from offchain.store.taskfile import load_task, read_graph, require_seal
 from offchain.task import Task
 from offchain.worker.background import Background
+from offchain.worker.claims import KIND, Claim, Claims
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
 from offchain.worker.holders import Holders
 from offchain.worker.making import ExecutorFactory
@@ -87,7 +88,8 @@ class Materials:
         self._tried, self._trials = tried, Trials(executors, options)
         self._withheld = BlobStore(blobs.folder.with_name("withheld"))  # logs that would show verifiers what to claim
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
-        self._background = Background(dict.fromkeys(("file", "state", "mirror"), options.downloads))
+        self._background = Background(dict.fromkeys(("file", "state", "mirror", KIND), options.downloads))
+        self._claims = Claims(self.blobs, self._holders, self._background)
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
@@ -133,6 +135,7 @@ class Materials:
     def close_task(self, view: TaskView) -> None:
         """Free the memory of a task, and what is being made of it."""
         self._opened.pop(view.id, None)
+        self._claims.forget(view)
         self._background.drop(("task", view.id, view.terms))
 
     def need(self, terms: Iterable[Terms]) -> None:
@@ -264,6 +267,10 @@ class Materials:
                 return self._served(view, opened, checkpoint, places)
         earlier = (self._kept(view, opened, k, own) for k in reversed(range(checkpoint)))
         return next(start for start in earlier if start is not None)
+
+    def claim(self, view: TaskView, opened: Opened, checkpoint: int) -> Claim | None:
+        """What the solver says of an interval; None while that is being found out."""
+        return self._claims.of(view, opened.task, opened.executor, checkpoint, state_bytes(opened.task.graph))
 
     def replay(self, opened: Opened, start: Start) -> Replay:
         """The steps from a state on, for a dispute."""

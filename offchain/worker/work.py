@@ -9,7 +9,18 @@ from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
 from offchain.worker.course import Course
 from offchain.worker.database import LONGEST_REST, Database
-from offchain.worker.events import Audited, Computing, NotJudged, Progress, Purpose, TaskFit, TaskUnfit, Tell, Trained
+from offchain.worker.events import (
+    Audited,
+    Computing,
+    NotJudged,
+    OutputWrong,
+    Progress,
+    Purpose,
+    TaskFit,
+    TaskUnfit,
+    Tell,
+    Trained,
+)
 from offchain.worker.fit import Unfit, needs, require_fit
 from offchain.worker.materials import Materials
 from offchain.worker.names import state_name
@@ -81,7 +92,7 @@ class Work:
     def audit(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Replay towards a checkpoint for a while; judge it and those on the way. False as in `train`."""
         course = self._course("audit", task, checkpoint)
-        if course is None:
+        if course is None or not self._is_told(task, course):
             return False
 
         def keep(end: Reached) -> None:
@@ -93,6 +104,9 @@ class Work:
 
         reached = course.work(seconds, keep)
         self._tell(Progress(task.id, "audit", course.done, task.terms.steps))
+        if course.wrong is not None:
+            self._tell(OutputWrong(task.id, course.wrong // task.terms.interval, course.wrong))
+            course.wrong = None
         if reached is not None:
             self._verdict(task, course, reached)
         return True
@@ -131,6 +145,17 @@ class Work:
         self._courses[purpose, task.id] = course
         self._tell(Computing(task.id, purpose, checkpoint, course.done))
         return course
+
+    def _is_told(self, task: TaskView, course: Course) -> bool:
+        """Whether it is known what the solver says, if anything, of the intervals that are about to be audited."""
+        opened = self._materials.open(task)
+        for k in range(course.checkpoint, course.target + 1 if course.told else 0):
+            if k not in course.claims:
+                claim = self._materials.claim(task, opened, k) if opened else None
+                if claim is None:
+                    return False
+                course.claims[k] = claim
+        return True
 
     def own_roots(self, task: TaskView) -> dict[int, bytes]:
         return {k: root for k, (root, _) in self._db.trained_blobs(task).items()}

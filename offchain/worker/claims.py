@@ -1,0 +1,97 @@
+"""What solvers say that the steps of an interval output: an auditor who is told that makes many steps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from offchain.errors import OffchainError
+from offchain.exec.ahead import Ahead, ahead_of
+from offchain.exec.base import Executor
+from offchain.ir.arrays import Array
+from offchain.market.view import CheckpointView, TaskView, Terms
+from offchain.store.addresses import host_of
+from offchain.store.blobs import BlobStore
+from offchain.store.checkpoint import output_slots, read_outputs
+from offchain.task import Task
+from offchain.worker.background import Background
+from offchain.worker.holders import Holders
+from offchain.worker.names import outputs_name
+
+KIND: Final = "outputs"  # of the jobs that wait for solvers
+PATIENCE: Final = 1 / 16  # of the challenge window: an audit that is not told makes its steps one by one, in time
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Of an interval: the root after it, and what its steps are said to output.
+
+    Attributes:
+        outputs: what the slots of outputs hold at its end; {} where nobody has said it.
+        ahead: what makes many steps at once; None where nothing can.
+    """
+
+    root: bytes
+    outputs: Mapping[int, Array]
+    ahead: Ahead[Any] | None
+
+
+class Claims:
+    """Fetches what is claimed, in the background."""
+
+    def __init__(self, blobs: BlobStore, holders: Holders, background: Background) -> None:
+        self._blobs, self._holders, self._background = blobs, holders, background
+        self._aheads: dict[tuple[int, Terms], Ahead[Any] | None] = {}
+        self._silent: set[tuple[int, int, int, bytes]] = set()  # nobody has these outputs
+
+    def of(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int, most: int) -> Claim | None:
+        """What is claimed of an interval; None while that is being found out. Its file has `most` bytes at most."""
+        point = view.checkpoints[checkpoint]
+        key = view.id, view.attempt, checkpoint, point.root
+        made = self._made(view, task, executor)
+        if made is None:
+            return None
+        (ahead,) = made
+        if ahead is None or key in self._silent:
+            return Claim(point.root, {}, ahead)
+        try:
+            outputs = self._background.poll(
+                (KIND, *key), lambda: self._fetch(view, task, point, most), view.solver, host_of(point.uri)
+            )
+        except (OffchainError, OSError):
+            self._silent.add(key)
+            return Claim(point.root, {}, ahead)
+        return None if outputs is None else Claim(point.root, outputs, ahead)
+
+    def forget(self, view: TaskView) -> None:
+        """Free the memory of a task."""
+        self._aheads.pop((view.id, view.terms), None)
+
+    def _made(self, view: TaskView, task: Task, executor: Executor[Any]) -> tuple[Ahead[Any] | None] | None:
+        """What makes many of the task's steps at once, where anything can; None while it is being compiled."""
+        key = view.id, view.terms
+        if task.outputs and key not in self._aheads:
+            made = self._background.poll(("ahead", *key), lambda: (ahead_of(executor, output_slots(task)),))
+            if made is None:
+                return None
+            (self._aheads[key],) = made
+        return (self._aheads.get(key),)
+
+    def _fetch(self, view: TaskView, task: Task, point: CheckpointView, most: int) -> dict[int, Array]:
+        """The file is not kept, unless it was here before: its solver and the requester keep it."""
+        name, slots = outputs_name(view.terms, point.root), output_slots(task)
+        found: dict[int, Array] = {}
+
+        def check(path: Path) -> None:
+            outputs, _ = read_outputs(path, task, point.root)
+            found.update(zip(slots, (outputs[output.name] for output in task.outputs), strict=True))
+
+        kept, places = name in self._blobs, self._holders.of_outputs(view, point)
+        path = self._blobs.fetch(places, name, check, most, PATIENCE * view.terms.challenge_window)
+        if not found:
+            check(path)
+        if not kept:
+            self._blobs.remove(name)
+        return found

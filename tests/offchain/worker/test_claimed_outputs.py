@@ -1,0 +1,200 @@
+"""Audits of what steps output: many steps at once as long as the solver's word holds, one by one where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from offchain.commit.closing import Reached
+from offchain.commit.roots import state_root, state_tree
+from offchain.dispute.falsified import Falsehood, FalsifiedReplay
+from offchain.exec.ahead import Ahead, ahead_of
+from offchain.exec.fused.spans import FusedSpans
+from offchain.exec.make import make_executor
+from offchain.generation import Generation
+from offchain.ir.arrays import Array
+from offchain.lower import compile as lower
+from offchain.market.view import Status
+from offchain.store.checkpoint import output_slots
+from offchain.store.race import Places
+from offchain.task import Task
+from offchain.worker.claims import Claim
+from offchain.worker.course import Course
+from offchain.worker.events import Audited, Challenged, DisputeOver, OutputWrong
+from offchain.worker.holders import Holders
+from offchain.worker.making import executor_factory
+from offchain.worker.materials import Start
+from tests.support.tasks import unposted
+from tests.support.town import Town, lying
+
+LONG, INTERVAL = 30.0, 5
+FUSED = executor_factory("fused")
+
+
+@cache
+def text() -> Task:
+    """Two intervals of a generation."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=40, num_hidden_layers=1, max_position_embeddings=32, **sizes))
+    return lower(Generation(model, [[1, 2, 3], [4]], 8, interval=INTERVAL, bits=13, temperature=0.9))
+
+
+@cache
+def ends() -> list[list[Array]]:
+    """The states after the intervals, by the definition."""
+    task = text()
+    executor = make_executor("torch", task.graph, task.constants, task.datasets)
+    state, found = executor.load(task.state), []
+    for t in range(task.steps):
+        state = executor.step(state, t)
+        if (t + 1) % INTERVAL == 0:
+            found.append(executor.dump(state))
+    return found
+
+
+def outputs(state: list[Array]) -> dict[int, Array]:
+    return {slot: state[slot].copy() for slot in output_slots(text())}
+
+
+class Counted:
+    """Steps of an executor, by how they were made."""
+
+    def __init__(self, executor: Any, ahead: Ahead[Any]) -> None:
+        self.executor, self._ahead, self.steps, self.one, self.many = executor, ahead, ahead.steps, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.executor, name)
+
+    def step(self, state: Any, t: int) -> Any:
+        self.one += 1
+        return self.executor.step(state, t)
+
+    def ahead(self, state: Any, t: int, claimed: Mapping[int, Array]) -> tuple[Any, int]:
+        self.many += 1
+        return self._ahead.ahead(state, t, claimed)
+
+
+@pytest.fixture
+def counted() -> Counted:
+    task = text()
+    executor = make_executor("fused", task.graph, task.constants, task.datasets)
+    ahead = ahead_of(executor, output_slots(task))
+    assert ahead is not None
+    return Counted(executor, ahead)
+
+
+def reached(counted: Counted, claims: dict[int, Claim]) -> tuple[list[bytes], Course]:
+    """The roots after both intervals."""
+    task = text()
+    roots = {"graph_root": task.graph_root, "state_root": task.state_root}
+    terms = unposted(**roots, steps=task.steps, interval=INTERVAL)
+    start = Start(0, list(task.state), state_tree(task.state))
+    course = Course(task, counted, start, 1, terms, ahead=False)  # type: ignore[arg-type]
+    course.claims.update(claims)
+    found: list[Reached] = []
+    while len(found) < 2:
+        found += [end] if (end := course.work(LONG, lambda end: None)) else []
+    assert [end.checkpoint for end in found] == [0, 1]
+    return [end.root for end in found], course
+
+
+def test_a_true_claim_is_audited_at_once(counted: Counted) -> None:
+    claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(ends())}
+    roots, course = reached(counted, claims)
+    assert roots == [state_root(end) for end in ends()]
+    assert (counted.one, counted.many, course.wrong, course.told) == (0, 2, None, True)
+
+
+@pytest.mark.parametrize("step", [0, 3, 7, 9])
+def test_a_false_output_is_found_and_its_interval_replayed(counted: Counted, step: int) -> None:
+    claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(ends())}
+    k, at = divmod(step, INTERVAL)
+    for tokens in claims[k].outputs.values():
+        tokens.reshape(INTERVAL, -1)[at:] += 1
+    roots, course = reached(counted, claims)
+    assert roots == [state_root(end) for end in ends()]  # whatever was claimed
+    assert (course.wrong, course.told, counted.many) == (step, False, k + 1)
+    assert counted.one == INTERVAL * (2 - k)
+
+
+def test_a_root_that_lies_about_something_else_is_replayed(counted: Counted) -> None:
+    claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(ends())}
+    claims[0] = Claim(bytes(32), claims[0].outputs, counted)
+    roots, course = reached(counted, claims)
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.wrong, course.told, counted.one) == (None, False, 2 * INTERVAL)
+
+
+def test_outputs_that_nobody_tells_are_computed_step_by_step(counted: Counted) -> None:
+    roots, _ = reached(counted, {k: Claim(bytes(32), {}, counted) for k in (0, 1)})
+    assert roots == [state_root(end) for end in ends()]
+    assert (counted.one, counted.many) == (2 * INTERVAL, 0)
+
+
+# --- workers on a chain -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def right(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps were right, of each time that many were made at once."""
+    seen: list[int] = []
+    ahead = FusedSpans.ahead
+
+    def noting(*given: Any) -> Any:
+        state, count = ahead(*given)
+        seen.append(count)
+        return state, count
+
+    monkeypatch.setattr(FusedSpans, "ahead", noting)
+    return seen
+
+
+def until_convicted(town: Town, falsehood: Falsehood) -> None:
+    task = town.post(text(), clock=300)
+    town.worker("cheat", "solver", "solver", executors=lying(falsehood), replays=FalsifiedReplay)
+    town.worker("verifier", "challenger", "verifier", executors=FUSED)
+    town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
+    town.until(lambda: town.told(DisputeOver, "verifier"))
+    assert town.told(DisputeOver, "verifier")[0].won
+    assert town.told(Challenged, "verifier")[0].checkpoint == falsehood.step // INTERVAL
+
+
+def test_an_honest_text_is_vouched_for_without_a_single_step(town: Town, right: list[int]) -> None:
+    town.post(text())
+    town.worker("solver", "solver", "solver", executors=FUSED)
+    verifier = town.worker("verifier", "challenger", "verifier", executors=FUSED)
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
+    assert all(event.right for event in town.told(Audited))
+    assert right == [INTERVAL, INTERVAL]
+    assert not list(verifier.materials.blobs.folder.glob("*.outputs"))  # only the solver keeps them
+
+
+def test_outputs_that_nobody_serves_are_audited_step_by_step(
+    town: Town, right: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Places((town.folder.joinpath("away").as_uri(),))
+    monkeypatch.setattr(Holders, "of_outputs", lambda *_: away)
+    town.post(text())
+    town.worker("solver", "solver", "solver", executors=FUSED)
+    town.worker("verifier", "challenger", "verifier", executors=FUSED)
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
+    assert all(event.right for event in town.told(Audited)) and not right
+
+
+def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int]) -> None:
+    (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
+    until_convicted(town, Falsehood(7, last, 1, 3))
+    assert [(e.checkpoint, e.step) for e in town.told(OutputWrong, "verifier")] == [(1, 7)]
+    assert right[-1] == 2
+
+
+def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int]) -> None:
+    (keys,) = [slot.index for slot in text().graph.slots if slot.spec.name == "cache.0.keys"]
+    until_convicted(town, Falsehood(INTERVAL - 1, keys, 0, 1 << 20))
+    assert not town.told(OutputWrong) and right == [INTERVAL]
