@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -67,6 +67,13 @@ class Continuation:
     def _new(self, tokens: Any, row: int) -> list[int]:
         first = len(self.prompts[row]) - 1
         return [int(token) for token in tokens[first : first + self.new, row]]
+
+
+def texts_of(task: Task, outputs: Mapping[str, Array]) -> list[tuple[str, str]]:
+    """Each prompt, and what follows it in the outputs so far, as text. Raises BadInput for what is no generation."""
+    form, words = Continuation.of_task(task), task.vocabulary
+    pairs = zip(form.prompts, form.rows(outputs[OUTPUT]), strict=True)
+    return [(words.text(prompt), words.text(new)) for prompt, new in pairs]
 
 
 def tokens_of(intervals: Sequence[dict[str, Array]], rows: int) -> Array:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from offchain.commands.common import check_output, json_option, show
 from offchain.commands.plot import curve
 from offchain.commands.settings import settings_option
+from offchain.continuation import texts_of
 from offchain.errors import BadInput, OffchainError, ProcessGone
 from offchain.exec.distributed import Processes, joined, own_device
 from offchain.exec.make import EXECUTORS
@@ -21,6 +23,7 @@ from offchain.progress import bars
 from offchain.store.checkpoint import save_model
 from offchain.store.taskfile import load_task
 from offchain.task import Task
+from offchain.text import one_line
 from offchain.training import Run
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -46,8 +49,8 @@ def run(
 ) -> None:
     """Run a task file, and show its metrics and the state root of each checkpoint.
 
-    What its steps output is joined, and written beside what they change. If the job has a validation set, its figures
-    at each checkpoint are shown too.
+    What its steps output is joined, and written beside what they change; of a generation the text is shown. If the job
+    has a validation set, its figures at each checkpoint are shown too.
 
     Any executor, device, number of threads and number of processes gives the same roots. How precise matrix
     products are belongs to the task: `offchain task inspect` shows it.
@@ -141,7 +144,7 @@ def _train(training: Run, steps: int, progress: Progress) -> None:
 
 
 def _report(training: Run, roots: list[bytes], seconds: float, output: Path | None, as_json: bool) -> None:
-    losses, name = training.losses, training.task.graph.metrics[0]
+    losses, name, texts = training.losses, training.task.graph.metrics[0], _texts(training)
     if as_json:
         facts = {
             "steps": training.t,
@@ -149,6 +152,7 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
             "state_roots": [root.hex() for root in roots],
             "metrics": _finite_ones(training.metrics),
             **({"validation": _finite_ones(training.validation)} if training.validation else {}),
+            **({"texts": [{"prompt": prompt, "text": text} for prompt, text in texts]} if texts else {}),
             "seconds": round(seconds, 3),
         }
         click.echo(json.dumps(facts))
@@ -171,10 +175,19 @@ def _report(training: Run, roots: list[bytes], seconds: float, output: Path | No
             for key, array in training.output_arrays.items()
         ]
         show([*rows, *([("model", str(output))] if output else [])], as_json=False)
+        for line in (f"{row}: {one_line(prompt + text)}" for row, (prompt, text) in enumerate(texts)):
+            click.echo(line)
         click.echo("\n".join(curve(losses)))
     bad = next((t for t, value in enumerate(losses) if not math.isfinite(value)), None)
     if bad is not None:
         click.echo(f"warning: the {name} of step {bad} is not finite ({losses[bad]})", err=True)
+
+
+def _texts(training: Run) -> list[tuple[str, str]]:
+    """What a generation has said: each prompt, and what follows it."""
+    with suppress(BadInput):
+        return texts_of(training.task, training.output_arrays) if training.task.vocabulary else []
+    return []
 
 
 def _finite_ones(metrics: Mapping[str, Sequence[float]]) -> dict[str, list[float | None]]:

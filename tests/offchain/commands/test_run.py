@@ -26,8 +26,10 @@ from offchain.ir.moves import MAX_CALLDATA, MAX_GAS
 from offchain.job import Job
 from offchain.lower import compile as lower
 from offchain.store.taskfile import load_task, save_task, seal
+from offchain.text import one_line
 from offchain.training import Training
 from tests.offchain.commands.test_cli import JOB, run
+from tests.support.generated import Spoken
 
 Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 
@@ -345,3 +347,15 @@ def test_the_models_file_loads_as_it_is_and_keeps_the_whole_curve(
         metrics = json.loads(file.metadata()["metrics"])
     assert metrics == training.metrics
     assert len(metrics["loss"]) == 9
+
+
+def test_the_text_of_a_generation_is_shown(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:
+    spoken, file = Spoken(tmp_path / "solver"), tmp_path / "a.task"
+    save_task(spoken.task, file)
+    code, out, _ = run(capsys, monkeypatch, "run", str(file), "--executor", "torch", "--json")
+    assert code == 0 and [row["prompt"] + row["text"] for row in json.loads(out)["texts"]] == spoken.texts
+    code, out, _ = run(capsys, monkeypatch, "run", str(file), "--executor", "torch", "--steps", "5")
+    assert code == 0 and f"0: {one_line(spoken.program.texts(spoken.tokens[:5])[0])}\n" in out
+    save_task(replace(lower(a_job()), vocabulary=spoken.task.vocabulary), file)  # a stranger's file may say so
+    code, out, _ = run(capsys, monkeypatch, "run", str(file), "--executor", "torch", "--json")
+    assert code == 0 and "texts" not in json.loads(out)
