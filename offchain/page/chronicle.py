@@ -10,6 +10,8 @@ from typing import Any, Final
 from offchain.chain.abi import Event
 from offchain.chain.disputes import VERDICTS
 from offchain.market.view import NOBODY
+from offchain.page.keepers import EVENTS as KEEPING
+from offchain.page.keepers import Committees
 
 MOVES: Final = frozenset(
     {"Opened", "StepsRevealed", "StepNamed", "TraceRevealed", "SubtreeNamed", "ChildrenRevealed", "NodeNamed"}
@@ -82,6 +84,9 @@ class Person:
     disputes_won: int = 0
     disputes_lost: int = 0
     audit_stake: int = 0
+    kept: int = 0  # earned by keeping checkpoints, a part of `earned`
+    fined: int = 0  # for what it had signed for and did not show, a part of `lost`
+    objections: int = 0  # whose bonds are locked
 
 
 class Chronicle:
@@ -105,6 +110,7 @@ class Chronicle:
         self.commits: dict[int, dict[int, bytes]] = defaultdict(dict)  # task -> checkpoint -> root
         self.standbys: dict[int, str] = {}  # task -> who stands by
         self.voided: dict[int, list[tuple[int, bytes]]] = defaultdict(list)  # task -> checkpoints of failed attempts
+        self.keepers = Committees()
         self.audits: dict[tuple[int, int], dict[str, str]] = {}  # (task, checkpoint) -> verifier -> how far it is
         self.paid = self.burned = self.refunded = self.slashed = 0
         self.latest = (-1, -1)  # block and place of the last event
@@ -112,7 +118,7 @@ class Chronicle:
         self.sent_about: dict[int, dict[bytes, None]] = defaultdict(dict)  # task -> those about it
 
     def take(self, event: Event) -> None:
-        """Learn what an event of the auction, the market, the log, the game or the auditor says."""
+        """Learn what an event of the auction, the market, the log, the game, the auditor or the keepers says."""
         if (event.block, event.index) <= self.latest:
             self.clear()
             self.begun += 1
@@ -122,10 +128,8 @@ class Chronicle:
             self._moved(event)
         elif event.name in AUDITS and "verifier" in event.args:
             self._audited(event.name, event.args)
-        elif "keeper" in event.args:
-            self.person(event.args["keeper"], "verifier").earned += event.args.get("amount", 0) * (
-                event.name == "Rewarded"
-            )
+        elif event.name in KEEPING or "keeper" in event.args:
+            self._kept(event.name, event.args)
         elif event.name in self._tellers:
             self._tellers[event.name](event, event.args)
 
@@ -244,6 +248,23 @@ class Chronicle:
         if args["loser"] == dispute.challenger:
             loser.lost += dispute.bond
             winner.rewards += dispute.bond // 2  # the rest burns
+
+    # --- keepers
+
+    def _kept(self, name: str, args: Args) -> None:
+        self.keepers.take(name, args)
+        for member in args.get("members", ()):
+            self.person(member["holder"], "verifier")
+        if "keeper" not in args:
+            return
+        person, amount = self.person(args["keeper"], "verifier"), args.get("amount", 0)
+        if name == "Rewarded":
+            person.earned, person.kept = person.earned + amount, person.kept + amount
+        elif name == "Denounced":
+            person.lost, person.fined = person.lost + amount, person.fined + amount
+            self.burned += amount
+        elif name in ("Objected", "Returned"):
+            person.objections += 1 if name == "Objected" else -1
 
     # --- audits
 

@@ -29,6 +29,7 @@ def task_detail(task: TaskView, view: ChainView, told: Chronicle, gas: GasBook) 
         "facts": [*_facts(task, view.now), ("Gas so far", f"{words.count(used)}, {words.amount(wei)} ether")],
         "bids": _bids(task, told),
         "points": _points(task, view.now, told),
+        "keepers": told.keepers.of_task(task),
         "voided": [{"id": k, "root": words.digest(root)} for k, root in told.voided.get(task.id, ())][-POINTS:],
         "span": _span(task, view.now),
         "skipped": max(0, len(task.checkpoints) - POINTS),
@@ -52,10 +53,23 @@ def _facts(task: TaskView, now: int) -> Pairs:
         ("Promise", f"{words.lasting(task.promised)} for an interval" if task.promised else "none yet"),
         ("Windows", f"challenge {words.lasting(terms.challenge_window)}, interval {words.lasting(terms.interval_time)},"
          f" clock of a dispute {words.lasting(terms.clock)}"),
+        ("Keepers", _kept(task)),
         ("Attempt", f"{task.attempt + 1} of {terms.attempts}"),
         ("Graph", words.digest(terms.graph_root)),
         ("Task file", words.stranger(terms.uri)),
     ]  # fmt: skip
+
+
+def _kept(task: TaskView) -> str:
+    terms, keeping, committed = task.terms, task.keeping, len(task.checkpoints)
+    if not terms.keepers:
+        return "none: the requester fetches the checkpoints itself"
+    asked = f"{terms.keepers} seats share {terms.keeper_bps / 100:g} % of the pay"
+    if keeping is None:
+        return asked
+    if keeping.granted:
+        return f"{asked}; nobody could be drawn"
+    return f"{asked}; {min(keeping.kept, committed)} of {committed} checkpoints can be had"
 
 
 def _bids(task: TaskView, told: Chronicle) -> list[dict[str, Any]]:

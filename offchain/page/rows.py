@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from offchain.market.money import BPS, part_down
+from offchain.market.stages import waiting
 from offchain.market.view import NOBODY, ChainView, Phase, Status, TaskView
 from offchain.page import words
 from offchain.page.board import Row
@@ -77,6 +78,8 @@ def _next_of_training(task: TaskView, now: int) -> str:
         return "a dispute decides"
     if now <= open_until:
         return f"challenge window until {words.moment(open_until, now)}"
+    if at := waiting(task, now):
+        return at.words + (f" until {words.moment(at.until, now)}" if at.until else "")
     return "can be collected"
 
 
@@ -125,13 +128,13 @@ def at_stake(view: ChainView, told: Chronicle) -> Mapping[str, int]:
         if dispute.running:
             sums[dispute.challenger] += dispute.bond
     for person in told.people.values():
-        sums[person.address] += person.audit_stake
+        sums[person.address] += person.audit_stake + person.objections * view.fees.audit_bond
     return sums
 
 
 def people_rows(view: ChainView, told: Chronicle, known: Mapping[str, tuple[int, int, int]]) -> list[Row]:
     """Everybody with a part in anything. `known`: account -> free balance; record: done, failed."""
-    stakes = at_stake(view, told)
+    stakes, keeping = at_stake(view, told), told.keepers.keeping(view)
     rows = []
     for address, person in told.people.items():
         free, done, failed = known.get(address, (0, 0, 0))
@@ -148,10 +151,19 @@ def people_rows(view: ChainView, told: Chronicle, known: Mapping[str, tuple[int,
                 "earned": words.amount(earned(person, view)),
                 "lost": words.amount(lost),
                 "tasks": person.wins,
+                "keeping": _keeping(person, keeping[address]),
                 "disputes": f"{person.disputes_won} won, {person.disputes_lost} lost",
             }
         )
     return rows
+
+
+def _keeping(person: Person, now: int) -> str:
+    """On how many committees of running attempts somebody sits, and what that brought."""
+    if not (now or person.kept or person.fined):
+        return ""
+    sums = [f"earned {words.amount(person.kept)}", *([f"fined {words.amount(person.fined)}"] if person.fined else [])]
+    return ", ".join([f"{now} now", *sums])
 
 
 def earned(person: Person, view: ChainView) -> int:

@@ -76,10 +76,11 @@ function people() {
     { key: "earned", title: "Earned", kind: "number" },
     { key: "lost", title: "Lost", kind: "number" },
     { key: "tasks", title: "Tasks won", kind: "number", less: true },
+    { key: "keeping", title: "Keeping", less: true },
     { key: "disputes", title: "Disputes" },
   ], { search: "Search people", order: "earned" });
-  const said = "At stake: stakes of tasks in training, bonds of running disputes, stakes of verifiers. Free: in the vault. " +
-    "Earned: pay of intervals, audits and standing by, rewards, bonds won. Lost: stakes and bonds taken.";
+  const said = "At stake: stakes of tasks in training, bonds of running disputes, stakes of verifiers, bonds of objections. Free: in the vault. " +
+    "Earned: pay of intervals, audits, keeping and standing by, rewards, bonds won. Lost: stakes and bonds taken.";
   return { title: "People", nodes: [el("p", { class: "note" }, said), table.node], update: (board) => table.update(board.people.values()) };
 }
 
@@ -143,12 +144,21 @@ function task(id) {
     { key: "attempt", title: "Attempt", kind: "number" },
     { key: "note", title: "Got" },
   ], { order: "score", down: false, empty: "Nobody has bid yet." });
+  const kept = new Table("Keepers", [
+    { key: "member", title: "Keeper" },
+    { key: "seats", title: "Seats", kind: "number" },
+    { key: "signed", title: "Checkpoints signed for", kind: "number" },
+    { key: "committee", title: "Committee" },
+    { key: "attempt", title: "Attempt", kind: "number" },
+    { key: "note", title: "Also" },
+  ], { order: "attempt", empty: "No committee has sat down." });
   const asked = new Asked(`data/task/${id}`, (seen) => {
     say(failed, "");
     refill(about, [seen.status, seen.facts], () => [facts(seen.facts)]);
     refill(line, [seen.points, seen.span, seen.skipped, seen.voided], () => [...timeline(seen), voided(seen.voided)]);
     refill(others, seen.disputes, disputed);
     bids.update(seen.bids);
+    kept.update(seen.keepers);
   }, (text) => say(failed, text));
   const log = new Asked(`data/losses/${id}`, (seen) => refill(curves, seen, drawn), () => {});
   const timer = setInterval(() => log.ask(), 3000);
@@ -157,7 +167,7 @@ function task(id) {
     title: `Task ${id}`,
     under: "tasks",
     nodes: [failed, about,
-      section("Checkpoints", line), section("Loss curves", curves), section("Bids and scores", bids.node), section("Disputes", others)],
+      section("Checkpoints", line), section("Loss curves", curves), section("Bids and scores", bids.node), section("Keepers", kept.node), section("Disputes", others)],
     update: () => asked.ask(),
     leave: () => {
       asked.gone = log.gone = true;

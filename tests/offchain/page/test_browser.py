@@ -53,6 +53,7 @@ def test_tables_fill_and_a_dispute_is_walked(arena: Arena, browser: Browser) -> 
         browser.js(f"location.hash = '#/task/{arena.task}'")
         browser.until("document.querySelectorAll('.voided li').length == 2")
         browser.until("document.querySelector('tbody tr')")
+        browser.until("document.querySelector('main').innerText.includes('No committee has sat down.')")
         for place, found in (("people", arena.challenger.address[:6]), ("gas", "game.open")):
             browser.js(f"location.hash = '#/{place}'")
             browser.until(f"document.querySelector('main').innerText.includes({json.dumps(found)})")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from offchain.market.keeping import Keeping
 from offchain.market.view import NOBODY, ChainView, CheckpointView, Fees, Status, TaskView
 from offchain.page.chronicle import Chronicle
 from offchain.page.details import task_detail
@@ -20,6 +21,9 @@ COIN = 10**18
 SOLVER, RIVAL = "0x" + "5" * 40, "0x" + "7" * 40
 NOW = 10_000
 HOSTILE = "http://x/\x1b[2J\u202e<script>alert(1)</script>" + "y" * 400
+
+
+KEPT = Keeping(kept=1, start=0, called_at=0, called_in=0, seats=3, granted=False)
 
 
 def task(status: Status = Status.TRAINING, points: int = 0, **changes: Any) -> TaskView:
@@ -47,6 +51,12 @@ def seen(*tasks: TaskView) -> ChainView:
         (task(points=3), "can be collected"),
         (task(points=3, checkpoints=(CheckpointView(b"", NOW, NOW + 9, 0, ""),) * 3), "challenge window until "),
         (task(points=3, checkpoints=(CheckpointView(b"", NOW, NOW + 9, 1, ""),) * 3), "a dispute decides"),
+        (task(points=3, keeping=KEPT), "checkpoint 1 was kept by too few: "),
+        (
+            task(points=3, keeping=replace(KEPT, called_at=NOW)),
+            "checkpoint 1 waits for the second committee of keepers until ",
+        ),
+        (task(points=3, keeping=replace(KEPT, kept=3)), "can be collected"),
         (task(Status.VACANT), "can be reopened"),
         (task(Status.VACANT, standby=RIVAL, handover_ends=NOW + 9), "the standby may take over until "),
         (task(Status.COMPLETED), ""),
@@ -116,3 +126,37 @@ def test_wages_of_standbys_and_fees_of_audits_are_earned() -> None:
     view = replace(seen(task(terms=unposted(audit_fee=70))), fees=Fees(standby_bps=500))
     assert earned(told.people[RIVAL], view) == 2 * (99 * 500 // 10_000) + 70 + 1_000
     assert earned(told.people[SOLVER], view) == 180
+
+
+def test_keepers_are_shown_with_what_they_signed_earned_and_were_fined() -> None:
+    told, about = Chronicle(), {"taskId": 7, "attempt": 0}
+    seats = [{"holder": RIVAL, "seats": 2, "point": {}}, {"holder": SOLVER, "seats": 1, "point": {}}]
+    told.take(event("Seated", **about, committee=0, members=seats))
+    told.take(event("Attested", **about, committee=0, checkpoint=1, signers=0b10, kept=0))
+    told.take(event("Attested", **about, committee=0, checkpoint=0, signers=0b11, kept=1))
+    told.take(event("Objected", **about, checkpoint=1, keeper=RIVAL))
+    running = task(points=2, keeping=KEPT, terms=unposted(keepers=3, keeper_bps=200))
+    detail = task_detail(running, seen(running), told, GasBook())
+    assert [(row["member"][:6], row["seats"], row["signed"], row["note"]) for row in detail["keepers"]] == [
+        (RIVAL[:6], 2, 1, "could not have checkpoint 1"), (SOLVER[:6], 1, 2, ""),
+    ]  # fmt: skip
+    assert dict(detail["facts"])["Keepers"] == "3 seats share 2 % of the pay; 1 of 2 checkpoints can be had"
+    view = replace(seen(running), fees=Fees(audit_bond=COIN))
+    rows = {row["id"]: row for row in people_rows(view, told, {})}
+    assert (rows[RIVAL]["stake"], rows[RIVAL]["keeping"], rows[RIVAL]["roles"]) == ("1", "1 now, earned 0", "verifier")
+
+    told.take(event("Returned", **about, keeper=RIVAL))
+    told.take(event("Denounced", **about, keeper=SOLVER, amount=COIN // 2))
+    told.take(event("Rewarded", **about, committee=0, keeper=RIVAL, amount=COIN // 4))
+    over = replace(running, attempt=1)
+    rows = {row["id"]: row for row in people_rows(replace(view, tasks=(over,)), told, {})}
+    assert (rows[RIVAL]["stake"], rows[RIVAL]["keeping"], rows[RIVAL]["earned"]) == ("0", "0 now, earned 0.25", "0.25")
+    assert (rows[SOLVER]["keeping"], rows[SOLVER]["lost"]) == ("0 now, earned 0, fined 0.5", "0.5")
+    notes = [row["note"] for row in task_detail(over, view, told, GasBook())["keepers"]]
+    assert notes == ["could not have checkpoint 1; paid 0.25", "showed nothing: fined 0.5"]
+
+
+def test_a_task_without_keepers_says_so() -> None:
+    detail = task_detail(task(), seen(), Chronicle(), GasBook())
+    assert detail["keepers"] == []
+    assert dict(detail["facts"])["Keepers"] == "none: the requester fetches the checkpoints itself"
