@@ -23,7 +23,7 @@ from offchain.ir.kinds import traits
 from offchain.ir.program import ProgramBuilder, Value
 
 LARGE: Final = 1 << 21  # elements of all steps together: what a loop makes and is larger is read in that loop
-FAR: Final = 10_000  # groups that are looked through, of a stranger's graph, before one is left alone
+LOOKS: Final = 1_000_000  # at nodes of a stranger's graph, after which no loop takes in more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,11 @@ class Span:
             for maker in _feeds(node, makers, self.known):
                 found[maker].add(n)
         return found
+
+    @property
+    def repeated(self) -> int:
+        """How often a node of a loop is made in all steps."""
+        return self.steps * sum(len(group.nodes) for group in self.groups if group.looped)
 
     @property
     def looped(self) -> float:
@@ -126,6 +131,7 @@ class _Groups:
         self._of = list(range(len(nodes)))  # the group of each node, named by its first node
         self._members = {n: [n] for n in range(len(nodes))}
         self._looped: set[int] = set()
+        self._looks = LOOKS
         for circle in circles(feeds):
             self._looped.add(min(circle))
             self._join(min(circle), circle)
@@ -170,14 +176,15 @@ class _Groups:
         return {self._of[m] for n in self._members[group] for m in self._feeds[n]} - {group}
 
     def _reaches(self, group: int, n: int) -> bool:
-        """Whether what a node reads, but for the group itself, depends on the group, or may do so from very far."""
+        """Whether what a node reads, but for the group itself, depends on the group; or nobody looks any more."""
         todo, seen = [self._of[m] for m in self._feeds[n] if self._of[m] != group], set[int]()
         while todo:
             at = todo.pop()
-            if at == group or len(seen) > FAR:
+            if at == group or self._looks <= 0:
                 return True
             if at not in seen:
                 seen.add(at)
+                self._looks -= len(self._members[at])
                 todo += self._read_by(at)
         return False
 

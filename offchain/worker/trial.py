@@ -21,8 +21,10 @@ import torch
 from offchain.dispute.cost import DisputeCost
 from offchain.dispute.replay import Ledger
 from offchain.errors import BadInput, OffchainError, OutOfMemory
+from offchain.exec.ahead import ahead_of
 from offchain.exec.base import Limits
 from offchain.market.view import Terms
+from offchain.store.checkpoint import output_slots
 from offchain.store.taskfile import load_task
 from offchain.task import Task
 from offchain.worker import subnormal
@@ -161,6 +163,8 @@ def _tried(path: Path, executors: ExecutorFactory, limits: _Limits, phase: Calla
     task = load_task(path)
     ledger = Ledger(task.graph, task.constants, task.datasets)
     executor = executors(ledger, limits.executor)
+    if task.outputs:
+        ahead_of(executor, output_slots(task))  # what an audit compiles: it may die of that as well
     phase("made")
     executor.step(executor.load(task.state), 0)
     finish()

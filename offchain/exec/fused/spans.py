@@ -32,6 +32,8 @@ from offchain.native.kernel import NativeKernel
 
 MEMORY: Final = 1 << 30  # bytes, at most, beside what a step takes
 MOST_LOOPED: Final = 0.5  # of a step's work, beyond which little is gained
+MOST_STEPS: Final = 256  # at once: what is shared by more is little
+MOST_REPEATED: Final = 100_000  # times that nodes of loops are planned
 
 
 @dataclass(frozen=True)
@@ -215,11 +217,12 @@ def spans_of(executor: FusedExecutor, outputs: Sequence[int]) -> FusedSpans | No
     Args:
         outputs: the slots that hold what steps output.
     """
-    left, steps = executor.left, executor.graph.interval
+    left, steps = executor.left, min(executor.graph.interval, MOST_STEPS)
     left = replace(left, memory=min(MEMORY, left.memory))
     while (span := span_of(executor.graph, steps, outputs)) is not None and span.known and span.looped < MOST_LOOPED:
-        with suppress(OutOfMemory, BadInput):
-            return FusedSpans(executor, span, left)
+        if span.repeated <= MOST_REPEATED:
+            with suppress(OutOfMemory, BadInput):
+                return FusedSpans(executor, span, left)
         steps //= 2
     return None
 

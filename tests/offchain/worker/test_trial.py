@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from offchain.dispute.replay import Ledger
 from offchain.exec.base import Executor, Limits
+from offchain.lower import compile as lower
+from offchain.program import Program
+from offchain.store.checkpoint import output_slots
 from offchain.store.taskfile import save_task
+from offchain.worker import trial
 from offchain.worker.fit import Figures, NotNow, Unfit
 from offchain.worker.making import executor_factory
 from offchain.worker.options import WorkerOptions
@@ -83,3 +88,19 @@ def test_a_file_is_tried_again_only_after_a_while(tmp_path: Path, monkeypatch: p
 def test_what_harms_its_process_is_refused(tmp_path: Path, executors: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         tried(tmp_path, executors, max_memory=500 * MIB, making_time=1.0 if executors is hanging else 100.0)
+
+
+def test_what_an_audit_compiles_is_compiled_in_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's own process compiles nothing for the first time."""
+
+    def count(state: Any, data: Any, t: Any) -> Any:
+        last = state["last"] + 1
+        return {"last": last}, {"loss": last.sum()}, {"row": last.reshape(1, 1)}
+
+    task = lower(Program(count, {"last": torch.zeros(1)}, {"x": torch.zeros(4)}, 4, interval=2, outputs={"row": 4}))
+    path, asked = tmp_path / "task", list[Any]()
+    save_task(task, path)
+    monkeypatch.setattr(trial, "ahead_of", lambda executor, outputs: asked.append(outputs))
+    trials = Trials(executor_factory("fused"), WorkerOptions(tmp_path, trials="inline"))
+    trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000)
+    assert asked == [output_slots(task)]

@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from offchain.commit.roots import state_root
 from offchain.exec.ahead import ahead_of
 from offchain.exec.base import UNLIMITED, Limits, Setting
+from offchain.exec.fused import spans as module
 from offchain.exec.fused.engines import known_good
 from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.spans import MEMORY, FusedSpans, spans_of
@@ -157,6 +158,16 @@ def test_part_of_an_interval_where_more_does_not_fit() -> None:
         assert right == 3
     assert same(executor.dump(executor.step(state, 6)), executor.dump(end))
     assert ahead_of(executor_of(task, Limits(memory=step, prepared=0)), outputs_of(task)) is None
+
+
+def test_a_long_interval_of_many_loops_is_planned_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = generation()
+    whole = spans_of(executor_of(task), outputs_of(task))
+    span = span_of(task.graph, task.interval, outputs_of(task))
+    assert whole is not None and span is not None and whole.steps == 6
+    monkeypatch.setattr(module, "MOST_REPEATED", span.repeated - 1)
+    part = spans_of(executor_of(task), outputs_of(task))
+    assert part is not None and part.steps == 3
 
 
 def test_nothing_is_run_ahead_without_outputs_nor_by_others() -> None:
