@@ -18,7 +18,15 @@ from offchain.commands.common import TOKENS, Connection, HostPort, check_output,
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.follow import Follower, Requested, require_completed, serve_task, taken_up
-from offchain.commands.quote import Wish, bill_of, offer_options, windows_named, windows_reckoned
+from offchain.commands.quote import (
+    Wish,
+    bill_of,
+    keepers_of,
+    offer_options,
+    windows_named,
+    windows_reckoned,
+    with_keepers,
+)
 from offchain.commands.result import save_result, show_result
 from offchain.commands.story import Teller
 from offchain.market.view import Terms
@@ -98,9 +106,10 @@ def _post(order: Order, wish: Wish) -> None:
         if uri is None:
             uri = _served(stack, blobs, loaded, order)
         uri = sealed(uri, seal(loaded))
+        wish, why = with_keepers(chain, wish)
         since, terms = chain.head().number, wish.terms(chain, loaded, order.max_price, chosen, found, uri)
         task_id = post(chain, terms)
-        click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms))
+        click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms, why))
         if blobs.base is None and output is None:
             return
         if detached:
@@ -134,10 +143,11 @@ def _leave(detached: Detached, task_id: int, as_json: bool) -> None:
     detached.leave(log)
 
 
-def _posted(chain: Chain, task_id: int, terms: Terms) -> str:
+def _posted(chain: Chain, task_id: int, terms: Terms, why: str) -> str:
     """What is locked now, for how long each part may take, and how to take it back."""
     times = ", ".join(f"{name.replace('_', ' ')} {getattr(terms, name):,} s" for name in TIMES)
     now = chain.head().timestamp
     shown = moment(now + terms.bidding_time, now)
     back = f"`offchain task cancel {task_id}` takes it back, until a bid is shown, from {shown}"
-    return f"task {task_id} posted, {terms.uri}\n{bill_of(chain, terms)}\n{times}\n{back}"
+    bill, kept = bill_of(chain, terms), f"keepers: {keepers_of(terms, why)}"
+    return f"task {task_id} posted, {terms.uri}\n{bill}\n{kept}\n{times}\n{back}"

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from offchain.chain.candidates import candidates
 from offchain.chain.client import Chain
 from offchain.chain.deployment import BadDeploymentFile
 from offchain.chain.history import Lately, completed, lately
@@ -19,6 +20,7 @@ from offchain.economics.audits import StakeRule
 from offchain.errors import BadTerms, ChainError, ChainUnavailable, OffchainError
 from offchain.exec.make import EXECUTORS
 from offchain.ir.graph import work_units
+from offchain.market.keeping import USUAL_SEATS, usual_keepers
 from offchain.market.money import BPS, about, part_down, part_up
 from offchain.market.view import Terms
 from offchain.moments import HOUR, span
@@ -52,7 +54,7 @@ class Wish:
     attempts: int
     audit_rate: float | None  # audits to expect per checkpoint, in percent
     audit_fee: int | None
-    keepers: int
+    keepers: int | None  # None: as many as are usual among the verifiers that there are
     keeper_share: float  # of the pay, in percent
     move_time: float
     device: str
@@ -61,7 +63,7 @@ class Wish:
     def offer(self, max_price: int, chosen: Mapping[str, Window], audits: Audits) -> Offer:
         times = {name: window.seconds for name, window in chosen.items()}
         money = {"stake": self.stake, "bond": self.bond, "urgency": self.urgency // HOUR}
-        paid = {"audit_fee": audits.fee, "audit_rate_bps": audits.rate_bps, "keepers": self.keepers}
+        paid = {"audit_fee": audits.fee, "audit_rate_bps": audits.rate_bps, "keepers": self.keepers or 0}
         paid["keeper_bps"] = round(self.keeper_share * PERCENT) if self.keepers else 0
         return Offer(max_price, **times, **money, **paid, risk_bps=self.risk_bps, attempts=self.attempts)  # type: ignore[arg-type]
 
@@ -111,8 +113,9 @@ def offer_options(command: F) -> F:
     @click.option("--audit-rate", type=click.FloatRange(min=0.01, max=655.35), help="Audits to expect per checkpoint, "
                   "in percent. Default: what lets a stake of the highest price deter.")  # fmt: skip
     @click.option("--audit-fee", type=TOKENS, help="For each audit. Default: twice what one costs here.")
-    @click.option("--keepers", type=click.IntRange(0, MOST_KEEPERS), default=0, show_default=True,
-                  help="Seats of a committee that keeps all checkpoints; 0: you fetch them in time.")  # fmt: skip
+    @click.option("--keepers", type=click.IntRange(0, MOST_KEEPERS),
+                  help="Seats of a committee that keeps all checkpoints; 0: you fetch them in time. Default: 5, where "
+                  "five verifiers could be drawn and reached, else 0.")  # fmt: skip
     @click.option("--keeper-share", type=click.FloatRange(min=0, max=100), default=2.0, show_default=True,
                   help="What its seats share, in percent of the pay and beside it.")  # fmt: skip
     @click.option("--bidding-time", type=int, help="Seconds for sealed bids. Default, as of the next "
@@ -134,6 +137,18 @@ def offer_options(command: F) -> F:
         return command(wish=Wish(times, **own), **options)
 
     return wrapped  # type: ignore[return-value]
+
+
+def with_keepers(chain: Chain, wish: Wish) -> tuple[Wish, str]:
+    """The wish with its number of keepers settled, and why it is that."""
+    if wish.keepers is not None:
+        return wish, "you named it"
+    there = candidates(chain)
+    seats = usual_keepers(there.values())
+    able = f"{len(there)} verifiers have a stake and an address"
+    if seats or len(there) < USUAL_SEATS:
+        return replace(wish, keepers=seats), able
+    return replace(wish, keepers=0), f"{able}, but one of them has half of all that is staked"
 
 
 def windows_named(wish: Wish) -> dict[str, Window] | None:
@@ -257,6 +272,7 @@ def _money(
         bare = unpriced(task, {name: window.seconds for name, window in chosen.items()})
         stake = partial(wish.stake_for, bare, rule)
         max_price = enough(found, bare, gas_price, fee_bps, wish.options, stake)
+    wish, why = with_keepers(chain, wish)
     terms = wish.terms(chain, task, max_price, chosen, found, A_URI)
     gas = gas_of(terms, A_URI)
     paid = {party: amount * gas_price for party, amount in gas.items()}
@@ -268,7 +284,7 @@ def _money(
         ("others lock", _exact(locked) if as_json else ", ".join(f"{what} {about(n)}" for what, n in locked.items())),
         ("bill", bill_of(chain, terms, as_json)),
         *_audits(terms, rule, as_json),
-        *_keepers(terms, as_json),
+        ("keepers", keepers_of(terms, why, as_json)),
     ]
     steps = task.steps
     if not isinstance(found, str):
@@ -294,15 +310,15 @@ def bill_of(chain: Chain, terms: Terms, as_json: bool = False) -> object:
     )
 
 
-def _keepers(terms: Terms, as_json: bool) -> Rows:
-    """What is offered to those who keep the checkpoints."""
+def keepers_of(terms: Terms, why: str, as_json: bool = False) -> object:
+    """What is offered to those who keep the checkpoints; `why`: as `with_keepers` says."""
     seat = part_down(part_down(terms.max_price, terms.keeper_bps, BPS), 1, terms.keepers) if terms.keepers else 0
     if as_json:
-        return [("keepers", {"seats": terms.keepers, "share_bps": terms.keeper_bps, "each_seat": str(seat)})]
+        return {"seats": terms.keepers, "share_bps": terms.keeper_bps, "each_seat": str(seat), "why": why}
     if not terms.keepers:
-        return [("keepers", "none: you fetch each checkpoint, or the model, while its solver serves it")]
+        return f"none ({why}): you fetch the model while its solver serves it"
     share = f"{terms.keeper_bps / PERCENT:g} % of the pay, beside it"
-    return [("keepers", f"{terms.keepers} seats share {share}: {about(seat)} at most for each, of all intervals")]
+    return f"{terms.keepers} seats ({why}) share {share}: {about(seat)} at most for each, of all intervals"
 
 
 def _audits(terms: Terms, rule: StakeRule, as_json: bool) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from offchain.bls.signing import BadSigners, PublicKey, is_one_key, verify
 
 DOMAIN: Final = b"offchain.keeping.1"
 KINDS: Final = ("bytes32", "uint256", "address", "uint256", "uint8", "uint8", "uint32", "bytes32")
+USUAL_SEATS: Final = 5  # two of them may be silent
 MOST_MEMBERS: Final = 16  # TermLimits.MAX_KEEPERS
 GRANTED: Final = 2**32 - 1  # IKeepers.available, where nobody could be asked
 
@@ -145,6 +146,16 @@ class Denial:
     fines: Mapping[int, int]
     own: int
     total: int
+
+
+def usual_keepers(stakes: Collection[int]) -> int:
+    """Seats that a requester asks for by default, by the stakes of those who could be drawn and reached.
+
+    None where they are few, or one of them would often be a quorum alone: a solver is not paid for what keepers do not
+    sign for, so a committee that cannot be trusted to answer is worse than none.
+    """
+    enough = len(stakes) >= USUAL_SEATS and 2 * max(stakes) < sum(stakes)
+    return USUAL_SEATS if enough else 0
 
 
 def seats_of(members: Sequence[Member], signers: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from offchain.chain import verifiers
 from offchain.commands import quote
 from offchain.store.names import sealed
 from offchain.store.taskfile import save_task, seal
@@ -19,8 +20,10 @@ from offchain.worker.quoting import measured
 from offchain.worker.windows import TIMES
 from tests.offchain.commands.conftest import Counter
 from tests.support import tasks
+from tests.support.bls import SECRETS
 from tests.support.runs import run as trained
 from tests.support.terminal import run
+from tests.support.vouching import ROLES, enter
 from tests.support.works import every_kind
 
 WORK = every_kind(6, 3)
@@ -97,15 +100,42 @@ def test_keepers_are_part_of_the_bill(counter: Counter, offchain: Terminal, file
     bill, alone = json.loads(out)["bill"], json.loads(offchain(*words, "--json")[1])["bill"]
     assert int(bill["keepers"]) == 3 * 10**17 == int(bill["all"]) - int(alone["all"])
     said = json.loads(out)
-    assert said["keepers"] == {"seats": 4, "share_bps": 1_000, "each_seat": str(75 * 10**15)}
+    assert said["keepers"] == {
+        "seats": 4, "share_bps": 1_000, "each_seat": str(75 * 10**15), "why": "you named it",
+    }  # fmt: skip
     assert said["gas"]["each_keeper"] > 0
     assert alone["keepers"] == "0" and bill["standby"] == alone["standby"]
     assert "0.3 for keepers at most" in " ".join(offchain(*words, "--keepers", "4", "--keeper-share", "10")[1].split())
     people = " ".join(offchain(*words, "--keepers", "4", "--keeper-share", "10")[1].split())
-    assert "4 seats share 10 % of the pay, beside it: 0.075 at most for each" in people
-    assert "keepers none: you fetch each checkpoint" in " ".join(offchain(*words)[1].split())
+    assert "4 seats (you named it) share 10 % of the pay, beside it: 0.075 at most for each" in people
+    assert "keepers none (0 verifiers have a stake and an address): you fetch the model" in " ".join(
+        offchain(*words)[1].split()
+    )
     code, _, err = offchain(*words, "--keepers", "17")
     assert code == 2 and "0<=x<=16" in err
+
+
+def test_keepers_are_asked_for_where_there_are_enough_of_them(counter: Counter, offchain: Terminal, file: Path) -> None:
+    words = ["task", "quote", str(file), *counter.options, "--max-price", "3"]
+
+    def quoted(*more: str) -> dict[str, Any]:
+        return dict(json.loads(offchain(*words, *more, "--json")[1])["keepers"])
+
+    people = ["solver", "rival", "challenger", "stranger", "requester"]
+    for name, secret in zip(people, SECRETS, strict=False):
+        assert quoted()["seats"] == 0
+        enter(counter, {name: 1}, {name: secret})
+        assert quoted()["why"].startswith(
+            f"{people.index(name)} verifiers have a stake and an address"
+        )  # nobody could reach it
+        counter.quick(name).register(ROLES, f"http://{name}.example")
+    assert quoted() == {
+        "seats": 5, "share_bps": 200, "each_seat": str(12 * 10**15), "why": "5 verifiers have a stake and an address",
+    }  # fmt: skip
+    assert quoted("--keepers", "0")["seats"] == 0
+    verifiers.stake(counter.quick("solver"), 4)
+    assert quoted()["why"] == "5 verifiers have a stake and an address, but one of them has half of all that is staked"
+    assert quoted()["seats"] == 0
 
 
 def test_a_quote_for_people_fits_80_columns(counter: Counter, offchain: Terminal, file: Path) -> None:
@@ -171,9 +201,10 @@ def test_posting_says_what_is_locked_and_what_came_back(counter: Counter, offcha
     parts = "3 for solvers at most, 0.06 for standbys at most, 4 for audits at most, 0.01 burns"
     bill = f"7.07 locked when you post: {parts}"
     assert lines[1] == f"{bill}; what is left comes back in the end"
-    assert re.fullmatch(r"bidding time \d+ s, reveal time 20 s, challenge window 1\d\d s, .*", lines[2])
-    assert lines[3].startswith(f"`offchain task cancel {number}` takes it back, until a bid is shown, from ")
-    said = [line for line in lines[4:] if not line.startswith("now taking sealed bids until ")]
+    assert lines[2].startswith("keepers: none (0 verifiers have a stake and an address): you fetch the model")
+    assert re.fullmatch(r"bidding time \d+ s, reveal time 20 s, challenge window 1\d\d s, .*", lines[3])
+    assert lines[4].startswith(f"`offchain task cancel {number}` takes it back, until a bid is shown, from ")
+    said = [line for line in lines[5:] if not line.startswith("now taking sealed bids until ")]
     back = ["ended, cancelled: 3.06 came back, free in your vault", "4 of what was locked for audits came back"]
     assert said == [*back, f"task {number} is cancelled"]
     assert (code, err) == (1, f"error: task {number} is cancelled: it has no result\n")
