@@ -27,6 +27,7 @@ OFFER: Final = [
 ]
 DRAWN: Final = ["--audit-rate", "655.35", "--audit-fee", "0.1"]  # so that every verifier is drawn
 KEPT: Final = ["--keepers", "5"]
+MANY: Final = ["--keepers", "16"]  # so that the honest one has a seat, and is no quorum
 STAKE: Final = 10  # tokens, of verifiers, where they are drawn
 LOOK: Final = 1.0  # seconds between two looks
 CHEAT, FRIEND, SOLVER, VERIFIER = "cheat", "friend", "solver-a", "verifier-a"
@@ -66,6 +67,7 @@ def report(cheat: Cheat, ending: Ending, view: TaskView, audience: Audience, gai
         "status": view.status.name.lower(),
         "moves": len(audience.moves),
         "gas_total": audience.gas,
+        "fined": str(sum(event.args["amount"] for event in audience.events if event.name == "Denounced")),
         "gains": {who: str(gain) for who, gain in gains.items()},
     }
 
@@ -83,14 +85,15 @@ def gather(stage: Stage, cheat: Cheat) -> None:
         names.append(FRIEND)
     stage.wait_until_registered(names)
     if cheat.claims or cheat.keeps:
-        stage.enter_draws({VERIFIER: STAKE, CHEAT: STAKE})
+        stage.enter_draws({VERIFIER: STAKE, FRIEND: 2 * STAKE} if cheat.friend else {VERIFIER: STAKE, CHEAT: STAKE})
 
 
 def begin(stage: Stage, cheat: Cheat, file: Path) -> int:
     """The requester posts."""
     if cheat.file is not None:
         return stage.posted(stage.start_named("requester", cheat.name, [str(file)]))
-    more = DRAWN if cheat.claims else KEPT if cheat.keeps else ()
+    kept = MANY if cheat.friend else KEPT
+    more = DRAWN if cheat.claims else kept if cheat.keeps else ()
     return stage.start_requester(file, stage.file("model.safetensors"), [*OFFER, *more])
 
 

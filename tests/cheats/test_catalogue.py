@@ -62,7 +62,8 @@ class Story:
         self._gather()
 
     def _drawn(self) -> dict[str, int]:
-        return AUDITS if self.cheat.claims else KEEPERS if self.cheat.keeps else {}
+        kept = KEEPERS | ({"keepers": 16} if self.cheat.friend else {})  # then both have seats
+        return AUDITS if self.cheat.claims else kept if self.cheat.keeps else {}
 
     def _gather(self) -> None:
         town, cheat = self.town, self.cheat
@@ -84,11 +85,14 @@ class Story:
     def played(self) -> list[Event]:
         """The events up to the end; what anybody may settle is settled by a stranger to it."""
         self.town.until(lambda: self.town.status(self.task) is not Status.BIDDING, idle=25)
-        self.town.until(lambda: self.ended, seconds=120, idle=200)
+        objects = self.cheat.keeps and self.cheat.friend  # in the last quarter of a window
+        self.town.until(lambda: self.ended, seconds=120, idle=20 if objects else 200)
         anybody = self.town.quick("rival")
         for claim in claims.claims_of(anybody, self.task):
             if claim.fate.is_open:
                 claims.settle(anybody, self.task, claim.attempt, claim.checkpoint, claim.verifier)
+        with suppress(Reverted):  # nobody has objected, or its bond is back
+            keepers.settle(anybody, self.task, 0)
         for n in range(len(self.members)):
             with suppress(Reverted):  # it has been paid, or has earned nothing
                 keepers.reward(anybody, self.task, 0, 0, self.members, n)

@@ -33,7 +33,7 @@ class Cheat:
         part: the false part of a worker; a requester has none.
         file: writes what a requester serves in place of the task's file.
         claims: whether verifiers are drawn and paid: the cheat is one of them.
-        keeps: whether verifiers are drawn to keep the checkpoints: the cheat is one of them.
+        keeps: whether verifiers are drawn to keep the checkpoints: the cheat, or its friend, is one of them.
         friend: another cheat that works for the same pocket.
     """
 
@@ -130,7 +130,14 @@ REQUESTS: Final = (
 KEEPERS: Final = (
     keeper("refusing-keeper", "keeps nothing, and signs nothing", Ending.PAID, Part(decide=without(Keep))),
     keeper("blind-keeper", "signs for what it has not fetched", Ending.PAID, Part(acts={Keep: conduct.sign_unseen})),
+    replace(
+        solver(
+            "unserved", "serves nobody, while a friend with most of the keepers' stakes signs that it can be had",
+            Ending.STALLED, Part(acts={Commit: conduct.serve_nothing}), friend="blind-keeper",
+        ),
+        keeps=True,
+    ),
     keeper("lying-keeper", "serves a false signature", Ending.PAID, Part(acts={Keep: conduct.sign_falsely})),
-)
+)  # fmt: skip
 
 CHEATS: Final = {cheat.name: cheat for cheat in (*LIES, *SILENCES, *CHALLENGES, *CLAIMS, *REQUESTS, *KEEPERS)}
