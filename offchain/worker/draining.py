@@ -45,13 +45,17 @@ def _keeps(view: ChainView, notes: Notes | None) -> Iterator[str]:
 
     A seat for which it has signed nothing binds nobody: who drains does not begin there.
     """
-    about = {task_id for task_id, attempt, _ in view.seats if notes is None or not _vain(view, notes, task_id, attempt)}
+    about = {seat[0] for seat in view.seats if notes is None or not _vain(view, notes, *seat)}
     about |= {task_id for task_id, _ in (*view.objections, *view.denied)}
     yield from (f"keeping of task {task_id}" for task_id in sorted(about))
 
 
-def _vain(view: ChainView, notes: Notes, task_id: int, attempt: int) -> bool:
-    return task_id in view and view.runs(task_id, attempt) and not notes.get(task_id, TaskNotes()).kept
+def _vain(view: ChainView, notes: Notes, task_id: int, attempt: int, committee: int) -> bool:
+    """Whether that is the running committee, which notes are about, and nothing was signed for as a member of it."""
+    if task_id not in view or not view.runs(task_id, attempt):
+        return False
+    keeping = view.task(task_id).keeping
+    return keeping is not None and keeping.committee == committee and not notes.get(task_id, TaskNotes()).kept
 
 
 class Drain:

@@ -85,6 +85,9 @@ def test_a_drained_keeper_holds_what_it_has_signed_for() -> None:
     assert holds(at(130, **mine), {}) == ()
     assert holds(at(130, **mine), kept(0)) == holds(at(130, **mine)) == ("keeping of task 7",)
     assert holds(at(130, replace(TASK, attempt=1), **mine), {}) == ("keeping of task 7",)  # its pay is due
+    recalled = replace(TASK, keeping=CALLED)  # notes are about the second committee: the first may have signed
+    assert holds(at(300, recalled, **mine), {}) == ("keeping of task 7",)
+    assert holds(at(300, recalled, seats=frozenset({(7, 0, 1)})), {}) == ()
     for owed in ("denied", "objections"):
         assert holds(at(130, **{owed: frozenset({(7, 0)})}), {}) == ("keeping of task 7",)
 
