@@ -102,8 +102,20 @@ def span_of(graph: Graph, steps: int, outputs: Sequence[int]) -> Span | None:
         return None
     known = {slot: output for slot, output in known_slots(graph, outputs).items() if slot in read}
     groups = _Groups(graph.nodes, [_feeds(node, makers, known) for node in graph.nodes])
-    groups.widen(steps)
+    groups.widen(steps, [_shares(graph, node) for node in graph.nodes])
     return Span(graph, steps, known, groups.ordered())
+
+
+def moves(graph: Graph, item: Input) -> bool:
+    """Whether what a node reads may be another in each step."""
+    if item.source is Source.STATE:
+        return graph.slots[item.index].source is Source.NODE
+    return item.source is Source.NODE
+
+
+def _shares(graph: Graph, node: Node) -> bool:
+    """Whether a node multiplies by something that is the same in all steps. That is what many at once gain by."""
+    return len(traits(node.kind).scaled) > 1 and not all(moves(graph, item) for item in node.inputs)
 
 
 def _makers(graph: Graph) -> list[int | None]:
@@ -139,14 +151,15 @@ class _Groups:
             if traits(node.kind).named_axes:  # its first axis must stay the first
                 self._looped.add(self._of[n])
 
-    def widen(self, steps: int) -> None:
-        """Takes a node into the loop from which it reads something large, unless it also reads what comes after."""
+    def widen(self, steps: int, shared: Sequence[bool]) -> None:
+        """Takes a node into the loop from which it reads what is largest, unless it also reads what comes after that,
+        or multiplies by what is `shared`."""
         for n, feeds in enumerate(self._feeds):
-            if self._of[n] in self._looped:
-                continue
-            near = {self._of[m] for m, length in feeds.items() if length * steps > LARGE} & self._looped
-            if len(near) == 1 and not self._reaches(group := near.pop(), n):
-                self._join(group, [n])
+            for m in sorted(feeds, key=lambda m: -feeds[m]):
+                if shared[n] or self._of[n] in self._looped or feeds[m] * steps <= LARGE:
+                    break
+                if self._of[m] in self._looped and not self._reaches(self._of[m], n):
+                    self._join(self._of[m], [n])
 
     def ordered(self) -> tuple[Group, ...]:
         """All groups, each after those that it reads."""

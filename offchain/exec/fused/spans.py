@@ -27,7 +27,7 @@ from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import Graph, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Instr, Op
-from offchain.ir.spans import Group, Span, span_of, widened
+from offchain.ir.spans import Group, Span, moves, span_of, widened
 from offchain.native.kernel import NativeKernel
 
 MEMORY: Final = 1 << 30  # bytes, at most, beside what a step takes
@@ -76,7 +76,7 @@ class SpanPlanner(FusedPlanner):
             else:
                 (n,) = group.nodes
                 self.node, node = n, self.graph.nodes[n]
-                self.alone(widened(node, self._steps, [self._moves(item) for item in node.inputs]), self._rows[n])
+                self.alone(widened(node, self._steps, [moves(self.graph, item) for item in node.inputs]), self._rows[n])
             for n in self._kept.intersection(group.nodes):
                 last = self._rows[n]
                 self._copy(n, Given(Source.NODE, n), replace(last, first=last.first + self._steps - 1))
@@ -86,7 +86,7 @@ class SpanPlanner(FusedPlanner):
     def source(self, item: Input) -> Tensor:
         if item.source is Source.NODE:
             return self._rows[item.index]
-        if not self._moves(item):
+        if not moves(self.graph, item):
             return super().source(item)
         slot = self.graph.slots[item.index]
         if item.index in self._span.known:
@@ -116,12 +116,6 @@ class SpanPlanner(FusedPlanner):
             self._emit(i)
         self._packs, self._looping = packs, False
         self._body.clear()
-
-    def _moves(self, item: Input) -> bool:
-        """Whether an input may be another in each step of the span."""
-        if item.source is Source.STATE:
-            return self.graph.slots[item.index].source is Source.NODE
-        return item.source is Source.NODE
 
     def _room_for(self, n: int, group: Group) -> Rows:
         """Rows for what a node gives, after what the slot that hands it on begins with, where a step reads that."""

@@ -26,6 +26,8 @@ from offchain.exec.reference import ReferenceExecutor
 from offchain.generation import Generation
 from offchain.ir import spans
 from offchain.ir.arrays import Array
+from offchain.ir.graph import Source
+from offchain.ir.kinds import Kind
 from offchain.ir.spans import span_of
 from offchain.lower import compile as lower
 from offchain.program import Program
@@ -158,6 +160,17 @@ def test_part_of_an_interval_where_more_does_not_fit() -> None:
         assert right == 3
     assert same(executor.dump(executor.step(state, 6)), executor.dump(end))
     assert ahead_of(executor_of(task, Limits(memory=step, prepared=0)), outputs_of(task)) is None
+
+
+def test_caches_are_read_in_their_loops_and_weights_in_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "LARGE", 0)
+    graph = generation().graph
+    span = span_of(graph, 6, outputs_of(generation()))
+    assert span is not None
+    looped = {n for group in span.groups if group.looped for n in group.nodes}
+    dots = {n: node.inputs[1].source for n, node in enumerate(graph.nodes) if node.kind is Kind.DOT}
+    assert sorted(set(dots.values())) == [Source.NODE, Source.CONST]
+    assert {n for n, source in dots.items() if source is Source.NODE} == looped & dots.keys()
 
 
 def test_a_long_interval_of_many_loops_is_planned_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
