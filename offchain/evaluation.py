@@ -82,10 +82,13 @@ class Evaluation(Readings):
             chosen = _chosen(metrics, dataset, target, classes)
         except BadInput as error:
             raise BadInput(f"evaluation{at(line_of_caller())}: {error}") from error
-        state = _zeros(chosen, classes)
+        state, line = _zeros(chosen, classes), line_of(forward) if forward else line_of_caller()
+        words = any(not callable(metric) for metric in chosen.values())
 
         def step(state: Any, batch: Any, t: Tensor) -> Any:
             made, valid, after, figures = self.made(batch), self.valid(t), dict(state), {}
+            if words:
+                _check_scores(made, batch[target], classes, line)
             for key, metric in chosen.items():
                 if metric == CONFUSION:
                     after[key] = state[key] + _confused(made, batch[target], valid, state[key])
@@ -122,13 +125,27 @@ def _chosen(metrics: Any, dataset: Any, target: str | None, classes: int | None)
         check_name("a metric", name)
         if not callable(metric) and metric not in WORDS:
             raise BadInput(f"metric {name!r} is {shown(metric)}, must be a function or one of {', '.join(WORDS)}")
-    if any(not callable(metric) for metric in named.values()) and (
-        not isinstance(dataset, Mapping) or target not in dataset
-    ):
+    words = any(not callable(metric) for metric in named.values())
+    if words and (not isinstance(dataset, Mapping) or target not in dataset):
         raise BadInput(f"target is {shown(target)}, must name the column of the dataset that has the class numbers")
-    if CONFUSION in named.values() and (type(classes) is not int or classes < 1):
+    if (CONFUSION in named.values() or classes is not None) and (type(classes) is not int or classes < 1):
         raise BadInput(f"classes is {shown(classes)}, must be how many there are, for a confusion matrix")
+    if words:
+        _check_target(target, dataset[target], classes)
     return dict(named)
+
+
+def _check_target(name: Any, column: Any, classes: int | None) -> None:
+    """Raise BadInput unless a column holds class numbers, of so many classes."""
+    if not isinstance(column, Tensor):
+        return  # what a dataset may hold is said later
+    if column.dtype not in (torch.int64, torch.int32):
+        raise BadInput(f"target {name!r} is {column.dtype}, must be class numbers, int64 or int32; use .long()")
+    counted = column[column != IGNORED]
+    outside = counted[(counted < 0) | (counted >= (classes or 1 << 31))]
+    if len(outside):
+        most = "0 or more" if classes is None else f"0 to {classes - 1}, since classes is {classes}"
+        raise BadInput(f"target {name!r} holds the class {int(outside[0])}, must be {most}; {IGNORED} does not count")
 
 
 def _zeros(chosen: Mapping[str, Any], classes: int | None) -> dict[str, Any]:
@@ -147,7 +164,6 @@ def _values(name: str, metric: Any, made: Any, batch: Any, target: str | None) -
     """A metric's values, with a row for each row of the batch, and which of them count."""
     if metric in _WORDS:
         wanted = batch[target]
-        _check_scores(made, wanted)
         return _WORDS[metric](made, wanted), wanted != IGNORED
     values, rows = metric(made, batch), len(next(iter(batch.values() if isinstance(batch, dict) else batch)))
     if not isinstance(values, Tensor) or values.ndim < 1 or values.shape[0] != rows:
@@ -159,12 +175,17 @@ def _values(name: str, metric: Any, made: Any, batch: Any, target: str | None) -
     return values.float(), torch.ones_like(values, dtype=torch.bool)
 
 
-def _check_scores(made: Any, target: Tensor) -> None:
+def _check_scores(made: Any, target: Tensor, classes: int | None, line: str) -> None:
     if not isinstance(made, Tensor) or made.ndim < 2 or made.shape[:-1] != target.shape:
         gave = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
         raise BadInput(
-            f"evaluation: forward gives {gave}, must give scores of shape {(*target.shape, 'classes')} for a target of "
-            f"shape {tuple(target.shape)}"
+            f"evaluation: forward{at(line)} gives {gave}, must give scores of shape {(*target.shape, 'classes')} for a "
+            f"target of shape {tuple(target.shape)}"
+        )
+    if classes is not None and made.shape[-1] != classes:
+        raise BadInput(
+            f"evaluation: forward{at(line)} gives scores of {made.shape[-1]} classes, and classes is {classes}; give "
+            f"classes={made.shape[-1]}"
         )
 
 
@@ -178,7 +199,6 @@ def _added(before: Mapping[str, Tensor], values: Tensor, counted: Tensor) -> dic
 
 def _confused(scores: Any, target: Tensor, valid: Tensor, before: Tensor) -> Tensor:
     """How often each class (row) was taken for each other (column) in a batch."""
-    _check_scores(scores, target)
     classes = torch.arange(len(before))
     counted = valid.reshape(-1, *[1] * (target.ndim - 1)) & (target != IGNORED)
     true = (target.reshape(-1, 1) == classes) & counted.reshape(-1, 1)

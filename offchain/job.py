@@ -34,6 +34,7 @@ from offchain.fields import check_model, check_name, check_number, shown
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
 from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, rates_of
+from offchain.task import EVALUATION
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Any, Any], Tensor]  # of the model and the batch
@@ -72,6 +73,9 @@ class Job:
     name        shown to people
     validation  rows with the dataset's names and dtypes, at each checkpoint given to loss and metrics in batches of at
                 most `batch_size`, the model in evaluation mode; no step reads them
+    evaluation  an `offchain.Evaluation` of the job's model on data of its own, in steps after the last update, which
+                the task has in addition to `steps`. Its figures are in the log as `evaluation.NAME`; precision, seed
+                and interval are the job's
     """
 
     model: torch.nn.Module
@@ -91,6 +95,7 @@ class Job:
     accumulate: int = 1
     name: str = "job"
     validation: Any = None
+    evaluation: Any = None
     precision: InitVar[str | None] = None
     _left: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     _line: str = field(init=False, repr=False, compare=False, default="")  # of the requester's call
@@ -106,6 +111,7 @@ class Job:
             self._check_numbers()
             check_model(self.model)
             self._check_optimizer()
+            self._check_evaluation()
         except BadInput as error:
             raise BadInput(f"job{at(self._line)}: {error}") from error
 
@@ -147,6 +153,21 @@ class Job:
         return rows_of(self.dataset)
 
     @property
+    def columns(self) -> dict[str, Tensor]:
+        """All that the task's steps read: the dataset's columns, and `evaluation.NAME` of the evaluation's."""
+        if self.evaluation is None:
+            return dict(self.dataset)
+        return dict(self.dataset) | {f"{EVALUATION}{name}": rows for name, rows in self.evaluation.dataset.items()}
+
+    @property
+    def task_steps(self) -> int:
+        """Steps of the task: the training's, then those of the evaluation, in whole intervals."""
+        if self.evaluation is None:
+            return self.steps
+        count: int = -(-self.evaluation.rows // self.evaluation.batch_size)
+        return self.steps + -(-count // self.interval) * self.interval
+
+    @property
     def hosts(self) -> list[tuple[str, Any]]:
         """What of the requester's code runs in a step, by name."""
         return [
@@ -155,6 +176,7 @@ class Job:
             *((f"metric {name!r}", metric) for name, metric in self.metrics.items()),
             ("order", self.order),
             ("the schedule", getattr(self.schedule, "lr_lambdas", self.schedule)),
+            *([] if self.evaluation is None else self.evaluation.hosts),
         ]
 
     def given(self, batch: Mapping[str, Tensor]) -> Any:
@@ -176,6 +198,7 @@ class Job:
             self,
             dataset=columns,
             validation=None,
+            evaluation=None,
             batch_size=size,
             steps=count,
             interval=count,
@@ -230,6 +253,18 @@ class Job:
         check_number("bits", self.bits, 2, 27)
         if "loss" in self.metrics:
             raise BadInput("a metric may not be named 'loss', which is always logged; rename it")
+
+    def _check_evaluation(self) -> None:
+        if self.evaluation is None:
+            return
+        if getattr(self.evaluation, "kind", "") != "evaluation":
+            raise BadInput(f"evaluation is {shown(self.evaluation)}, must be an offchain.Evaluation of the job's model")
+        if self.evaluation.model is not self.model:
+            raise BadInput("evaluation is of another model; give it the model that the job trains")
+        for name in (*self.dataset, *self.metrics):
+            if name.startswith(EVALUATION):
+                raise BadInput(f"{name!r} begins as the names of the evaluation's figures and columns; rename it")
+        check_number("steps with those of the evaluation", self.task_steps, 1, (1 << 31) - 1)
 
     def _check_optimizer(self) -> None:
         _ = self.groups  # raises BadInput if the optimizer cannot be used

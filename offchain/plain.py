@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from offchain.errors import BadInput
 from offchain.groups import optimizer_on
@@ -98,9 +98,31 @@ class PlainTraining:
         return {name: [row[i] for row in self._validated] for i, name in enumerate(names)}
 
     @property
+    def evaluation(self) -> dict[str, float]:
+        """The figures of the job's evaluation, of the model as it is now; {} for a job without one."""
+        if self.job.evaluation is None:
+            return {}
+        named = {f"model.{name}": tensor.detach() for name, tensor in self._tensors.items()}
+        found: dict[str, float] = torch.func.functional_call(_Evaluated(self.job), named, ())
+        return found
+
+    @property
     def parameters(self) -> dict[str, Tensor]:
         """Current parameters and buffers by name, tied ones once."""
         return {name: tensor.detach() for name, tensor in self._tensors.items()}
+
+
+class _Evaluated(nn.Module):
+    """A job's evaluation as a module over its model, so that `functional_call` can replace the model's tensors."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.model, self.job = job.model, job
+
+    def forward(self) -> dict[str, float]:
+        run = PlainProgram(self.job.evaluation)
+        run.run()
+        return {name: values[-1] for name, values in run.metrics.items()}
 
 
 class PlainProgram:

@@ -102,6 +102,16 @@ class Program:
         return columns
 
     @property
+    def columns(self) -> dict[str, Tensor]:
+        """All that the task's steps read."""
+        return dict(self.dataset)
+
+    @property
+    def task_steps(self) -> int:
+        """Steps of the task."""
+        return self.steps
+
+    @property
     def rows(self) -> int:
         """Rows of the data; 0 without data."""
         return rows_of(self.dataset) if self.data else 0

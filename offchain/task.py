@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -69,6 +69,7 @@ def slot_of(output: str) -> str:
     return f"outputs.{output}"
 
 
+EVALUATION: Final = "evaluation."  # before what belongs to a job's evaluation: columns, state, metrics
 SOURCES: Final = ("state", "const", "own")
 DTYPES: Final = ("float32", "int64", "int32", "bool", "complex64")
 
@@ -165,6 +166,19 @@ class Task:
             rows = min(output.rows, count * (len(parts[0]) // self.interval))
             found[output.name] = np.concatenate(parts)[:rows].astype(output.dtype, copy=False)
         return found
+
+    def figures(self, state: Sequence[Array], metrics: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """What a job's evaluation found, by name, from the last state and the metrics of all steps: numbers (None where
+        they are not known), and matrices as lists of lists. {} for other tasks, and before the last step."""
+        if any(len(row) < self.steps for row in metrics.values()):
+            return {}
+        found = {name: row[-1] for name, row in metrics.items() if name.startswith(EVALUATION)}
+        if found:
+            tensors = self.tensors(state).items()
+            found |= {
+                name: array.tolist() for name, array in tensors if name.startswith(EVALUATION) and array.ndim == 2
+            }
+        return {name.removeprefix(EVALUATION): value for name, value in found.items()}
 
     def verify(self, graph_root: bytes, state_root: bytes) -> None:
         """Raise BadBlob unless this is the task that those roots name."""

@@ -118,6 +118,11 @@ class Run:
         return {name: [figures[name] for figures in self._validated] for name in names}
 
     @property
+    def evaluation(self) -> dict[str, Any]:
+        """The figures of the job's evaluation after the last step; {} before, and for a task without one."""
+        return self.task.figures(self.arrays(), self.metrics)
+
+    @property
     def last_rows(self) -> Array:
         """The log of the last whole interval: one row a step, one column a metric. Raises IndexError before its end."""
         return self._rows[-1]

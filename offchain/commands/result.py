@@ -6,8 +6,10 @@ import json
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
+from safetensors import safe_open
 
 from offchain.chain.client import Chain
 from offchain.commands.common import Connection, check_output, connection_options, json_option, show
@@ -58,26 +60,45 @@ def save_result(
 
 
 def show_result(view: TaskView, validated: Validated, output: Path, as_json: bool) -> None:
-    """Where the model is, and its figures on the validation set, if there is one, at each checkpoint."""
-    found, unseen = validated.curves(view), validated.unseen(view)
+    """Where the model is, the figures of its evaluation, and those on the validation set at each checkpoint, if any."""
+    found, unseen, evaluated = validated.curves(view), validated.unseen(view), _evaluated(output)
     if as_json:
         finite = {name: [_finite(value) for value in values] for name, values in found.items()}
         figures = {"validation": finite, "unseen": unseen}
-        click.echo(json.dumps({"file": str(output), **(figures if found else {})}))
+        click.echo(json.dumps({"file": str(output), **(figures if found else {}), **evaluated}))
         return
     interval = view.terms.interval
     show(
         [
-            (f"validation {name} at {i * interval}", f"{value:.6g}")
-            for name, values in found.items()
-            for i, value in enumerate(values, 1)
-            if value is not None
+            *(
+                (f"evaluation {name}", f"{value:.6g}")
+                for name, value in evaluated.get("evaluation", {}).items()
+                if isinstance(value, float)
+            ),
+            *(
+                (f"validation {name} at {i * interval}", f"{value:.6g}")
+                for name, values in found.items()
+                for i, value in enumerate(values, 1)
+                if value is not None
+            ),
         ],
         as_json=False,
     )
     if unseen:
         click.echo(f"no figures at {', '.join(map(str, unseen))}: those states are no longer served", err=True)
     click.echo(f"model in {output}")
+
+
+def _evaluated(output: Path) -> dict[str, Any]:
+    """What the file says of an evaluation, under that name; {} without one."""
+    with safe_open(output, "np") as file:
+        said = (file.metadata() or {}).get("evaluation")
+    if said is None:
+        return {}
+    figures = json.loads(said)
+    return {
+        "evaluation": {key: _finite(value) if isinstance(value, float) else value for key, value in figures.items()}
+    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -29,12 +29,14 @@ class Limits:
     """What an executor may take for an untrusted graph, in addition to the tensors and the outputs of nodes.
 
     `prepared` bytes, part of `memory`, may hold from step to step what no step changes: quantised weights that are not
-    trained. Where they do not fit, these are made in each step.
+    trained. Where they do not fit, these are made in each step. With `whole` each step makes all nodes, also those that
+    no slot reads in this one: so no step takes longer than one that was measured.
     """
 
     memory: int = 1 << 62  # bytes
     kernels: int = 1 << 62  # that it compiles
     prepared: int = PREPARED
+    whole: bool = False
 
     def require_kernels(self, count: int) -> None:
         """Raises BadInput where a graph needs more kernels than the limit."""

@@ -105,26 +105,40 @@ def capture(form: Form) -> Captured:
     if form.dead:
         module.graph.eliminate_dead_code()
     told, (names, state) = form.told, zip(*form.state.items(), strict=True) if form.state else ((), ())
-    eager = form.eager or Run(partial(_eagerly, form), form.inputs)
+    eager = form.eager or Run(partial(eagerly, form), form.inputs)
     caught = tuple(form.origins.raised)
     return Captured(module, names, state, form.parameters, form.packed, told.metrics, told.outputs, eager, caught)
 
 
 def inputs_of(asked: Asked) -> tuple[Tensor, ...]:
     """The dataset's columns as a graph holds them, and t of the first step."""
-    return (*map(as_int32, asked.dataset.values()), torch.zeros((), dtype=torch.int32))
+    return (*map(as_int32, asked.columns.values()), torch.zeros((), dtype=torch.int32))
 
 
-def _eagerly(form: Form, *flat: Tensor) -> Sequence[Tensor]:
+def eagerly(form: Form, *flat: Tensor) -> Sequence[Tensor]:
     with tracing(form.asked), replayed(form.asked.seed, flat[-1]):
         return form.step(*flat)
 
 
 def uncopied(node: Node) -> Node:
-    """The value that a captured node copies, through any number of copies, or the node itself."""
-    while node.op == "call_function" and node.target in _COPIES:
-        node = node.args[0]  # type: ignore[assignment]
+    """The value that a captured node copies, through any number of copies, or the node itself. A choice between a value
+    and its copy is one."""
+    while node.op == "call_function":
+        if node.target in _COPIES:
+            node = node.args[0]  # type: ignore[assignment]
+        elif node.target is aten.where.self and (same := _same(*node.args[1:])) is not None:
+            node = same
+        else:
+            break
     return node
+
+
+def _same(yes: Any, no: Any) -> Node | None:
+    """The value that both copy; None where they copy different ones."""
+    if not (isinstance(yes, Node) and isinstance(no, Node)):
+        return None
+    found = uncopied(yes)
+    return found if found is uncopied(no) else None
 
 
 def as_int32(data: Tensor) -> Tensor:

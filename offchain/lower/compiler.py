@@ -43,6 +43,7 @@ from offchain.lower import (  # noqa: F401  importing them fills the registry
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.capture import Captured, as_int32, capture, uncopied
 from offchain.lower.counters import ASSUMED, Counter, check_counter
+from offchain.lower.evaluated import evaluated
 from offchain.lower.faithful import check_faithful
 from offchain.lower.fuse import fuse, prune
 from offchain.lower.host import World, check_host, check_schedule, kept, unmoved
@@ -126,7 +127,7 @@ def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, .
 
 def _lowered(asked: Asked, world: World) -> _Compiler:
     """The compiler that has captured and lowered a step; `world` is put back after that."""
-    form = training_form(asked) if isinstance(asked, Job) else program_form(asked)
+    form = evaluated(training_form(asked)) if isinstance(asked, Job) else program_form(asked)
     captured = capture(form)
     _check_metrics(asked, len(captured.metrics))
     compiler = _Compiler(asked, captured)
@@ -153,7 +154,7 @@ class _Compiler:
 
     def __init__(self, job: Asked, captured: Captured, held: frozenset[str] = frozenset()) -> None:
         self.job, self.captured = job, captured
-        self.builder = GraphBuilder(job.bits, job.steps)
+        self.builder = GraphBuilder(job.bits, job.task_steps)
         self.context = Context(self.builder, lowered)
         nodes = list(captured.module.graph.nodes)
         self.placeholders = [node for node in nodes if node.op == "placeholder"]
@@ -163,7 +164,7 @@ class _Compiler:
         self.changed = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
         reads = [len(self.placeholders[i].users) > 1 and captured.names[i] in held for i in range(count)]
         self.moving = sorted({*self.changed, *(i for i in range(count) if reads[i])})
-        self.datasets = {name: _array(as_int32(data)) for name, data in job.dataset.items()}
+        self.datasets = {name: _array(as_int32(data)) for name, data in job.columns.items()}
 
     def lower(self) -> None:
         """Lower every operation. Raises Unsupported."""
@@ -191,7 +192,7 @@ class _Compiler:
             constants=constants,
             datasets=self._columns(),
             state=state,
-            steps=self.job.steps,
+            steps=self.job.task_steps,
             name=self.job.name,
             parameters=parameters,
             packed=self.captured.packed,
@@ -278,7 +279,7 @@ class _Compiler:
             bounds = (int(array.min()), int(array.max())) if array.dtype == np.int32 else FULL
             ref = Ref.whole(Source.DATA, number, dtype_of(array), array.shape, bounds)
             values[self.placeholders[count + number]] = ref
-        step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.steps - 1))
+        step = Ref(I32, (), Instr(Op.STEP), bounds=(0, self.job.task_steps - 1))
         values[self.placeholders[-1]] = step
 
     def _complex(self, i: int) -> Complex:
@@ -293,7 +294,7 @@ class _Compiler:
     def _check_counter(self, i: int) -> None:
         name, first = self.captured.names[i], self.captured.state[i]
         counter = Counter(name, first, self.placeholders[i], self.outputs[i])
-        check_counter(counter, self.job.steps, self._bounds)
+        check_counter(counter, self.job.task_steps, self._bounds)
 
     def _bounds(self, value: Any) -> Bounds:
         """Bounds of an integer argument of a captured operation."""

@@ -16,9 +16,11 @@ from torch import Tensor, fx
 
 from offchain.errors import BadInput
 from offchain.ir.program import Bounds
+from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.origin import described
 from offchain.program import Asked
+from offchain.task import EVALUATION
 
 aten = torch.ops.aten
 _STEPS: Final = 1 << 16  # of more steps this many are tried, evenly spaced
@@ -133,6 +135,11 @@ class _Part:
         return cls(tuple(node for node in module.graph.nodes if node in nodes), rows, known, module)
 
     @property
+    def of_evaluation(self) -> bool:
+        """Whether the rows that it reads are those of a job's evaluation."""
+        return all(name.startswith(EVALUATION) for name in self.rows.values())
+
+    @property
     def products(self) -> int:
         """How many numbers its matrix products multiply, of one batch."""
         count = 0
@@ -162,7 +169,9 @@ class _Part:
 
 
 def _check(job: Asked, index: Index, part: _Part) -> None:
-    columns = [job.dataset[name] for name in part.rows.values()]
+    columns = [job.columns[name] for name in part.rows.values()]
+    if isinstance(job, Job) and job.evaluation is not None and columns and part.of_evaluation:
+        job = job.evaluation
     columns = [column if column.dtype is torch.float32 else column.to(torch.int32) for column in columns]
     for steps, rows in _batches(job, columns):
         values = _values(part, steps, [column[rows] for column in columns])
@@ -178,8 +187,8 @@ def _batches(job: Asked, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, Te
     """Steps and the rows of their batches, some at once: all rows in turn, then, unless that is too much, each row as a
     whole batch, since a loss may look at some places of a batch only. Without columns: all steps."""
     size = job.batch_size or 1
-    count = -(-job.rows // size) if columns else min(job.steps, _STEPS)
-    tried = torch.arange(count) if columns else torch.linspace(0, job.steps - 1, count, dtype=torch.float64).long()
+    count = -(-job.rows // size) if columns else min(job.task_steps, _STEPS)
+    tried = torch.arange(count) if columns else torch.linspace(0, job.task_steps - 1, count, dtype=torch.float64).long()
     place = torch.arange(size)
     for steps in torch.split(tried, _BLOCK):
         rows = (steps[:, None] * size + place).clamp(max=job.rows - 1)

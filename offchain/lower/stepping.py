@@ -30,21 +30,21 @@ def program_form(program: Program, plain: bool = False) -> Form:
 
         def beside(nothing: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             own = {name: tensor.clone() for name, tensor in zip(state, flat, strict=False)}
-            return nothing, _results(program, own, batch, flat[-1].clone(), told)
+            return nothing, results(program, own, batch, flat[-1].clone(), told)
 
         nothing, (name, function) = torch.zeros(()), program.theirs
         with within(name, line_of(function)):
             if plain:
                 return beside(nothing)[1]
             # while a step is captured, torch.autograd.grad works within a gradient of functorch alone
-            _, results = torch.func.grad(beside, has_aux=True)(nothing)
-        made: tuple[Tensor, ...] = results
+            _, found = torch.func.grad(beside, has_aux=True)(nothing)
+        made: tuple[Tensor, ...] = found
         return made
 
     return Form(program, state, step, told)
 
 
-def _results(
+def results(
     program: Program, own: Mapping[str, Tensor], batch: Mapping[str, Tensor], t: Tensor, told: Told
 ) -> tuple[Tensor, ...]:
     """The next values of the state, then metrics, then outputs; `told` hears of which."""

@@ -158,9 +158,12 @@ def save_model(
     """Write the result: of a job what `load_state_dict` takes; of a program what its steps changed, and `outputs`.
 
     The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`; and
-    `validation`, if there is a validation set: each metric on it at each checkpoint. null stands for what is not known.
+    `validation`, if there is a validation set: each metric on it at each checkpoint; `evaluation`, if a job's steps end
+    with one: its figures. null stands for what is not known.
     `state` has one array a slot. Raises BadInput if the file cannot be written.
     """
     texts = {"metrics": metrics, **({"validation": validation} if validation else {})}
     metadata = {name: json.dumps({key: list(row) for key, row in curves.items()}) for name, curves in texts.items()}
+    figures = task.figures(state, metrics)
+    metadata |= {"evaluation": json.dumps(figures)} if figures else {}
     write(path, {**task.model_arrays(state), **(outputs or {})}, metadata)

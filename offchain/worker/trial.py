@@ -73,7 +73,11 @@ class Trials:
         longest = min(longest_step(terms, self._options), self._options.trial_time)
         own = self._options.trials == "process"
         limits = _Limits(
-            Limits(given - memory, self._options.max_kernels), given + PLACE, longest, torch.get_num_threads(), own
+            Limits(given - memory, self._options.max_kernels, whole=True),
+            given + PLACE,
+            longest,
+            torch.get_num_threads(),
+            own,
         )
         with self._one:
             now = time.monotonic()

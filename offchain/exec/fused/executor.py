@@ -21,6 +21,7 @@ from offchain.exec.plan.executor import PlannedExecutor, State
 from offchain.exec.plan.memory import Held
 from offchain.exec.plan.planning import ALIGN, ASIDE, STEP, Buffer, Call, Given, Join, Plan, Tensor, Within
 from offchain.exec.plan.shards import Share
+from offchain.exec.plan.unread import Unread
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source
 from offchain.native.jit import CALL_WORDS, call, compiler
@@ -65,7 +66,9 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         }
         self._copies = {nodes: Copies(nodes.start, graph.nodes[nodes.start : nodes.stop]) for nodes in self._batches}
         self._threads = 0
-        self._rows: dict[range, Any] = {}  # of consecutive calls
+        self._unread = None if setting.limits.whole else Unread(self._share.graph)
+        self._skipping: dict[frozenset[int], list[Sequence[int] | Join]] = {}  # by the nodes that are not made
+        self._rows: dict[Sequence[int], Any] = {}  # of calls
         self._batch_rows: dict[range, Any] = {}  # of the calls of consecutive nodes, with the copies of their outputs
 
     def _planned(self, part: Share, prepared: int) -> Plan[NativeKernel]:
@@ -102,7 +105,24 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
             self._batch_rows.clear()
         return after
 
-    def _launch(self, calls: range, bound: After) -> None:
+    def _run(self, bound: After, after: After) -> None:
+        for stretch in self._stretches_without(self._unread.at(self._steps[0]) if self._unread else frozenset()):
+            if isinstance(stretch, Join):
+                self._join(stretch)
+            else:
+                self._launch(stretch, bound)
+
+    def _stretches_without(self, nodes: frozenset[int]) -> Sequence[Sequence[int] | Join]:
+        """The calls between two joins, without those that only these nodes need. What processes join is made anyway."""
+        if not nodes:
+            return self._stretches
+        if nodes not in self._skipping:
+            needed = self._plan.needed(nodes - self._share.together)
+            parts = [s if isinstance(s, Join) else tuple(n for n in s if n in needed) for s in self._stretches]
+            self._skipping[nodes] = [part for part in parts if isinstance(part, Join) or part]
+        return self._skipping[nodes]
+
+    def _launch(self, calls: Sequence[int], bound: After) -> None:
         if calls not in self._rows:
             self._rows[calls] = _row(self._words_of(calls))
         self._run_row(self._rows[calls])
@@ -118,7 +138,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
         with self._alone():
             self._compiler.run(row, len(row) // CALL_WORDS)
 
-    def _words_of(self, calls: range) -> Iterator[list[int]]:
+    def _words_of(self, calls: Sequence[int]) -> Iterator[list[int]]:
         for n in calls:
             item = self._plan.calls[n]
             assert isinstance(item, Call)

@@ -168,7 +168,7 @@ class FusedSpans(FusedExecutor):
             spec = span.graph.slots[slot].spec
             before, found = np.zeros((2, span.steps, spec.length), numpy_dtype(spec.dtype))
             self._known[slot] = before, found
-        super().__init__(span.graph, (), (), Setting(limits=replace(limits, prepared=0)), executor.engines)
+        super().__init__(span.graph, (), (), Setting(limits=replace(limits, prepared=0, whole=True)), executor.engines)
 
     def ahead(self, state: State, t: int, claimed: Mapping[int, Array]) -> tuple[State, int]:
         """The state after the steps from t on, all of one interval; and how many of them output what is claimed, before

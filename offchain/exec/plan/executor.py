@@ -45,7 +45,7 @@ class PlannedExecutor(ABC, Generic[K, B]):
         self._upload_fixed()
         processes = setting.processes
         part = whole(graph) if processes is None else share(graph, processes.size, processes.rank)
-        self._slots = part.graph.slots
+        self._share, self._slots = part, part.graph.slots
         with self._current():
             self._plan, self._arena = self._placed(part)
             if self._faster(part):

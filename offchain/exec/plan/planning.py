@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
@@ -111,6 +111,22 @@ class Plan(Generic[K]):
         """Those of all calls."""
         calls = chain(self.once, self.calls, *self.aside.values())
         return [call.kernel for call in calls if isinstance(call, Call)]
+
+    def needed(self, without: Collection[int]) -> frozenset[int]:
+        """The numbers of the calls of a step that does not make these nodes, none of which is joined.
+
+        An operand that several products read is packed by the first, also where that one is not made.
+        """
+        ends = [0, *self.ends]
+        left = {call for n in without for call in range(ends[n], ends[n + 1])}
+        outputs = {id(tensor) for tensor in self.outputs}
+        for number in range(len(self.calls) - 1, -1, -1):
+            call = self.calls[number]
+            if number in left or isinstance(call, Join):
+                continue
+            read = (item for item in call.tensors if isinstance(item, Buffer) and id(item) not in outputs)
+            left -= {buffer.first for buffer in read if buffer.last != ALWAYS}
+        return frozenset(range(len(self.calls))) - left
 
     @property
     def frozen(self) -> list[int]:

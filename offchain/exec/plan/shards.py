@@ -44,6 +44,11 @@ class Share:
     graph: Graph
     joined: tuple[Joined | None, ...]
 
+    @property
+    def together(self) -> frozenset[int]:
+        """The nodes whose outputs are joined."""
+        return frozenset(n for n, how in enumerate(self.joined) if how is not None)
+
 
 def whole(graph: Graph) -> Share:
     """The share of a single process: all of a step."""

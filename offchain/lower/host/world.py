@@ -160,7 +160,7 @@ class _Search:
                 *job.hosts,
             ]
         )
-        self.leave = {id(tensor) for tensor in job.dataset.values()} | {id(job), id(job.dataset)}
+        self.leave = {id(tensor) for tensor in job.columns.values()} | {id(job), id(job.dataset)}
 
     def world(self) -> World:
         while self.waiting and len(self.seen) < _MOST:

@@ -59,6 +59,18 @@ def test_figures_of_a_task(tmp_path: Path) -> None:
     assert figures.memory >= 10_000
 
 
+def test_whole_steps_are_measured(tmp_path: Path) -> None:
+    """Also what no slot reads in the steps that are tried: a requester could let later steps read it."""
+    seen, honest = list[Limits](), executor_factory("fused")
+
+    def noted(ledger: Ledger, limits: Limits) -> Executor[Any]:
+        seen.append(limits)
+        return honest(ledger, limits)
+
+    tried(tmp_path, noted, trials="inline")
+    assert seen[0].whole and not Limits().whole
+
+
 def test_a_file_is_tried_again_only_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, made, honest = tmp_path / "task", list[Ledger](), executor_factory("fused")
     save_task(every_kind(6, 3), path)
