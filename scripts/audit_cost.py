@@ -30,7 +30,7 @@ PERCENT = 100  # of 1/10,000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--intervals", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=10, help="audits to expect per checkpoint, in percent")
+    parser.add_argument("--rate", type=float, default=10, help="fees to expect per checkpoint, in percent")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder, Ganache() as ganache:
@@ -39,15 +39,17 @@ def main() -> None:
             cost = audited(town, options.intervals, round(options.rate * PERCENT))
         finally:
             town.close()
-    expected, far = options.rate / 100, SURE * cost.spread
+    far = SURE * cost.spread
     found = {
         "intervals": cost.intervals,
         "steps trained": cost.trained.total(),
         "steps replayed": sum(steps.total() for steps in cost.replayed.values()),
         "audits drawn": sum(map(len, cost.drawn.values())),
-        "audits paid": sum(cost.paid.values()),
+        "audits paid": sum(map(len, cost.paid.values())),
+        "fees paid": sum(sum(fees.values()) for fees in cost.paid.values()),
         "share": cost.share,
-        "95 % of all runs": [max(0.0, expected - far), expected + far],
+        "expected share": cost.expected,
+        "95 % of all runs": [max(0.0, cost.expected - far), cost.expected + far],
     }
     print(json.dumps(found, indent=2))
 

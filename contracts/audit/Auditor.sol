@@ -14,7 +14,8 @@ import {Tickets} from "./Tickets.sol";
 
 /// @title Auditor
 /// @dev A task has one pot, with what is left of its budget, the fees of open claims and their bonds:
-/// fee · (left + open claims) + auditBond · open claims. So a claim finds its pot and its task's slot written already.
+/// fee · (left + fees of open claims) + auditBond · open claims. So a claim finds its pot and its task's slot written
+/// already.
 contract Auditor is IAuditor {
     ITaskMarket public immutable market;
     ICheckpointLog public immutable log;
@@ -45,7 +46,7 @@ contract Auditor is IAuditor {
     }
 
     /// @inheritdoc IAuditor
-    function claim(uint256 taskId, uint32 checkpoint, bytes31 commitment, Draw calldata draw) external {
+    function claim(uint256 taskId, uint32 checkpoint, bytes30 commitment, Draw calldata draw) external {
         Budget storage budget = _budgets[taskId];
         if (budget.left == 0) revert BudgetSpent(taskId);
         if (commitment == 0) revert ZeroCommitment();
@@ -57,10 +58,11 @@ contract Auditor is IAuditor {
         if (msg.sender == solver) revert OwnCheckpoint(solver);
         Claim storage kept = _claims[_key(taskId, committed.attempt, checkpoint, msg.sender)];
         if (kept.commitment != 0) revert AlreadyClaimed(taskId, checkpoint, msg.sender);
-        _requireDrawn(taskId, checkpoint, committed, msg.sender, budget.rateBps, draw);
-        --budget.left;
-        kept.commitment = commitment;
-        emit Claimed(taskId, checkpoint, msg.sender, committed.attempt, commitment);
+        uint8 fees = _requireDrawn(taskId, checkpoint, committed, msg.sender, budget.rateBps, draw);
+        if (fees > budget.left) fees = uint8(budget.left);
+        budget.left -= fees;
+        (kept.commitment, kept.fees) = (commitment, fees);
+        emit Claimed(taskId, checkpoint, msg.sender, committed.attempt, commitment, fees);
         vault.lock(Pots.escrow(taskId), msg.sender, auditBond);
     }
 
@@ -68,14 +70,14 @@ contract Auditor is IAuditor {
     function reveal(uint256 taskId, uint32 checkpoint, LogChunk calldata shown) external {
         ICheckpointLog.Checkpoint memory committed = log.checkpoint(taskId, checkpoint);
         Claim storage kept = _claims[_key(taskId, committed.attempt, checkpoint, msg.sender)];
-        bytes31 commitment = kept.commitment;
+        bytes30 commitment = kept.commitment;
         if (commitment == 0) revert NotClaimed(taskId, committed.attempt, checkpoint, msg.sender);
         if (kept.revealed) revert AlreadyRevealed(taskId, checkpoint, msg.sender);
         uint64 opens = _claimableUntil(committed);
         if (block.timestamp <= opens) revert ClaimingOpen(opens, uint64(block.timestamp));
         uint64 until = committed.challengeableUntil;
         if (block.timestamp > until) revert RevealOver(until, uint64(block.timestamp));
-        bytes31 sent = commitmentOf(msg.sender, shown.chunk);
+        bytes30 sent = commitmentOf(msg.sender, shown.chunk);
         if (sent != commitment) revert CommitmentDiffers(commitment, sent);
         (, uint32 steps, uint32 interval) = market.audited(taskId);
         Logs.requireLast(committed.root, shown, checkpoint, steps, interval);
@@ -92,13 +94,13 @@ contract Auditor is IAuditor {
         delete _claims[key];
         bytes32 pot = Pots.escrow(taskId);
         Budget storage budget = _budgets[taskId];
-        uint256 fee = earned ? budget.fee : 0;
-        emit Settled(taskId, checkpoint, verifier, attempt, earned, forfeited);
+        uint256 fees = uint256(budget.fee) * kept.fees;
+        emit Settled(taskId, checkpoint, verifier, attempt, earned, forfeited, kept.fees);
         if (forfeited) vault.burn(pot, auditBond);
-        else vault.pay(pot, verifier, fee + auditBond);
+        else vault.pay(pot, verifier, (earned ? fees : 0) + auditBond);
         if (earned) return;
-        if (!budget.closed) ++budget.left;
-        else _refund(taskId, market.task(taskId).requester, budget.fee);
+        if (!budget.closed) budget.left += kept.fees;
+        else _refund(taskId, market.task(taskId).requester, fees);
     }
 
     /// @inheritdoc IAuditor
@@ -121,9 +123,13 @@ contract Auditor is IAuditor {
     }
 
     /// @inheritdoc IAuditor
-    function requireDrawn(uint256 taskId, uint32 checkpoint, address verifier, Draw calldata draw) external view {
+    function requireDrawn(uint256 taskId, uint32 checkpoint, address verifier, Draw calldata draw)
+        external
+        view
+        returns (uint8 fees)
+    {
         uint16 rateBps = _budgets[taskId].rateBps;
-        _requireDrawn(taskId, checkpoint, log.checkpoint(taskId, checkpoint), verifier, rateBps, draw);
+        return _requireDrawn(taskId, checkpoint, log.checkpoint(taskId, checkpoint), verifier, rateBps, draw);
     }
 
     /// @inheritdoc IAuditor
@@ -132,8 +138,8 @@ contract Auditor is IAuditor {
     }
 
     /// @inheritdoc IAuditor
-    function commitmentOf(address verifier, bytes calldata chunk) public pure returns (bytes31) {
-        return bytes31(sha256(abi.encodePacked(verifier, chunk)));
+    function commitmentOf(address verifier, bytes calldata chunk) public pure returns (bytes30) {
+        return bytes30(sha256(abi.encodePacked(verifier, chunk)));
     }
 
     /// @inheritdoc IAuditor
@@ -165,7 +171,7 @@ contract Auditor is IAuditor {
         return _claims[_key(taskId, attempt, checkpoint, verifier)];
     }
 
-    /// Whether a claim has earned its fee, and whether its bond is lost. Reverts while that is not known.
+    /// Whether a claim has earned its fees, and whether its bond is lost. Reverts while that is not known.
     function _fate(uint256 taskId, uint8 attempt, uint32 checkpoint, bool revealed)
         private
         view
@@ -193,11 +199,12 @@ contract Auditor is IAuditor {
         address verifier,
         uint16 rateBps,
         Draw calldata draw
-    ) private view {
+    ) private view returns (uint8 fees) {
         (uint256 own, uint256 all) =
             verifiers.weight(verifier, draw.twin, committed.committedAt, draw.ownPlace, draw.allPlace);
-        if (!Tickets.wins(draw.ticket, rateBps, own, all)) revert NotDrawn(verifier, own, all);
         Bn254.requireSigned(draw.twin, _message(taskId, checkpoint, committed), draw.ticket);
+        fees = Tickets.fees(draw.ticket, rateBps, own, all);
+        if (fees == 0) revert NotDrawn(verifier, own, all);
     }
 
     function _message(uint256 taskId, uint32 checkpoint, ICheckpointLog.Checkpoint memory committed)

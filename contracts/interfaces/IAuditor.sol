@@ -34,28 +34,30 @@ interface IAuditor {
 
     /// What is left of what a requester pays for audits. One slot.
     struct Budget {
-        uint128 fee; // for one audit
-        uint16 rateBps; // audits to expect per checkpoint, in 1/10,000
-        uint64 left; // audits that it still pays for, beside those that are claimed
+        uint128 fee; // a ticket wins one or more, or none
+        uint16 rateBps; // fees to expect per checkpoint, in 1/10,000
+        uint64 left; // fees that it still pays, beside those that are claimed
         bool closed; // the task has ended
     }
 
     /// What a verifier has committed to. One slot.
     struct Claim {
-        bytes31 commitment; // 0 if there is no claim
+        bytes30 commitment; // 0 if there is no claim
+        uint8 fees; // that it took out of the budget
         bool revealed;
     }
 
-    event Funded(uint256 indexed taskId, uint128 fee, uint16 rateBps, uint64 audits);
+    event Funded(uint256 indexed taskId, uint128 fee, uint16 rateBps, uint64 fees);
     event Claimed(
-        uint256 indexed taskId, uint32 indexed checkpoint, address indexed verifier, uint8 attempt, bytes31 commitment
+        uint256 indexed taskId, uint32 indexed checkpoint, address indexed verifier, uint8 attempt, bytes30 commitment,
+        uint8 fees
     );
     /// The verifier has shown that it replayed the interval.
     event Vouched(uint256 indexed taskId, uint32 indexed checkpoint, address indexed verifier, uint8 attempt);
-    /// A claim is over: it `earned` the fee, or the bond was `forfeited`, or neither.
+    /// A claim is over: it `earned` its fees, or the bond was `forfeited`, or neither.
     event Settled(
         uint256 indexed taskId, uint32 indexed checkpoint, address indexed verifier, uint8 attempt, bool earned,
-        bool forfeited
+        bool forfeited, uint8 fees
     );
     /// The task has ended: this much of its budget went back.
     event Refunded(uint256 indexed taskId, address indexed requester, uint256 amount);
@@ -65,7 +67,7 @@ interface IAuditor {
     error NotMarket(address caller);
     /// The ticket's hash is too large for so small a stake.
     error NotDrawn(address verifier, uint256 own, uint256 all);
-    /// The requester pays for no more audits than are claimed already.
+    /// The requester pays no more fees than are claimed already.
     error BudgetSpent(uint256 taskId);
     error OwnCheckpoint(address solver);
     error AlreadyClaimed(uint256 taskId, uint32 checkpoint, address verifier);
@@ -74,7 +76,7 @@ interface IAuditor {
     error ClaimingOpen(uint64 ends, uint64 current);
     error RevealOver(uint64 ended, uint64 current);
     error AlreadyRevealed(uint256 taskId, uint32 checkpoint, address verifier);
-    error CommitmentDiffers(bytes31 committed, bytes31 sent);
+    error CommitmentDiffers(bytes30 committed, bytes30 sent);
     error ChunkSize(uint256 expected, uint256 actual);
     /// A log has one row for each step of an interval.
     error MalformedLog(uint64 length, uint32 rows);
@@ -84,9 +86,9 @@ interface IAuditor {
     error NotFinal(uint256 taskId, uint32 checkpoint);
 
     /// @notice A verifier that is drawn, until the middle of the checkpoint's challenge window: vouch for the
-    /// checkpoint. Locks the bond.
+    /// checkpoint. Locks the bond, and takes as many fees out of the budget as the ticket wins, or what is left.
     /// @param commitment as `commitmentOf` says
-    function claim(uint256 taskId, uint32 checkpoint, bytes31 commitment, Draw calldata draw) external;
+    function claim(uint256 taskId, uint32 checkpoint, bytes30 commitment, Draw calldata draw) external;
 
     /// @notice Who has claimed, after the middle of the challenge window and until its end: show what was committed to.
     function reveal(uint256 taskId, uint32 checkpoint, LogChunk calldata log) external;
@@ -103,21 +105,25 @@ interface IAuditor {
     function close(uint256 taskId, address requester) external;
 
     /// @notice Refuses what is not the verifier's winning ticket for a committed checkpoint.
-    function requireDrawn(uint256 taskId, uint32 checkpoint, address verifier, Draw calldata draw) external view;
+    /// @return fees that it wins, whatever is left of the budget: 1 to 50
+    function requireDrawn(uint256 taskId, uint32 checkpoint, address verifier, Draw calldata draw)
+        external
+        view
+        returns (uint8 fees);
 
     /// @notice What a verifier signs for a committed checkpoint.
     function message(uint256 taskId, uint32 checkpoint) external view returns (bytes memory);
 
-    /// @notice What a verifier commits to: the first 31 bytes of sha256(verifier ‖ chunk). Copied by another it is
+    /// @notice What a verifier commits to: the first 30 bytes of sha256(verifier ‖ chunk). Copied by another it is
     /// worth nothing. Cut short, so that it shares a slot.
-    function commitmentOf(address verifier, bytes calldata chunk) external pure returns (bytes31);
+    function commitmentOf(address verifier, bytes calldata chunk) external pure returns (bytes30);
 
     /// @notice Last timestamp at which a checkpoint may be claimed: half of its challenge window, which gets longer
     /// where many checkpoints are committed at once.
     function claimableUntil(uint256 taskId, uint32 checkpoint) external view returns (uint64);
 
-    /// @notice For how many audits a task of so many intervals pays: λ + 3·√λ + 1, rounded up, where λ is what the rate
-    /// lets expect. Three standard deviations, because few intervals vary much.
+    /// @notice How many fees a task of so many intervals pays at most: λ + 3·√λ + 1, rounded up, where λ is what the
+    /// rate lets expect. Three standard deviations, because few intervals vary much.
     function auditsUp(uint32 intervals, uint16 rateBps) external pure returns (uint64);
 
     /// @notice What posting a task locks for audits.

@@ -24,8 +24,8 @@ interface ITermLimits {
         uint16 riskBps; // what failing costs the requester, in 1/10,000 of the price
         uint8 attempts;
         uint8 keepers; // seats of a committee that keeps the checkpoints; 0: the requester fetches them itself
-        uint128 auditFee; // for one audit; see IAuditor.fund for what is locked
-        uint16 auditRateBps; // audits to expect per checkpoint, in 1/10,000
+        uint128 auditFee; // a ticket wins one or more, or none; see IAuditor.fund for what is locked
+        uint16 auditRateBps; // fees to expect per checkpoint, in 1/10,000
         uint16 keeperBps; // what all seats share, in 1/10,000 of the pay and beside it
         string uri; // where the task file is
     }

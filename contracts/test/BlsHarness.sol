@@ -70,7 +70,11 @@ contract BlsHarness {
         return Tickets.message(market, taskId, attempt, checkpoint, root, beacon);
     }
 
-    function wins(Bn254.G1 calldata ticket, uint16 rateBps, uint256 own, uint256 all) external pure returns (bool) {
-        return Tickets.wins(ticket, rateBps, own, all);
+    function fees(Bn254.G1 calldata ticket, uint16 rateBps, uint256 own, uint256 all) external pure returns (uint8) {
+        return Tickets.fees(ticket, rateBps, own, all);
+    }
+
+    function feesOf(uint256 draw, uint16 rateBps, uint256 own, uint256 all) external pure returns (uint8) {
+        return Tickets.feesOf(draw, rateBps, own, all);
     }
 }

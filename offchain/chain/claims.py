@@ -30,13 +30,14 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A verifier's claim about a checkpoint of an attempt."""
+    """A verifier's claim about a checkpoint of an attempt. `fees`: how many it took out of the budget."""
 
     task_id: int
     attempt: int
     checkpoint: int
     verifier: str
     fate: Fate
+    fees: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class Budget:
     """IAuditor.Budget: what is left of what a requester pays for audits.
 
     Attributes:
-        fee: for one audit.
-        rate_bps: audits to expect per checkpoint, in 1/10,000.
-        left: audits that it still pays for, beside those that are claimed.
+        fee: of which a ticket wins one or more, or none.
+        rate_bps: fees to expect per checkpoint, in 1/10,000.
+        left: fees that it still pays, beside those that are claimed.
         closed: the task has ended.
     """
 
@@ -60,7 +61,7 @@ EVENTS: Final = ("Claimed", "Vouched", "Settled")
 
 
 def claim(chain: Chain, task_id: int, checkpoint: int, draw: Draw, commitment: bytes) -> Receipt:
-    """Vouch for a checkpoint, and lock the bond. `commitment`: 31 bytes, of `LogChunk.commitment`."""
+    """Vouch for a checkpoint, and lock the bond. `commitment`: 30 bytes, of `LogChunk.commitment`."""
     return chain.send("auditor", "claim", task_id, checkpoint, commitment, draw.encoded(), urgent=True)
 
 
@@ -96,7 +97,7 @@ def told(events: Iterable[Event]) -> list[Claim]:
         args = event.args
         key = args["taskId"], args["attempt"], args["checkpoint"], args["verifier"]
         if event.name == "Claimed":
-            claims[key] = Claim(*key, Fate.CLAIMED)
+            claims[key] = Claim(*key, Fate.CLAIMED, args["fees"])
         elif key in claims:
             claims[key] = replace(claims[key], fate=_fate(event))
     return list(claims.values())

@@ -32,12 +32,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A verifier's proof that it is drawn to audit a checkpoint: IAuditor.Draw."""
+    """A verifier's proof that it is drawn to audit a checkpoint: IAuditor.Draw. `fees`: how many its ticket wins."""
 
     ticket: G1
     twin: G2
     own_place: int
     all_place: int
+    fees: int
 
     def encoded(self) -> tuple[Any, ...]:
         """As the ABI wants it."""
@@ -103,5 +104,5 @@ def draw(chain: Chain, secret: int, task_id: int, checkpoint: int, block: BlockN
     deployment = chain.deployment
     about = committed["attempt"], checkpoint, committed["root"], committed["beacon"]
     audited = Audited(deployment.chain_id, deployment.market, task_id, *about)
-    ticket = winning(secret, audited, rate_bps, own, total)
-    return None if ticket is None else Draw(ticket, twin, *places)
+    won = winning(secret, audited, rate_bps, own, total)
+    return None if won is None else Draw(won[0], twin, places[0], places[1], won[1])

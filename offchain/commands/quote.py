@@ -52,7 +52,7 @@ class Wish:
     urgency: int  # tokens' smallest unit, an hour
     risk_bps: int
     attempts: int
-    audit_rate: float | None  # audits to expect per checkpoint, in percent
+    audit_rate: float | None  # audit fees to expect per checkpoint, in percent
     audit_fee: int | None
     keepers: int | None  # None: as many as are usual among the verifiers that there are
     keeper_share: float  # of the pay, in percent
@@ -110,9 +110,9 @@ def offer_options(command: F) -> F:
         "--risk-bps", default=500, show_default=True, help="What a failure costs you, in 1/10,000 of the price."
     )
     @click.option("--attempts", default=3, show_default=True, help="Solvers that may try, one after the other.")
-    @click.option("--audit-rate", type=click.FloatRange(min=0.01, max=655.35), help="Audits to expect per checkpoint, "
-                  "in percent. Default: what lets a stake of the highest price deter.")  # fmt: skip
-    @click.option("--audit-fee", type=TOKENS, help="For each audit. Default: twice what one costs here.")
+    @click.option("--audit-rate", type=click.FloatRange(min=0.01, max=655.35), help="Audit fees to expect for each "
+                  "checkpoint, in percent. Default: what lets a stake of the highest price deter.")  # fmt: skip
+    @click.option("--audit-fee", type=TOKENS, help="Default: twice what an audit costs here.")
     @click.option("--keepers", type=click.IntRange(0, MOST_KEEPERS),
                   help="Seats of a committee that keeps all checkpoints; 0: you fetch them in time. Default: 5, where "
                   "five verifiers could be drawn and reached, else 0.")  # fmt: skip
@@ -330,7 +330,7 @@ def _audits(terms: Terms, rule: StakeRule, as_json: bool) -> Rows:
         return [("audits", offer | {"at": known})]
     fee, rate = about(terms.audit_fee), terms.audit_rate_bps
     said = [(f"at {row.rate_bps / PERCENT:g} %", f"stake {about(row.stake)}, bill {about(row.bill)}") for row in rows]
-    return [("audits", f"{rate / PERCENT:g} % of checkpoints to be expected, {fee} for each"), *said]
+    return [("audits", f"{rate / PERCENT:g} fees to be expected for 100 checkpoints, {fee} each"), *said]
 
 
 def _bid(bid: Asked, as_json: bool) -> object:

@@ -88,7 +88,7 @@ def game_options(command: F) -> F:
     @click.option("--max-price", type=TOKENS, default="100", show_default=True, help="Of the task, in tokens.")
     @click.option("--intervals", type=click.IntRange(1, 10_000), default=50, show_default=True)
     @click.option("--audit-rate", type=click.FloatRange(0.0001, 6.5), default=0.25, show_default=True,
-                  help="Audits to expect for each checkpoint.")  # fmt: skip
+                  help="Audit fees to expect for each checkpoint.")  # fmt: skip
     @click.option("--urgency", type=TOKENS, default="0.41", show_default=True,
                   help="What an hour costs the requester, in tokens.")  # fmt: skip
     @click.option("--keepers", type=click.IntRange(1, 64), default=16, show_default=True)

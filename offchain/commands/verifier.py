@@ -14,7 +14,7 @@ from offchain.commands.common import TOKENS, Connection, answer, connection_opti
 from offchain.market.money import tokens
 from offchain.moments import moment
 
-COLUMNS: Final = ("checkpoint", "attempt", "verifier", "fate")
+COLUMNS: Final = ("checkpoint", "attempt", "verifier", "fees", "fate")
 
 
 @click.group()
@@ -132,7 +132,7 @@ def claims_about(task_id: int, settling: bool, connection: Connection, as_json: 
                 with suppress(Reverted):  # it is too early
                     claims.settle(chain, task_id, claim.attempt, claim.checkpoint, claim.verifier)
         found = claims.claims_of(chain, task_id)
-    rows = [(claim.checkpoint, claim.attempt, claim.verifier, claim.fate.value) for claim in found]
+    rows = [(claim.checkpoint, claim.attempt, claim.verifier, claim.fees, claim.fate.value) for claim in found]
     if as_json:
         click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2))
     else:

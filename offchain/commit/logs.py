@@ -13,7 +13,7 @@ from offchain.commit.roots import chunk, chunk_hashes
 from offchain.ir.arrays import Array
 from offchain.ir.graph import CHUNK
 
-COMMITMENT_BYTES: Final = 31  # it shares a slot on chain
+COMMITMENT_BYTES: Final = 30  # it shares a slot on chain
 KINDS: Final = ("bytes", "bytes32[]", "uint64", "bytes32[]", "uint32")
 
 

@@ -91,7 +91,8 @@ class Audience:
             ),
             "Resolved": lambda: f"  [bold]{name(args['winner'])} wins against {name(args['loser'])}[/]",
             "Claimed": lambda: (
-                f"  [dim]{name(args['verifier'])} is drawn, and vouches for checkpoint {args['checkpoint']}[/]"
+                f"  [dim]{name(args['verifier'])} is drawn, and vouches for checkpoint {args['checkpoint']}"
+                f"{', for ' + str(args['fees']) + ' fees' if args['fees'] > 1 else ''}[/]"
             ),
             "Vouched": lambda: (
                 f"  [dim]{name(args['verifier'])} shows that it replayed checkpoint {args['checkpoint']}[/]"

@@ -21,8 +21,8 @@ from offchain.worker.vouched import LotDrawn
 LAZY: Final = "lazy"
 STAKES: Final = {"verifier-a": 40, "verifier-b": 10, LAZY: 50}  # tokens
 HONEST: Final = tuple(name for name in STAKES if name != LAZY)
-SOME: Final = ["--audit-rate", "200", "--audit-fee", "0.5"]  # so the lazy verifier is always drawn, the others are not
-MORE: Final = ["--audit-rate", "250", "--audit-fee", "0.5"]  # so verifier-a is, too
+DRAWN: Final = ["--audit-rate", "400", "--audit-fee", "0.3"]  # the lazy verifier is drawn for 86 % of all checkpoints
+ALL: Final = "verifier-b"  # replays also what it is not drawn for, so that every run finds the falsehood
 SHOWING: Final = 20  # seconds that verifiers need at most to show what they claimed
 SETTLING: Final = 20.0  # seconds that they need for the rest
 
@@ -90,7 +90,7 @@ class Audits:
                 "checkpoint": claim.checkpoint,
                 "attempt": claim.attempt,
                 "fate": claim.fate.value,
-                "paid": view.terms.audit_fee if claim.fate is Fate.PAID else 0,
+                "paid": view.terms.audit_fee * claim.fees if claim.fate is Fate.PAID else 0,
             }
             for claim in self.claims
         ]
@@ -116,8 +116,10 @@ class Audits:
                 yield {"attempt": args["attempt"], "checkpoint": args["checkpoint"], "signers": signers}
 
     def _steps(self, name: str, view: TaskView) -> int:
-        """How many steps a verifier has replayed: each verdict took an interval."""
-        spans = (view.terms.steps_of(entry["checkpoint"]) for entry in self.stage.said(name, Audited, view.id))
+        """How many steps a verifier has replayed of what it was drawn for: each verdict took an interval."""
+        drawn = {checkpoint for (_, checkpoint), won in self._lots(name).items() if won}
+        seen = [entry["checkpoint"] for entry in self.stage.said(name, Audited, view.id)]
+        spans = (view.terms.steps_of(checkpoint) for checkpoint in seen if checkpoint in drawn)
         return sum(hi - lo for lo, hi in spans)
 
     def _of_the_lazy(self, rows: list[dict[str, Any]]) -> str:

@@ -20,12 +20,12 @@ from offchain.market.money import tokens
 from offchain.market.view import TaskView
 from offchain.store.taskfile import save_task
 
-STEPS: Final = 100  # two intervals
+STEPS: Final = 100
 OFFER: Final = [
     *("--max-price", "100", "--bidding-time", "30", "--reveal-time", "20", "--handover-time", "20"),
     *("--interval-time", "60", "--challenge-window", "60", "--clock", "60", "--attempts", "2"),
 ]
-DRAWN: Final = ["--audit-rate", "655.35", "--audit-fee", "0.1"]  # so that every verifier is drawn
+DRAWN: Final = ["--audit-rate", "655.35", "--audit-fee", "0.1"]  # of two verifiers each is drawn with 96 %
 KEPT: Final = ["--keepers", "5"]
 MANY: Final = ["--keepers", "16"]  # so that the honest one has a seat, and is no quorum
 STAKE: Final = 10  # tokens, of verifiers, where they are drawn
@@ -39,7 +39,8 @@ def play_cheat(folder: Path, console: Console, name: str) -> dict[str, Any]:
     console.rule(f"[bold red]{name}[/]: a {cheat.role} that {cheat.does}")
     console.print(f"it must end so: {cheat.ends.value}")
     file = folder / "digits.task"
-    save_task(lower(digits.job(STEPS, STEPS // 2)), file)
+    intervals = 5 if cheat.claims else 2  # luck spares nobody five times
+    save_task(lower(digits.job(STEPS, STEPS // intervals)), file)
     with Stage(folder) as stage:
         gather(stage, cheat)
         before, audience = stage.balances(), Audience(stage, console)

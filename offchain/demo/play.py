@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from offchain.chain.disputes import VERDICTS
 from offchain.demo import digits
 from offchain.demo.audience import Audience
-from offchain.demo.audits import HONEST, LAZY, MORE, SOME, STAKES, Audits
+from offchain.demo.audits import ALL, DRAWN, HONEST, LAZY, STAKES, Audits
 from offchain.demo.stage import PATIENCE, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
 from offchain.ir.arrays import numpy_dtype
@@ -76,12 +76,12 @@ def build(folder: Path, console: Console) -> tuple[Task, Path]:
 
 
 def start_workers(stage: Stage, console: Console) -> None:
-    """Three solvers, two verifiers that replay what they are drawn for, and one that replays nothing."""
+    """Three solvers; a verifier that replays what it is drawn for, one that replays all, one that replays nothing."""
     with console.status("starting three solvers and three verifiers, each a process of its own"):
         for name, options in SOLVERS.items():
             stage.start_worker(name, "solver", options)
         for name in HONEST:
-            stage.start_worker(name, "verifier", ["--audit-share", "0"])
+            stage.start_worker(name, "verifier", ["--audit-share", "1" if name == ALL else "0"])
         stage.start_named(LAZY, "lazy-verifier")
         stage.wait_until_registered([*SOLVERS, *STAKES])
         stage.enter_draws(STAKES)
@@ -92,7 +92,7 @@ def honest_run(stage: Stage, file: Path, console: Console, lie: Falsehood) -> di
     console.rule("[bold green]Run 1: everybody is honest")
     before, audience = stage.balances(), Audience(stage, console)
     result = stage.file("honest.safetensors")
-    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *SOME]))
+    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *DRAWN]))
     view = follow(audits, console, awarded=lambda: stage.start_cheat(CHEAT, lie))
     delivered = stage.wait_for_requester() == 0
     found = audits.report(view, console)
@@ -128,7 +128,7 @@ def cheat_run(stage: Stage, task: Task, file: Path, console: Console, lie: False
     before, audience = stage.balances(), Audience(stage, console)
     started = time.monotonic()
     result = stage.file("cheat.safetensors")
-    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *MORE]))
+    audits = Audits(stage, audience, stage.start_requester(file, result, [*OFFER, *DRAWN]))
     view = follow(audits, console, awarded=lambda: leave(stage, console))
     delivered = come_back(stage, view, result, console)
     report = audits.report(view, console) | conviction(stage, audience, task, before)

@@ -13,7 +13,7 @@ from typing import Final
 from offchain.economics.stakes import least_stake
 from offchain.market.money import BPS, part_up
 
-DEVIATIONS: Final = 3  # of the number of winners, which a budget covers
+DEVIATIONS: Final = 3  # of the number of fees that tickets win, which a budget covers
 RATES_BPS: Final = (500, 1_000, 2_500, 5_000, 10_000)  # that a requester chooses among, if it names none
 
 
@@ -42,7 +42,7 @@ class StakeRule:
 
 
 def audits_up(intervals: int, rate_bps: int) -> int:
-    """For how many audits a task pays: ⌈λ + 3·√λ⌉ + 1 with λ = rate · intervals, the root in 1/100, rounded up."""
+    """How many fees a task pays at most: ⌈λ + 3·√λ⌉ + 1 with λ = rate · intervals, the root in 1/100, rounded up."""
     expected = intervals * rate_bps
     root = isqrt(expected)
     deviation = root + (root * root < expected)

@@ -18,7 +18,7 @@ class Deterrence:
     """A task's least stake, and what the best of all cheats with false intervals earns with it.
 
     Attributes:
-        rate: audits to expect for each checkpoint.
+        rate: fees to expect for each checkpoint.
         honest: part of all verifiers' stakes that is honest in fact; the stake reckons with the deployment's.
         stake: as a multiple of the highest price.
         found: probability that a false interval is found.

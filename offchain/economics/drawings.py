@@ -59,7 +59,7 @@ def _against_rate(axis: Any, game: Game) -> None:
     for number in LENGTHS:
         stakes = [deterrence(_with(game, rate_bps=rate, intervals=number)).stake for rate in RATES_BPS]
         axis.loglog([rate / 10_000 for rate in RATES_BPS], stakes, label=f"{number} intervals")
-    axis.set_xlabel("audits to expect for each checkpoint")
+    axis.set_xlabel("audit fees to expect for each checkpoint")
     axis.set_ylabel("least stake / highest price")
     axis.legend(frameon=False, fontsize="small")
 
@@ -91,7 +91,7 @@ def _region(axis: Any, game: Game) -> None:
     axis.axvline(game.rules.honest_bps / 10_000, color="gray", linestyle=":")
     axis.set_yscale("log")
     axis.set_xlabel("honest part of stakes in fact (dots: assumed)")
-    axis.set_ylabel("audits to expect for each checkpoint")
+    axis.set_ylabel("audit fees to expect for each checkpoint")
     axis.set_title("red: cheating pays, with the rule's stake", fontsize="small")
 
 

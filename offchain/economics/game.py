@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import comb
+from math import comb, expm1
 from typing import Final
 
 from offchain.economics.stakes import least_stake
@@ -79,7 +79,7 @@ class Offer:
 
     Attributes:
         max_price: for all intervals, in units.
-        rate_bps: audits to expect for each checkpoint, in 1/10,000.
+        rate_bps: fees to expect for each checkpoint, in 1/10,000.
         urgency: units an hour.
         risk_bps: what a failure costs the requester, in 1/10,000 of the price.
         keepers, keeper_bps: how many, and what they share, in 1/10,000 of the pay and beside it.
@@ -200,10 +200,19 @@ class Game:
         assumed = self.rules.honest_bps / BPS
         return assumed if self.people.honest is None else self.people.honest
 
+    def fees(self, share: float) -> float:
+        """That a part of all stakes wins for a checkpoint on average. As designed a ticket wins one at most."""
+        mean = self.rate * share
+        return mean if self.amended else min(1.0, mean)
+
+    def looks(self, share: float) -> float:
+        """Probability that who has a part of all stakes is drawn for a checkpoint. Amended, what it wins is Poisson."""
+        return -expm1(-self.rate * share) if self.amended else self.fees(share)
+
     @cached_property
     def drawn(self) -> float:
         """Probability that one of the honest verifiers is drawn for a checkpoint."""
-        return min(1.0, self.rate * self.honest / self.people.verifiers)
+        return self.looks(self.honest / self.people.verifiers)
 
     @cached_property
     def found(self) -> float:
@@ -212,7 +221,7 @@ class Game:
 
     @cached_property
     def fee(self) -> float:
-        """For an audit: twice what it costs an ordinary verifier, as `task post` offers it."""
+        """Twice what an audit costs an ordinary verifier, as `task post` offers it."""
         return 2 * (self.work + self.gas(*AUDIT))
 
     @cached_property

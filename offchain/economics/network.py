@@ -61,7 +61,7 @@ class Network:
         self.world = draw(plan.solvers, plan.tasks, plan.load, self.seed, *spreads)
         self.cheats = self.dice.random(plan.solvers) < plan.cheats
         stakes = self.dice.lognormal(0, STAKE_SPREAD, plan.verifiers)
-        self.chance = np.minimum(1.0, plan.rate_bps / BPS * stakes / stakes.sum())
+        self.fees_expected = plan.rate_bps / BPS * stakes / stakes.sum()
         self.looks = self.dice.random(plan.verifiers) >= plan.lazy
         self.hourly = np.array([machine.hourly for machine in self.world.machines], float)
         self.free_at, self.busy = np.zeros(plan.solvers), np.zeros(plan.solvers)
@@ -128,7 +128,7 @@ class Network:
 
     def judged(self, auction: Auction, solver: int, work: int, false: int) -> bool:
         """Whether somebody finds a false interval. The stake is then shared out."""
-        drawn = np.flatnonzero(self.looks & (self.dice.random(self.plan.verifiers) < self.chance))
+        drawn = np.flatnonzero(self.looks & (self.dice.poisson(self.fees_expected) > 0))
         if not len(drawn):
             return False
         plan = self.plan
@@ -141,11 +141,14 @@ class Network:
         return True
 
     def audit(self, work: int, done: int) -> None:
-        """Who looks and is drawn for what became final replays it, and is paid."""
-        drawn = self.dice.binomial(done, self.chance) * self.looks
+        """Who looks and is drawn for what became final replays it, once, and is paid each fee that it won."""
+        fees = self.dice.poisson(done * self.fees_expected) * self.looks
+        who = np.repeat(np.arange(len(fees)), fees)
+        where = self.dice.integers(max(1, done), size=len(who))  # all intervals are alike to a fee
+        drawn = np.bincount(np.unique(who * max(1, done) + where) // max(1, done), minlength=len(fees))
         self.audits += drawn
         self.audited += drawn * self.interval_hours(work)
-        self.fees += drawn * FEE_RATIO * self.interval_cost(work)
+        self.fees += fees * FEE_RATIO * self.interval_cost(work)
         self.spent += drawn * self.interval_cost(work)
 
     def settle(self, task: int, solver: int, pay: int, done: int, falsified: int, seconds: float) -> None:
@@ -231,7 +234,7 @@ def summary(network: Network) -> Summary:
         fees_by_audits=_correlation(network.audited[looks], network.fees[looks]),
         idle=float((network.busy < 0.05 * network.ended).mean()),
         found=network.convicted / max(1, network.false),
-        expected=float(1 - np.prod(1 - network.chance[looks])),
+        expected=float(-np.expm1(-network.fees_expected[looks].sum())),
         false=network.false,
         honest_profit=float(profit[honest].sum()) / max(1, plan.tasks - network.false - network.undone),
         cheats_profit=float(profit[network.cheats].sum()) / max(1, network.false),

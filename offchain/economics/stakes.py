@@ -15,11 +15,11 @@ def least_stake(
 ) -> int:
     """⌈margin · 2 · maxPrice · (interval / steps) / (x · burned part)⌉, and ten bounties, in the token's smallest unit.
 
-    With x = honest part · audit rate a falsified interval is found with a probability q ≥ 1 − e^−x, for which
-    (1−q)/q ≤ 1/x. It gains at most what it is paid and as much in work that it saves.
+    With x = honest part · audit rate a falsified interval is found with q = 1 − e^−x, so that (1−q)/q ≤ 1/x. It gains
+    at most what it is paid and as much in work that it saves.
 
     Args:
-        rate_bps: audits to expect for each checkpoint, in 1/10,000.
+        rate_bps: fees to expect for each checkpoint, in 1/10,000.
         honest_bps: part of all verifiers' stakes that is honest, in 1/10,000.
         margin_bps: how much more than it gains a cheat must expect to lose, in 1/10,000.
     """

@@ -59,8 +59,8 @@ class Terms:
     risk_bps: int
     attempts: int
     keepers: int  # seats of a committee that keeps the checkpoints; 0: the requester fetches them itself
-    audit_fee: int  # for one audit
-    audit_rate_bps: int  # audits to expect per checkpoint
+    audit_fee: int  # of which a verifier's ticket wins one or more, or none
+    audit_rate_bps: int  # fees to expect per checkpoint
     keeper_bps: int  # what all seats share, of the pay and beside it
     uri: str
 

@@ -75,7 +75,7 @@ class Person:
     roles: set[str] = field(default_factory=set)
     earned: int = 0  # pay of intervals
     rewards: int = 0  # out of stakes of those it proved wrong
-    audited: Counter[int] = field(default_factory=Counter)  # task -> audits that it was paid for
+    audited: Counter[int] = field(default_factory=Counter)  # task -> fees that it was paid
     stood_by: Counter[int] = field(default_factory=Counter)  # what an interval earned its solver, gross -> how many
     lost: int = 0  # slashed, or burned by a stall
     bids: int = 0
@@ -269,11 +269,11 @@ class Chronicle:
     # --- audits
 
     def _audited(self, name: str, args: Args) -> None:
-        far = AUDITS[name]
+        far, person = AUDITS[name], self.person(args["verifier"], "verifier")
         if name == "Settled":
-            far = "paid" if args.get("earned") else "bond lost" if args.get("forfeited") else "over"
-        person = self.person(args["verifier"], "verifier")
-        person.audited[args["taskId"]] += name == "Settled" and bool(args.get("earned"))
+            fees = args["fees"] if args["earned"] else 0
+            far = "paid" if fees == 1 else f"paid {fees} fees" if fees else "bond lost" if args["forfeited"] else "over"
+            person.audited[args["taskId"]] += fees
         self.audits.setdefault((args["taskId"], args["checkpoint"]), {})[args["verifier"]] = far
 
 

@@ -135,9 +135,10 @@ class Acts:
 
     def _draw(self, view: ChainView, action: DrawLot) -> None:
         task, checkpoint = view.task(action.task_id), action.checkpoint
-        won = self._ticket(task.id, checkpoint) is not None
-        self._db.add_lot(task, checkpoint, won)
-        self._tell(vouched.LotDrawn(task.id, task.attempt, checkpoint, won))
+        ticket = self._ticket(task.id, checkpoint)
+        self._db.add_lot(task, checkpoint, ticket is not None)
+        fees = ticket.fees if ticket else 0
+        self._tell(vouched.LotDrawn(task.id, task.attempt, checkpoint, fees > 0, fees))
 
     def _ticket(self, task_id: int, checkpoint: int) -> verifiers.Draw | None:
         """This account's winning ticket, if it has one."""

@@ -20,8 +20,8 @@ class Audits:
     """A requester's offer to verifiers.
 
     Attributes:
-        rate_bps: audits to expect per checkpoint, in 1/10,000.
-        fee: for one, in the token's smallest unit.
+        rate_bps: fees to expect per checkpoint, in 1/10,000.
+        fee: in the token's smallest unit.
     """
 
     rate_bps: int

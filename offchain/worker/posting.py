@@ -30,7 +30,7 @@ MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together
 MOST_ATTEMPTS: Final = 16  # TermLimits.MAX_ATTEMPTS
 MOST_KEEPERS: Final = 16  # TermLimits.MAX_KEEPERS
 MONEY: Final = ("max_price", "stake", "bond", "audit_fee")
-MOST_RATE: Final = 2**16 - 1  # audits to expect per checkpoint, in 1/10,000
+MOST_RATE: Final = 2**16 - 1  # fees to expect per checkpoint, in 1/10,000
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Ended(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class ClaimSettled(WorkerEvent):
-    """A claim was paid, lost its bond, or neither."""
+    """A claim was paid its fees, lost its bond, or neither."""
 
     name = "claim settled"
     task: int
@@ -98,6 +98,7 @@ class ClaimSettled(WorkerEvent):
     verifier: Address
     earned: bool
     forfeited: bool
+    fees: int
 
 
 # by contract and event, in answer to own transactions; the vault has a `Paid` of its own
@@ -110,7 +111,7 @@ SAID: Final[dict[tuple[str, str], Callable[[Mapping[str, Any]], WorkerEvent]]] =
     ("market", "Stalled"): lambda a: Stalled(a["taskId"], a["solver"], a["burned"]),
     ("market", "Vacated"): lambda a: Vacated(a["taskId"], a["attempt"], a["standby"]),
     ("auditor", "Settled"): lambda a: ClaimSettled(
-        a["taskId"], a["checkpoint"], a["verifier"], a["earned"], a["forfeited"]
+        a["taskId"], a["checkpoint"], a["verifier"], a["earned"], a["forfeited"], a["fees"]
     ),
     ("market", "Ended"): lambda a: Ended(a["taskId"], Status(a["how"]).name.lower(), a["refunded"]),
 }

@@ -9,13 +9,14 @@ from offchain.worker.events import WorkerEvent
 
 @dataclass(frozen=True, slots=True)
 class LotDrawn(WorkerEvent):
-    """Whether this account's ticket for a checkpoint of an attempt wins: it may audit it for a fee."""
+    """Whether this account's ticket for a checkpoint of an attempt wins; how many fees an audit may earn then."""
 
     name = "lot drawn"
     task: int
     attempt: int
     checkpoint: int
     won: bool
+    fees: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tests.attacks.conftest import PRICE, REAL
 from tests.support.arena import Arena
 from tests.support.deployment import Funded
 from tests.support.everything import INTERVAL, everything
+from tests.support.lots import grant
 from tests.support.players import Mind, silent
 from tests.support.vouching import EVERYBODY, enter, vouch
 
@@ -30,7 +31,7 @@ LIE: Final = Falsehood(2 * INTERVAL - 1, everything().names["new_w"], 133, 1)
 
 @pytest.fixture
 def audited(place: Funded) -> Arena:
-    """A task that pays for audits; everybody in STAKES is drawn for each checkpoint."""
+    """A task that pays for audits."""
     enter(place)
     changes = {"audit_fee": FEE, "audit_rate_bps": EVERYBODY}
     return place.seen_as(Arena, work=everything(), price=PRICE, changes=changes)
@@ -55,6 +56,8 @@ def test_the_friend_loses_its_bond_only_where_something_is_proved(audited: Arena
     arena = audited
     before, cheat = arena.fortunes(), Mind(arena.work, LIE)
     arena.commit(cheat.root(1))
+    for checkpoint, fees in enumerate(({"rival": 1}, {"stranger": 3})):  # who wins more locks no more
+        grant(arena, arena.task, checkpoint, fees)
     vouch(arena, "rival", arena.task, 0, log_of(arena.honest, 0))
     vouch(arena, "stranger", arena.task, 1, log_of(cheat, 1))
     dispute = arena.open(arena.challenger)

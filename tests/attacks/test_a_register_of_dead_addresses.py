@@ -54,6 +54,7 @@ def test_a_verifier_that_comes_late_looks_in_time_and_is_paid(town: Town) -> Non
     before = town.fortunes()
     enter(town, {"challenger": STAKE}, {"challenger": SECRETS[0]})
     task = town.post(TASK, audit_fee=FEE, audit_rate_bps=20_000, challenge_window=1_000)
+    town.grant(task, {"challenger": 1}, {"challenger": SECRETS[0]})
     solver = town.worker("solver", "solver", "solver")
     register(town.worker("holder", "rival", "verifier"))
     town.until(lambda: len(town.told(Audited, "holder")) == 2 and len(town.told(CommitSent)) == 2)

@@ -30,7 +30,7 @@ from tests.support.vouching import enter
 
 SECRET: Final = {"challenger": SECRETS[0], "stranger": SECRETS[1]}
 STAKES: Final = {"challenger": 5, "stranger": 5}
-AUDITS: Final = {"audit_fee": COIN // 10, "audit_rate_bps": 2**16 - 1}  # everybody is drawn
+AUDITS: Final = {"audit_fee": COIN // 10, "audit_rate_bps": 2**16 - 1}
 TERMS: Final = {"interval_time": 1_000}
 KEEPERS: Final = {"keepers": 5, "keeper_bps": 300}
 PARTS: Final = ("auction", "market", "log", "game", "auditor", "keepers")
@@ -57,6 +57,8 @@ class Story:
         self.before = self.town.wealth()
         self.first = self.town.w3.eth.block_number + 1
         self.task = self.town.post(everything(), **TERMS, **self._drawn())
+        if self.cheat.claims:
+            self.town.grant(self.task, dict.fromkeys(STAKES, 1), SECRET)
         if self.cheat.file:
             self.cheat.file(everything(), self.town.folder / "task.file")
         self._gather()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from offchain.chain.verifiers import Draw
 from offchain.market.tickets import Audited
 from tests.support.bls import NO_G1, SECRETS, key_of, outsider
 from tests.support.deployment import PARAMETERS
+from tests.support.lots import grant
 from tests.support.reverts import reverts
 from tests.support.tasks import ROOT
 from tests.support.vouching import EVERYBODY, SECRET, STAKES, enter
@@ -31,15 +31,8 @@ def lottery(deployed_market: World) -> Iterator[World]:
     with world.clock.undone(), world.clock.stopped():
         enter(world)
         world.commit(world.award(audit_rate_bps=EVERYBODY, stake=STAKE), 0)
+        grant(world, 0, 0, dict.fromkeys(STAKES, 1))
         yield world
-
-
-@contextmanager
-def at_rate(world: World, rate: int) -> Iterator[None]:
-    """The next task, whose first checkpoint is committed, with this rate."""
-    with world.clock.undone():
-        world.commit(world.award(audit_rate_bps=rate), 0)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +49,14 @@ def about(world: World, task: int, index: int) -> Audited:
 def ticket(world: World, name: str, audited: Audited) -> Draw:
     """A verifier's ticket, whether it wins or not."""
     places = world.contract("verifiers").functions.places(world.address(name), world.clock.now).call()
-    return Draw(sign(SECRET[name], audited.message()), key_of(SECRET[name]).twin, *places)
+    return Draw(sign(SECRET[name], audited.message()), key_of(SECRET[name]).twin, *places, 0)
 
 
-def require(world: World, name: str, draw: Draw, task: int = 0, checkpoint: int = 0) -> None:
-    """Raises what the contract refuses the ticket with."""
+def require(world: World, name: str, draw: Draw, task: int = 0, checkpoint: int = 0) -> int:
+    """How many fees the ticket wins. Raises what the contract refuses it with."""
     functions = world.contract("auditor").functions
-    world.ask(functions.requireDrawn(task, checkpoint, world.address(name), draw.encoded()))
+    won: int = world.ask(functions.requireDrawn(task, checkpoint, world.address(name), draw.encoded()))
+    return won
 
 
 def test_what_is_signed(lottery: World, audited: Audited) -> None:
@@ -71,18 +65,21 @@ def test_what_is_signed(lottery: World, audited: Audited) -> None:
 
 
 @pytest.mark.parametrize("name", STAKES)
-@pytest.mark.parametrize("rate", [1, 20_000, EVERYBODY])
-def test_the_contract_takes_what_its_owner_would_send(lottery: World, name: str, rate: int) -> None:
-    """Whoever looks at its own ticket first sends no gas after a loser."""
+@pytest.mark.parametrize(("rate", "fees"), [(1, 0), (5_000, 1), (20_000, 2), (EVERYBODY, 0), (EVERYBODY, 5)])
+def test_the_contract_takes_what_its_owner_would_send(
+    lottery: World, snapshot: None, name: str, rate: int, fees: int
+) -> None:
+    """And counts as many fees. Whoever looks at its own ticket first sends no gas after a loser."""
     world, own, total = lottery, STAKES[name], sum(STAKES.values())
-    with at_rate(world, rate):
-        draw, found = ticket(world, name, about(world, 1, 0)), verifiers.draw(world.quick(name), SECRET[name], 1, 0)
-        assert found in ([draw] if rate == EVERYBODY else [None, draw])
-        if found:
-            require(world, name, found, 1)
-            return
-        with reverts(world.contract("auditor"), "NotDrawn", world.address(name).lower(), own, total):
-            require(world, name, draw, 1)
+    world.commit(world.award(audit_rate_bps=rate), 0)
+    grant(world, 1, 0, {name: fees})
+    draw, found = ticket(world, name, about(world, 1, 0)), verifiers.draw(world.quick(name), SECRET[name], 1, 0)
+    if fees:
+        assert found == replace(draw, fees=fees) and require(world, name, found, 1) == fees
+        return
+    assert found is None
+    with reverts(world.contract("auditor"), "NotDrawn", world.address(name).lower(), own, total):
+        require(world, name, draw, 1)
 
 
 def test_nobody_knows_before_the_commit_what_is_signed(lottery: World) -> None:
@@ -162,6 +159,7 @@ def test_a_stake_or_key_that_came_too_late(lottery: World, audited: Audited, sna
     verifiers.stake(world.quick("rival"), 1_000)
     verifiers.enroll(world.quick("stranger"), SECRETS[9])
     world.commit(0, 1)
+    grant(world, 0, 1, {"rival": 1})
     second = about(world, 0, 1)
     world.clock.travel(PARAMETERS.key_delay)
     assert world.contract("verifiers").functions.stakeOf(world.rival).call() == 1_002

@@ -18,11 +18,14 @@ from tests.support.audited import (
     begun,
     commit,
     convict,
+    drawn,
     finish,
     gained,
+    leave,
     pot,
     reveal,
     settle,
+    try_claim,
     try_reveal,
 )
 from tests.support.deployment import PARAMETERS
@@ -65,9 +68,9 @@ def test_who_reads_the_chain_sees_who_vouched_for_what(audit_world: World) -> No
     settle(world, "challenger", task)
     settle(world, "stranger", task)
     assert claims_of(world.quick("requester"), task) == [
-        Claim(task, 0, 0, address("challenger"), Fate.PAID),
-        Claim(task, 0, 0, address("stranger"), Fate.FORFEITED),
-        Claim(task, 0, 1, address("challenger"), Fate.CLAIMED),
+        Claim(task, 0, 0, address("challenger"), Fate.PAID, 1),
+        Claim(task, 0, 0, address("stranger"), Fate.FORFEITED, 1),
+        Claim(task, 0, 1, address("challenger"), Fate.CLAIMED, 1),
     ]
 
 
@@ -120,6 +123,62 @@ def test_a_solver_that_leaves_takes_nothing_from_who_audited_it(audit_world: Wor
     world.quick("requester").stall(task)
     settle(world, "challenger", task)
     assert gained(world, before)["challenger"] == FEE
+
+
+def test_who_wins_several_fees_is_paid_each_of_them_for_one_replay(audit_world: World, auditor: Any) -> None:
+    """One claim, one bond, one log: as much as several names with the same stake would have together."""
+    world = audit_world
+    task = begun(world, fees={"challenger": 3, "stranger": 1})
+    before = world.wealth()
+    vouch(world, "challenger", task, 0, RIGHT[0].shown)
+    vouch(world, "stranger", task, 0, RIGHT[0].shown)
+    assert auditor.functions.claimOf(task, 0, 0, world.challenger).call()[1:] == (3, False)
+    assert [claim.fees for claim in claims_of(world.quick("requester"), task)] == [3, 1]
+    assert claims.budget(world.quick("stranger"), task).left == BUDGET - 4
+    assert pot(world, task) == BUDGET * FEE + 2 * BOND
+    close_claiming(world, task, 0)
+    for name in ("challenger", "stranger"):
+        reveal(world, name, task)
+    finish(world, task)
+    for name in ("challenger", "stranger"):
+        settle(world, name, task)
+    assert gained(world, before) == {"challenger": 3 * FEE, "stranger": FEE}
+    assert pot(world, task) == 0
+
+
+def test_a_budget_that_runs_out_within_a_claim_pays_what_is_left(audit_world: World, auditor: Any) -> None:
+    """And no more: the others' fees and bonds, which lie in the same pot, are whole."""
+    world = audit_world
+    task = begun(world, fees={"challenger": 3, "stranger": 1})
+    leave(world, task, 2)
+    before = world.wealth()
+    vouch(world, "challenger", task, 0, RIGHT[0].shown)
+    assert claims.budget(world.quick("stranger"), task).left == 0
+    with reverts(auditor, "BudgetSpent", task):
+        try_claim(world, "stranger", task, 0, drawn(world, "stranger", task))
+    close_claiming(world, task, 0)
+    reveal(world, "challenger", task)
+    held = pot(world, task)
+    finish(world, task)
+    settle(world, "challenger", task)
+    assert gained(world, before) == {"challenger": 2 * FEE}
+    assert pot(world, task) == held - 2 * FEE - BOND
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_all_fees_of_a_claim_that_earns_none_go_back(audit_world: World, ended: bool) -> None:
+    """To the budget, or, once the task has ended, to its requester."""
+    world = audit_world
+    task = begun(world, fees={"challenger": 3})
+    vouch(world, "challenger", task, 0, RIGHT[0].shown)
+    if ended:
+        finish(world, task)
+    else:
+        world.close_windows(task)
+    before = world.wealth()
+    settle(world, "challenger", task)
+    assert world.gains(before) == {"burned": BOND} | ({"requester": 3 * FEE} if ended else {})
+    assert claims.budget(world.quick("stranger"), task).left == (0 if ended else BUDGET)
 
 
 # --- who gains nothing, and loses a bond ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from offchain.commit.logs import COMMITMENT_BYTES
 from tests.support import tasks
 from tests.support.audited import (
     INTERVAL_TIME,
@@ -115,7 +116,7 @@ def test_a_commitment_of_zeros_is_none(audit_world: World, auditor: Any) -> None
     world = audit_world
     task = begun(world)
     with reverts(auditor, "ZeroCommitment"):
-        try_claim(world, "challenger", task, 0, drawn(world, "challenger", task), bytes(31))
+        try_claim(world, "challenger", task, 0, drawn(world, "challenger", task), bytes(COMMITMENT_BYTES))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_a_log_of_several_chunks(audit_world: World, auditor: Any, slots: int) -
     world = audit_world
     last = Ended.of(9, metrics=300, written=5, slots=slots)
     task = begun(world, 2)
-    world.send(world.log.functions.commit(task, 2, last.root, ""), world.solver)
+    commit(world, task, 2, root=last.root)
     vouch(world, "challenger", task, 2, last.shown)
     whole = replace(last, written=10).shown
     assert whole.chunk == bytes(4_096) and last.shown.chunk[-4:] == bytes(4)

@@ -1,4 +1,4 @@
-"""The auditor's rules over whole numbers: verifiers, all of whom are drawn for every checkpoint."""
+"""The auditor's rules over whole numbers: what a claim and its fees become."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Audits:
     def take(self, account: str, amount: int) -> None:
         raise NotImplementedError
 
-    def claim(self, sender: str, number: int, index: int, guessed: bool, now: int) -> None:
+    def claim(self, sender: str, number: int, index: int, won: int, guessed: bool, now: int) -> None:
+        """`won`: fees that its ticket wins."""
         task = self.tasks[number]
         require(task.audits > 0, "BudgetSpent")
         require(index < len(task.checkpoints), "UnknownCheckpoint")
@@ -27,8 +28,10 @@ class Audits:
         require(now <= point.claimable_until, "ClaimingOver")
         require(sender != task.solver, "OwnCheckpoint")
         require(key not in task.claims, "AlreadyClaimed")
+        require(won > 0, "NotDrawn")
         self.take(sender, self.audit_bond)
-        task.audits -= 1
+        task.fees[key] = min(won, task.audits)
+        task.audits -= task.fees[key]
         task.claims[key] = False
         if guessed:
             task.guesses.add(key)
@@ -56,17 +59,18 @@ class Audits:
             require(forfeited or task.paid > index, "NotFinal")
         del task.claims[key]
         task.guesses.discard(key)
+        fees = task.fees.pop(key)
         if forfeited:
             self.burned += self.audit_bond
             self.lost[verifier] = self.lost.get(verifier, 0) + self.audit_bond
         else:
             self.free[verifier] += self.audit_bond
         if earned:
-            self.free[verifier] += task.terms.audit_fee
+            self.free[verifier] += fees * task.terms.audit_fee
         elif task.status.ended:
-            self.free[task.requester] += task.terms.audit_fee
+            self.free[task.requester] += fees * task.terms.audit_fee
         else:
-            task.audits += 1
+            task.audits += fees
 
     def condemn(self, sender: str, number: int, index: int) -> None:
         require(sender == self.game, "NotGame")

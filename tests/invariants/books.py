@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from offchain.bls.signing import sign
 from offchain.chain.seals import seal_of
 from offchain.chain.verifiers import Draw
+from offchain.commit.logs import COMMITMENT_BYTES
 from offchain.market.notes import OwnBid
-from offchain.market.tickets import Audited
+from offchain.market.tickets import Audited, fees
 from offchain.market.view import Status
 from tests.invariants.money_model import Model
 from tests.invariants.money_task import Claimed, Refused, Task
@@ -79,8 +80,8 @@ class Books(RuleBasedStateMachine):
         assert stakes == [task.stake for task in model.tasks]
         assert kept == [sum(task.kept.values()) for task in model.tasks]
         for held, task in zip(audits, model.tasks, strict=True):
-            open_claims = len(task.claims)
-            assert held == task.terms.audit_fee * (task.audits + open_claims) + model.audit_bond * open_claims
+            locked = task.audits + sum(task.fees.values())
+            assert held == task.terms.audit_fee * locked + model.audit_bond * len(task.claims)
         for place, name in enumerate(self.names):
             assert (wallets[place], free[place]) == (self.wallets[name], model.free[name]), name
         assert model.lost.get(HONEST, 0) == model.lost.get(DILIGENT, 0) == 0
@@ -221,10 +222,12 @@ class Books(RuleBasedStateMachine):
         about = Audited(deployment.chain_id, deployment.market, number, attempt, index, STATE.root, beacon)
         # Two stakes in one second are one place.
         own, everybody = self.world.quick("requester").call("verifiers", "places", self.address(verifier), self.now)
-        draw = Draw(sign(SECRET[verifier], about.message()), key_of(SECRET[verifier]).twin, own, everybody)
-        commitment = b"guess".ljust(31) if guessed else STATE.shown.commitment(self.address(verifier))
+        ticket, rate = sign(SECRET[verifier], about.message()), self.model.tasks[number].terms.audit_rate_bps
+        won = fees(ticket, rate, VERIFIERS[verifier], sum(VERIFIERS.values()))
+        draw = Draw(ticket, key_of(SECRET[verifier]).twin, own, everybody, won)
+        commitment = b"guess".ljust(COMMITMENT_BYTES) if guessed else STATE.shown.commitment(self.address(verifier))
         call = self.auditor.claim(number, index, commitment, draw.encoded())
-        self.move(call, verifier, lambda: self.model.claim(verifier, number, index, guessed, self.now))
+        self.move(call, verifier, lambda: self.model.claim(verifier, number, index, won, guessed, self.now))
 
     def vouch(self, verifier: str, number: int, index: int) -> None:
         call = self.auditor.reveal(number, index, STATE.shown.encoded())

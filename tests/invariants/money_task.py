@@ -77,8 +77,9 @@ class Task:
     bonds: set[Key] = field(default_factory=set)
     ranked: list[Shown] = field(default_factory=list)  # the two best of the attempt
     cancelled: set[int] = field(default_factory=set)
-    audits: int = 0  # that the budget still pays for, beside the claimed ones
+    audits: int = 0  # fees that the budget still pays, beside those that are claimed
     claims: dict[Claimed, bool] = field(default_factory=dict)  # -> whether it was revealed
+    fees: dict[Claimed, int] = field(default_factory=dict)  # that open claims took out of the budget
     guesses: set[Claimed] = field(default_factory=set)  # claims by who does not know the log
     condemned: set[tuple[int, int]] = field(default_factory=set)  # attempt and checkpoint
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pytest
@@ -12,12 +11,14 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.bls.points import G1
-from offchain.market.money import BPS
-from offchain.market.tickets import Audited, encoded, wins
+from offchain.market.tickets import Audited, fees, fees_of
 from tests.support.draws import examples
 
 CASES = settings(max_examples=examples(30))
+HIGHEST = 2**16 - 1  # rate
 words = st.integers(0, 2**256 - 1)
+rates = st.integers(0, HIGHEST)
+stakes = st.integers(0, 2**191)
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +39,53 @@ def test_message(
 
 
 @CASES
-@given(words, words, st.integers(0, 2**16 - 1), st.integers(0, 2**192 - 1), st.integers(0, 2**192 - 1))
-def test_draws(harness: Contract, x: int, y: int, rate: int, own: int, total: int) -> None:
-    ticket = G1(x, y)
-    assert harness.functions.wins(ticket, rate, own, total).call() == wins(ticket, rate, own, total)
+@given(words, words, rates, stakes, stakes)
+def test_draws(harness: Contract, x: int, y: int, rate: int, own: int, others: int) -> None:
+    ticket, total = G1(x, y), min(own + others, 2**192 - 1)
+    assert harness.functions.fees(ticket, rate, own, total).call() == fees(ticket, rate, own, total)
 
 
 @CASES
-@given(words, st.integers(1, BPS), st.integers(2**100, 2**192 - 1))
-def test_draws_that_just_win(harness: Contract, x: int, rate: int, total: int) -> None:
-    """A unit of stake more or less decides."""
-    ticket = G1(x, x)
-    draw = int.from_bytes(hashlib.sha256(encoded(ticket)).digest())
-    least = (draw * BPS * total >> 256) // rate + 1
-    if least < 2**192:
-        assert harness.functions.wins(ticket, rate, least, total).call() and wins(ticket, rate, least, total)
-        assert not harness.functions.wins(ticket, rate, least - 1, total).call()
-        assert not wins(ticket, rate, least - 1, total)
+@given(words, rates, st.integers(1, 2**192 - 1), st.integers(1, 200))
+def test_draws_of_large_shares(harness: Contract, x: int, rate: int, total: int, part: int) -> None:
+    """Among them who has everything."""
+    own = max(1, total // part)
+    assert harness.functions.feesOf(x, rate, own, total).call() == fees_of(x, rate, own, total)
+
+
+@CASES
+@given(words, st.integers(1, 2**16 - 1), st.integers(2**150, 2**192 - 1))
+def test_draws_that_just_win_as_many(harness: Contract, x: int, rate: int, total: int) -> None:
+    """The least stakes with which a ticket wins a fee, and all that it can win: a unit less decides."""
+    most = fees_of(x, rate, total, total)
+    for won in {1, most} if most else ():
+        own = least(x, rate, total, won)
+        for stake in (own, own - 1):
+            assert harness.functions.feesOf(x, rate, stake, total).call() == fees_of(x, rate, stake, total)
+
+
+def least(draw: int, rate: int, total: int, won: int) -> int:
+    """A stake with which it wins so many fees, and with a unit less it does not."""
+    low, high = 0, total
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fees_of(draw, rate, middle, total) >= won else (middle, high)
+    return high
+
+
+EDGES = [
+    (HIGHEST, 1, 1),
+    (HIGHEST, 2**192 - 1, 2**192 - 1),
+    (1, 1, 2**60),
+    (1, 1, 2**192 - 1),
+    (0, 1, 1),
+    (HIGHEST, 0, 1),
+    (HIGHEST, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("rate", "own", "total"), EDGES)
+@pytest.mark.parametrize("draw", [0, 1, 2**255, 2**256 - 2, 2**256 - 1])
+def test_edges(harness: Contract, draw: int, rate: int, own: int, total: int) -> None:
+    """Of hashes that nobody finds."""
+    assert harness.functions.feesOf(draw, rate, own, total).call() == fees_of(draw, rate, own, total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import exp, sqrt
 from typing import Any, Final
 
 from offchain.chain import claims, verifiers
@@ -39,16 +39,16 @@ class Cost:
     Attributes:
         trained: how often the solver executed each step.
         replayed: verifier -> how often it did.
-        drawn: verifier -> the checkpoints that its tickets win, by the contracts.
-        paid: verifier -> how many of its claims were paid.
+        drawn: verifier -> checkpoint -> the fees that its ticket wins, by the contracts.
+        paid: verifier -> checkpoint -> the fees that it was paid.
     """
 
     intervals: int
     rate_bps: int
     trained: Steps
     replayed: Mapping[str, Steps]
-    drawn: Mapping[str, list[int]]
-    paid: Mapping[str, int]
+    drawn: Mapping[str, Mapping[int, int]]
+    paid: Mapping[str, Mapping[int, int]]
 
     @property
     def share(self) -> float:
@@ -56,11 +56,20 @@ class Cost:
         return sum(steps.total() for steps in self.replayed.values()) / self.trained.total()
 
     @property
+    def chances(self) -> list[float]:
+        """With which each verifier is drawn for a checkpoint: it wins a Poisson number of fees."""
+        whole = sum(STAKES.values())
+        return [1 - exp(-self.rate_bps / BPS * stake / whole) for stake in STAKES.values()]
+
+    @property
+    def expected(self) -> float:
+        """The mean of `share`."""
+        return sum(self.chances)
+
+    @property
     def spread(self) -> float:
         """The standard deviation of `share`: each verifier draws a lot for each checkpoint."""
-        whole = sum(STAKES.values())
-        chances = [self.rate_bps / BPS * stake / whole for stake in STAKES.values()]
-        return sqrt(sum(chance * (1 - chance) for chance in chances) / self.intervals)
+        return sqrt(sum(chance * (1 - chance) for chance in self.chances) / self.intervals)
 
 
 def counted(ledger: Ledger, limits: Limits) -> Executor[Any]:
@@ -88,14 +97,15 @@ def audited(town: Town, intervals: int, rate_bps: int) -> Cost:
     town.until(lambda: town.status(task) is Status.COMPLETED and not _open(town, task), PATIENCE)
     found = claims.claims_of(town.quick("rival"), task)
     paid = {
-        name: sum(c.verifier == town.address(name) and c.fate is claims.Fate.PAID for c in found) for name in STAKES
+        name: {c.checkpoint: c.fees for c in found if c.verifier == town.address(name) and c.fate is claims.Fate.PAID}
+        for name in STAKES
     }
     return Cost(intervals, rate_bps, steps["solver"], {name: steps[name] for name in STAKES}, drawn, paid)
 
 
-def _drawn(town: Town, name: str, task: int, intervals: int) -> list[int]:
-    chain = town.quick(name)
-    return [k for k in range(intervals) if verifiers.draw(chain, SECRET[name], task, k) is not None]
+def _drawn(town: Town, name: str, task: int, intervals: int) -> dict[int, int]:
+    draws = {k: verifiers.draw(town.quick(name), SECRET[name], task, k) for k in range(intervals)}
+    return {k: draw.fees for k, draw in draws.items() if draw is not None}
 
 
 def _open(town: Town, task: int, *fates: claims.Fate) -> list[claims.Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,29 +11,35 @@ from eth_utils.crypto import keccak
 
 from offchain.chain import claims, verifiers
 from offchain.chain.verifiers import Draw
-from offchain.commit.logs import LogChunk
+from offchain.commit.logs import COMMITMENT_BYTES, LogChunk
 from tests.support.deployment import PARAMETERS
+from tests.support.lots import grant
 from tests.support.vouching import EVERYBODY, FEE, SECRET, Ended
 from tests.support.world import World
 
 BOND: Final = PARAMETERS.audit_bond
 RIGHT: Final = tuple(Ended.of(seed, written=rows) for seed, rows in enumerate((10, 10, 5)))  # after each interval
-BUDGET: Final = 34  # audits: λ = 19.66
+BUDGET: Final = 34  # fees: λ = 19.66
 STAKE: Final = 5_000
 INTERVAL_TIME: Final = 1_000
+ONE_EACH: Final = dict.fromkeys(SECRET, 1)
 
 
-def begun(world: World, checkpoints: int = 1, **changes: Any) -> int:
-    """A task in training, with its first checkpoints committed."""
+def begun(world: World, checkpoints: int = 1, fees: Mapping[str, int] = ONE_EACH, **changes: Any) -> int:
+    """A task in training, with its first checkpoints committed, for each of which verifiers win so many fees."""
     usual = {"audit_fee": FEE, "audit_rate_bps": EVERYBODY, "stake": STAKE, "interval_time": INTERVAL_TIME}
     task = world.award(**(usual | changes))
     for index in range(checkpoints):
-        commit(world, task, index)
+        commit(world, task, index, fees=fees)
     return task
 
 
-def commit(world: World, task: int, index: int, solver: str = "solver") -> None:
-    world.send(world.log.functions.commit(task, index, RIGHT[index].root, ""), world.address(solver))
+def commit(
+    world: World, task: int, index: int, solver: str = "solver", fees: Mapping[str, int] = ONE_EACH, root: bytes = b""
+) -> None:
+    """A right root, if no other is named."""
+    world.send(world.log.functions.commit(task, index, root or RIGHT[index].root, ""), world.address(solver))
+    grant(world, task, index, fees)
 
 
 def convict(world: World, task: int, index: int, proved: bool = True) -> None:
@@ -65,7 +72,9 @@ def try_reveal(world: World, name: str, task: int, checkpoint: int, shown: LogCh
     world.ask(world.auditor.functions.reveal(task, checkpoint, shown.encoded()), world.address(name))
 
 
-def try_claim(world: World, name: str, task: int, checkpoint: int, draw: Draw, commitment: bytes = b"c" * 31) -> None:
+def try_claim(
+    world: World, name: str, task: int, checkpoint: int, draw: Draw, commitment: bytes = b"c" * COMMITMENT_BYTES
+) -> None:
     call = world.auditor.functions.claim(task, checkpoint, commitment, draw.encoded())
     world.ask(call, world.address(name))
 
@@ -76,12 +85,12 @@ def drawn(world: World, name: str, task: int, checkpoint: int = 0) -> Draw:
     return found
 
 
-def leave(world: World, task: int, audits: int) -> None:
-    """Writes into the auditor's storage that a task's budget pays for so many more audits."""
+def leave(world: World, task: int, fees: int) -> None:
+    """Writes into the auditor's storage that a task's budget pays so many more fees."""
     slot = "0x" + keccak(encode(("uint256", "uint256"), (task, 0))).hex()
     found = claims.budget(world.quick("requester"), task)
-    world.clock.store(world.auditor.address, slot, audits << 144 | found.rate_bps << 128 | found.fee)
-    assert claims.budget(world.quick("requester"), task) == replace(found, left=audits)
+    world.clock.store(world.auditor.address, slot, fees << 144 | found.rate_bps << 128 | found.fee)
+    assert claims.budget(world.quick("requester"), task) == replace(found, left=fees)
 
 
 def pot(world: World, task: int) -> int:

@@ -26,6 +26,7 @@ from offchain.worker.options import WorkerOptions
 from offchain.worker.runner import Worker
 from tests.support import tasks
 from tests.support.deployment import Funded
+from tests.support.lots import grant
 
 Told = TypeVar("Told", bound=WorkerEvent)
 
@@ -46,12 +47,28 @@ def lying(falsehood: Falsehood) -> Callable[[Ledger, Limits], Executor[Any]]:
 
 
 @dataclass
+class Grants:
+    """Fees that verifiers win for each checkpoint of a task. `done`: checkpoints whose draws are granted."""
+
+    task: int
+    fees: Mapping[str, int]
+    secrets: Mapping[str, int]
+    done: int = 0
+
+    def catch_up(self, place: Funded) -> None:
+        for checkpoint in range(self.done, place.quick("requester").call("log", "count", self.task)):
+            grant(place, self.task, checkpoint, self.fees, self.secrets)
+            self.done = checkpoint + 1
+
+
+@dataclass
 class Town(Funded):
     """A funded deployment with workers. Each looks at the chain when `until` has it do so."""
 
     folder: Path
     events: list[tuple[str, WorkerEvent]] = field(default_factory=list)
     workers: dict[str, Worker] = field(default_factory=dict)
+    grants: list[Grants] = field(default_factory=list)
 
     def post(self, task: Task, **changes: Any) -> int:
         """Posts a task from a task file in `folder`; returns the task's id."""
@@ -70,6 +87,16 @@ class Town(Funded):
         worker = make(account(), roles, replace(made, **options), executors, partial(self.note, name), **more)
         self.workers[name] = worker.__enter__()
         return worker
+
+    def grant(self, task: int, fees: Mapping[str, int], secrets: Mapping[str, int]) -> None:
+        """From now on each of these verifiers wins so many fees for each checkpoint of a task that has one attempt."""
+        self.grants.append(Grants(task, fees, secrets))
+
+    def cycle(self, worker: Worker) -> None:
+        """Lets it look once; nobody else looks at what it has committed before everybody's draw is granted."""
+        worker.cycle()
+        for grants in self.grants:
+            grants.catch_up(self)
 
     def note(self, who: str, event: WorkerEvent) -> None:
         if not isinstance(event, Looked | Fetched):  # pace, and no news
@@ -93,7 +120,7 @@ class Town(Funded):
             assert time.monotonic() < limit, self.events[-30:]
             before = len(self.events)
             for worker in list(self.workers.values()):
-                worker.cycle()
+                self.cycle(worker)
             quiet = quiet + 1 if len(self.events) == before else 0
             busy = any(worker.materials.busy for worker in self.workers.values())
             if busy and time.monotonic() < moved + BUSY:
@@ -107,7 +134,7 @@ class Town(Funded):
         while not condition():
             assert time.monotonic() < limit, self.events[-30:]
             for worker in list(self.workers.values()):
-                worker.cycle()
+                self.cycle(worker)
 
     def close(self) -> None:
         for name in list(self.workers):

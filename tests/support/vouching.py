@@ -19,7 +19,7 @@ from tests.support.deployment import Funded
 
 STAKES: Final = {"rival": 2, "challenger": 3, "stranger": 5}
 SECRET: Final = dict(zip(STAKES, SECRETS, strict=False))
-EVERYBODY: Final = 2**16 - 1  # a rate with which 2 of 10, and more, always win
+EVERYBODY: Final = 2**16 - 1  # the highest rate: whom `lots.grant` names is soon found to win
 ROLES: Final = 3  # solver and verifier
 FEE: Final = 10_007  # for an audit
 

@@ -78,6 +78,13 @@ def winners(game: Game, dice: np.random.Generator, size: Sequence[int]) -> NDArr
     return dice.binomial(game.people.verifiers, game.drawn, tuple(size))
 
 
+def tickets(game: Game, dice: np.random.Generator, share: float, size: Sequence[int]) -> NDArray[np.int64]:
+    """How many fees tickets win, each of who has that part of all stakes."""
+    if game.amended:
+        return dice.poisson(game.rate * share, tuple(size))
+    return dice.binomial(1, game.fees(share), tuple(size))
+
+
 def colluding(game: Game, dice: np.random.Generator, games: int) -> NDArray[np.int64]:
     """How many of a committee's keepers are colluding."""
     return dice.binomial(game.offer.keepers, game.people.colluding, games)

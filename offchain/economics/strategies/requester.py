@@ -10,7 +10,7 @@ import numpy as np
 
 from offchain.economics.auction import PRIOR_BPS
 from offchain.economics.game import AUDIT, COIN, Game
-from offchain.economics.strategies.base import Earnings, Strategy
+from offchain.economics.strategies.base import Earnings, Strategy, tickets
 from offchain.market.money import BPS
 
 
@@ -22,10 +22,10 @@ def _standby(game: Game) -> float:
     return game.price * game.rules.standby_bps / BPS
 
 
-def _bill(game: Game, audits: Earnings) -> Earnings:
-    """What a completed task costs its requester at the highest price, with so many audits paid."""
+def _bill(game: Game, fees: Earnings) -> Earnings:
+    """What a completed task costs its requester at the highest price, with so many fees of audits paid."""
     kept = game.offer.keepers * game.keeper_pay
-    return game.price + _standby(game) + kept + audits * game.fee + _posting(game)
+    return game.price + _standby(game) + kept + fees * game.fee + _posting(game)
 
 
 def _honest(game: Game) -> float:
@@ -36,8 +36,8 @@ def _honest(game: Game) -> float:
 
 def _play_honest(game: Game, dice: np.random.Generator, games: int) -> Earnings:
     whole = max(1, round(game.people.verifiers / game.honest))  # verifiers of all kinds
-    audits = dice.binomial(whole * game.intervals, min(1.0, game.rate / whole), games).astype(float)
-    return game.people.value * game.price - _bill(game, audits)
+    fees = tickets(game, dice, 1 / whole, (games, whole, game.intervals)).sum(axis=(1, 2)).astype(float)
+    return game.people.value * game.price - _bill(game, fees)
 
 
 # --- what it may try ---------------------------------------------------------------------------------------------
@@ -80,11 +80,11 @@ def _play_cancelling(game: Game, dice: np.random.Generator, games: int) -> Earni
 
 def _friends(game: Game) -> float:
     """Its own verifiers are paid out of its own pocket; what is not claimed comes back to it anyway."""
-    return -game.intervals * game.rate * game.people.own * (game.gas(*AUDIT) + game.work)
+    return -game.intervals * game.looks(game.people.own) * (game.gas(*AUDIT) + game.work)
 
 
 def _play_friends(game: Game, dice: np.random.Generator, games: int) -> Earnings:
-    claims = dice.binomial(game.intervals, min(1.0, game.rate * game.people.own), games).astype(float)
+    claims = dice.binomial(game.intervals, game.looks(game.people.own), games).astype(float)
     return -claims * (game.gas(*AUDIT) + game.work)
 
 

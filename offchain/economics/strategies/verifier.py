@@ -8,12 +8,7 @@ from typing import Final
 import numpy as np
 
 from offchain.economics.game import AUDIT, COIN, HOUR, PROOF, YEAR, Game
-from offchain.economics.strategies.base import Earnings, Strategy, winners
-
-
-def _chance(game: Game) -> float:
-    """Of being drawn for a checkpoint."""
-    return min(1.0, game.rate * game.people.own)
+from offchain.economics.strategies.base import Earnings, Strategy, tickets, winners
 
 
 def _key(game: Game) -> float:
@@ -21,51 +16,58 @@ def _key(game: Game) -> float:
     return game.gas("enroll", "stake") / game.people.season
 
 
-def _drawn(game: Game, dice: np.random.Generator, games: int) -> Earnings:
-    """For how many of a task's checkpoints."""
-    return dice.binomial(game.intervals, _chance(game), games).astype(float)
-
-
-def _each(game: Game, kind: str) -> float:
-    """What a checkpoint brings for which one was drawn."""
+def _spends(game: Game, kind: str) -> float:
+    """On a checkpoint for which one is drawn, however many fees there are to win."""
     return {
-        "honest": game.fee - game.work - game.gas(*AUDIT),
-        "guess": -game.audit_bond - game.gas("claim", "settle"),  # it cannot reveal
-        "silent": -game.audit_bond - game.work - game.gas("claim", "settle"),
+        "honest": game.work + game.gas(*AUDIT),
+        "guess": game.audit_bond + game.gas("claim", "settle"),  # it cannot reveal
+        "silent": game.audit_bond + game.work + game.gas("claim", "settle"),
         "never": 0.0,
     }[kind]
 
 
+def _earns(game: Game, kind: str) -> float:
+    """For each fee that one wins."""
+    return game.fee if kind == "honest" else 0.0
+
+
 def _exact(kind: str, game: Game) -> float:
-    return game.intervals * _chance(game) * _each(game, kind) - _key(game)
+    own = game.people.own
+    each = game.fees(own) * _earns(game, kind) - game.looks(own) * _spends(game, kind)
+    return game.intervals * each - _key(game)
 
 
 def _play(kind: str, game: Game, dice: np.random.Generator, games: int) -> Earnings:
-    return _drawn(game, dice, games) * _each(game, kind) - _key(game)
+    won = tickets(game, dice, game.people.own, (games, game.intervals))
+    earned: Earnings = won.sum(axis=1) * _earns(game, kind) - (won > 0).sum(axis=1) * _spends(game, kind)
+    return earned - _key(game)
 
 
 # --- with the solver ---------------------------------------------------------------------------------------------
 
 
 def _friends(game: Game) -> tuple[int, float]:
-    """How many colluding verifiers there are, and with what probability one is drawn."""
+    """How many colluding verifiers there are, and which part of all stakes each of them has."""
     number = max(1, round(game.people.verifiers * game.people.colluding / game.honest))
-    return number, min(1.0, game.rate * game.people.colluding / number)
+    return number, game.people.colluding / number
 
 
 def _vouched(game: Game) -> float:
     """One false interval; the solver's friends among the verifiers vouch for it with its own log."""
     q, each = game.found, game.pay - game.gas("commit")
-    number, chance = _friends(game)
-    paid = number * chance * ((1 - q) * game.fee - q * game.audit_bond - game.gas(*AUDIT))
+    number, share = _friends(game)
+    claims = number * game.looks(share)
+    paid = number * game.fees(share) * (1 - q) * game.fee - claims * (q * game.audit_bond + game.gas(*AUDIT))
     return (1 - q) * (each + game.gas("commit")) - game.gas("commit") - q * game.stake + paid
 
 
 def _play_vouched(game: Game, dice: np.random.Generator, games: int) -> Earnings:
-    number, chance = _friends(game)
-    found, claims = winners(game, dice, (games,)) > 0, dice.binomial(number, chance, games)
+    number, share = _friends(game)
+    found, won = winners(game, dice, (games,)) > 0, tickets(game, dice, share, (games, number))
+    fees, claims = won.sum(axis=1), (won > 0).sum(axis=1)
     solver = np.where(found, -game.stake, game.pay) - game.gas("commit")
-    return solver + claims * (np.where(found, -game.audit_bond, game.fee) - game.gas(*AUDIT))
+    earned: Earnings = np.where(found, -claims * game.audit_bond, fees * game.fee) - claims * game.gas(*AUDIT)
+    return solver + earned
 
 
 def _bribe(game: Game) -> float:
@@ -102,31 +104,26 @@ def _play_silence(game: Game, dice: np.random.Generator, games: int) -> Earnings
 # --- more chances than its stake has -----------------------------------------------------------------------------
 
 
-def _drawn_names(game: Game) -> tuple[float, float]:
-    """Tickets of a task that win under several names, and checkpoints for which one does, on average."""
-    names, chance = game.people.names, _chance(game) / game.people.names
-    return game.intervals * names * chance, game.intervals * (1 - (1 - chance) ** names)
-
-
 def _split(game: Game) -> float:
-    """As designed one replay serves all of its names that are drawn for a checkpoint, and each is paid a fee.
+    """Each name claims for itself, and one replay serves all of them that are drawn for a checkpoint.
 
-    Amended, one name's ticket wins as many fees, with one claim: only the gas of more names is left.
+    As designed that is fewer replays for as many fees. Amended, fees and replays are those of one name: only the gas of
+    more claims and keys is left.
     """
-    tickets, checkpoints = _drawn_names(game)
-    each = -game.gas(*AUDIT) if game.amended else game.work
-    return (tickets - checkpoints) * each - (game.people.names - 1) * _key(game)
+    names, own = game.people.names, game.people.own
+    fees = names * game.fees(own / names) - game.fees(own)
+    claims = names * game.looks(own / names) - game.looks(own)
+    replays = 1 - (1 - game.looks(own / names)) ** names - game.looks(own)
+    each = fees * game.fee - claims * game.gas(*AUDIT) - replays * game.work
+    return game.intervals * each - (names - 1) * _key(game)
 
 
 def _play_split(game: Game, dice: np.random.Generator, games: int) -> Earnings:
-    names, chance = game.people.names, _chance(game) / game.people.names
-    drawn = dice.binomial(names, chance, (games, game.intervals))
-    fees, replays = drawn.sum(axis=1), (drawn > 0).sum(axis=1)
-    split: Earnings = fees * (game.fee - game.gas(*AUDIT)) - replays * game.work - names * _key(game)
-    if not game.amended:
-        return split - _exact("honest", game)
-    tickets, checkpoints = _drawn_names(game)
-    return split - (tickets * game.fee - checkpoints * (game.work + game.gas(*AUDIT)) - _key(game))
+    names = game.people.names
+    won = tickets(game, dice, game.people.own / names, (games, game.intervals, names))
+    fees, claims, replays = won.sum(axis=(1, 2)), (won > 0).sum(axis=(1, 2)), won.any(axis=2).sum(axis=1)
+    split: Earnings = fees * game.fee - claims * game.gas(*AUDIT) - replays * game.work - names * _key(game)
+    return split - _exact("honest", game)
 
 
 def _ground(game: Game) -> float:
@@ -137,17 +134,19 @@ def _ground(game: Game) -> float:
     """
     late = game.offer.urgency / COIN * game.rules.key_delay / HOUR
     late += game.rules.key_delay * game.people.interest / YEAR * game.stake
-    wins = _chance(game) if game.amended else 1.0
-    return (wins - _chance(game)) * (game.fee - game.gas(*AUDIT)) - game.gas("enroll") - late
+    more = 0.0 if game.amended else 1 - game.looks(game.people.own)
+    return more * (game.fee - game.gas(*AUDIT)) - game.gas("enroll") - late
 
 
 def _play_ground(game: Game, dice: np.random.Generator, games: int) -> Earnings:
     late = game.offer.urgency / COIN * game.rules.key_delay / HOUR
     late += game.rules.key_delay * game.people.interest / YEAR * game.stake
-    tickets = dice.random((games, 2)) < _chance(game)
-    wins = tickets[:, 0] if game.amended else np.ones(games)
-    more: Earnings = wins - tickets[:, 1].astype(float)
-    return more * (game.fee - game.gas(*AUDIT)) - game.gas("enroll") - late
+    won = tickets(game, dice, game.people.own, (games, 2))
+    if not game.amended:
+        won[:, 0] = 1
+    earned = won * game.fee - (won > 0) * game.gas(*AUDIT)
+    more: Earnings = earned[:, 0] - earned[:, 1]
+    return more - game.gas("enroll") - late
 
 
 # --- what is not right -------------------------------------------------------------------------------------------
@@ -155,12 +154,14 @@ def _play_ground(game: Game, dice: np.random.Generator, games: int) -> Earnings:
 
 def _wrong(game: Game) -> float:
     """A dispute about what is right, for each checkpoint that it is drawn for. It looked: the fee is lost as well."""
-    return game.intervals * _chance(game) * (-game.bond - game.gas("dispute") - game.work) - _key(game)
+    lost = game.bond + game.gas("dispute") + game.work
+    return -game.intervals * game.looks(game.people.own) * lost - _key(game)
 
 
 def _play_wrong(game: Game, dice: np.random.Generator, games: int) -> Earnings:
     lost = game.bond + game.gas("dispute") + game.work
-    return -_drawn(game, dice, games) * lost - _key(game)
+    drawn = dice.binomial(game.intervals, game.looks(game.people.own), games).astype(float)
+    return -drawn * lost - _key(game)
 
 
 def _kind(name: str, kind: str) -> Strategy:

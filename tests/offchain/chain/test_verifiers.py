@@ -13,9 +13,10 @@ from offchain.chain.reverts import Reverted
 from offchain.market.view import VERIFIER
 from tests.support.bls import SECRETS
 from tests.support.deployment import PARAMETERS, Funded
+from tests.support.lots import grant
 from tests.support.place import Place
 
-ALWAYS = 10_000
+RATE = 10_000  # of audits
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,13 @@ def test_from_key_to_draw(place: Place) -> None:
     assert verifiers.draw(chain, secret, early, 0) is None
     place.clock.travel(PARAMETERS.key_delay)
     verifiers.release(chain)
-    late = place.trained(1, audit_rate_bps=ALWAYS)
+    late = place.trained(1, audit_rate_bps=RATE)
+    grant(place, late, 0, {"challenger": 0}, {"challenger": secret})
+    assert verifiers.draw(chain, secret, late, 0) is None
+    grant(place, late, 0, {"challenger": 2}, {"challenger": secret})
     draw = verifiers.draw(chain, secret, late, 0)
-    assert draw is not None
-    chain.call("auditor", "requireDrawn", late, 0, chain.address, draw.encoded())
+    assert draw is not None and draw.fees == 2
+    assert chain.call("auditor", "requireDrawn", late, 0, chain.address, draw.encoded()) == 2
 
 
 def test_a_second_that_passes_before_the_block(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

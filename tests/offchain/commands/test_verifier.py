@@ -15,6 +15,7 @@ from offchain.chain.signingkeys import load_signing_key
 from offchain.market.view import VERIFIER
 from tests.support import tasks
 from tests.support.deployment import FREE, PARAMETERS, Funded
+from tests.support.lots import grant
 from tests.support.terminal import run
 from tests.support.vouching import Ended, enter, vouch
 
@@ -84,12 +85,13 @@ def test_who_is_not_registered_is_told_so(say: Say) -> None:
 
 
 def test_who_vouched_for_what(built: Funded, say: Say) -> None:
-    """A claim that is not revealed: whoever settles it gives the requester its fee back."""
+    """A claim that is not revealed: whoever settles it gives the requester its fees back."""
     enter(built, {"challenger": 5})
     state = Ended.of(0)
     task = tasks.train(built, roots=[state.root], audit_rate_bps=10_000, audit_fee=7)
+    grant(built, task, 0, {"challenger": 2})
     vouch(built, "challenger", task, 0, state.shown)
-    row = {"checkpoint": 0, "attempt": 0, "verifier": built.address("challenger")}
+    row = {"checkpoint": 0, "attempt": 0, "verifier": built.address("challenger"), "fees": 2}
     for words, fate in (((), "claimed"), (("--settle",), "claimed")):
         code, out, _ = say("claims", str(task), "--json", *words)
         assert (code, json.loads(out)) == (0, [row | {"fate": fate}])
@@ -97,4 +99,4 @@ def test_who_vouched_for_what(built: Funded, say: Say) -> None:
     left = budget(built.quick("requester"), task).left
     code, out, _ = say("claims", str(task), "--settle")
     assert code == 0 and "forfeited" in out
-    assert budget(built.quick("requester"), task).left == left + 1
+    assert budget(built.quick("requester"), task).left == left + 2

@@ -95,6 +95,32 @@ def test_a_false_interval_is_found_at_least_as_often_as_the_rule_reckons(game: G
     assert (1 - game.found) / game.found <= 1 / expected
 
 
+@pytest.mark.parametrize("names", [2, 10, 1_000])
+@pytest.mark.parametrize(("own", "rate_bps"), [(0.01, 2_500), (0.3, 10_000), (1.0, 65_535)])
+def test_splitting_a_stake_gains_nothing(game: Game, own: float, rate_bps: int, names: int) -> None:
+    """Rule 2 of docs/decisions/0023: fees and replays are the same, claims and keys are more. As designed it pays."""
+    people = replace(game.people, own=own, names=names)
+    split = replace(game, people=people, offer=replace(game.offer, rate_bps=rate_bps))
+    assert names * split.fees(own / names) == pytest.approx(split.fees(own))
+    assert 1 - (1 - split.looks(own / names)) ** names == pytest.approx(split.looks(own))
+    strategy = next(s for s in STRATEGIES if s.name == "split stakes")
+    assert strategy.exact(split) < 0
+    if own > 0.01:
+        assert strategy.exact(replace(split, amended=False)) > 0
+
+
+@pytest.mark.parametrize("own", [0.01, 0.3, 0.5])
+@pytest.mark.parametrize("rate_bps", [2_500, 65_535])
+def test_a_claim_of_several_fees_loses_like_one_of_a_single_fee(game: Game, own: float, rate_bps: int) -> None:
+    """One bond each. Also where a single friend of the solver's has all stakes that are not honest."""
+    people = replace(game.people, own=own, colluding=own, verifiers=1)
+    other = replace(game, people=people, offer=replace(game.offer, rate_bps=rate_bps))
+    for strategy in STRATEGIES:
+        if strategy.name in ("claim without replaying", "claim and not reveal", "copy the solver's log from a friend"):
+            found = row(strategy, HONEST["verifier"], other, 5, GAMES)
+            assert found.ev < 0 < found.honest_ev and found.agrees, found
+
+
 def test_gas_is_what_contracts_and_disputes_take() -> None:
     market = json.loads((CONTRACTS / "contracts" / "gas.json").read_text())
     measured = {

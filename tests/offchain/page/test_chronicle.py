@@ -86,10 +86,13 @@ def test_a_lost_bond_is_the_challengers_loss_and_half_of_it_the_solvers_gain() -
 
 def test_audits_are_kept_by_checkpoint() -> None:
     where = {"taskId": 7, "checkpoint": 1, "verifier": CHALLENGER, "attempt": 0}
-    known = told(event("Claimed", **where), event("Vouched", **where))
+    known = told(event("Claimed", **where, fees=1), event("Vouched", **where))
     assert known.audits == {(7, 1): {CHALLENGER: "vouched"}}
-    known.take(event("Settled", **where, earned=True, forfeited=False))
-    assert known.audits[7, 1] == {CHALLENGER: "paid"}
+    for fees, said in ((1, "paid"), (3, "paid 3 fees")):
+        known.take(event("Settled", **where, earned=True, forfeited=False, fees=fees))
+        assert known.audits[7, 1] == {CHALLENGER: said}
+    known.take(event("Settled", **where, earned=False, forfeited=True, fees=2))
+    assert known.audits[7, 1] == {CHALLENGER: "bond lost"} and known.people[CHALLENGER].audited[7] == 4
 
 
 def test_a_reorganised_chain_begins_anew() -> None:

@@ -119,12 +119,12 @@ def test_wages_of_standbys_and_fees_of_audits_are_earned() -> None:
     for index in range(2):
         told.take(event("Paid", taskId=7, index=index, solver=SOLVER, amount=90, withheld=8, fee=1))
     for checkpoint, is_paid in enumerate((True, False)):
-        who = {"verifier": RIVAL, "attempt": 0, "earned": is_paid, "forfeited": False}
+        who = {"verifier": RIVAL, "attempt": 0, "earned": is_paid, "forfeited": False, "fees": 3}
         told.take(event("Settled", taskId=7, checkpoint=checkpoint, **who))
     told.take(event("TookOver", taskId=7, attempt=1, solver=RIVAL, price=COIN, promised=1))
     told.take(event("Paid", taskId=7, index=2, solver=RIVAL, amount=1_000, withheld=0, fee=0))
     view = replace(seen(task(terms=unposted(audit_fee=70))), fees=Fees(standby_bps=500))
-    assert earned(told.people[RIVAL], view) == 2 * (99 * 500 // 10_000) + 70 + 1_000
+    assert earned(told.people[RIVAL], view) == 2 * (99 * 500 // 10_000) + 3 * 70 + 1_000
     assert earned(told.people[SOLVER], view) == 180
 
 

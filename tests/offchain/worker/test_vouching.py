@@ -27,16 +27,19 @@ from tests.support.works import every_kind
 
 TASK: Final = every_kind(6, 3)
 FEE: Final = COIN // 10
-ALWAYS: Final = 10_000  # of audits: the only verifier is always drawn
+RATE: Final = 10_000  # of audits
 ON_DEMAND: Final = replace(POLICY, audit_share=0.0)  # it replays only what it is drawn for
 VERIFIERS: Final = {"challenger": 5}
+WON: Final = 2  # fees, for each checkpoint
 SECRET: Final = {"challenger": SECRETS[0], "stranger": SECRETS[1]}
 
 
 def posted(town: Town, **beside: int) -> int:
     """`beside`: stakes of other verifiers."""
     enter(town, VERIFIERS | beside, SECRET)
-    return town.post(TASK, audit_fee=FEE, audit_rate_bps=ALWAYS)
+    task = town.post(TASK, audit_fee=FEE, audit_rate_bps=RATE)
+    town.grant(task, {} if beside else {"challenger": WON}, SECRET)
+    return task
 
 
 def verifier(town: Town, **options: Any) -> Worker:
@@ -50,7 +53,7 @@ def test_who_is_drawn_replays_vouches_and_is_paid(town: Town) -> None:
     verifier(town)
     town.until(lambda: len(town.told(ClaimSent)) == 2)
     view = solver.reader.read().task(task)
-    assert [event.won for event in town.told(LotDrawn)] == [True, True]
+    assert [(event.won, event.fees) for event in town.told(LotDrawn)] == [(True, WON)] * 2
     assert all(event.right for event in town.told(Audited, "verifier"))
     assert not logs_served(solver, view)  # or whoever asked for them could claim, too
     close_claiming(town, task, 1)
@@ -60,8 +63,8 @@ def test_who_is_drawn_replays_vouches_and_is_paid(town: Town) -> None:
     town.until(lambda: len(town.told(SettleSent)) == 2)
     assert town.status(task) is Status.COMPLETED
     assert [claim.fate for claim in claims_of(chain, task)] == [Fate.PAID, Fate.PAID]
-    assert town.gains(before)["challenger"] == 2 * FEE
-    assert all(event.earned for event in town.told(ClaimSettled))
+    assert town.gains(before)["challenger"] == 2 * WON * FEE
+    assert all(event.earned and event.fees == WON for event in town.told(ClaimSettled))
     assert not town.told(Failed)
     town.until(lambda: task not in town.workers["verifier"].reader.read())  # nothing to do there any more
 
@@ -96,7 +99,7 @@ def test_a_claim_survives_a_restart(town: Town) -> None:
     town.close_windows(task)
     town.worker("solver", "solver", "solver")
     town.until(lambda: len(town.told(SettleSent)) == 2)
-    assert town.gains(before)["challenger"] == 2 * FEE
+    assert town.gains(before)["challenger"] == 2 * WON * FEE
     assert len(town.told(Audited)) == 2  # nothing was replayed again
     assert town.status(task) is Status.COMPLETED
 
