@@ -22,7 +22,7 @@ from offchain.store.taskfile import load_task  # noqa: E402
 from offchain.task import Task  # noqa: E402
 
 TIMES = {"bidding_time": 60, "reveal_time": 60, "handover_time": 300}  # seconds
-RATE_BPS = 2_500  # audits to expect per checkpoint, in 1/10,000; an audit is paid a hundredth of the highest price
+RATE_BPS = 2_500  # fees to expect per checkpoint, in 1/10,000; one is a hundredth of the highest price
 WAITS = {"interval_time": 600, "challenge_window": 600, "clock": 600}
 
 
