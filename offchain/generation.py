@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from offchain.continuation import LENGTH, OUTPUT, PROMPT, Continuation
 from offchain.errors import BadInput
 from offchain.fields import check_model, shown
-from offchain.inference import OfModel, interval_of
+from offchain.inference import OfModel, check_forward, interval_of
 from offchain.ir.arrays import Array
 from offchain.job import DEFAULT_BITS
 from offchain.lines import at, line_of, line_of_caller
@@ -76,11 +76,12 @@ class Generation(OfModel):
             check_model(model)
             rows = _rows(prompts)
             _check(model, rows, max_new_tokens, temperature, top_k)
-            ends = () if stop is None else (stop,) if isinstance(stop, int) else tuple(stop)
+            ends = _ends(stop)
             if interval is not None and (type(interval) is not int or interval < 1):
                 raise BadInput(f"interval is {shown(interval)}, must be a positive integer")
             if (forward is None) != (cache is None):
                 raise BadInput("forward and cache belong together; give both, or for a model of transformers neither")
+            check_forward(forward)
             positions = self.positions_of(rows, max_new_tokens)
             held = cache if cache is not None else _first(model, len(rows), positions)
             words = Vocabulary(() if vocabulary is None else words_of(vocabulary), ends)
@@ -264,6 +265,14 @@ def _rows(prompts: Any) -> tuple[tuple[int, ...], ...]:
             raise BadInput(f"prompt {number} is {shown(prompt)}, must be a list of token numbers, at least one")
         rows.append(tuple(tokens))
     return tuple(rows)
+
+
+def _ends(stop: Any) -> tuple[int, ...]:
+    """The stop tokens."""
+    ends = () if stop is None else tuple(stop) if isinstance(stop, list | tuple) else (stop,)
+    if any(type(end) is not int for end in ends):
+        raise BadInput(f"stop is {shown(stop)}, must be a token number, or a list of them")
+    return ends
 
 
 def _check(model: Any, rows: Sequence[Sequence[int]], new: Any, temperature: Any, top_k: Any) -> None:

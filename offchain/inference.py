@@ -67,6 +67,7 @@ class Readings(OfModel):
             if interval is not None and (type(interval) is not int or interval < 1):
                 raise BadInput(f"interval is {shown(interval)}, must be a positive integer")
             check_model(model)
+            check_forward(forward)
         except BadInput as error:
             raise BadInput(f"{self.kind}{at(line_of_caller())}: {error}") from error
         object.__setattr__(self, "reader", model)
@@ -127,7 +128,7 @@ class Inference(Readings):
         precision: str | None = None,
         name: str = "inference",
     ) -> None:
-        names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        names = (outputs,) if isinstance(outputs, str) else tuple(outputs) if isinstance(outputs, list | tuple) else ()
         line = line_of(forward) if forward else line_of_caller()
 
         def step(state: Any, batch: Any, t: Tensor) -> Any:
@@ -138,11 +139,19 @@ class Inference(Readings):
             return state, {"mean": mean}, found
 
         if not names:
-            raise BadInput(f"inference{at(line_of_caller())}: outputs is empty; give a name")
+            raise BadInput(
+                f"inference{at(line_of_caller())}: outputs is {shown(outputs)}, must be a name, or a list of names"
+            )
         super().__init__(
             model, dataset, batch_size, forward or called, step, {}, interval,
             outputs=names, seed=seed, bits=bits, precision=precision, name=name,
         )  # fmt: skip
+
+
+def check_forward(forward: Any) -> None:
+    """Raise BadInput unless it is a function, or None for the default."""
+    if forward is not None and not callable(forward):
+        raise BadInput(f"forward is {shown(forward)}, must be a function of the model and a batch")
 
 
 def called(model: Any, batch: Any) -> Any:

@@ -175,7 +175,7 @@ def _make_fx(job: Asked, step: Step, inputs: list[Tensor], origins: Origins) -> 
             functional_step = origins.noted(torch.func.functionalize(step))
             module = make_fx(drawn(functional_step, job.seed), table, "real")(*clones)
     except Exception as error:
-        raise refusal(error, origins, job.model) from error
+        raise refusal(error, origins, job.model, job.line_of("model")) from error
     without_profiling(module)
     _refuse_writes(module)
     return module

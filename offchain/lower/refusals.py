@@ -144,8 +144,9 @@ _CAUSES: Final = (  # the first that fits is taken
 )
 
 
-def refusal(error: Exception, origins: Origins, model: nn.Module | None) -> OffchainError:
-    """The error to raise, in one line, for an error that was raised while a step was captured."""
+def refusal(error: Exception, origins: Origins, model: nn.Module | None, given: str = "") -> OffchainError:
+    """The error to raise, in one line, for an error that was raised while a step was captured; with the line `given`
+    where none of the requester's is nearer."""
     operation = operation_of(error)
     if isinstance(error, OffchainError) and not operation:
         return type(error)(*error.args)
@@ -154,7 +155,7 @@ def refusal(error: Exception, origins: Origins, model: nn.Module | None) -> Offc
     if made_by is not None:
         operation = operation or f"backward of {made_by.operation}"
         place = made_by.place
-    line = f"{frame.filename}:{frame.lineno}" if frame else place.line
+    line = f"{frame.filename}:{frame.lineno}" if frame else place.line or given
     what = f"{operation or _expression(frame) or 'the step'}{Place(place.name, line)}"
     if isinstance(error, OffchainError):
         return type(error)(f"{what}: {error}")

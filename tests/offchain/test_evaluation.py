@@ -127,6 +127,14 @@ def test_a_confusion_matrix_alone_logs_how_many_rows_were_read() -> None:
         ({"target": "z"}, "target is 'z', must name the column"),
         ({"classes": None}, "classes is None, must be how many"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"classes": 2}, "target 'y' holds the class 2, must be 0 to 1, since classes is 2"),
+        (
+            {"dataset": {**data(), "y": data()["y"] - 1}, "metrics": "loss", "classes": None},
+            "the class -1, must be 0 or",
+        ),
+        ({"dataset": {**data(), "y": data()["y"].float()}}, "target 'y' is torch.float32, must be class numbers"),
+        ({"dataset": {name: column[:0] for name, column in data().items()}}, "must be a tensor with at least one row"),
+        ({"forward": "f"}, "forward is 'f', must be a function"),
     ],
 )
 def test_fields_that_no_evaluation_can_have_are_refused(changes: dict[str, Any], said: str) -> None:
@@ -139,7 +147,11 @@ def test_fields_that_no_evaluation_can_have_are_refused(changes: dict[str, Any],
     ("changes", "said"),
     [
         ({"metrics": {"own": lambda made, batch: made.mean()}}, r"metric 'own' at .*test_evaluation.py:[0-9]+ gives a"),
-        ({"forward": lambda model, batch: model(batch["x"])[:, 0]}, "must give scores of shape"),
+        (
+            {"forward": lambda model, batch: model(batch["x"])[:, 0]},
+            "test_evaluation.py:[0-9]+ gives a tensor of shape",
+        ),
+        ({"classes": 4}, "gives scores of 3 classes, and classes is 4; give classes=3"),
     ],
 )
 def test_what_has_no_value_for_each_row_is_refused(changes: dict[str, Any], said: str) -> None:

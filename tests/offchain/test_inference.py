@@ -78,7 +78,9 @@ def test_padding_counts_in_no_metric() -> None:
         ({"interval": 0}, "interval is 0, must be a positive integer"),
         ({"model": 3}, "model is 3, must be a torch.nn.Module"),
         ({"dataset": (rows().double(),)}, "float64"),
-        ({"outputs": ()}, "outputs is empty"),
+        ({"outputs": ()}, r"outputs is \(\), must be a name, or a list of names"),
+        ({"outputs": 3}, "outputs is 3, must be a name, or a list of names"),
+        ({"forward": "f"}, "forward is 'f', must be a function"),
         ({"bits": 1}, "bits is 1"),
     ],
 )
@@ -121,3 +123,8 @@ def test_an_operation_that_no_graph_can_be_is_refused_with_its_module() -> None:
 
     with pytest.raises(Unsupported, match=r"in module 1 at .*test_inference.py"):
         lower(Inference(nn.Sequential(nn.Linear(4, 4), Looks()), (rows(),), 5))
+
+
+def test_a_model_that_does_not_take_the_columns_is_refused_with_the_line_of_the_call() -> None:
+    with pytest.raises(BadInput, match=r"in module Linear at .*test_inference.py:[0-9]+: TypeError"):
+        lower(Inference(nn.Linear(4, 3), {"image": rows()}, 5))
