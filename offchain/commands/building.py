@@ -28,7 +28,7 @@ def build_file(job: Path, output: Path) -> tuple[Task, float | None]:
     check_output(output, job)
     with patience(f"tracing and lowering {job.name}"), printing_aside():  # of the job's own code
         loaded = load(job)
-        built = lower(loaded)
+        built = lower(loaded, lent=True)  # nothing else runs here that could change the job's tensors
         save_task(built, output)
         apart, said = judged(loaded, built) if isinstance(loaded, Job) else (None, "")
     if said:

@@ -68,13 +68,14 @@ _ASSUMED: Final[dict[torch.dtype, Bounds]] = {torch.int64: ASSUMED, torch.bool: 
 MAX_METRICS = MAX_INPUTS - 2  # the log's map also reads the old rows
 
 
-def compile(asked: Asked, *, fused: bool = True) -> Task:
+def compile(asked: Asked, *, fused: bool = True, lent: bool = False) -> Task:
     """The task of a job or a program: a legal graph, its constants, datasets and initial state.
 
     Raises Unsupported in one line for what cannot be lowered. `fused=False` keeps one node per operation (for tests).
+    With `lent`, weights that no step changes and columns are not copied: the caller changes none of them from now on.
     """
     with _unsearched(), kept(asked) as found, unmoved(found) as world:
-        compiler = _trained(asked, world) if isinstance(asked, Job) else _lowered(asked, world)
+        compiler = (_trained if isinstance(asked, Job) else _lowered)(asked, world, lent)
         check_host(asked, world, compiler.captured.eager)
         world.put_back()
         check_faithful(asked, compiler.captured)
@@ -87,15 +88,15 @@ def compile(asked: Asked, *, fused: bool = True) -> Task:
         return replace(task, validation=_validation(asked, task.parameters, fused))
 
 
-def _trained(job: Job, world: World) -> _Compiler:
+def _trained(job: Any, world: World, lent: bool) -> _Compiler:
     """The compiler that has lowered a job, whose optimizer leaves alone what the loss does not depend on."""
-    compiler = _lowered(job, world)
+    compiler = _lowered(job, world, lent)
     unused = without_gradient(job)
     world.put_back()
     if not unused:
         return compiler
     job.leave(unused)
-    return _lowered(job, world)
+    return _lowered(job, world, lent)
 
 
 @contextmanager
@@ -125,12 +126,12 @@ def _validation(job: Job, moving: Collection[str], fused: bool) -> tuple[Task, .
     return tuple(found)
 
 
-def _lowered(asked: Asked, world: World) -> _Compiler:
+def _lowered(asked: Asked, world: World, lent: bool) -> _Compiler:
     """The compiler that has captured and lowered a step; `world` is put back after that."""
     form = evaluated(training_form(asked)) if isinstance(asked, Job) else program_form(asked)
     captured = capture(form)
     _check_metrics(asked, len(captured.metrics))
-    compiler = _Compiler(asked, captured)
+    compiler = _Compiler(asked, captured, lent=lent)
     compiler.lower()
     world.put_back()
     return compiler
@@ -150,10 +151,13 @@ def _check_metrics(asked: Asked, count: int) -> None:
 
 
 class _Compiler:
-    """Lowers a captured step into slots, nodes, constants. Slots are what it changes, and what it reads of `held`."""
+    """Lowers a captured step into slots, nodes, constants. Slots are what it changes, and what it reads of `held`.
 
-    def __init__(self, job: Asked, captured: Captured, held: frozenset[str] = frozenset()) -> None:
-        self.job, self.captured = job, captured
+    What is `lent` is not copied, where a graph can hold it as it is.
+    """
+
+    def __init__(self, job: Asked, captured: Captured, held: frozenset[str] = frozenset(), lent: bool = False) -> None:
+        self.job, self.captured, self.taken = job, captured, _lent if lent else _array
         self.builder = GraphBuilder(job.bits, job.task_steps)
         self.context = Context(self.builder, lowered)
         nodes = list(captured.module.graph.nodes)
@@ -164,7 +168,7 @@ class _Compiler:
         self.changed = [i for i in range(count) if uncopied(self.outputs[i]) is not self.placeholders[i]]
         reads = [len(self.placeholders[i].users) > 1 and captured.names[i] in held for i in range(count)]
         self.moving = sorted({*self.changed, *(i for i in range(count) if reads[i])})
-        self.datasets = {name: _array(as_int32(data)) for name, data in job.columns.items()}
+        self.datasets = {name: self.taken(as_int32(data)) for name, data in job.columns.items()}
 
     def lower(self) -> None:
         """Lower every operation. Raises Unsupported."""
@@ -267,7 +271,7 @@ class _Compiler:
             if self.captured.state[i].is_complex():
                 values[self.placeholders[i]] = self._complex(i)
                 continue
-            array = _array(self.captured.state[i])
+            array = self.taken(self.captured.state[i])
             if i in self.moving:
                 bounds = _ASSUMED.get(self.captured.state[i].dtype, FULL)
                 slot = self.moving.index(i)
@@ -321,7 +325,7 @@ class _Compiler:
         self._refuse_moving(node, value)
         if value.is_complex():
             return _constant_pair(self.builder, value)
-        return self.builder.constant(_array(value))
+        return self.builder.constant(self.taken(value))
 
     def _refuse_moving(self, node: fx.Node, value: Tensor) -> None:
         """Refuse what is no constant: a parameter or buffer that steps change, read around the model."""
@@ -384,5 +388,10 @@ def _constant_pair(builder: GraphBuilder, tensor: Tensor) -> Complex:
 
 def _array(tensor: Tensor) -> Array:
     """As NumPy, in the dtype that the graph holds, float32 or int32; the job may change its tensor afterwards."""
-    array: Array = as_int32(tensor).numpy().copy()
+    return _lent(tensor).copy()
+
+
+def _lent(tensor: Tensor) -> Array:
+    """Likewise, in the tensor's own memory where it has that dtype."""
+    array: Array = as_int32(tensor).numpy()
     return array

@@ -26,7 +26,7 @@ MAX_HEADER: Final = 1 << 24  # names and metadata: reading them takes a multiple
 MAX_NAME: Final = 256  # characters
 INT32: Final = np.iinfo(np.int32)
 _KINDS: Final = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL", "uint8": "U8", "complex64": "C64"}
-_WIDTHS: Final = {"F32": 4, "I32": 4, "I64": 8, "BOOL": 1, "U8": 1, "C64": 8}  # bytes of an element
+_DTYPES: Final = {kind: np.dtype(name) for name, kind in _KINDS.items()}
 _NAMES: Final = {DType.F32: "F32", DType.I32: "I32"}
 
 
@@ -74,11 +74,17 @@ def _write_to(file: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[st
 
 @dataclass(frozen=True)
 class TensorFile:
-    """An open file. The dtype and shape that the caller expects are checked before any content is loaded."""
+    """An open file. The dtype and shape that the caller expects are checked before any content is loaded.
+
+    `handle` is safetensors', which has checked the header. Content is read from `content`, where `starts` says: what
+    safetensors reads is mapped too, so that all of it would count twice as this process's memory.
+    """
 
     path: str
     handle: Any
     metadata: Mapping[str, str]
+    content: BinaryIO
+    starts: Mapping[str, int]
 
     def fault(self, field: str, reason: str) -> BadBlob:
         return BadBlob(f"{self.path}: {printable(field)}: {printable(reason)}")
@@ -111,16 +117,14 @@ class TensorFile:
             raise self.fault(field, "must be one row of bytes")
         if shape[0] > limit:
             raise self.fault(field, f"{shape[0]} bytes are above the limit of {limit}")
-        return bytes(self._content(field).tobytes())
+        return bytes(self._content(field, "U8", (shape[0],)).tobytes())
 
-    def _content(self, field: str) -> Array:
-        try:
-            array: Array = self.handle.get_tensor(field)
-        except BaseException as error:  # safetensors panics where memory does not suffice for a tensor
-            if type(error).__name__ != "PanicException":
-                raise
-            raise MemoryError(str(error)) from error
-        return array
+    def _content(self, field: str, kind: str, shape: tuple[int, ...]) -> Array:
+        self.content.seek(self.starts.get(field, 0))
+        array: Array = np.fromfile(self.content, _DTYPES[kind], prod(shape))
+        if field not in self.starts or array.size < prod(shape):
+            raise self.fault(field, "is not there any more: the file is being changed")
+        return array.reshape(shape)
 
     def tensor(self, field: str, spec: TensorSpec) -> Array:
         """A flat array of exactly the dtype and shape of `spec`, every NaN canonical."""
@@ -144,28 +148,42 @@ class TensorFile:
         have, wanted = (view.get_dtype(), tuple(view.get_shape())), (kind, shape)
         if have != wanted:
             raise self.fault(field, f"is {have[0]} of shape {have[1]}, must be {wanted[0]} of {wanted[1]}")
-        with memory_for(f"{self.path}: {field}", "to be read", _WIDTHS[kind] * prod(shape)):
-            return self._content(field)
+        with memory_for(f"{self.path}: {field}", "to be read", _DTYPES[kind].itemsize * prod(shape)):
+            return self._content(field, kind, shape)
+
+
+def _starts(name: str, raw: BinaryIO, header: int) -> dict[str, int]:
+    """Where in a file each tensor's content starts, by a header that was checked."""
+    try:
+        rows = json.loads(raw.read(header))
+        return {field: 8 + header + row["data_offsets"][0] for field, row in rows.items() if field != "__metadata__"}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BadBlob(f"{name}: another header than a moment ago: the file is being changed") from error
 
 
 @contextmanager
 def opened(path: str | Path, form: str | None) -> Iterator[TensorFile]:
     """Open a file with the format tag `form`; None: with any. Raises BadBlob for any other file, OutOfMemory."""
-    name = str(path)
     try:
-        with Path(path).open("rb") as raw:
-            size, header = os.fstat(raw.fileno()).st_size, int.from_bytes(raw.read(8), "little")
+        raw = Path(path).open("rb")  # noqa: SIM115
     except OSError as error:
-        raise BadBlob(f"{name}: cannot be read: {error.strerror}") from error
+        raise BadBlob(f"{path}: cannot be read: {error.strerror}") from error
+    with raw, _checked_header(str(path), raw) as file:
+        if form is not None and file.metadata.get("format") != form:
+            raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")
+        yield file
+
+
+@contextmanager
+def _checked_header(name: str, raw: BinaryIO) -> Iterator[TensorFile]:
+    """A file whose header safetensors has checked."""
+    size, header = os.fstat(raw.fileno()).st_size, int.from_bytes(raw.read(8), "little")
     if size > MAX_BYTES:
         raise BadBlob(f"{name}: {size} bytes are above the limit of {MAX_BYTES}")
     if MAX_HEADER < header < size:  # what is no header at all, safetensors says
         raise BadBlob(f"{name}: its header of {header} bytes is above the limit of {MAX_HEADER}")
     try:
         with memory_for(name, "to be read", size), safe_open(name, framework="numpy") as handle:
-            file = TensorFile(name, handle, handle.metadata() or {})
-            if form is not None and file.metadata.get("format") != form:
-                raise file.fault("format", f"is {file.metadata.get('format')!r}, must be {form!r}")
-            yield file
+            yield TensorFile(name, handle, handle.metadata() or {}, raw, _starts(name, raw, header))
     except (SafetensorError, OSError) as error:
         raise BadBlob(f"{name}: not a whole safetensors file: {printable(str(error))}") from error

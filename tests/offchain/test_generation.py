@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ import offchain
 from offchain.errors import BadInput
 from offchain.generation import MOST_K, Generation
 from offchain.lower import compile as lower
+from offchain.task import Task
 from offchain.training import ProgramRun, Run
 
 VOCABULARY, WIDTH, NEW = 31, 16, 7
@@ -224,3 +226,17 @@ def test_fields_that_no_generation_can_have_are_refused(changes: dict[str, Any],
 def test_what_does_not_fit_the_model_is_refused_with_the_line(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         lower(a_generation(**changes))
+
+
+def test_a_task_that_is_only_written_takes_no_copy_of_the_weights() -> None:
+    program = a_generation()
+    own, lent = lower(program), lower(program, lent=True)
+    assert (own.graph_root, own.state_root) == (lent.graph_root, lent.state_root)
+    weights = [weight.detach().numpy() for weight in program.reader.parameters()]
+
+    def shared(task: Task) -> int:
+        return sum(any(np.shares_memory(weight, held) for held in task.constants) for weight in weights)
+
+    assert shared(own) == 0 and shared(lent) == len(weights)
+    weights[0][:] = 0
+    assert own.constants[0].any()
