@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 .venv/bin/python scripts/prefill.py --rows 1 8 --bits 21 13
     OMP_NUM_THREADS=1 .venv/bin/python scripts/prefill.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --rows 1 10
 
-By default a Llama of 20 million parameters with random weights; for the file see scripts/generation.py. Prints, for
+By default a Llama of 20 million parameters with random weights; for the file see examples/smollm_text.py. Prints, for
 each number of rows and bits, medians of rounds that take turns, in processor seconds. `generated` and `audited` make
 all steps once, after kernels were compiled and weights packed; `made` is the audit's plan and kernels, once a task.
 """
