@@ -44,11 +44,11 @@ class Span:
     known: dict[int, int]
     groups: tuple[Group, ...]
 
-    @property
-    def read(self) -> list[int]:
-        """The slots that steps read and change."""
+    def begins(self) -> dict[int, int]:
+        """The slot that hands a node's output on to the next step, where steps read it. There is one at most."""
         read = {item.index for node in self.graph.nodes for item in node.inputs if item.source is Source.STATE}
-        return [n for n in sorted(read) if self.graph.slots[n].source is Source.NODE]
+        slots = self.graph.slots
+        return {slots[n].index: n for n in read if slots[n].source is Source.NODE}
 
     def readers(self) -> list[set[int]]:
         """For each node, the nodes that read what it gives, in this step or, through a slot that is not known, in the

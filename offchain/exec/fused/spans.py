@@ -63,7 +63,7 @@ class SpanPlanner(FusedPlanner):
         self._through = frozenset()  # copies that nobody makes: a step's rows may all be read as one
         self._span, self._steps = span, span.steps
         self._rows: dict[int, Rows] = {}  # of the nodes
-        self._readers = span.readers()
+        self._readers, self._begins = span.readers(), span.begins()
         self._looping = False
         self._body: list[tuple[NativeKernel, tuple[Tensor, ...], tuple[int, ...]]] = []
 
@@ -120,13 +120,13 @@ class SpanPlanner(FusedPlanner):
     def _room_for(self, n: int, group: Group) -> Rows:
         """Rows for what a node gives, after what the slot that hands it on begins with, where a step reads that."""
         length, known = self.graph.nodes[n].length, self._span.known
-        slots = [slot for slot in self._span.read if self.graph.slots[slot].index == n]
-        if known.keys() & slots:
-            return self._known(slots[0], 1)
-        ring = group.looped and self._readers[n] <= set(group.nodes)
-        count = (1 if ring else self._steps) + len(slots)
-        rows = Rows(Source.NODE, n, self.buffer(WORD * length * count, output=True), WORD * length, len(slots), count)
-        for slot in slots:
+        slot = self._begins.get(n)
+        if slot in known:
+            return self._known(slot, 1)
+        ring, before = group.looped and self._readers[n] <= set(group.nodes), int(slot is not None)
+        count = (1 if ring else self._steps) + before
+        rows = Rows(Source.NODE, n, self.buffer(WORD * length * count, output=True), WORD * length, before, count)
+        if slot is not None:
             self._copy(n, replace(rows, first=0), Given(Source.STATE, slot))
         return rows
 
@@ -171,12 +171,7 @@ class FusedSpans(FusedExecutor):
         super().__init__(span.graph, (), (), Setting(limits=replace(limits, prepared=0, whole=True)), executor.engines)
 
     def ahead(self, state: State, t: int, claimed: Mapping[int, Array]) -> tuple[State, int]:
-        """The state after the steps from t on, all of one interval; and how many of them output what is claimed, before
-        the first that does not. If any does not, the state is worth nothing.
-
-        Args:
-            claimed: for each slot of outputs, what it is said to hold at the end of the interval. It may be false.
-        """
+        """See `offchain.exec.ahead`."""
         first, interval = t % self.graph.interval, self.graph.interval
         rows = {
             slot: claimed[output].reshape(interval, -1)[first : first + self.steps]
