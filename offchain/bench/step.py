@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from offchain.bench import memory
-from offchain.bench.jobs import job
-from offchain.bench.plain import deterministic, ordinary_step
-from offchain.bench.programs import PROGRAMS, PlainSteps, program
+from offchain.bench.asked import asked_for, peer_of
+from offchain.bench.plain import deterministic
 from offchain.bench.timing import Row, Settings, Stepping, Watch, unwatched
-from offchain.errors import BadInput
 from offchain.lower import compile as lower
-from offchain.program import Asked
 from offchain.store.taskfile import save_task
 
 PAIRS: Final = 10
@@ -29,7 +26,8 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     for name in jobs:
         for bits in settings.bits:
-            made, peer = _asked(name, bits, settings)
+            made = asked_for(name, bits, settings)
+            peer = peer_of(made, settings.device)
             watch(f"compiling {name}", 0, 1)
             task = lower(made)
             ours = Stepping(task, settings.runs(task, watch))
@@ -38,28 +36,15 @@ def rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> I
                 yield Row.of(label, bits, pairs)
 
 
-def _asked(name: str, bits: int, settings: Settings) -> tuple[Asked, Callable[[], None]]:
-    """A job or a program, and a step of its peer."""
-    if name not in PROGRAMS:
-        made = job(name, bits, settings.quick)
-        return made, ordinary_step(made, settings.device, fused=True)
-    if settings.device != "cpu":
-        raise BadInput(f"job {name!r}: its peer steps on the CPU alone; leave --device out")
-    asked = program(name, bits, settings.quick)
-    return asked, PlainSteps(asked)
-
-
 def memory_rows(jobs: Sequence[str], settings: Settings, watch: Watch = unwatched) -> Iterator[Row]:
     """Bytes held at the peak of a step, each in a fresh process; plain torch's are the same at every precision."""
     count = settings.pairs(PEAKS)
     for name in jobs:
-        if name in PROGRAMS:
-            raise BadInput(f"job {name!r}: its memory is not measured; leave --memory or that job out")
         peers = list(_peaks(name, settings, count, watch))
         for bits in settings.bits:
             with TemporaryDirectory() as folder:
                 file = Path(folder) / "measured.task"
-                save_task(lower(job(name, bits, settings.quick)), file)
+                save_task(lower(asked_for(name, bits, settings)), file)
                 ours = list(_peaks(name, settings, count, watch, file))
             row = Row.of(f"memory {name}", bits, list(zip(ours, peers, strict=True)), "bytes")
             yield replace(row, notes={"": "too little to tell"}) if row.peer < memory.MEASURABLE else row

@@ -373,13 +373,10 @@ def test_help_shows_an_example(capsys: Capture, monkeypatch: Patch, verb: str) -
     assert f"offchain bench {verb}" in out
 
 
-def test_generation_is_measured_and_its_memory_is_not(capsys: Capture, monkeypatch: Patch) -> None:
-    asked = ("bench", "step", "--job", "generation", "--quick", "--bits", "13")
-    code, out, _ = terminal.run(capsys, monkeypatch, *asked, "--json")
-    assert (code, [row["name"] for row in json.loads(out)]) == (0, ["generation", "generation, deterministic"])
-    code, out, err = terminal.run(capsys, monkeypatch, *asked, "--memory")
-    assert (code, out) == (2, "")
-    assert "job 'generation': its memory is not measured" in err
+def test_generation_is_measured(capsys: Capture, monkeypatch: Patch) -> None:
+    asked = ("step", "--job", "generation", "--bits", "13", "--n", "1")
+    assert names(rows(capsys, monkeypatch, *asked)) == [("generation", 13), ("generation, deterministic", 13)]
+    assert names(rows(capsys, monkeypatch, *asked, "--memory", unit="bytes")) == [("memory generation", 13)]
 
 
 def test_the_command_offers_the_jobs_that_there_are() -> None:
