@@ -44,12 +44,16 @@ F32 = DType.F32
 
 @dataclass(frozen=True)
 class Measured:
-    """A function, its value on float64 tensors, the bound on its error in ulp, and the |x| up to which that holds."""
+    """A function, its value on float64 tensors, the bound on its error in ulp, and the |x| up to which that holds.
+
+    `least`: the x from which it holds.
+    """
 
     truth: Callable[..., torch.Tensor]
     bound: float
     limit: float = np.inf
     arity: int = 1
+    least: float = -np.inf
 
 
 FUNCTIONS: dict[str, Measured] = {
@@ -76,6 +80,10 @@ FUNCTIONS: dict[str, Measured] = {
     "atan": Measured(torch.atan, 2.0),
     "erf": Measured(torch.erf, 2.0),
     "erfc": Measured(torch.erfc, 4.5),
+    "erfinv": Measured(torch.erfinv, 4.0),
+    "lgamma": Measured(torch.lgamma, 3.0, least=0.0),
+    "digamma": Measured(torch.digamma, 4.0, least=0.0),
+    "trigamma": Measured(partial(torch.polygamma, 1), 3.0, least=0.0),
     "rsqrt": Measured(torch.rsqrt, 1.5),
     "atan2": Measured(torch.atan2, 2.5, arity=2),
     "hypot": Measured(torch.hypot, 1.5, arity=2),
@@ -265,6 +273,7 @@ def measure(name: str, count: int, advance: Callable[[int], None], seed: int = 0
         errors(got, measured.truth(*(torch.from_numpy(x).double() for x in inputs)).numpy(), error)
         if measured.limit < np.inf:
             error[np.isfinite(inputs[0]) & (np.abs(inputs[0]) > measured.limit)] = 0
+        error[inputs[0] < measured.least] = 0
         where = error.argmax()
         if error[where] > most:
             most, at = error[where], tuple(float(x[where]) for x in inputs)

@@ -329,6 +329,8 @@ class _Compiler:
 
     def _refuse_moving(self, node: fx.Node, value: Tensor) -> None:
         """Refuse what is no constant: a parameter or buffer that steps change, read around the model."""
+        if value._is_zerotensor():  # of torch.func.jvp: it has no memory
+            return
         moving = {*self.captured.parameters, *self._moving_buffers()}
         for name, tensor in self._given():
             if name in moving and tensor.untyped_storage().data_ptr() == value.untyped_storage().data_ptr():

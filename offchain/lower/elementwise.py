@@ -100,6 +100,9 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _float_only(library.acosh): (aten.acosh.default,),
     _float_only(library.atanh): (aten.atanh.default,),
     _float_only(library.erfc): (aten.erfc.default,),
+    _float_only(library.erfinv): (aten.erfinv.default,),
+    _float_only(library.lgamma): (aten.lgamma.default,),
+    _float_only(library.digamma): (aten.digamma.default,),
     _float_only(lambda x: x.bits().lt(0)): (aten.signbit.default,),
     _float_only(lambda x: x.lt(0.0).where(pi, x.ne(x).where(x, 0.0))): (aten.angle.default,),
     _float_only(library.exp): (aten.exp.default,),
@@ -132,6 +135,14 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
 for _lower, _operations in _TABLE.items():
     for _operation in _operations:
         REGISTRY[_operation] = _lower
+
+
+@lowers(aten.polygamma.default)
+def _polygamma(c: Context, n: int, x: Ref) -> Ref:
+    """The first derivative of digamma, and digamma itself."""
+    if n > 1:
+        raise Unsupported(f"the derivative number {n} of digamma; there is the first, torch.polygamma(1, x)")
+    return c.elementwise(library.trigamma if n else library.digamma, x, dtype=F32, known=True)
 
 
 @lowers(aten.add.Tensor, aten.add.Scalar, prims.add.default)
@@ -378,3 +389,9 @@ def _arange(c: Context, start: Number, end: Number, step: Number = 1, **_: Any) 
 @lowers(aten.is_same_size.default, aten._has_same_storage_numel.default, aten._linalg_check_errors.default)
 def _known(c: Context, *_: Any, **__: Any) -> None:
     """What torch answered, or checked, while the step was captured; no tensor is made."""
+
+
+for _name in ("mul", "sub", "eq", "ne", "lt", "le", "gt", "ge"):  # in derivatives by torch.func.jvp
+    REGISTRY[getattr(prims, _name).default] = REGISTRY[getattr(aten, _name).Tensor]
+for _name in ("neg", "abs", "exp", "log", "sin", "cos", "tanh", "sqrt", "rsqrt", "reciprocal", "erf", "expm1", "log1p"):
+    REGISTRY[getattr(prims, _name).default] = REGISTRY[getattr(aten, _name).default]

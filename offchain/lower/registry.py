@@ -17,6 +17,7 @@ from offchain.lower.builder import GraphBuilder
 from offchain.lower.origin import described
 from offchain.lower.refs import Complex, Ref
 
+aten = torch.ops.aten
 Lower = Callable[..., Any]
 L = TypeVar("L", bound=Lower)
 REGISTRY: Final[dict[Any, Lower]] = {}
@@ -82,6 +83,8 @@ class Context:
         if node.target is operator.getitem:
             source, index = node.args
             return self.values[source][index]  # type: ignore[index]
+        if _is_zero_tangent(node):
+            return Ref.constant(F32, 0, self.shape)
         try:
             self._refuse_types(node)
             if self._is_complex(node):
@@ -174,6 +177,13 @@ class Context:
         for value in made if isinstance(made, tuple | list) else (made,):
             if isinstance(value, torch.Tensor) and value.numel() == 0:
                 raise Unsupported(f"makes an empty tensor of shape {tuple(value.shape)}; leave it out")
+
+
+def _is_zero_tangent(node: Any) -> bool:
+    """Whether this is a zero of torch.func.jvp, or a copy of one: of a number in Python it has 64 bits."""
+    while isinstance(node, Node) and node.target is aten._to_copy.default:
+        node = node.args[0]
+    return isinstance(node, Node) and node.target is aten._efficientzerotensor.default
 
 
 def instead(name: str) -> str:

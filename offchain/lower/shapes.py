@@ -324,3 +324,8 @@ def _join(builder: GraphBuilder, tensors: Sequence[Ref], dim: int, dtype: DType)
         return out
 
     return builder.generate(shape, program, *parts)
+
+
+@lowers(aten._new_zeros_with_same_feature_meta.default)
+def _zeros_of_tangents(c: Context, *_: Any, **__: Any) -> Ref:
+    return Ref.constant(c.dtype, 0, c.shape)

@@ -14,7 +14,8 @@ from typing import Final
 import torch
 
 from offchain.errors import Unsupported
-from offchain.ir.program import I32, Value
+from offchain.ir.program import F32, I32, Value
+from offchain.lower import library
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.refs import Ref
 from offchain.lower.registry import Context, lowers
@@ -35,23 +36,29 @@ def solved(builder: GraphBuilder, matrix: Ref, right: Ref) -> Ref:
         )
     left = concatenated(builder, [builder.solid(matrix), builder.solid(right)], 2, right.dtype)
     for step in range(n):
-        left = _eliminated(builder, left, step)
+        left = _eliminated(builder, left, step, _pivot(builder, left, step))
     return left
 
 
-def _eliminated(builder: GraphBuilder, left: Ref, step: int) -> Ref:
-    """Rows `step` and that of the pivot exchanged, and the first column taken out of all others and dropped."""
-    batch, n, columns = left.shape
+def _column(ref: Ref) -> Ref:
+    return ref.slice(2, 0, 1)
 
-    def column(ref: Ref) -> Ref:
-        return ref.slice(2, 0, 1)
+
+def _pivot(builder: GraphBuilder, left: Ref, step: int) -> Ref:
+    """The row of the pivot of each matrix: of the largest in the first column, from row `step` on."""
+    batch, n, _ = left.shape
 
     def key(value: Value) -> Value:
         row = value.program.index(1)
         return row.ge(step).where((value.abs().bits() & ~_ROW) | (_ROW - row), -1)
 
-    best = builder.max(builder.generate((batch, n), key, column(left).squeeze([2])), [1])
-    pivot = builder.map(lambda k: _ROW - (k & _ROW), best)
+    best = builder.max(builder.generate((batch, n), key, _column(left).squeeze([2])), [1])
+    return builder.map(lambda k: _ROW - (k & _ROW), best)
+
+
+def _eliminated(builder: GraphBuilder, left: Ref, step: int, pivot: Ref) -> Ref:
+    """Rows `step` and that of the pivot exchanged, and the first column taken out of all others and dropped."""
+    batch, n, columns = left.shape
     rows = left.permute([0, 2, 1])
     chosen = builder.gather(rows, pivot.unsqueeze(1).expand((batch, columns))).unsqueeze(1)
     other = left.slice(1, step, 1)
@@ -64,9 +71,58 @@ def _eliminated(builder: GraphBuilder, left: Ref, step: int) -> Ref:
         return row.eq(step).where(scaled, value - start * scaled)
 
     after = [ref.slice(2, 1, columns - 1) for ref in (left, chosen, other)]
-    operands = (after[0], column(left), after[1], column(chosen), after[2], column(other))
+    operands = (after[0], _column(left), after[1], _column(chosen), after[2], _column(other))
     wide = pivot.unsqueeze(1).unsqueeze(2)
     return builder.generate((batch, n, columns - 1), program, *operands, wide)
+
+
+def _pivots(c: Context, a: Ref) -> tuple[list[Ref], Ref]:
+    """The pivots of matrices (…, n, n), each of shape (batch,), and how many of them exchanged rows."""
+    lead, n = a.shape[:-2], a.shape[-1]
+    if n > LARGEST:
+        raise Unsupported(
+            f"the determinant of {n} rows; at most {LARGEST}: take it of blocks, for [[a, b], [c, d]] det(a) * det(d - "
+            "c @ torch.linalg.solve(a, b))"
+        )
+    left = c.builder.reshape(c.builder.solid(a), (prod(lead), n, n))
+    found, moved = [], []
+    for step in range(n):
+        at = _pivot(c.builder, left, step)
+        rows = left.permute([0, 2, 1])
+        chosen = c.builder.gather(rows.slice(1, 0, 1), at.unsqueeze(1)).squeeze([1])
+        found.append(chosen)
+        moved.append(c.builder.map(lambda row, step=step: row.ne(step).to_float(), at).unsqueeze(1))
+        if step < n - 1:
+            left = _eliminated(c.builder, left, step, at)
+    return found, c.builder.sum(concatenated(c.builder, moved, 1, F32), [1])
+
+
+def _sign(exchanges: Value) -> Value:
+    return 1.0 - (exchanges.to_int() & 1).to_float() * 2.0
+
+
+@lowers(aten._linalg_det.default)
+def _determinant(c: Context, a: Ref) -> tuple[Ref, None, None]:
+    """Of up to 64 rows: the product of the elimination's pivots; the factors are not given."""
+    pivots, exchanges = _pivots(c, a)
+    made = c.builder.map(_sign, exchanges)
+    for pivot in pivots:
+        made = c.builder.map(lambda product, p: product * p, made, pivot)
+    return c.builder.reshape(made, a.shape[:-2]), None, None
+
+
+@lowers(aten._linalg_slogdet.default)
+def _log_determinant(c: Context, a: Ref) -> tuple[Ref, Ref, None, None]:
+    """Of up to 64 rows, from the elimination's pivots; the factors are not given."""
+    pivots, exchanges = _pivots(c, a)
+    sign = c.builder.map(_sign, exchanges)
+    for pivot in pivots:
+        sign = c.builder.map(lambda s, p: p.lt(0.0).where(-s, p.eq(0.0).where(0.0, s)), sign, pivot)
+    size = Ref.constant(F32, 0, sign.shape)
+    for pivot in pivots:
+        size = c.builder.map(lambda total, p: total + library.log(p.abs()), size, pivot)
+    shape = a.shape[:-2]
+    return c.builder.reshape(sign, shape), c.builder.reshape(size, shape), None, None
 
 
 def _transposed(x: Ref) -> Ref:

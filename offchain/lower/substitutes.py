@@ -19,6 +19,7 @@ from offchain.lower.batch_norm import batch_norm, instance_norm
 from offchain.lower.ctc import ctc_loss
 from offchain.lower.grid_sample import grid_sample, grid_sampler
 from offchain.lower.inner import requires_grad_
+from offchain.lower.restated import RESTATED
 from offchain.lower.subscripts import getitem, setitem
 
 
@@ -197,6 +198,7 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
+    **RESTATED,
     F.pad: _pad,
     F.one_hot: _one_hot,
     F.gaussian_nll_loss: _gaussian_nll,

@@ -7,8 +7,9 @@ signed zeros are as in C99, Annex F. Polynomials are minimax fits made for this 
 
 from offchain.ir.division import floor_divide, remainder, truncated_divide, truncated_remainder
 from offchain.lower.library.basic import clamp, head, horner, with_sign_of
-from offchain.lower.library.error import erf, erfc
+from offchain.lower.library.error import erf, erfc, erfinv
 from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
+from offchain.lower.library.gamma import digamma, lgamma, trigamma
 from offchain.lower.library.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from offchain.lower.library.inverse import acos, asin, atan, atan2
 from offchain.lower.library.logarithm import log, log1p, log2, log10, power, softplus
@@ -40,8 +41,10 @@ __all__ = [
     "clamp",
     "cos",
     "cosh",
+    "digamma",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expm1",
@@ -55,6 +58,7 @@ __all__ = [
     "head",
     "horner",
     "hypot",
+    "lgamma",
     "log",
     "log1p",
     "log2",
@@ -72,6 +76,7 @@ __all__ = [
     "softplus",
     "tan",
     "tanh",
+    "trigamma",
     "trunc",
     "truncated_divide",
     "truncated_remainder",

@@ -1,12 +1,13 @@
-"""The error function and its complement."""
+"""The error function, its complement and its inverse."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from offchain.ir.program import Value
-from offchain.lower.library.basic import clamp, head, horner, with_sign_of
+from offchain.lower.library.basic import INF, NAN, clamp, head, horner, with_sign_of
 from offchain.lower.library.exponential import exp_of_sum, exp_small
+from offchain.lower.library.logarithm import log
 
 # erf(x)/x − 1 in x² on |x| ≤ 0.93:
 _ERF: Final = (
@@ -40,6 +41,31 @@ _ERFC: Final = (
     0.0009535885183140635,
     -0.0013241810956969857,
 )
+# erf⁻¹(x)/x in w = −ln(1 − x²), of w − 2.5 on 0 ≤ w < 5 and of √w − 3 beyond (Giles, 2012, whose variables these are):
+_INVERSE: Final = (
+    1.5014094114303589,
+    0.24664027988910675,
+    -0.004177386872470379,
+    -0.0012527419418119788,
+    0.00021834444487467408,
+    -4.963347691955278e-06,
+    -3.4627048535185168e-06,
+    4.6617066118415096e-07,
+    2.3232644252857426e-08,
+    -8.791056771428885e-09,
+)
+_INVERSE_FAR: Final = (
+    2.832976818084717,
+    1.0016751289367676,
+    0.009445684030652046,
+    -0.007639409974217415,
+    0.005683172028511763,
+    -0.0035869874991476536,
+    0.0014958580723032355,
+    -7.662014104425907e-05,
+    -0.0003187243710272014,
+    0.0001289648498641327,
+)
 
 
 def _erf_near(x: Value) -> Value:
@@ -62,3 +88,13 @@ def erfc(x: Value) -> Value:
     far = exp_of_sum(-(high * high), (high - size) * (size + high), slow)
     far = x.lt(0.0).where(2.0 - far, far)
     return size.lt(0.5).where(1.0 - _erf_near(x), far)
+
+
+def erfinv(x: Value) -> Value:
+    """The number whose error function is x; 4 ulp. ±inf at ±1, NaN beyond."""
+    w = -log((1.0 - x) * (x + 1.0))
+    near = horner(w - 2.5, _INVERSE)
+    far = horner(w.sqrt() - 3.0, _INVERSE_FAR)
+    size = x.abs()
+    value = w.lt(5.0).where(near, far) * x
+    return size.lt(1.0).where(value, size.eq(1.0).where(with_sign_of(x, x.program.real(INF)), NAN))

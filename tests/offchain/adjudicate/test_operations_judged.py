@@ -35,6 +35,7 @@ ORDERS: dict[str, Case] = {
     "topk": lambda w, b: w.topk(2)[0],
     "reduced": lambda w, b: w.scatter_reduce(1, b["y"], (w * b["x"].to(w.dtype))[:, :2], "amax"),
     "running": lambda w, b: w.cummax(1)[0],
+    "gamma": lambda w, b: torch.lgamma(w.abs()) + torch.erfinv(w.tanh()),
     "remainder": lambda w, b: w.fmod(b["x"].to(w.dtype)),
 }
 COMPOSED: dict[str, Case] = {
@@ -46,6 +47,7 @@ SEQUENCES: dict[str, Case] = {
     "spoken": spoken,
     "transformed": lambda w, b: fft.rfft(w).abs(),
     "solved": lambda w, b: linalg.solve(w[:, :2], w[:, 2:]),
+    "determined": lambda w, b: linalg.det(w[:, :2]),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Beta, Gamma, kl_divergence
 from torch.nn import functional as F
 
 from offchain.errors import Unsupported
@@ -60,6 +61,16 @@ GROUPS: dict[str, dict[str, Function]] = {
         "atanh": lambda v: torch.atanh(inner(v)),
         "erf": torch.erf,
         "erfc": torch.erfc,
+        "erfinv": lambda v: torch.erfinv(inner(v)),
+    },
+    "gamma": {
+        "lgamma": lambda v: torch.lgamma(positive(v)),
+        "lgamma below 0": lambda v: torch.lgamma(0.4 * inner(v) - 0.5),
+        "digamma": lambda v: torch.digamma(positive(v)),
+        "mvlgamma": lambda v: torch.mvlgamma(2 + positive(v), 3),
+        "beta": lambda v: Beta(positive(v), 2 * positive(v)).log_prob(v.new_full((), 0.3)),
+        "gammas": lambda v: kl_divergence(Gamma(positive(v), positive(v)), Gamma(2 * positive(v), 1 + positive(v))),
+        "poisson": lambda v: F.poisson_nll_loss(v, v.detach().abs().round(), full=True, reduction="none"),
     },
     "exponentials": {
         "exp": torch.exp,

@@ -42,6 +42,12 @@ CASES: dict[str, Case] = {
     "right": lambda w, b: linalg.solve(w[:, :4], w.T, left=False),
     "batch": lambda w, b: linalg.solve(w.reshape(2, 3, 4)[:, :, :3], w.reshape(2, 3, 4)),
     "inverse": lambda w, b: linalg.inv(w[:, 2:]),
+    "determinant": lambda w, b: torch.det(w[:, :4]),
+    "determinants": lambda w, b: w.reshape(2, 3, 4)[:, :, :3].det(),
+    "determinant of one": lambda w, b: linalg.det(w[:1, :1]),
+    "its gradient": lambda w, b: torch.autograd.grad(linalg.det(w[:, :4]), w, create_graph=True)[0],
+    "logarithm": lambda w, b: linalg.slogdet(w[:, :4])[1] * torch.slogdet(w[:, 2:])[0],
+    "positive logarithm": lambda w, b: torch.logdet(positive(w)),
     "cayley": lambda w, b: linalg.solve(torch.eye(4, dtype=w.dtype) + skew(w), torch.eye(4, dtype=w.dtype) - skew(w)),
 }
 
@@ -66,6 +72,39 @@ def test_the_error_of_a_solution(n: int) -> None:
     exact = linalg.solve(data["a"].double(), data["b"].double())
     off = (values(lambda b: linalg.solve(b["a"], b["b"]), data) - exact).flatten(1).norm(dim=1)
     assert (off <= 3 * 2**-24 * linalg.cond(a.double()) * exact.flatten(1).norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 64])
+def test_the_error_of_a_determinant(n: int) -> None:
+    """At most n condition numbers times 2^-24 of it, as docs/library.md states."""
+    a = torch.randn(16, n, n, generator=g) / n**0.5
+    exact = linalg.slogdet(a.double())
+    allowed = n * 2**-24 * linalg.cond(a.double())
+    off = values(lambda b: linalg.det(b["a"]), {"a": a}) / (exact.sign * exact.logabsdet.exp()) - 1
+    assert (off.abs() <= allowed).all()
+    made = values(lambda b: torch.stack(list(linalg.slogdet(b["a"]))), {"a": a})
+    assert (made[0] == exact.sign).all()
+    assert ((made[1] - exact.logabsdet).abs() <= allowed + n * 2**-24 * (1 + exact.logabsdet.abs())).all()
+
+
+def test_a_singular_matrix_has_the_determinant_zero() -> None:
+    a = torch.tensor([[[1.0, 2.0], [2.0, 4.0]], [[0.0, 1.0], [1.0, 0.0]]])
+    assert values(lambda b: linalg.det(b["a"]), {"a": a}).tolist() == [0.0, -1.0]
+    made = values(lambda b: torch.stack(list(linalg.slogdet(b["a"]))), {"a": a})
+    assert made.tolist() == [[0.0, -1.0], [-torch.inf, 0.0]]
+
+
+def test_a_larger_determinant_is_refused_and_blocks_serve() -> None:
+    a = torch.eye(66) + 0.05 * torch.randn(66, 66, generator=g)
+
+    def by_blocks(a: Tensor) -> Tensor:
+        a, b, c, d = a[:33, :33], a[:33, 33:], a[33:, :33], a[33:, 33:]
+        return linalg.det(a) * linalg.det(d - c @ linalg.solve(a, b))
+
+    with pytest.raises(Unsupported, match="the determinant of 66 rows; at most 64: take it of blocks"):
+        values(lambda b: linalg.det(b["a"]), {"a": a})
+    made: Any = values(lambda b: by_blocks(b["a"]), {"a": a})
+    assert abs(made / linalg.det(a.double()) - 1) < 1e-4
 
 
 @pytest.mark.parametrize("n", [2, 16, 64])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from offchain.errors import Unsupported
 from offchain.lower import compile, sorting
-from tests.support.cases import Batch, Case, assert_cases
-from tests.support.gradients import gradient_job, run
+from tests.support.cases import Batch, Case, Cases, assert_cases, total
+from tests.support.gradients import gradient_job, gradients64, run
 from tests.support.outputs import Kept, outputs
 
 g = torch.Generator().manual_seed(3)
@@ -45,6 +46,40 @@ GRADIENTS: dict[str, Case] = {
 
 def test_gradients() -> None:
     assert_cases(GRADIENTS, DISTINCT, {"x": torch.zeros(1)})
+
+
+TIED = torch.tensor([[1.0, 2, 2, 1, 2, 0, 0, 2], [0, 0, 0, 0, 0, 0, 0, 0], [3, 1, 3, 1, 1, 1, 3, 0]])
+TIES: dict[str, Case] = {
+    "sort": lambda w, b: w.sort(stable=True, dim=1)[0],
+    "median": lambda w, b: w.median(1)[0],
+    "mode": lambda w, b: w.mode(1)[0],
+    "amax": lambda w, b: w.amax(1),
+    "max": lambda w, b: w.max(1)[0] * w.min(),
+    "cummax": lambda w, b: w.cummax(1)[0],
+    "pooled": lambda w, b: F.max_pool1d(w, 3),
+    "quantile": lambda w, b: w.quantile(0.4, 1),
+}
+OPEN: dict[str, Case] = {
+    "topk": lambda w, b: w.topk(3, 1)[0],
+    "topk, least": lambda w, b: w.topk(5, 1, largest=False)[0],
+    "kthvalue": lambda w, b: w.kthvalue(3, 1)[0],
+}
+
+
+def test_ties_have_torchs_gradient() -> None:
+    assert_cases(TIES, TIED, {"x": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_where_torch_leaves_open_which_of_equal_elements_is_named(name: str) -> None:
+    """The gradients of a group of equal elements are torch's, in some order."""
+    model, loss, data = Cases(OPEN, TIED), total({name: OPEN[name]}), {"x": torch.zeros(1)}
+    wanted = gradients64(model, loss, data)[f"w.{name}"].reshape(TIED.shape)
+    made = run(compile(gradient_job(model, loss, data)))[f"momentum.w.{name}"].reshape(TIED.shape)
+    for values, ours, torchs in zip(TIED.numpy(), made, wanted, strict=True):
+        for value in np.unique(values):
+            group = values == value
+            np.testing.assert_allclose(np.sort(ours[group]), np.sort(torchs[group]), rtol=1e-5, atol=1e-6)
 
 
 def test_values_and_places_with_ties_nans_and_infinities() -> None:

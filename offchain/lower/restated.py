@@ -1,0 +1,100 @@
+"""Functions of torch in terms of others: their own look at values, or have a gradient that cannot be captured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from offchain.errors import Unsupported
+
+MOST_COMPARED: Final = 2048  # elements of a line whose mode is taken, by comparing all with all
+
+
+def _det(a: Tensor) -> Tensor:
+    """With the gradient of the logarithm. That of a singular matrix is NaN."""
+    logarithm = torch.linalg.slogdet(a).logabsdet
+    value = torch.linalg.det(a.detach())
+    return torch.where(value == 0, logarithm.exp(), value * (logarithm - logarithm.detach()).exp())
+
+
+def _index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool = True) -> Tensor:
+    """By scatter_reduce of whole rows."""
+    if reduce == "prod":
+        raise Unsupported(
+            "index_reduce of products; for each row i take "
+            "x[i] * torch.where((index == i).unsqueeze(1), source, 1.0).prod(0), and stack them"
+        )
+    wide = index.reshape([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)]).expand(source.shape)
+    return x.scatter_reduce(dim, wide, source, reduce, include_self=include_self)
+
+
+def _index_reduce_(x: Tensor, *args: Any, **options: Any) -> Tensor:
+    return x.copy_(_index_reduce(x.clone(), *args, **options))
+
+
+def _mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
+    """The least of the most frequent numbers, and the place of the last that equals it. A NaN equals nothing."""
+    if not x.ndim:
+        return torch.return_types.mode((x, torch.zeros((), dtype=torch.int64)))
+    lines = x.movedim(dim, -1)
+    size = lines.shape[-1]
+    if size > MOST_COMPARED:
+        raise Unsupported(
+            f"the mode of {size} elements; at most {MOST_COMPARED}: sum F.one_hot where there are few values"
+        )
+    constant = lines.detach()
+    counts = (constant.unsqueeze(-1) == constant.unsqueeze(-2)).sum(-1)
+    often = counts == counts.amax(-1, keepdim=True)
+    least = constant.masked_fill(~often, float("inf")).amin(-1, keepdim=True)
+    places = torch.where(often & (constant == least), torch.arange(size), 0).amax(-1, keepdim=True).movedim(-1, dim)
+    values = x.gather(dim, places)
+    given = (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
+    return torch.return_types.mode(given)
+
+
+def _cov(x: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
+    if fweights is not None or aweights is not None:
+        raise Unsupported("cov with weights, which it checks; write (x - m) * w @ (x - m).mT / w.sum() with a mean m")
+    rows = x if x.ndim > 1 else x.reshape(1, -1)
+    off = rows - rows.mean(1, keepdim=True)
+    made = off @ off.mT / max(rows.shape[1] - correction, 0)
+    return made if x.ndim > 1 else made.reshape(())
+
+
+def _corrcoef(x: Tensor) -> Tensor:
+    made = _cov(x)
+    if not made.ndim:
+        return made / made
+    scale = made.diagonal().sqrt()
+    return (made / scale.unsqueeze(0) / scale.unsqueeze(1)).clamp(-1, 1)
+
+
+def _block_diag(*tensors: Tensor) -> Tensor:
+    """Each block between zeros."""
+    blocks = [tensor.reshape(1, -1) if tensor.ndim < 2 else tensor for tensor in tensors]
+    width, before, rows = sum(block.shape[1] for block in blocks), 0, []
+    for block in blocks:
+        rows.append(F.pad(block, [before, width - before - block.shape[1]]))
+        before += block.shape[1]
+    return torch.cat(rows)
+
+
+RESTATED: Final[dict[Any, Callable[..., Any]]] = {
+    torch.det: _det,
+    torch.linalg.det: _det,
+    torch.Tensor.det: _det,
+    torch.index_reduce: _index_reduce,
+    torch.Tensor.index_reduce: _index_reduce,
+    torch.Tensor.index_reduce_: _index_reduce_,
+    torch.mode: _mode,
+    torch.Tensor.mode: _mode,
+    torch.cov: _cov,
+    torch.Tensor.cov: _cov,
+    torch.corrcoef: _corrcoef,
+    torch.Tensor.corrcoef: _corrcoef,
+    torch.functional.block_diag: _block_diag,
+}
