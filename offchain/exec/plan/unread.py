@@ -3,6 +3,8 @@
 `where(t < 100, a, b)` computes both sides in each step, and reads one. What is read by nothing but the other side need
 not be made: a job's evaluation while it trains, its training while it is evaluated. The graph still means all of it:
 whoever asks for a node's output gets it, in every step.
+
+Graphs come from strangers, and no trial measures what is done here: so it is bounded, and beyond that all is made.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from offchain.ir.graph import Graph, Node, Source
 from offchain.ir.kinds import traits
 from offchain.ir.primitives import Instr, Op, Program
 
-MOST: Final = 16  # choices that are looked at
+MOST: Final = 16  # choices that are looked at in a step
+SELECTS: Final = 4096  # of which it is asked whether they follow from the step's number
+WORK: Final = 4_000_000  # instructions, to find out which choices leave anything unread: two seconds
+OUTCOMES: Final = 8  # whose unread nodes are remembered, each with its calls
 BLOCK: Final = 256  # steps of which they are looked at together
 Words = npt.NDArray[np.int32]
 _BY_NUMBER: Final[dict[Op, Callable[[Any, Any], Any]]] = {  # of int32 arrays, which wrap; as `exec.reference` has them
@@ -41,11 +46,10 @@ class Unread:
 
     def __init__(self, graph: Graph) -> None:
         self._nodes, self._slots = graph.nodes, graph.slots
-        self._choices = [_choices(node) if traits(node.kind).program else {} for node in graph.nodes]
+        self._choices = _all_choices(graph.nodes)
         found = dict.fromkeys(choice for choices in self._choices for choice in choices.values())
-        all_read = self._read({})
-        useful = (c for c in found if any(self._read({c: known}) != all_read for known in (False, True)))
-        self._useful = [choice for choice, _ in zip(useful, range(MOST), strict=False)]
+        length = sum(len(node.program) + len(node.inputs) for node in graph.nodes)
+        self._useful = self._leaving(list(found)) if (2 * len(found) + 1) * length <= WORK else []
         self._found: dict[tuple[bool, ...], frozenset[int]] = {}
         self._block, self._outcomes = -1, list[tuple[bool, ...]]()  # of consecutive steps
 
@@ -58,9 +62,16 @@ class Unread:
             self._outcomes = list(zip(*(_true(choice, self._block) for choice in self._useful), strict=True))
         outcome = self._outcomes[t % BLOCK]
         if outcome not in self._found:
+            if len(self._found) == OUTCOMES:
+                return frozenset()
             read = self._read(dict(zip(self._useful, outcome, strict=True)))
             self._found[outcome] = frozenset(range(len(self._nodes))) - read
         return self._found[outcome]
+
+    def _leaving(self, found: Sequence[Program]) -> list[Program]:
+        """The choices that leave any node unread, whichever way they go."""
+        all_read = self._read({})
+        return [c for c in found if any(self._read({c: known}) != all_read for known in (False, True))][:MOST]
 
     def _read(self, known: Known) -> frozenset[int]:
         """The nodes that a slot depends on, where the outcome of some choices is known."""
@@ -71,6 +82,15 @@ class Unread:
                 node = self._nodes[n]
                 read |= {node.inputs[i].index for i in items if node.inputs[i].source is Source.NODE}
         return frozenset(read)
+
+
+def _all_choices(nodes: Sequence[Node]) -> list[dict[int, Program]]:
+    """The choices of each node, of the first nodes alone where there are too many."""
+    left, found = SELECTS, list[dict[int, Program]]()
+    for node in nodes:
+        found.append(_choices(node) if left > 0 and traits(node.kind).program else {})
+        left -= len(found[-1])
+    return found
 
 
 def _choices(node: Node) -> dict[int, Program]:

@@ -10,7 +10,7 @@ import torch
 
 from offchain.exec import Setting, make_executor
 from offchain.exec.base import Limits
-from offchain.exec.plan.unread import _BY_NUMBER, BLOCK, Unread, value_at
+from offchain.exec.plan.unread import _BY_NUMBER, BLOCK, OUTCOMES, Unread, value_at
 from offchain.exec.reference import program_value
 from offchain.ir.graph import Node
 from offchain.ir.kinds import Kind
@@ -79,6 +79,24 @@ def test_no_bit_differs(step: Any) -> None:
                 np.testing.assert_array_equal(have.view(np.int32), want.view(np.int32))
         for have, want in zip(*outputs, strict=True):  # of all nodes, whether or not a slot reads them
             np.testing.assert_array_equal(have.view(np.int32), want.view(np.int32))
+
+
+def test_what_strangers_can_make_it_do_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph whose choices have many outcomes, and one of many choices: all nodes are made then."""
+    sides = [1 << n for n in range(5)]
+
+    def step(state: Any, _: Any, t: Any) -> Any:
+        a = state["a"]
+        for bit in sides:
+            a = torch.where((t & bit) == 0, (a + bit) @ state["b"], a)
+        return {**state, "a": a}, {"a": a.mean()}
+
+    task = a_task(step, 64)
+    unread = Unread(task.graph)
+    made = [unread.at(t) for t in range(64)]
+    assert len({nodes for nodes in made if nodes}) <= OUTCOMES and made[0] == made[32] and not made[31]
+    monkeypatch.setattr("offchain.exec.plan.unread.WORK", 100)
+    assert not any(Unread(task.graph).at(t) for t in range(64))
 
 
 @pytest.mark.parametrize("op", sorted(_BY_NUMBER))
