@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 .venv/bin/python scripts/generation.py --new 12
 
 Prints the texts, how many are those of `generate` in plain torch, token for token, the time of a step relative to plain
-torch's same step, interleaved, and memory at each part of it.
+torch's same step, interleaved, and the peak of memory.
 """
 
 from __future__ import annotations
