@@ -38,10 +38,17 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "geometric": "use ((1 - torch.rand_like(x)).log() / math.log1p(-p)).ceil().clamp(min=1)",
     "log_normal": "use (mean + std * torch.randn_like(x)).exp()",
     "rrelu": "use torch.where(x < 0, x * (l + (u - l) * torch.rand_like(x)), x), or LeakyReLU",
+    **dict.fromkeys(
+        ("_standard_gamma", "_sample_dirichlet"),
+        "draw for fixed concentrations before, into a column of the dataset; for trained ones take a distribution that "
+        "is a function of torch.rand, as Kumaraswamy's (1 - torch.rand_like(a) ** (1 / b)) ** (1 / a) in place of Beta",
+    ),
     "nonzero": "compute all rows, and multiply by the mask or use torch.where(mask, a, b)",
     "masked_select": "compute all rows, and multiply by the mask or use torch.where(mask, a, b)",
     "cholesky": "use torch.linalg.cholesky and torch.linalg.solve_triangular",
     "triangular_solve": "use torch.linalg.solve_triangular",
+    "lstsq": "use torch.linalg.solve(a.mT @ a, a.mT @ b), where a has the rank of its columns",
+    "pinv": "use torch.linalg.solve(a.mT @ a, a.mT), where a has the rank of its columns",
     "linalg": "use products, sums, elementwise operations, torch.linalg.solve and torch.linalg.cholesky",
     "bincount": "sum F.one_hot",
     "histc": "sum comparisons with the edges",
