@@ -65,8 +65,7 @@ class Story:
         if part is not None:
             more["make"] = partial(Cheater, part)
         worker = self.town.worker(name, person, role, executors=FAST, **more)
-        if role == "verifier" or part is None:
-            register(worker)
+        register(worker)
 
     def begin(self, fits: Callable[[Seats], bool]) -> Seats:
         """The award, in a block whose randomness draws a fitting committee; then the keepers start. Returns seats."""
