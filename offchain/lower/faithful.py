@@ -14,11 +14,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from offchain.errors import OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.capture import Captured, inputs_of
+from offchain.lower.host.record import UNFILLED
 from offchain.lower.losses import losses_at
 from offchain.lower.origin import Origins, call_of
 from offchain.lower.random import replayed
@@ -43,6 +45,17 @@ def check_faithful(asked: Asked, captured: Captured) -> None:
         _compare(asked, captured, loss)
 
 
+class _Zeros(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While on, tensors whose content torch leaves undefined (`empty`) are zero, as in a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result.zero_() if func.overloadpacket in UNFILLED else result
+
+
 def _plainly(asked: Asked, origins: Origins) -> float | None:
     """The loss of a job's first step in plain torch; None if it raises an error, or for a program.
 
@@ -65,6 +78,7 @@ def _plainly(asked: Asked, origins: Origins) -> float | None:
         warnings.simplefilter("ignore")
         settings.enter_context(replayed(asked.seed, t))
         settings.enter_context(torch.enable_grad())
+        settings.enter_context(_Zeros())
         try:
             results = origins.noted(step)()
         except Exception:  # whatever the job's own code raises: there is nothing to compare with then
@@ -74,7 +88,8 @@ def _plainly(asked: Asked, origins: Origins) -> float | None:
 
 def _compare(job: Job, captured: Captured, plain: float) -> None:
     inputs = (*captured.state, *inputs_of(job))
-    ours = _value(captured.module, len(captured.names), inputs)
+    with _Zeros():
+        ours = _value(captured.module, len(captured.names), inputs)
     if not math.isfinite(plain) or abs(ours - plain) <= max(_LEAST, _FAR * abs(plain)):
         return
     raise Unsupported(

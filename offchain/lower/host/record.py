@@ -26,9 +26,9 @@ RESULT: Final = "result"  # of an operation, by its number and its place among t
 LEFT: Final = "left"  # a result of an earlier run, which something outside of the step has kept
 Reference = tuple[Any, ...]
 aten = torch.ops.aten
-_UNFILLED: Final = (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided)
+UNFILLED: Final = (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided)
 _SHAPED: Final = (
-    *_UNFILLED,
+    *UNFILLED,
     aten.zeros_like,
     aten.ones_like,
     aten.full_like,
@@ -105,7 +105,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         references = tuple(self.reference(tensor) for tensor in tensors)
         result = func(*args, **kwargs)
         results = [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
-        if func.overloadpacket in _UNFILLED:
+        if func.overloadpacket in UNFILLED:
             for made in results:
                 made.zero_()  # what was in memory there must tell no two runs apart
         if func.overloadpacket in _SHAPED or all(reference[0] == CONSTANT for reference in references):

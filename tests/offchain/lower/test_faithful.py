@@ -104,6 +104,17 @@ def test_a_loss_that_is_another_number_while_it_is_captured() -> None:
     assert f"loss at {line(loss)}: the first step's is " in text and text.endswith("tracing raises; leave that out")
 
 
+def test_what_torch_leaves_undefined_is_zero_and_no_other_number() -> None:
+    def loss(model: Any, batch: Batch) -> Tensor:
+        left = [torch.full((ROWS, WIDTH), 1e30) for _ in range(8)]  # what memory holds that is given out again
+        del left
+        return square(model, batch) + torch.empty_like(batch["x"]).sum() + torch.empty(ROWS, WIDTH).sum()
+
+    training = offchain.compile(**fields(loss=loss, dataset=DATA), executor="torch")
+    training.run()
+    assert max(training.losses) < 1e3
+
+
 # --- what torch refuses to a step that is captured is not caught
 
 
