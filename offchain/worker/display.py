@@ -99,7 +99,7 @@ class _Lines:
         if self._file is not None:
             self._file.handle(logging.makeLogRecord({"msg": message}))
         else:
-            print(message, file=sys.stderr, flush=True)
+            print(f"{message}\n", end="", file=sys.stderr, flush=True)  # at once: others write there too
 
     log = debug = info = warning = warn = error = critical = fatal = exception = failure = msg
 

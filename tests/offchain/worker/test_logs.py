@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +58,26 @@ def test_a_log_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"worker\.log: .*; name another --log-file"):
         configure_logging(file=LogFile(tmp_path / "file" / "worker.log", 100, 1))
+
+
+SHOUT = """
+import structlog
+from threading import Thread
+from offchain.worker.alarms import Lost
+from offchain.worker.display import configure_logging, write_line
+
+configure_logging(json_lines=True)
+log = structlog.get_logger()
+each = [Thread(target=lambda: [write_line(log, Lost(1, "bid", "so", 1)) for _ in range(300)]) for _ in range(4)]
+for thread in each:
+    thread.start()
+"""
+
+
+def test_lines_of_several_threads_and_processes_stay_lines(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("w", encoding="utf-8") as log:
+        both = [subprocess.Popen([sys.executable, "-c", SHOUT], stderr=log) for _ in range(2)]
+        assert [process.wait() for process in both] == [0, 0]
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["lost"] * 2_400
