@@ -26,7 +26,14 @@ RESULT: Final = "result"  # of an operation, by its number and its place among t
 LEFT: Final = "left"  # a result of an earlier run, which something outside of the step has kept
 Reference = tuple[Any, ...]
 aten = torch.ops.aten
-UNFILLED: Final = (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided)
+UNFILLED: Final = (
+    aten.empty,
+    aten.empty_like,
+    aten.empty_permuted,
+    aten.empty_strided,
+    aten.new_empty,
+    aten.new_empty_strided,
+)
 _SHAPED: Final = (
     *UNFILLED,
     aten.zeros_like,
