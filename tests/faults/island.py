@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import randrange
 from typing import Any, Final, Self
 
 from offchain.chain import verifiers
@@ -37,8 +38,10 @@ PATIENT: Final = SendOptions(receipt_timeout=5)
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """One that no connection is given by itself: a worker that is away for a while finds its own free again."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", randrange(20_000, 30_000))) as probe:
+            return int(probe.getsockname()[1])
 
 
 @dataclass
