@@ -76,7 +76,8 @@ def report(cheat: Cheat, ending: Ending, view: TaskView, audience: Audience, gai
 def gather(stage: Stage, cheat: Cheat) -> None:
     """Honest people, and the cheat with its friend, all in the register."""
     stage.start_worker(SOLVER, "solver", ["--hourly", "1000"])
-    stage.start_worker(VERIFIER, "verifier", ["--audit-share", "1"])
+    idle = cheat.keeps and cheat.friend  # who replays everything has every state without being served
+    stage.start_worker(VERIFIER, "verifier", ["--audit-share", "0" if idle else "1"])
     names = [SOLVER, VERIFIER]
     if cheat.role != "requester":
         stage.start_named(CHEAT, cheat.name)

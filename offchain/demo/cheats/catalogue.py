@@ -14,7 +14,7 @@ from offchain.demo.cheats.endings import Ending
 from offchain.demo.cheats.numbers import HonestTrace, number
 from offchain.dispute.replay import Replay
 from offchain.ir.kinds import Kind
-from offchain.market.actions import Challenge, Claim, Commit, Defend, Keep, Train, Vouch
+from offchain.market.actions import Audit, Challenge, Claim, Commit, Defend, Keep, Train, Vouch
 from offchain.market.view import Phase
 from offchain.task import Task
 
@@ -129,7 +129,10 @@ REQUESTS: Final = (
 )
 KEEPERS: Final = (
     keeper("refusing-keeper", "keeps nothing, and signs nothing", Ending.PAID, Part(decide=without(Keep))),
-    keeper("blind-keeper", "signs for what it has not fetched", Ending.PAID, Part(acts={Keep: conduct.sign_unseen})),
+    keeper(
+        "blind-keeper", "signs for what it has neither fetched nor computed", Ending.PAID,
+        Part(decide=without(Audit, Claim), acts={Keep: conduct.sign_unseen}),
+    ),
     replace(
         solver(
             "unserved", "serves nobody, while a friend with most of the keepers' stakes signs that it can be had",
