@@ -56,7 +56,7 @@ class Island(Stage):
     ports: dict[str, int] = field(default_factory=dict)  # of the workers' blobs
     came_up: dict[str, float] = field(default_factory=dict)  # when each was last seen to be up
     begun_at: dict[str, int] = field(default_factory=dict)  # bytes that its log had when it was last started
-    spent: set[tuple[str, int]] = field(default_factory=set)  # account and nonce of what the node holds, and had mined
+    held: set[tuple[str, int]] = field(default_factory=set)  # account and nonce of what the node should have mined
 
     def __post_init__(self) -> None:
         self.ganache = Ganache(strict=True, database=self.folder / "chain")
@@ -176,19 +176,20 @@ class Island(Stage):
         self._mine()
 
     def free_node(self) -> None:
-        """Starts the node again where it goes on holding a transaction whose nonce is used up.
+        """Starts the node again where it goes on holding a transaction that it should have mined when it came.
 
-        After a reorganisation Ganache may keep one that was sent again, and then mines no other one, from anybody.
+        After a reorganisation Ganache may keep one whose nonce is used up, and then mines no other one, from anybody;
+        after it was killed, one whose turn it is, and then mines none of that account.
         """
         pending, now = self.ask_node("txpool_content")["pending"], set[tuple[str, int]]()
         for account, sent in pending.items():
             used = int(self.ask_node("eth_getTransactionCount", account, "latest"), 16)
-            now |= {(account, nonce) for nonce in map(int, sent) if nonce < used}
-        if now & self.spent:
+            now |= {(account, nonce) for nonce in map(int, sent) if nonce <= used}
+        if now & self.held:
             self.kill_node()
             self.start_node()
             now = set()
-        self.spent = now
+        self.held = now
 
     def freeze_node(self, frozen: bool) -> None:
         self._node().send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
