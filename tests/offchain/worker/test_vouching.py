@@ -82,6 +82,18 @@ def test_who_is_not_drawn_replays_nothing_and_sends_nothing(town: Town) -> None:
     assert town.w3.eth.get_balance(town.address("challenger")) == gas
 
 
+def test_who_replays_everything_vouches_for_all_that_it_is_drawn_for(town: Town) -> None:
+    """Also for a checkpoint that it has replayed, on the way to another, before it looked at its ticket."""
+    posted(town)
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.worker("verifier", "challenger", "verifier", signing_key=SECRETS[0], policy=POLICY)
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2 and len(town.told(LotDrawn)) == 2)
+    town.until(lambda: len(town.told(ClaimSent)) == 2)
+    order = [type(event) for _, event in town.events if isinstance(event, Audited | LotDrawn)]
+    assert order.index(Audited) < len(order) - 1 - order[::-1].index(LotDrawn)
+
+
 @pytest.mark.slow
 def test_a_claim_survives_a_restart(town: Town) -> None:
     """The verifier's files are here again, and nothing else; the solver's are gone."""
