@@ -134,6 +134,13 @@ def deploy(w3: Web3, deployer: str, artifacts: dict[str, dict[str, Any]]) -> Dep
     return run
 
 
+@pytest.fixture(scope="module")
+def module_snapshot(w3: Web3) -> Iterator[None]:
+    """Undoes whatever the tests of a module do to the chain, its clock included."""
+    with Clock(w3).undone():
+        yield
+
+
 @pytest.fixture
 def snapshot(w3: Web3) -> Iterator[None]:
     """Undoes whatever the test does to the chain, its clock included."""

@@ -38,7 +38,7 @@ ONE_OF_A_KIND = ("new_w", "x", "y", "long", "back", "top")  # a node of each kin
 
 
 @pytest.fixture(scope="module")
-def chain(ganache: Ganache) -> Iterator[Chain]:
+def chain(ganache: Ganache, module_snapshot: None) -> Iterator[Chain]:
     """The contracts on the tests' own node."""
     with court(ganache.url) as chain:
         yield chain

@@ -52,7 +52,7 @@ SEQUENCES: dict[str, Case] = {
 
 
 @pytest.fixture(scope="module")
-def chain(ganache: Ganache) -> Iterator[Chain]:
+def chain(ganache: Ganache, module_snapshot: None) -> Iterator[Chain]:
     with court(ganache.url) as chain:
         yield chain
 

@@ -14,7 +14,7 @@ from tests.offchain.test_program import INTERVAL, a_program
 
 
 @pytest.fixture(scope="module")
-def chain(ganache: Ganache) -> Iterator[Chain]:
+def chain(ganache: Ganache, module_snapshot: None) -> Iterator[Chain]:
     """The contracts on the tests' own node."""
     with court(ganache.url) as chain:
         yield chain

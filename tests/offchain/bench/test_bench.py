@@ -43,7 +43,7 @@ MEASURED = ("step", "gemm", "engines", "map", "hash", "replay", "dispute")  # ve
 
 
 @pytest.fixture(scope="module")
-def chain(ganache: Ganache) -> Iterator[Chain]:
+def chain(ganache: Ganache, module_snapshot: None) -> Iterator[Chain]:
     """The contracts on the tests' own node."""
     with court(ganache.url) as chain:
         yield chain
