@@ -115,8 +115,7 @@ class Work:
         k, claimed = reached.checkpoint, task.checkpoints[reached.checkpoint].root
         right = reached.root == claimed
         shown = self._logs.pop((task.id, k), None)
-        undrawn = task.terms.audit_fee > 0  # its lot may be looked at later, and win
-        if right and shown is not None and self._db.notes(task).lots.get(k, undrawn):
+        if right and shown is not None and task.terms.audit_fee:  # its lot may win later: of this attempt or the next
             self._db.add_log(task, k, shown)  # before anything is committed to
         self._db.add_audited(task, k, right)
         self._tell(Audited(task.id, k, right, claimed, reached.root))

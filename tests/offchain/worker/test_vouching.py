@@ -94,6 +94,16 @@ def test_who_replays_everything_vouches_for_all_that_it_is_drawn_for(town: Town)
     assert order.index(Audited) < len(order) - 1 - order[::-1].index(LotDrawn)
 
 
+def test_what_was_not_drawn_may_be_vouched_for_in_another_attempt(town: Town) -> None:
+    """Whose checkpoints have the same roots, and other tickets."""
+    task = posted(town, stranger=10**12)
+    town.worker("solver", "solver", "solver")
+    worker = town.worker("verifier", "challenger", "verifier", signing_key=SECRETS[0], policy=POLICY)
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2 and len(town.told(LotDrawn)) == 2)
+    assert not any(event.won for event in town.told(LotDrawn))
+    assert worker.db.notes(worker.reader.read().task(task)).ready == {0, 1}
+
+
 @pytest.mark.slow
 def test_a_claim_survives_a_restart(town: Town) -> None:
     """The verifier's files are here again, and nothing else; the solver's are gone."""
