@@ -77,7 +77,7 @@ def make(
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         task = load_posted(view, task_file, blobs, holders)
         view = completed(chain, task_id)
-        path = state_file(view, task, blobs, holders)
+        path = state_file(view, view.checkpoints[-1], task, blobs, holders)
         _, tree = read_state(path, task.graph, view.checkpoints[-1].root)
         gathered = Gathered(task, blobs, holders)
         for _ in gathered.look(view):

@@ -16,7 +16,7 @@ from offchain.errors import BadTerms, ChainUnavailable, NoResult, OffchainError
 from offchain.ir.arrays import Array
 from offchain.market.actions import Acknowledge, Action, Award, Collect, Recall, Reopen, Seat, SettleClaim, Stall
 from offchain.market.money import BPS, tokens
-from offchain.market.view import ChainView, Status, TaskView, Terms
+from offchain.market.view import ChainView, CheckpointView, Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
@@ -238,20 +238,14 @@ def state(
     Args:
         patience: seconds; None: as long as a fetch may take.
     """
-    path = state_file(view, task, blobs, holders, checkpoint, patience)
-    return load_state(path, task.graph, view.checkpoints[checkpoint].root)
+    point = view.checkpoints[checkpoint]
+    return load_state(state_file(view, point, task, blobs, holders, patience), task.graph, point.root)
 
 
 def state_file(
-    view: TaskView,
-    task: Task,
-    blobs: BlobStore,
-    holders: Holders,
-    checkpoint: int = -1,
-    patience: float | None = None,
+    view: TaskView, point: CheckpointView, task: Task, blobs: BlobStore, holders: Holders, patience: float | None = None
 ) -> Path:
-    """The file of such a state, which was checked."""
-    point = view.checkpoints[checkpoint]
+    """The file of a committed state, which was checked."""
     name, places = state_name(view.terms, point.root), holders.of_state(view, point)
     limit = state_bytes(task.graph)
     return blobs.fetch(places, name, lambda file: load_state(file, task.graph, point.root), limit, patience)
