@@ -31,7 +31,7 @@ SEAT_GAS: Final = 240_000  # of a committee on sixteen seats
 ATTEST_GAS: Final = 190_000  # of each checkpoint, where no signatures are gathered for several
 ATTEST_SEAT_GAS: Final = 6_700  # for each seat of the committee
 REWARD_GAS: Final = 90_000  # of a keeper, once for each attempt
-DENOUNCE_GAS: Final = 350_000  # among a thousand stakes
+DENOUNCE_GAS: Final = 370_000  # among a thousand stakes
 AUDIT_GAS: Final = CLAIM_GAS + VOUCH_GAS + SETTLE_GAS
 DISPUTE_GAS: Final = 1_500_000  # of the challenger's moves, where nobody else pays for some
 
