@@ -28,7 +28,7 @@ def carried_rows(rows: int) -> Program:
 def misread(graph: Graph, node: Node) -> Iterator[str]:
     """How a node reads the slot `log` in another form than the canonical one."""
     for position, item in enumerate(node.inputs):
-        if _is_log(graph, item) and not (node.kind is Kind.GATHER and _names_carried_rows(graph, node)):
+        if _is_log(graph, item) and not (node.kind is Kind.GATHER and names_carried_rows(graph, node)):
             yield f"input {position} reads the log; only a gather by the rows that an interval has reached may read it"
 
 
@@ -42,7 +42,7 @@ def _is_log(graph: Graph, item: Input) -> bool:
     return (item.source, item.index) == (Source.STATE, len(graph.slots) - 1)
 
 
-def _names_carried_rows(graph: Graph, gather: Node) -> bool:
+def names_carried_rows(graph: Graph, gather: Node) -> bool:
     """Whether all row numbers of a gather come from `carried_rows`. (Outside a view's range they would be 0.)"""
     item = gather.inputs[-1]
     if item.source is not Source.NODE or item.index >= len(graph.nodes):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Final
 
-from offchain.ir.division import remainder
 from offchain.ir.graph import Source
 from offchain.ir.log import carried_rows
 from offchain.ir.program import F32, Value
+from offchain.ir.rows import is_row
 from offchain.lower.builder import GraphBuilder
 from offchain.lower.refs import Ref
 
@@ -39,8 +39,7 @@ def next_rows(builder: GraphBuilder, slot: int, interval: int, output: Ref) -> R
     kept = _carried(builder, Ref.whole(Source.STATE, slot, output.dtype, (interval, *flat.shape)))
 
     def row(kept: Value, new: Value) -> Value:
-        p = kept.program
-        return p.index(0).eq(remainder(p.step(), interval)).where(new, kept)
+        return is_row(kept.program, interval).where(new, kept)
 
     return builder.reshape(builder.generate(kept.shape, row, kept, flat.unsqueeze(0)), shape)
 
@@ -61,7 +60,7 @@ def _written(builder: GraphBuilder, log: Ref, first: int, metrics: Sequence[Ref]
         new = values[-1]
         for column in reversed(range(len(values) - 1)):
             new = p.index(1).eq(first + column).where(values[column], new)
-        here = p.index(0).eq(remainder(p.step(), rows))
+        here = is_row(p, rows)
         if first:
             here = here & p.index(1).ge(first)
         if first + len(values) < columns:

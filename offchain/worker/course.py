@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from typing import Any
 
+import numpy as np
+
 from offchain.commit.closing import Keep, Reached, close
 from offchain.exec.base import Executor
+from offchain.ir.arrays import Array
+from offchain.ir.rows import keeps_rows
 from offchain.market.view import TaskView, Terms
 from offchain.task import Task
 from offchain.worker.claims import Claim
@@ -20,7 +25,8 @@ class Course:
     The state at the end of an interval is hashed and stored in another thread, while the next interval is computed.
 
     Of an interval whose outputs are claimed many steps are made at once. If they output something else, or if the root
-    after them is not the one that is claimed, they are made again one by one, and that decides.
+    after them is not the one that is claimed, they are made again one by one, and that decides: one of them outputs
+    something else, which no later step of the interval writes over, or the root after all of them is another.
 
     Attributes:
         task: whose steps they are; `executor` runs its graph.
@@ -32,7 +38,9 @@ class Course:
         done: how many steps of the task are computed.
         claims: of the solver, about intervals to come.
         told: whether claims are of use: none of them was wrong.
-        wrong: the first step that does not output what is claimed; None where none was found.
+        wrong: the first step that does not output what is claimed, as many at once have it; None where none was found.
+        contradicted: the first one that does not, made one by one: the root after its interval is false whatever comes
+            after it, and the course is over.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class Course:
         self.done, _ = terms.steps_of(start.checkpoint)
         self.claims: dict[int, Claim] = {}
         self.told, self.wrong = True, None  # type: bool, int | None
+        self.contradicted: int | None = None
+        self._doubted: dict[int, Array] = {}  # what the interval that is made one by one is said to output, for good
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
         self._begun: dict[int, Any] = {}  # the states before intervals of which it is known what they should output
@@ -70,6 +80,8 @@ class Course:
                 self._go_on()
             elif self._closing is not None:
                 wait([self._closing], max(0.0, until - time.monotonic()))
+            elif self.contradicted is not None:
+                break
             if self._wanted and self.done == self.goal and self._closing is None:
                 self._close(keep)
             if time.monotonic() >= until:
@@ -87,11 +99,27 @@ class Course:
                 if right < claim.ahead.steps:
                     self.wrong = self.done + right
                     self._again(self.checkpoint)
+                    self._doubted = self._lasting(claim.outputs)
                 else:
                     self._state, self.done = state, self.done + right
                 return
         self._state = self._executor.step(self._state, self.done)
         self.done += 1
+        if self._doubted and self._differs(self.done - 1):
+            self.contradicted = self.done - 1
+
+    def _lasting(self, outputs: Mapping[int, Array]) -> dict[int, Array]:
+        """Those whose rows no later step of an interval writes over: one false row of them makes the root false."""
+        return {slot: array for slot, array in outputs.items() if keeps_rows(self.task.graph, slot, self.task.steps)}
+
+    def _differs(self, t: int) -> bool:
+        """Whether step t, the last one made, does not output what is claimed."""
+        interval = self.task.interval
+        found = self._executor.lend(self._state, [*self._doubted])
+        return any(
+            (_row(made, t, interval) != _row(claimed, t, interval)).any()
+            for made, claimed in zip(found, self._doubted.values(), strict=True)
+        )
 
     def _again(self, checkpoint: int) -> None:
         """Back to the start of an interval, to make its steps one by one."""
@@ -100,15 +128,18 @@ class Course:
         self._state = self._begun.pop(checkpoint)
         self.claims.clear()
         self._begun.clear()
+        self.contradicted, self._doubted = None, {}
 
     @property
     def _wanted(self) -> bool:
         """Whether the present interval should be computed at all."""
-        return self.checkpoint <= (self._terms.intervals - 1 if self.ahead else self.target)
+        last = self._terms.intervals - 1 if self.ahead else self.target
+        return self.checkpoint <= last and self.contradicted is None
 
     def _close(self, keep: Keep) -> None:
         self._closing = close(self.checkpoint, self._executor.dump(self._state), keep)
         self.checkpoint += 1
+        self._doubted = {}
 
     def _hand_out(self) -> Reached | None:
         if self._closing is None or not self._closing.done():
@@ -124,3 +155,9 @@ class Course:
         self._begun.pop(reached.checkpoint, None)
         self.root = reached.root
         return reached
+
+
+def _row(array: Array, t: int, interval: int) -> Array:
+    """What a slot of outputs holds of step t, as words: a NaN equals itself."""
+    words: Array = array.reshape(interval, -1)[t % interval].view(np.int32)
+    return words

@@ -210,7 +210,8 @@ class Trained(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class Audited(WorkerEvent):
-    """`claimed` is the root on chain, `computed` this worker's."""
+    """`claimed` is the root on chain, `computed` this worker's; empty where a step that outputs something else than its
+    solver says was enough."""
 
     name = "audited"
     task: int
@@ -222,7 +223,8 @@ class Audited(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class OutputWrong(WorkerEvent):
-    """`step` is the first that does not output what its solver says. The interval is replayed step by step now."""
+    """`step` is the first that does not output what its solver says, as many steps at once have it. The interval is
+    replayed step by step now, up to a step that does not."""
 
     name = "output wrong"
     task: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from offchain.commit.closing import Reached
 from offchain.commit.logs import LogChunk
 from offchain.errors import OffchainError, Unreachable
@@ -25,6 +27,8 @@ from offchain.worker.fit import Unfit, needs, require_fit
 from offchain.worker.materials import Materials
 from offchain.worker.names import state_name
 from offchain.worker.options import WorkerOptions
+
+NOT_REACHED: Final = b""  # in place of a root: a step before it contradicts the one on chain
 
 
 class Work:
@@ -108,17 +112,19 @@ class Work:
             self._tell(OutputWrong(task.id, course.wrong // task.terms.interval, course.wrong))
             course.wrong = None
         if reached is not None:
-            self._verdict(task, course, reached)
+            self._verdict(task, course, reached.checkpoint, reached.root)
+        elif course.contradicted is not None and course.due == course.checkpoint:
+            self._verdict(task, course, course.due, NOT_REACHED)
         return True
 
-    def _verdict(self, task: TaskView, course: Course, reached: Reached) -> None:
-        k, claimed = reached.checkpoint, task.checkpoints[reached.checkpoint].root
-        right = reached.root == claimed
+    def _verdict(self, task: TaskView, course: Course, k: int, computed: bytes) -> None:
+        claimed = task.checkpoints[k].root
+        right = computed == claimed
         shown = self._logs.pop((task.id, k), None)
         if right and shown is not None and task.terms.audit_fee:  # its lot may win later: of this attempt or the next
             self._db.add_log(task, k, shown)  # before anything is committed to
         self._db.add_audited(task, k, right)
-        self._tell(Audited(task.id, k, right, claimed, reached.root))
+        self._tell(Audited(task.id, k, right, claimed, computed))
         if right:
             return
         self._courses.pop(("audit", task.id), None)

@@ -90,7 +90,7 @@ def counted() -> Counted:
 
 
 def reached(counted: Counted, claims: dict[int, Claim]) -> tuple[list[bytes], Course]:
-    """The roots after both intervals."""
+    """The roots after both intervals, or until a step contradicts what is claimed."""
     task = text()
     roots = {"graph_root": task.graph_root, "state_root": task.state_root}
     terms = unposted(**roots, steps=task.steps, interval=INTERVAL)
@@ -98,9 +98,9 @@ def reached(counted: Counted, claims: dict[int, Claim]) -> tuple[list[bytes], Co
     course = Course(task, counted, start, 1, terms, ahead=False)  # type: ignore[arg-type]
     course.claims.update(claims)
     found: list[Reached] = []
-    while len(found) < 2:
+    while len(found) < 2 and course.contradicted is None:
         found += [end] if (end := course.work(LONG, lambda end: None)) else []
-    assert [end.checkpoint for end in found] == [0, 1]
+    assert [end.checkpoint for end in found] == [0, 1][: len(found)] and course.due == len(found)
     return [end.root for end in found], course
 
 
@@ -111,16 +111,47 @@ def test_a_true_claim_is_audited_at_once(counted: Counted) -> None:
     assert (counted.one, counted.many, course.wrong, course.told) == (0, 2, None, True)
 
 
-@pytest.mark.parametrize("step", [0, 3, 7, 9])
-def test_a_false_output_is_found_and_its_interval_replayed(counted: Counted, step: int) -> None:
+def swapped(counted: Counted, step: int) -> dict[int, Claim]:
+    """All outputs from a step on are said to be others."""
     claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(ends())}
     k, at = divmod(step, INTERVAL)
     for tokens in claims[k].outputs.values():
         tokens.reshape(INTERVAL, -1)[at:] += 1
-    roots, course = reached(counted, claims)
+    return claims
+
+
+@pytest.mark.parametrize("step", [0, 3, 7, 9])
+def test_a_false_output_is_contradicted_by_its_step_and_no_later_one_is_made(counted: Counted, step: int) -> None:
+    k = step // INTERVAL
+    roots, course = reached(counted, swapped(counted, step))
+    assert roots == [state_root(end) for end in ends()[:k]]
+    assert (course.wrong, course.contradicted, course.told, counted.many) == (step, step, False, k + 1)
+    assert counted.one == step % INTERVAL + 1
+
+
+def test_a_false_output_that_a_later_step_could_write_over_proves_nothing(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offchain.worker.course.keeps_rows", lambda *given: False)
+    roots, course = reached(counted, swapped(counted, 7))
     assert roots == [state_root(end) for end in ends()]  # whatever was claimed
-    assert (course.wrong, course.told, counted.many) == (step, False, k + 1)
-    assert counted.one == INTERVAL * (2 - k)
+    assert (course.wrong, course.contradicted, counted.one) == (7, None, INTERVAL)
+
+
+class Broken(Counted):
+    """Says that a true output is wrong, and has another state."""
+
+    def ahead(self, state: Any, t: int, claimed: Mapping[int, Array]) -> tuple[Any, int]:
+        super().ahead(state, t, claimed)
+        return state, 2
+
+
+def test_many_steps_that_are_wrong_themselves_contradict_nobody(counted: Counted) -> None:
+    broken = Broken(counted.executor, counted)
+    claims = {k: Claim(state_root(end), outputs(end), broken) for k, end in enumerate(ends())}
+    roots, course = reached(broken, claims)
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.wrong, course.contradicted, broken.one) == (2, None, 2 * INTERVAL)
 
 
 def test_a_root_that_lies_about_something_else_is_replayed(counted: Counted) -> None:
@@ -192,6 +223,7 @@ def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int]) 
     until_convicted(town, Falsehood(7, last, 1, 3))
     assert [(e.checkpoint, e.step) for e in town.told(OutputWrong, "verifier")] == [(1, 7)]
     assert right[-1] == 2
+    assert town.told(Audited, "verifier")[-1].computed == b""  # a step was enough
 
 
 def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int]) -> None:
