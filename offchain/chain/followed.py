@@ -185,6 +185,12 @@ class Followed:
             if not self.disputes[task_id]:
                 del self.disputes[task_id]
 
+    def settle_bid(self, task_id: int, attempt: int) -> None:
+        """A bid of the account's locks nothing any more. Of a bond that came back no event of the auction tells."""
+        self.sealed.discard((task_id, attempt))
+        if task_id in self.tasks:
+            self.changed[task_id] = None  # it may not matter any more
+
     def drop(self, task_id: int) -> None:
         """Forget a task, until an event brings it back."""
         for known in (self.tasks, self.terms, self.changed, self.stale, self.uris):
@@ -218,11 +224,10 @@ class Followed:
         return True
 
     def _has_part(self, task: TaskView) -> bool:
-        bids = (task.id, task.attempt) in self.sealed
         parties = (task.requester, task.solver, task.standby, task.leader)
-        begun = (*self.opened, *self.claims)
+        begun = (*self.sealed, *self.opened, *self.claims)
         held = any(number == task.id for number, *_ in begun) or self.seats.engaged(task.id)
-        return bids or held or self.scope.me in parties
+        return held or self.scope.me in parties
 
     def unread(self, task_id: int, count: int, most: int) -> list[int]:
         """The first checkpoints of a task that must be read, out of `count`: changed ones, then new ones."""

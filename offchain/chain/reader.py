@@ -74,6 +74,10 @@ class Reader:
         """Nothing is left to do in a committee, or about an attempt, of this account's."""
         self._known.seats.leave(what)
 
+    def settle_bid(self, task_id: int, attempt: int) -> None:
+        """A bid of this account's locks nothing any more."""
+        self._known.settle_bid(task_id, attempt)
+
     def _drop(self) -> None:
         self._known, self._view, self._forgetting = Followed(self._scope), None, False
 

@@ -38,6 +38,14 @@ class Reveal:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleBid:
+    """End an own bid that was not shown in time: its bond burns, or comes back if the requester has cancelled."""
+
+    task_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeOver:
     """Train the rest of a task whose solver failed, as its standby."""
 
@@ -272,6 +280,7 @@ Action = (
     | Prepare
     | Bid
     | Reveal
+    | SettleBid
     | TakeOver
     | Reopen
     | Decline

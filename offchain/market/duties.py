@@ -21,6 +21,7 @@ class Duty:
 def duties(view: ChainView) -> list[Duty]:
     """Those of the account that looks, the most urgent first."""
     found = [duty for task in view.tasks for duty in _of_task(view, task)]
+    found += [Duty(view.now, "settle a bid that was not shown", task, must=False) for task, _ in view.unshown()]
     for dispute in view.disputes:
         if dispute.mover == view.me and not view.over(dispute):
             found.append(Duty(dispute.deadline, f"move in dispute {dispute.id}", dispute.task_id))

@@ -316,6 +316,19 @@ class ChainView:
             return self.me in (task.solver, task.standby)
         return task.waits_for(self.me, self.now)
 
+    def unshown(self) -> list[tuple[int, int]]:
+        """Task and attempt of this account's bids that lock a bond for nothing: they were not shown in time.
+
+        Until an attempt is decided its requester may cancel, and the bond comes back; one that nobody decides is not
+        waited for any longer than there was time to show a bid.
+        """
+        return [key for key in sorted(self.sealed) if key[0] in self and not self._awaits(*key)]
+
+    def _awaits(self, task_id: int, attempt: int) -> bool:
+        task = self.task(task_id)
+        decided = task.status is not Status.BIDDING or task.attempt != attempt
+        return not decided and self.now < task.reveal_ends + task.terms.reveal_time
+
     def over(self, dispute: DisputeView) -> bool:
         """Whether the attempt that a dispute is about has ended before it."""
         task = self.task(dispute.task_id)

@@ -16,6 +16,7 @@ from offchain.market.actions import (
     Prepare,
     Reason,
     Reveal,
+    SettleBid,
     TakeOver,
     Timeout,
     Train,
@@ -31,6 +32,7 @@ from offchain.roles.policy import Policy
 def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
     """What a solver does at this block. Disputes come first: a clock runs in them."""
     actions = [a for dispute in view.disputes if dispute.solver == view.me for a in _in_dispute(view, dispute)]
+    actions += [SettleBid(*bid) for bid in view.unshown()]
     ledger = Ledger.of(view, notes, policy.memory)
     for task in view.tasks:
         known = notes.get(task.id, TaskNotes())

@@ -28,6 +28,7 @@ from offchain.market.actions import (
     Prepare,
     Reopen,
     Reveal,
+    SettleBid,
     SettleClaim,
     Stall,
     TakeOver,
@@ -52,7 +53,11 @@ REPEAT: Final = 60.0  # seconds until a false checkpoint that nobody disputes is
 
 
 class Acts:
-    """One row per action: what is sent or fetched for it. Tells what came of it."""
+    """One row per action: what is sent or fetched for it. Tells what came of it.
+
+    Args:
+        settled: is called with task and attempt of a bid of the account's that locks nothing any more.
+    """
 
     def __init__(
         self,
@@ -63,15 +68,17 @@ class Acts:
         disputes: Disputes,
         tell: Tell,
         keeping: Keeping,
+        settled: Callable[[int, int], None],
         signing_key: int | None = None,
     ) -> None:
-        self._signing_key = signing_key
+        self._signing_key, self._settled = signing_key, settled
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._declined: dict[int, set[str]] = {}  # task -> kinds of reasons that were told
         self._accused: dict[tuple[int, int], float] = {}  # task and checkpoint -> when it was told
         self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
             Bid: self._bid,
             Reveal: self._reveal,
+            SettleBid: self._settle_bid,
             TakeOver: lambda view, a: self._send(chain.take_over(a.task_id), partial(events.TakeOverSent, a.task_id)),
             Reopen: lambda view, a: self._send(chain.reopen(a.task_id), partial(events.ReopenSent, a.task_id)),
             Decline: self._decline,
@@ -132,6 +139,15 @@ class Acts:
         if bid is None:
             return
         self._send(self._chain.reveal(task.id, bid), partial(events.RevealSent, task.id))
+
+    def _settle_bid(self, view: ChainView, action: SettleBid) -> None:
+        """Somebody else may have settled it; where that gave the bond back, no event of the auction says so."""
+        about = action.task_id, action.attempt
+        if any(self._chain.sealed(*about)):
+            sent = self._chain.settle_bid(*about, self._chain.address)
+            burned = any(event.name == "Forfeited" for event in sent.events)
+            self._tell(events.BidSettled(*about, 0 if burned else view.fees.bid_bond, sent.gas_used))
+        self._settled(*about)
 
     def _draw(self, view: ChainView, action: DrawLot) -> None:
         task, checkpoint = view.task(action.task_id), action.checkpoint

@@ -36,8 +36,9 @@ def withdraw(folder: Path) -> None:
 def holds(view: ChainView, notes: Notes | None = None) -> tuple[str, ...]:
     """What this account must still see to its end; without notes, perhaps a seat for which it has signed nothing."""
     tasks = [f"task {task.id}" for task in view.tasks if view.engaged(task)]
+    bids = [f"bid for task {task_id}" for task_id, _ in view.unshown()]
     disputes = [f"dispute {d.id}" for d in view.disputes if view.me in (d.solver, d.challenger)]
-    return (*tasks, *disputes, *_keeps(view, notes))
+    return (*tasks, *bids, *disputes, *_keeps(view, notes))
 
 
 def _keeps(view: ChainView, notes: Notes | None) -> Iterator[str]:

@@ -262,6 +262,17 @@ class RevealSent(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class BidSettled(WorkerEvent):
+    """A bid that was not shown locks its bond no more. `returned`: of the bond; 0: it burned."""
+
+    name = "bid settled"
+    task: int
+    attempt: int
+    returned: Units
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeOverSent(WorkerEvent):
     name = "take over"
     task: int

@@ -33,6 +33,7 @@ from offchain.market.actions import (
     Recall,
     Reopen,
     Seat,
+    SettleBid,
     SettleObjection,
     Stall,
     Timeout,
@@ -61,6 +62,7 @@ MOVES: Final = Defend | Challenge | Timeout | Dismiss  # in a dispute that runs
 # How the contracts refuse what somebody else has done first. That is ordinary, and no failure.
 RACES: Final[dict[Hashable, frozenset[str]]] = {
     Award: frozenset({"WrongStatus"}),
+    SettleBid: frozenset({"NotCommitted"}),
     Reopen: frozenset({"WrongStatus"}),
     Collect: frozenset({"WrongStatus", "NothingFinal"}),
     Stall: frozenset({"WrongStatus"}),
@@ -137,7 +139,7 @@ class Loop:
         gatherer = Gatherer(blobs, self.reader.endpoints, self.chain.address)
         stack.callback(gatherer.close)
         self.keeping = Keeping(self.chain, self.materials, self.db, gatherer, self.tell, self.reader.leave, key)
-        self._acts = Acts(self.chain, *parts, self.tell, self.keeping, key)
+        self._acts = Acts(self.chain, *parts, self.tell, self.keeping, self.reader.settle_bid, key)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
         self._look_seconds = 0.0  # of the latest look
 

@@ -98,6 +98,8 @@ def test_nothing_is_to_be_got_back_from_a_task_that_is_over() -> None:
 def test_duties() -> None:
     sealed = replace(view(BIDDING, 110, OTHER), sealed=frozenset({(7, 0)}))
     assert duties(sealed) == [Duty(160, "show the bid", 7)]
+    late = replace(sealed, now=1_000)
+    assert duties(late) == [Duty(1_000, "settle a bid that was not shown", 7, must=False)]
     assert duties(view(BIDDING, 110)) == [Duty(160, "award", 7, must=False)]
     assert duties(view(committed(220), 225, OTHER)) == [
         Duty(320, "commit checkpoint 1", 7),

@@ -27,6 +27,7 @@ from offchain.market.actions import (
     OpenDispute,
     Prepare,
     Reveal,
+    SettleBid,
     Stall,
     TakeOver,
     Timeout,
@@ -178,6 +179,19 @@ class TestSolver:
         assert solver.decide(replace(sealed, now=160), known, FREE) == []  # too late
         assert solver.decide(sealed, FIT, FREE) == []  # its salt is lost
         assert solver.decide(replace(sealed, sealed=frozenset()), known, FREE) == []  # it is shown already
+
+    def test_settles_a_bid_that_was_not_shown_once_its_attempt_is_decided(self) -> None:
+        """Until then its requester may cancel, which gives the bond back."""
+        sealed = replace(view(BIDDING, now=160 + TERMS.reveal_time - 1), sealed=frozenset({(7, 0)}))
+        assert solver.decide(sealed, FIT, FREE) == []
+        assert solver.decide(replace(sealed, now=sealed.now + 1), FIT, FREE) == [SettleBid(7, 0)]  # nobody decides it
+        for task in (replace(training(120, by=OTHER)), replace(BIDDING, status=Status.CANCELLED)):
+            assert solver.decide(replace(sealed, tasks=(task,)), FIT, FREE) == [SettleBid(7, 0)]
+        again = replace(
+            sealed, tasks=(replace(BIDDING, attempt=1, bidding_ends=1_000),), sealed=frozenset({(7, 0), (7, 1)})
+        )
+        assert solver.decide(again, FIT, FREE) == [SettleBid(7, 0)]
+        assert solver.decide(replace(sealed, tasks=()), FIT, FREE) == []
 
     def test_prepares_what_it_leads_and_awards_itself_when_revealing_is_over(self) -> None:
         won = replace(BIDDING, leader=ME)

@@ -11,9 +11,12 @@ from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.view import Status
 from offchain.roles.ledger import Ledger
-from offchain.worker.events import BidSent, Declined, RevealSent, TakeOverSent
+from offchain.worker.alarms import Lost
+from offchain.worker.events import BidSent, BidSettled, Declined, Failed, RevealSent, TakeOverSent
 from offchain.worker.materials import task_name
 from offchain.worker.said import Revealed, TookOver
+from tests.support.deployment import PARAMETERS
+from tests.support.fortunes import pots
 from tests.support.town import POLICY, Town, lying
 from tests.support.works import DOT, every_kind
 
@@ -89,6 +92,31 @@ def test_the_runner_up_keeps_the_task_from_its_reveal_to_the_award(town: Town) -
     assert view.task(task).standby == dear.chain.address and view.engaged(view.task(task))
     assert Ledger.of(view, {}, 0).stakes == view.task(task).terms.stake
     assert task_name(view.task(task).terms) in dear.materials.blobs
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_bid_that_was_not_shown_locks_its_bond_no_longer_than_it_must(town: Town, cancelled: bool) -> None:
+    """It burns, or it comes back where the requester cancels. And that once, also after a new start."""
+    task, requester = town.post(TASK), town.quick("requester")
+    before = town.free("solver")
+    town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(BidSent))
+    town.dismiss("solver")
+    town.clock.travel(60 + town.quick("solver").terms(task).reveal_time)
+    requester.cancel(task) if cancelled else requester.award(task)
+    worker = town.worker("solver", "solver", "solver")
+    town.until(lambda: town.told(BidSettled))
+    (settled,), bond = town.told(BidSettled), PARAMETERS.bid_bond
+    assert (settled.task, settled.attempt, settled.returned) == (task, 0, bond if cancelled else 0)
+    assert before - town.free("solver") == bond - settled.returned
+    assert pots(requester) == {}
+    town.until(lambda: cancelled or town.told(Lost))
+    assert [(lost.kind, lost.amount) for lost in town.told(Lost)] == [] if cancelled else [("bid", bond)]
+    assert task not in worker.reader.read()  # nothing is to be done there
+    town.dismiss("solver")
+    again = town.worker("solver", "solver", "solver")
+    town.until(lambda: not again.reader.read().unshown())
+    assert len(town.told(BidSettled)) == 1 and not town.told(Failed)
 
 
 @pytest.mark.slow
