@@ -53,7 +53,7 @@ REPEAT: Final = 60.0  # seconds until a false checkpoint that nobody disputes is
 
 
 class Acts:
-    """One row per action: what is sent or fetched for it. Tells what came of it.
+    """One row per action: what is sent or fetched for it. Tells what came of it. False: that is not known yet.
 
     Args:
         settled: is called with task and attempt of a bid of the account's that locks nothing any more.
@@ -75,7 +75,7 @@ class Acts:
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._declined: dict[int, set[str]] = {}  # task -> kinds of reasons that were told
         self._accused: dict[tuple[int, int], float] = {}  # task and checkpoint -> when it was told
-        self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
+        self.table: dict[type[Action], Callable[[ChainView, Any], bool | None]] = {
             Bid: self._bid,
             Reveal: self._reveal,
             SettleBid: self._settle_bid,
@@ -101,9 +101,9 @@ class Acts:
             **keeping.table,
         }
 
-    def perform(self, view: ChainView, action: Action) -> None:
+    def perform(self, view: ChainView, action: Action) -> bool | None:
         """Raises KeyError for an action that has no row."""
-        self.table[type(action)](view, action)
+        return self.table[type(action)](view, action)
 
     def _decline(self, view: ChainView, action: Decline) -> None:
         """Told once, not with every look. That bidding is over is no news of a task that was declined before."""

@@ -78,7 +78,7 @@ class Defence(Loop):
             if task.status is not Status.TRAINING:
                 self.materials.close_task(task)
             elif task.solver == view.me and task.checkpoints:
-                self._attempt(("open", task.id), partial(self.materials.open, task))
+                self._attempt(("open", task.id), partial(self._work.prepare, task))
 
 
 def ours(view: ChainView) -> ChainView:

@@ -41,7 +41,7 @@ Committee = tuple[int, int, int]  # task, attempt, 0 or 1
 
 
 class Keeping:
-    """One row per action, as in `Acts`.
+    """One row per action, as in `Acts`. False: it waits for a fetch.
 
     Args:
         leave: is called with a committee, or with an attempt, in which nothing is left to do.
@@ -60,7 +60,7 @@ class Keeping:
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._gatherer, self._leave, self._signing_key = gatherer, leave, signing_key
         self._rounds: dict[Committee, Round] = {}
-        self.table: dict[type[Action], Callable[[ChainView, Any], None]] = {
+        self.table: dict[type[Action], Callable[[ChainView, Any], bool | None]] = {
             Keep: self._keep,
             Seat: self._seat,
             Attest: self._attest,
@@ -90,15 +90,16 @@ class Keeping:
 
     # --- as a member
 
-    def _keep(self, view: ChainView, action: Keep) -> None:
+    def _keep(self, view: ChainView, action: Keep) -> bool:
         """The state is here before anything is signed: who cannot show it loses a bond."""
         task, k = view.task(action.task_id), action.checkpoint
         if self._signing_key is None or task.keeping is None:
-            return
+            return True
         needed = [k - 1, k] if k == task.first > 0 else [k]
         here = [self._materials.mirror(task, each) for each in needed]  # both are fetched at a time
         if all(here):
             self.sign(view, task, k)
+        return all(here)
 
     def sign(self, view: ChainView, task: TaskView, k: int) -> None:
         """Sign for a checkpoint, and publish the signature."""
@@ -204,8 +205,10 @@ class Keeping:
         del self._rounds[committee]
         self._tell(kept.AttestSent(task.id, known.checkpoint, len(known.signed), sent.gas_used))
 
-    def _acknowledge(self, view: ChainView, action: Acknowledge) -> None:
+    def _acknowledge(self, view: ChainView, action: Acknowledge) -> bool:
         task = view.task(action.task_id)
-        if self._materials.mirror(task, action.checkpoint):
+        here = self._materials.mirror(task, action.checkpoint)
+        if here:
             sent = keepers.acknowledge(self._chain, task.id, task.attempt, action.checkpoint)
             self._tell(kept.AcknowledgeSent(task.id, action.checkpoint, sent.gas_used))
+        return here

@@ -194,6 +194,8 @@ class Loop:
     def _attempt(self, key: Hashable, act: Callable[[], Any]) -> Any:
         """Call `act`. A failure is told, delays the next try of this key, and stops nothing else.
 
+        What returns False waits for something, a file that is being fetched: it has neither failed nor come about.
+
         Raises ChainUnavailable, which concerns everything.
         """
         if not self._backoff.ready(key):
@@ -218,8 +220,9 @@ class Loop:
         except Exception as error:  # one task must not end a worker that has stakes in others
             self._failed(key, f"{type(error).__name__}: {error}", traceback=True)
             return None
-        self._backoff.succeeded(key)
-        self._told.pop(key, None)
+        if result is not False:
+            self._backoff.succeeded(key)
+            self._told.pop(key, None)
         return result
 
     def _failed(self, key: Hashable, why: str, traceback: bool) -> float:

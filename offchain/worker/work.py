@@ -73,9 +73,9 @@ class Work:
             self._db.set_fit(task, needs(figures, task.terms, self._options))
             self._tell(TaskFit(task.id, f"{figures.cost.plain:.3g} s a step"))
 
-    def prepare(self, task: TaskView) -> None:
-        """Open a task that this account is about to get, so that it can be computed at once."""
-        self._materials.open(task)
+    def prepare(self, task: TaskView) -> bool:
+        """Open a task that this account is about to get, so that it can be computed at once. False as in `train`."""
+        return self._materials.open(task) is not None
 
     def train(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Compute towards a checkpoint for a while. False while files for it are being fetched."""

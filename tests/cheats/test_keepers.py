@@ -184,7 +184,7 @@ def test_who_holds_what_was_denied_shows_it_and_loses_nothing(town: Town) -> Non
     assert sitting is not None
     place = next(n for n, member in enumerate(sitting) if member.holder == town.address("stranger"))
     keepers.object_to(stranger, story.task, 1, sitting, place)
-    town.workers["challenger"].keeping.table[Keep] = lambda view, action: None  # it falls silent
+    town.workers["challenger"]._acts.table[Keep] = lambda view, action: None  # it falls silent
     view = town.workers["solver"].reader
     town.until(lambda: view.read().task(story.task).lost(town.clock.now), seconds=120, idle=20)
     chain.stall(story.task)

@@ -16,7 +16,7 @@ from offchain.worker.making import ExecutorFactory
 from offchain.worker.materials import ReplayFactory
 from offchain.worker.runner import Worker
 
-Act = Callable[[ChainView, Any], None]  # what a worker does about an action, as in worker.acts
+Act = Callable[[ChainView, Any], bool | None]  # what a worker does about an action, as in worker.acts
 FalseAct = Callable[["Cheater", Act, ChainView, Any], None]  # the honest act is at hand
 Decide = Callable[["Cheater", ChainView, list[Action]], list[Action]]  # from what the roles want
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from offchain.chain.books import Books, Kind
 from offchain.chain.statement import Statement
@@ -33,8 +35,8 @@ def posted(town: Town) -> int:
     return task
 
 
-def keeper(town: Town, name: str) -> None:
-    register(town.worker(name, name, "verifier", signing_key=SECRET[name], policy=IDLE))
+def keeper(town: Town, name: str, **options: Any) -> None:
+    register(town.worker(name, name, "verifier", signing_key=SECRET[name], policy=IDLE, **options))
 
 
 def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -> None:
@@ -74,6 +76,23 @@ def test_a_keeper_that_drains_ends_when_it_has_been_paid(town: Town) -> None:
     town.until(lambda: town.told(Drained, signed))
     (paid,) = town.told(RewardSent, signed)
     assert paid.amount > 0 and town.status(task) is Status.COMPLETED
+
+
+def test_a_keeper_that_cannot_have_a_checkpoint_says_so_once_and_asks_less_and_less(town: Town) -> None:
+    """Each try waits for a fetch in the background, which has not failed as long as it runs."""
+    posted(town)
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.dismiss("solver")
+    for name in STAKES:
+        keeper(town, name, max_backoff=60)
+    tried = list[str]()
+    for name in STAKES:
+        town.workers[name].materials.blobs.heard = lambda kind, came, *_: came or tried.append(kind)
+    began = time.monotonic()
+    town.meanwhile(lambda: town.told(Failed) and time.monotonic() > began + 5)
+    failed = Counter(name for name, event in town.events if isinstance(event, Failed))
+    assert set(failed.values()) == {1}
+    assert len(tried) <= 5 * len(failed)  # after 0.5, 1, 2 and 4 s
 
 
 def books(town: Town, name: str) -> Books:
