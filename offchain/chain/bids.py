@@ -19,7 +19,7 @@ class Bid:
     """One bid. Money in the token's smallest unit; price, promise and burden are known once it was shown.
 
     Attributes:
-        outcome: "sealed", "shown", "solver", "standby", or "forfeited".
+        outcome: "sealed", "shown", "solver", "standby", "forfeited" or, as `settled` finds it, "returned".
     """
 
     attempt: int
@@ -47,6 +47,17 @@ def bids_in(events: Iterable[Event]) -> list[Bid]:
                 if (args["attempt"], who) in found and who != NOBODY:
                     found[args["attempt"], who] = replace(found[args["attempt"], who], outcome=outcome)
     return list(found.values())
+
+
+def settled(chain: Chain, task_id: int, bids: Iterable[Bid]) -> list[Bid]:
+    """The same, where those that lock no bond any more are told apart: no event says that one came back."""
+    found = list(bids)
+    sealed = [n for n, bid in enumerate(found) if bid.outcome == "sealed"]
+    calls: list[Call] = [("auction", "committed", task_id, found[n].attempt, found[n].bidder) for n in sealed]
+    for n, seal in zip(sealed, chain.calls(calls), strict=True):
+        if not any(seal):
+            found[n] = replace(found[n], outcome="returned")
+    return found
 
 
 def solvers(chain: Chain) -> dict[str, int]:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from offchain.chain.abi import Event
-from offchain.chain.bids import Bid, bids_in, solvers
+from offchain.chain.bids import Bid, bids_in, settled, solvers
 from offchain.chain.client import Chain
 from offchain.chain.history import completed, lately
 from offchain.chain.keepers import signed_by
@@ -28,7 +28,8 @@ from offchain.worker.windows import LEAST_BIDDING, ORDINARY
 SHORT: Final = 10  # characters of an address
 WIDTH: Final = 80  # columns
 OUTCOMES: Final = {
-    "sealed": "did not show it",
+    "sealed": "has not shown it: its bond is locked",
+    "returned": "got its bond back, as the task was cancelled",
     "shown": "was beaten",
     "solver": "won",
     "standby": "stands by, or stood by",
@@ -102,7 +103,7 @@ def reasons_of(chain: Chain, task_id: int) -> Reasons:
     terms = chain.terms(task_id)
     view = Reader(chain, only=[task_id], ended=True).read()
     task, events = view.task(task_id), events_of(chain, task_id, chain.head().number)
-    bids = bids_in(events)
+    bids = settled(chain, task_id, bids_in(events))
     now, market = _now(chain, view, task, events, bids), _market(chain, terms, bids)
     return Reasons(now, _terms(chain, terms), market, _keepers(chain, view, task), bids)
 

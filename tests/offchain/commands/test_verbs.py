@@ -134,7 +134,19 @@ def test_why_says_who_bid_and_who_did_not_show_it(counter: Counter, offchain: Te
     counter.quick("requester").cancel(task)
     flat = " ".join(offchain("why", task)[1].split())
     assert "cancelled, " in flat and "its requester took it back" in flat
-    assert "sealed a bid, and did not show it" in flat
+    assert "sealed a bid, and has not shown it: its bond is locked" in flat
+    counter.quick("stranger").settle_bid(task, 0, counter.address("rival"))
+    flat = " ".join(offchain("why", task)[1].split())
+    assert "sealed a bid, and did not show it, or did not take over: its bond burned" in flat
+
+
+def test_why_tells_of_a_bond_that_came_back(counter: Counter, offchain: Terminal) -> None:
+    task = posted(counter)
+    tasks.bid(counter, task, "rival", 5)
+    counter.quick("requester").cancel(task)
+    assert "its bond is locked" in " ".join(offchain("why", task)[1].split())
+    counter.quick("rival").settle_bid(task, 0, counter.address("rival"))
+    assert "got its bond back, as the task was cancelled" in " ".join(offchain("why", task)[1].split())
 
 
 def test_why_of_a_task_that_failed_for_good(counter: Counter, offchain: Terminal) -> None:

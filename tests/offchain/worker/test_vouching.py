@@ -104,6 +104,16 @@ def test_what_was_not_drawn_may_be_vouched_for_in_another_attempt(town: Town) ->
     assert worker.db.notes(worker.reader.read().task(task)).ready == {0, 1}
 
 
+def test_who_has_no_key_to_sign_tickets_with_keeps_no_logs(town: Town) -> None:
+    """Nothing of it will ever be drawn."""
+    task = posted(town)
+    town.worker("solver", "solver", "solver")
+    worker = town.worker("verifier", "stranger", "verifier", policy=POLICY)
+    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
+    notes = worker.db.notes(worker.reader.read().task(task))
+    assert notes.audited == {0: True, 1: True} and notes.ready == frozenset()
+
+
 @pytest.mark.slow
 def test_a_claim_survives_a_restart(town: Town) -> None:
     """The verifier's files are here again, and nothing else; the solver's are gone."""
