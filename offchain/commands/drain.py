@@ -30,7 +30,8 @@ def drain(home: Path, linger: float, wait: bool, undo: bool) -> None:
     """Have a running worker take no new tasks, see to its end what it holds, and then end itself.
 
     It shows and keeps the bids that it has sealed, defends what it committed, and takes over where it stands by. Its
-    log says what it still holds.
+    log says what it still holds. A verifier that leaves for good takes its stake out first, with `offchain verifier
+    unstake`, and drains once the delay is over: until then it is drawn, and committees wait for it.
 
     \b
     Example:  offchain worker drain --home worker-2 --wait
