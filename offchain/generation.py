@@ -36,7 +36,7 @@ class Generation(OfModel):
     prompts         token numbers of each prompt; one row of the batch each
     max_new_tokens  tokens for each
     temperature     0: the token with the greatest score. Else one is drawn by softmax(scores / temperature)
-    top_k           it is drawn among the k greatest scores, up to 64; equal scores count once
+    top_k           it is drawn among the k greatest scores, up to 64; equal scores count once. None at temperature 0
     stop            a token, or several, after which a row is done
     forward         `forward(model, ids, cache, position)`: scores (rows, vocabulary) of the token that follows `ids`
                     (rows,) at this position (an int32 scalar), and the next cache, of the same shapes
@@ -282,6 +282,10 @@ def _check(model: Any, rows: Sequence[Sequence[int]], new: Any, temperature: Any
         raise BadInput(f"temperature is {shown(temperature)}, must be 0 or more")
     if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MOST_K):
         raise BadInput(f"top_k is {shown(top_k)}, must be 1 to {MOST_K}")
+    if top_k is not None and not temperature:
+        raise BadInput(
+            f"top_k is {top_k}, but at temperature 0 no token is drawn; give a temperature above 0, or no top_k"
+        )
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     for number, row in enumerate(rows):
         if isinstance(most, int) and len(row) + new > most:

@@ -97,7 +97,7 @@ def test_greedy_text_is_plain_torch_s_token_for_token() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_executors_agree(temperature: float) -> None:
-    task = lower(a_generation(temperature=temperature, top_k=5, bits=13))
+    task = lower(a_generation(temperature=temperature, top_k=5 if temperature else None, bits=13))
     runs = [Run(task, executor, threads=1) for executor in ("reference", "torch", "fused")]
     for run in runs:
         run.run()
@@ -186,6 +186,8 @@ def test_another_seed_draws_others_and_the_same_one_the_same() -> None:
         ({"temperature": -1}, "temperature is -1, must be 0 or more"),
         ({"top_k": MOST_K + 1}, "top_k is 65, must be 1 to 64"),
         ({"top_k": 0}, "top_k is 0, must be 1 to 64"),
+        ({"top_k": 4}, "top_k is 4, but at temperature 0 no token is drawn; give a temperature above 0, or no top_k"),
+        ({"top_k": 1, "temperature": 0.0}, "top_k is 1, but at temperature 0 no token is drawn"),
         ({"temperature": float("nan")}, "temperature is nan, must be 0 or more"),
         ({"stop": 2.0}, "stop is 2.0, must be a token number, or a list of them"),
         ({"stop": [None]}, r"stop is \[None\], must be a token number"),
