@@ -25,8 +25,8 @@ _SMALL: Final = 1 << 20  # bytes
 
 
 class CudaCalls(Planner[Launch]):
-    def __init__(self, share: Share, tuner: Tuner) -> None:
-        super().__init__(share)
+    def __init__(self, share: Share, tuner: Tuner, prepared: int = 0) -> None:
+        super().__init__(share, prepared)
         self.tuner = tuner
         self._zeros = self.buffer(0)  # of small tensors that start as zeros, set at once before all else
         self._packs: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
@@ -45,7 +45,8 @@ class CudaCalls(Planner[Launch]):
         return top
 
     def packed(self, node: Node, side: int, engine: Engine, top: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A quantised operand and its tops; the same for all products that read the same in the same way.
+        """A quantised operand and its tops; the same for all products that read the same in the same way, and made
+        once where it is of something that lasts.
 
         With `top` it is part of one, scaled by these magnitudes.
         """
@@ -54,12 +55,14 @@ class CudaCalls(Planner[Launch]):
         key = (operand, node.bits, node.extent, packing, part)
         if key not in self._packs:
             rows, split = prod(operand.shape), is_split(operand.item, operand.shape, packing.padded)
-            if top is None:
-                reads = (operand.item, operand.shape, node.extent)
-                top = self.top(*reads) if split else self.numbers(torch.int32, rows)
-            q = self.numbers(packing.dtype, packing.length)
-            kernel = pack_kernel(operand.item, operand.shape, node.bits, packing, part)
-            self.call(kernel, q, top, self.source(item))
+            source, size = self.source(item), packing.dtype.itemsize * packing.length
+            tops = [] if top is None else [top]
+            with self.once(aligned(size) + 4 * rows, self.lasts([source, *tops])):
+                if top is None:
+                    reads = (operand.item, operand.shape, node.extent)
+                    top = self.top(*reads) if split else self.numbers(torch.int32, rows)
+                q = self.buffer(size)
+                self.call(pack_kernel(operand.item, operand.shape, node.bits, packing, part), q, top, source)
             self._packs[key] = q, top
         return self._packs[key]
 
@@ -77,9 +80,10 @@ class CudaCalls(Planner[Launch]):
         self.call(kernel, out, total, *(top for top, _ in tops))
 
     def zeroed(self, dtype: torch.dtype, length: int) -> Buffer | Within:
-        """Zeros. A large tensor takes a launch of its own and not memory for all of the step."""
+        """Zeros. A large tensor takes a launch of its own and not memory for all of the step, and so does what is made
+        once, before the step's zeros are set."""
         size = aligned(dtype.itemsize * length)
-        if size > _SMALL:
+        if size > _SMALL or self._once:
             buffer = self.numbers(dtype, length)
             self.call(Fill(0, (dtype,)), buffer)
             return buffer

@@ -22,6 +22,7 @@ from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Source, TensorSpec
 
 Bound = dict[Given, torch.Tensor]  # where everything is that lies outside the arena
+Arguments = list[torch.Tensor | Given]  # views of the arena, and what each step binds
 _CHECKED: Final = 2  # the step whose graphs are compared with its launches: all kernels have run before
 
 
@@ -42,7 +43,8 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
         require_triton(torch.device(setting.device))
         self._tuner = tuner
         super().__init__(graph, constants, datasets, setting)
-        self._arguments = [self._bound_once(call) for call in self._plan.calls]
+        self._arguments = [self._views(call) for call in self._plan.calls]
+        self._arguments_once = [self._views(call) for call in self._plan.once]
         calls = [call for call in self._plan.calls if isinstance(call, Call)]
         given = {item for call in calls for item in call.tensors if isinstance(item, Given)}
         self._moving = [item for item in given if item.source in (Source.STATE, Source.NODE)]  # from step to step
@@ -64,8 +66,7 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
                 self._fixed[Given(source, n)] = torch.tensor(array, device=self.device)
 
     def _planned(self, part: Share, prepared: int) -> Plan[Launch]:
-        """Makes everything in each step."""
-        return CudaPlanner(part, self._tuner or Tuner(self.device)).make()
+        return CudaPlanner(part, self._tuner or Tuner(self.device), prepared).make()
 
     def _prepare(self, kernels: Sequence[Launch]) -> None:
         compiled = [kernel for kernel in kernels if isinstance(kernel, TritonKernel)]
@@ -76,8 +77,7 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
 
     def _bind(self, state: State, after: dict[int, Held], t: int) -> Bound:
         self._fixed[STEP].fill_(t)
-        before = {Given(Source.STATE, n): held.tensor for n, held in enumerate(state)}
-        return self._fixed | before | {Given(Source.NODE, n): held.tensor for n, held in after.items()}
+        return self._fixed | _before(state) | {Given(Source.NODE, n): held.tensor for n, held in after.items()}
 
     def _run(self, bound: Bound, after: dict[int, Held]) -> None:
         self._steps += 1
@@ -107,6 +107,7 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
         wanted = [held.tensor.to("cpu", copy=True) for held in after.values()]
         for tensor in (self._arena, *(held.tensor.view(torch.uint8) for held in after.values())):
             tensor.fill_(255)  # what the launches left must not pass for what graphs made
+        self._make(bound)  # what lasts is in the arena, too
         self._replay(bound)
         pairs = list(zip(after.values(), wanted, strict=True))
         if not all(torch.equal(_words(held.tensor.cpu()), _words(w)) for held, w in pairs):
@@ -114,16 +115,25 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
             for held, tensor in pairs:
                 held.tensor.copy_(tensor)
 
-    @torch.no_grad()
     def _launch(self, calls: range, bound: Bound) -> None:
-        with self._current():
-            for n in calls:
-                call = self._plan.calls[n]
-                assert isinstance(call, Call)
-                call.kernel(*(bound[item] if isinstance(item, Given) else item for item in self._arguments[n]))
+        self._launch_each(((self._plan.calls[n], self._arguments[n]) for n in calls), bound)
 
-    def _bound_once(self, call: Call[Launch] | Join) -> list[torch.Tensor | Given]:
-        """The call's tensors: views of the arena, and what each step binds."""
+    def _launch_once(self, state: State) -> None:
+        self._make(self._fixed | _before(state))
+
+    def _make(self, bound: Bound) -> None:
+        """What lasts from step to step."""
+        self._launch_each(zip(self._plan.once, self._arguments_once, strict=True), bound)
+
+    @torch.no_grad()
+    def _launch_each(self, calls: Iterable[tuple[Call[Launch] | Join, Arguments]], bound: Bound) -> None:
+        with self._current():
+            for call, arguments in calls:
+                assert isinstance(call, Call)
+                call.kernel(*(bound[item] if isinstance(item, Given) else item for item in arguments))
+
+    def _views(self, call: Call[Launch] | Join) -> Arguments:
+        """The call's tensors."""
         if isinstance(call, Join):
             return []
         return [
@@ -150,6 +160,10 @@ class CudaExecutor(PlannedExecutor[Launch, Bound]):
 
     def _download(self, tensors: Sequence[torch.Tensor]) -> list[Array]:
         return [tensor.to("cpu", copy=True).numpy() for tensor in tensors]
+
+
+def _before(state: State) -> Bound:
+    return {Given(Source.STATE, n): held.tensor for n, held in enumerate(state)}
 
 
 def _words(tensor: torch.Tensor) -> torch.Tensor:

@@ -231,9 +231,9 @@ class PlannedExecutor(ABC, Generic[K, B]):
     def _launch(self, calls: range, bound: B) -> None:
         """Runs consecutive calls, none of which is a join."""
 
+    @abstractmethod
     def _launch_once(self, state: State) -> None:
-        """Runs the calls `once`, where the backend plans any."""
-        raise NotImplementedError
+        """Runs the calls `once`."""
 
     @abstractmethod
     def _outputs_of(self, nodes: range, bound: B) -> list[Array]:

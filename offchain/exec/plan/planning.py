@@ -20,8 +20,9 @@ from offchain.ir.primitives import DType, Op
 K = TypeVar("K")
 ALIGN: Final = 64  # bytes
 BEYOND: Final = 1 << 62  # bytes: more than any machine has, and no sum of two leaves 64 bits
+ONCE: Final = -(1 << 62)  # the number of the first call that is made once: all of them go before all others
 ALWAYS: Final = 1 << 62  # the last call that reads what lasts from step to step
-_STEADY: Final = frozenset({Kind.MAP, Kind.GATHER, Kind.SUM, Kind.MAX})  # kinds of nodes that take an output alone
+_STEADY: Final = frozenset({Kind.MAP, Kind.GATHER, Kind.SUM, Kind.MAX})  # kinds of nodes that keep an output alone
 DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 
 
@@ -29,7 +30,8 @@ DTYPES: Final = {DType.F32: torch.float32, DType.I32: torch.int32}
 class Buffer:
     """Memory that call `first` writes and call `last` is the last to read; `place` is its offset in the arena.
 
-    Of what lasts from step to step `last` is ALWAYS.
+    Calls that are made once have numbers from ONCE on, those of a step from 0. Of what lasts from step to step `last`
+    is ALWAYS.
     """
 
     bytes: int
@@ -192,9 +194,12 @@ class Planner(ABC, Generic[K]):
         return self.plan.outputs[item.index] if item.source is Source.NODE else Given(item.source, item.index)
 
     def buffer(self, size: int, output: bool = False) -> Buffer:
-        """Memory of `size` bytes that lives from the next call to the last one that takes it; always, if made once."""
-        at = len(self.plan.calls)
-        self._buffers.append(Buffer(0, 0, ALWAYS) if self._once else Buffer(0, at, at))
+        """Memory of `size` bytes that lives from the next call to the last one that takes it.
+
+        Of what is made once, outputs and what a step takes last; the rest is memory for steps.
+        """
+        now = self._now
+        self._buffers.append(Buffer(0, now, ALWAYS if self._once and output else now))
         self.within(self._buffers[-1], size, output)
         return self._buffers[-1]
 
@@ -235,17 +240,23 @@ class Planner(ABC, Generic[K]):
         return isinstance(tensor, Buffer) and tensor.last == ALWAYS
 
     def _steady(self, n: int) -> bool:
-        """Whether a node's output is the same in all steps from a state, and takes memory for nothing else."""
+        """Whether a node's output is the same in all steps from a state, and nothing else on the way to it is kept."""
         node = self.graph.nodes[n]
         if node.kind not in _STEADY or n in self._kept or any(instr.op is Op.STEP for instr in node.program):
             return False
         return self.lasts(self.source(item) for item in node.inputs)
 
+    @property
+    def _now(self) -> int:
+        """The number of the next call."""
+        return ONCE + len(self.plan.once) if self._once else len(self.plan.calls)
+
     def _touch(self, *tensors: Tensor) -> None:
+        now = self._now
         for tensor in tensors:
             held = tensor.buffer if isinstance(tensor, Within) else tensor
             if isinstance(held, Buffer):
-                held.last = max(held.last, len(self.plan.calls))
+                held.last = max(held.last, ALWAYS if held.first < 0 <= now else now)
 
 
 def aligned(size: int) -> int:
