@@ -2,10 +2,15 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python scripts/prefill.py --rows 1 8 --bits 21 13
     OMP_NUM_THREADS=1 .venv/bin/python scripts/prefill.py --gguf SmolLM2-135M-Instruct.Q4_1.gguf --rows 1 10
+    OMP_NUM_THREADS=1 .venv/bin/python scripts/prefill.py --wrong 8 64 120
 
 By default a Llama of 20 million parameters with random weights; for the file see examples/smollm_text.py. Prints, for
 each number of rows and bits, medians of rounds that take turns, in processor seconds. `generated` and `audited` make
 all steps once, after kernels were compiled and weights packed; `made` is the audit's plan and kernels, once a task.
+
+With `--wrong` the token of the first row in that step is swapped, and the model goes on from it. `audited` is then what
+it takes to contradict that, `disputed` what a challenger computes in the dispute, up to the trees of the wrong step's
+outputs, `stepped` the same where nothing is made at once; all are parts of `generated`.
 """
 
 from __future__ import annotations
@@ -22,8 +27,10 @@ import torch
 
 import offchain
 from offchain.bench.machine import machine
-from offchain.commit.roots import state_root
-from offchain.exec.ahead import ahead_of
+from offchain.commit.roots import state_root, state_tree
+from offchain.dispute.falsified import Falsehood, FalsifiedExecutor
+from offchain.dispute.replay import Ledger, Replay
+from offchain.exec.ahead import Told, ahead_of
 from offchain.exec.make import make_executor
 from offchain.lower import compile as lower
 from offchain.store.checkpoint import output_slots
@@ -42,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1])
     parser.add_argument("--bits", type=int, nargs="+", default=[21])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--wrong", type=int, nargs="+", default=[], help="steps whose token is swapped, each in turn")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -50,8 +58,10 @@ def main() -> None:
     for rows in given.rows:
         prompts = torch.randint(model.config.vocab_size, (rows, 1)).tolist()
         for bits in given.bits:
-            program = offchain.Generation(model, prompts, given.new, bits=bits, interval=given.new)
-            found[f"{rows} rows, {bits} bits"] = compared(lower(program), given.rounds)
+            task = lower(offchain.Generation(model, prompts, given.new, bits=bits, interval=given.new))
+            found[f"{rows} rows, {bits} bits"] = {
+                step: convicted(task, step, given.rounds) for step in given.wrong
+            } or compared(task, given.rounds)
     print(json.dumps(found, indent=1))
 
 
@@ -61,22 +71,63 @@ def _model(gguf: Path | None) -> Any:
     return AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
 
 
-def compared(task: Task, rounds: int) -> dict[str, Any]:
-    """Figures of a task of one interval. Raises SystemExit where the audit has another state."""
-    executor, slots = make_executor("fused", task.graph, task.constants, task.datasets), output_slots(task)
+def prepared(task: Task) -> tuple[Any, Any, Any, float]:
+    """An executor, what makes many steps at once, the state before the first, and seconds that the second took."""
+    executor = make_executor("fused", task.graph, task.constants, task.datasets)
     begun = process_time()
-    ahead = ahead_of(executor, slots)
+    ahead = ahead_of(executor, output_slots(task))
     made = process_time() - begun
     if ahead is None:
         raise SystemExit("nothing can be run ahead")
     start = executor.load(task.state)
     executor.step(start, 0)  # packs what is packed once
+    return executor, ahead, start, made
+
+
+def stepped(executor: Any, state: Any, steps: int) -> tuple[Any, float]:
+    """The state after so many steps, and the seconds that they took."""
+    begun = process_time()
+    for t in range(steps):
+        state = executor.step(state, t)
+    return state, process_time() - begun
+
+
+def convicted(task: Task, wrong: int, rounds: int) -> dict[str, float]:
+    """Parts of generating that it takes to contradict a swapped token. Raises SystemExit where another step is."""
+    executor, ahead, start, _ = prepared(task)
+    ledger, tree = Ledger(task.graph, task.constants, task.datasets), state_tree(task.state)
+    last = next(slot.index for slot in task.graph.slots if slot.spec.name == "last")
+    cheat, ends = FalsifiedExecutor(executor, ledger, Falsehood(wrong, last, 0)), list(range(1, task.steps + 1))
+    roots = Replay(cheat, ledger, 0, task.state, tree).roots(ends)
+    end = executor.dump(stepped(cheat, start, task.steps)[0])
+    said = {slot: end[slot] for slot in output_slots(task)}
+
+    def replayed(told: Told | None) -> float:
+        begun, made = process_time(), Replay(executor, ledger, 0, task.state, tree)
+        made.told = told
+        if made.contradicted(0, ends, roots) != wrong:
+            raise SystemExit("another step is found wrong")
+        made.step(wrong, roots[wrong - 1] if wrong else None)
+        return process_time() - begun
+
+    found = []
+    for _ in range(rounds):
+        generated = stepped(executor, start, task.steps)[1]
+        begun = process_time()
+        if ahead.ahead(start, 0, said)[1] != wrong:
+            raise SystemExit("another output is found wrong")
+        audited = process_time() - begun + stepped(executor, start, wrong + 1)[1]
+        found.append([part / generated for part in (audited, replayed(Told(said, ahead)), replayed(None))])
+    return dict(zip(("audited", "disputed", "stepped"), map(median, zip(*found, strict=True)), strict=True))
+
+
+def compared(task: Task, rounds: int) -> dict[str, Any]:
+    """Figures of a task of one interval. Raises SystemExit where the audit has another state."""
+    (executor, ahead, start, made), slots = prepared(task), output_slots(task)
     generated, audited = list[float](), list[float]()
     for _ in range(rounds):
-        begun, state = process_time(), start
-        for t in range(task.steps):
-            state = executor.step(state, t)
-        generated.append(process_time() - begun)
+        state, seconds = stepped(executor, start, task.steps)
+        generated.append(seconds)
         end = executor.dump(state)
         begun, state, t = process_time(), start, 0
         while t < task.steps:

@@ -32,7 +32,7 @@ def move(view: DisputeView, replay: Replay) -> Move:
     """The challenger's move. Raises NothingWrong, and KeyError in a phase in which the solver moves."""
     if view.phase is Phase.NAME_STEP:
         return _name_step(view, replay)
-    return _NAMES[view.phase](view, replay.step(view.lo))
+    return _NAMES[view.phase](view, replay.step(view.lo, view.conceded))
 
 
 def first_difference(theirs: Sequence[object], mine: Sequence[object]) -> int | None:
@@ -43,7 +43,7 @@ def first_difference(theirs: Sequence[object], mine: Sequence[object]) -> int | 
 def _name_step(view: DisputeView, replay: Replay) -> Move:
     ends = [hi for _, hi in pieces(view.lo, view.hi, STEP_FAN)]
     roots = view.step_roots
-    i = first_difference(roots, replay.roots(ends))
+    i = replay.contradicted(view.lo, ends, roots)
     if i is None:
         raise NothingWrong()
     tree = Tree(roots)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, overload
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import tensor_roots
+from offchain.commit.roots import state_root_of, tensor_roots
 from offchain.commit.trace import TensorTree
 from offchain.exec.base import Executor, state_after
 from offchain.ir.arrays import Array
@@ -54,6 +54,18 @@ class Point:
         graph = self.executor.graph
         leaves = state_after(graph, self.leaves, [None] * len(graph.nodes))
         return Point(self.executor, self.count + 1, self.executor.step(self.state, self.count), leaves)
+
+    def later(self, state: Any, steps: int) -> Point:
+        """The one so many steps later, whose state this is."""
+        changed = {*changing(self.executor.graph)}
+        leaves = [None if n in changed else leaf for n, leaf in enumerate(self.leaves)]
+        return Point(self.executor, self.count + steps, state, leaves)
+
+    @property
+    def root(self) -> bytes:
+        """Of the state."""
+        tree = self.tree()
+        return state_root_of(len(tree.leaves), tree.root)
 
     def tree(self) -> Tree:
         """Over the roots of the tensors, of which the unknown ones are computed."""

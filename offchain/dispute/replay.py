@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from offchain.commit.merkle import Tree
-from offchain.commit.roots import graph_tree, state_root_of
+from offchain.commit.roots import graph_tree
 from offchain.commit.trace import Outputs, TensorTree, Trace
+from offchain.dispute.guesses import Guesses
 from offchain.dispute.points import Kept, Point, Slots, point_bytes, states_kept
 from offchain.exec import reference
+from offchain.exec.ahead import Told
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import Graph, Node, Source, address, coordinates
@@ -138,10 +140,16 @@ class Replay:
     `tree` is the tree of that state. The root of the slot `log` in it may be of a log whose content is not in `state`
     (docs/protocol.md, section 3).
 
+    A challenger asks which of the roots that its solver revealed is wrong, and then for that step. `told` is what the
+    solver says that the steps of this very interval output: many are made at once by it (`Guesses`).
+
     Only roots that are asked for are computed, and in them only tensors that a step can change. Half of `budget` bytes
     goes to states in between, from which a disputed step is reached in few steps, and half to what was computed inside
     the latest disputed steps; the state before the interval, and two states and a node's output with its inputs at a
     time, come on top. Used by one thread at a time.
+
+    Attributes:
+        told: for a challenger, what the solver says that the steps of the interval output, to make many at once by it.
     """
 
     def __init__(
@@ -154,9 +162,11 @@ class Replay:
         budget: int = BUDGET,
     ) -> None:
         self.executor, self.ledger, self.start = executor, ledger, start
-        self._share = budget // 2
+        self.told: Told | None = None
+        self._share, self._room = budget // 2, states_kept(point_bytes(ledger.graph), budget)
         first = Point.at(executor, start, executor.load(state), tree)
-        self._kept = Kept(first, states_kept(point_bytes(ledger.graph), budget))
+        self._kept = Kept(first, self._room)
+        self._met = first  # a state of the dispute, by its root: that before the piece that was found wrong
         self._slots = Slots(first)
         self._roots: dict[int, bytes] = {}
         self._records: dict[int, Record] = {}  # by step, the latest last
@@ -172,13 +182,30 @@ class Replay:
     def root(self, count: int) -> bytes:
         """State root after that many steps of the task."""
         if count not in self._roots:
-            tree = self._reach(count).tree()
-            self._roots[count] = state_root_of(len(tree.leaves), tree.root)
+            self._roots[count] = self._reach(count).root
         return self._roots[count]
 
-    def step(self, t: int) -> Record:
-        """Everything inside step t. The latest records are kept."""
-        found = self._records.pop(t, None) or self._traced(self._reach(t))
+    def contradicted(self, lo: int, ends: Sequence[int], roots: Sequence[bytes]) -> int | None:
+        """Index of a revealed root to which the steps of its piece do not lead, from a state with the root before it.
+
+        `lo` and `ends` are numbers of steps of the task; of the state after `lo` of them the root is undisputed. The
+        steps of that piece are made one by one. None if all roots are right, all steps having been made so.
+        """
+        if lo != self.start:
+            met = self._met if self._met.count == lo else self._reach(lo)
+            return self._wrong_after(met, 0, ends, roots)
+        if self.told is not None:
+            guesses = Guesses(self._kept.first, self.told, ends[-1], self._room)
+            agreed, point = guesses.agreed(ends, roots)
+            found = self._wrong_after(point, agreed, ends, roots)
+            if found is not None:
+                return found
+        self._kept.expect(ends[-1])
+        return next((i for i, end in enumerate(ends) if self.root(end) != roots[i]), None)
+
+    def step(self, t: int, root: bytes | None = None) -> Record:
+        """Everything inside step t, from the state with that root if there is more than one. The latest are kept."""
+        found = self._records.pop(t, None) or self._traced(self._before(t, root))
         self._records[t] = found
         while len(self._records) > 1 and sum(self._size(record) for record in self._records.values()) > self._share:
             del self._records[next(iter(self._records))]
@@ -192,6 +219,28 @@ class Replay:
         run, before = partial(self.executor.outputs, point.state, point.count), point.tree()
         trace = Trace.of_step(Outputs(self.ledger.graph, run, self._share), before)
         return self.record(point.count, slots, before, trace)
+
+    def _wrong_after(self, point: Point, agreed: int, ends: Sequence[int], roots: Sequence[bytes]) -> int | None:
+        """The first wrong root, going on step by step from a state whose root is the one after `agreed` pieces."""
+        for i in range(agreed, len(ends)):
+            before = point
+            while point.count < ends[i]:
+                point = point.after()
+            if point.root != roots[i]:
+                self._met = before
+                return i
+        return None
+
+    def _before(self, t: int, root: bytes | None) -> Point:
+        """The state before step t."""
+        return self._met if root is not None and self._meets(t, root) else self._reach(t)
+
+    def _meets(self, t: int, root: bytes) -> bool:
+        """Whether `_met` is the state after t steps with that root. A player who was started again guesses it."""
+        if (self._met.count, self._met.root) != (t, root) and self.told is not None and self._kept.latest.count < t:
+            guesses = Guesses(self._kept.first, self.told, self.start + self.ledger.graph.interval, self._room)
+            self._met = next((point for point in guesses.at([t]) if point.root == root), self._met)
+        return (self._met.count, self._met.root) == (t, root)
 
     def _size(self, record: Record) -> int:
         outputs = record.trace.outputs

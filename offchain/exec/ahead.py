@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from offchain.exec.base import Executor
@@ -23,6 +24,19 @@ class Ahead(Protocol[S]):
         Args:
             claimed: for each slot of outputs, what it is said to hold at the end of the interval. It may be false.
         """
+
+    def passing(self, state: S, t: int, claimed: Mapping[int, Array], counts: Sequence[int]) -> tuple[list[S], int]:
+        """Likewise, with the states after so many of these steps, as ascending numbers from 1 to `steps`. A state is
+        worth nothing if more steps lead to it than output what is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the steps of an interval are said to output (`claimed` of `Ahead.ahead`), and what makes many of them at
+    once by it."""
+
+    outputs: Mapping[int, Array]
+    ahead: Ahead[Any]
 
 
 def ahead_of(executor: Executor[Any], outputs: Sequence[int]) -> Ahead[Any] | None:

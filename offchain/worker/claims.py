@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from offchain.errors import OffchainError
-from offchain.exec.ahead import Ahead, ahead_of
+from offchain.exec.ahead import Ahead, Told, ahead_of
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
-from offchain.market.view import CheckpointView, TaskView, Terms
+from offchain.market.view import ChainView, CheckpointView, TaskView, Terms
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import output_slots, read_outputs
@@ -39,10 +39,15 @@ class Claim:
 
 
 class Claims:
-    """Fetches what is claimed, in the background."""
+    """Fetches what is claimed, in the background.
+
+    It is kept until the interval is found right: whoever challenges it replays by the same claim, in another process.
+    """
 
     def __init__(self, blobs: BlobStore, holders: Holders, background: Background) -> None:
         self._blobs, self._holders, self._background = blobs, holders, background
+        self._kept = BlobStore(blobs.folder.with_name("claims"), None, blobs.options)  # served to nobody
+        self._kept.heard = blobs.heard
         self._aheads: dict[tuple[int, Terms], Ahead[Any] | None] = {}
         self._silent: set[tuple[int, int, int, bytes]] = set()  # nobody has these outputs
 
@@ -65,6 +70,31 @@ class Claims:
             return Claim(point.root, {}, ahead)
         return None if outputs is None else Claim(point.root, outputs, ahead)
 
+    def kept(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> tuple[Told | None] | None:
+        """What was claimed of an interval when it was audited, if that is still here; None while many steps at once are
+        being compiled."""
+        root = view.checkpoints[checkpoint].root
+        path = self._kept.path(outputs_name(view.terms, root))
+        made = self._made(view, task, executor) if path.name in self._kept else (None,)
+        if made is None or made[0] is None:
+            return made and (None,)
+        try:
+            return (Told(_read(path, task, root), made[0]),)
+        except (OffchainError, OSError):  # it was removed, or the disk has damaged it
+            return (None,)
+
+    def tidy(self, view: ChainView) -> None:
+        """Remove what was claimed of intervals that are in no task any more."""
+        left = {*self._kept.names()}
+        for task in view.tasks if left else ():
+            left -= {outputs_name(task.terms, point.root) for point in task.checkpoints}
+        for name in left:
+            self._kept.remove(name)
+
+    def drop(self, view: TaskView, checkpoint: int) -> None:
+        """Remove what was claimed of an interval."""
+        self._kept.remove(outputs_name(view.terms, view.checkpoints[checkpoint].root))
+
     def forget(self, view: TaskView) -> None:
         """Free the memory of a task."""
         self._aheads.pop((view.id, view.terms), None)
@@ -80,21 +110,24 @@ class Claims:
         return (self._aheads.get(key),)
 
     def _fetch(self, view: TaskView, task: Task, point: CheckpointView, most: int) -> dict[int, Array]:
-        """The file is not kept, unless it was here before: its solver and the requester keep it."""
-        name, slots = outputs_name(view.terms, point.root), output_slots(task)
+        """A solver has the file of its own already."""
+        name, store = outputs_name(view.terms, point.root), self._kept
         found: dict[int, Array] = {}
 
         def check(path: Path) -> None:
-            outputs, _ = read_outputs(path, task, point.root)
-            found.update(zip(slots, (outputs[output.name] for output in task.outputs), strict=True))
+            found.update(_read(path, task, point.root))
 
-        kept, places = name in self._blobs, self._holders.of_outputs(view, point)
-        path = self._blobs.fetch(places, name, check, most, PATIENCE * view.terms.challenge_window)
+        places, patience = self._holders.of_outputs(view, point), PATIENCE * view.terms.challenge_window
+        path = self._blobs.path(name) if name in self._blobs else store.fetch(places, name, check, most, patience)
         if not found:
             check(path)
-        if not kept:
-            self._blobs.remove(name)
         return found
+
+
+def _read(path: Path, task: Task, root: bytes) -> dict[int, Array]:
+    """What the slots of outputs held in the state with that root. Raises BadBlob."""
+    outputs, _ = read_outputs(path, task, root)
+    return dict(zip(output_slots(task), (outputs[output.name] for output in task.outputs), strict=True))
 
 
 def _ahead_of(executor: Executor[Any], task: Task) -> Ahead[Any] | None:

@@ -73,12 +73,16 @@ class Defence(Loop):
         return bool(moves)
 
     def _warm(self, view: ChainView) -> None:
-        """Open the tasks that this account has committed to before anybody disputes, and close those that are over."""
+        """Open the tasks that this account has committed to before anybody disputes, and close those that are over;
+        prepare what is to be said next in disputes that run."""
         for task in view.tasks:
             if task.status is not Status.TRAINING:
                 self.materials.close_task(task)
             elif task.solver == view.me and task.checkpoints:
                 self._attempt(("open", task.id), partial(self._work.prepare, task))
+        for dispute in view.disputes:
+            if dispute.challenger == view.me:
+                self._attempt(("prepare", dispute.id), partial(self._disputes.prepare, view, dispute))
 
 
 def ours(view: ChainView) -> ChainView:

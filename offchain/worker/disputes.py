@@ -55,6 +55,10 @@ class Disputes:
         disputed = {(d.task_id, d.attempt, d.checkpoint) for d in running.values()}
         self._replays = {key: replay for key, replay in self._replays.items() if key in disputed}
 
+    def prepare(self, view: ChainView, dispute: DisputeView) -> None:
+        """Make ready, while the other is on the move, to answer it."""
+        self._replay(view, dispute)
+
     def open(self, task: TaskView, checkpoint: int) -> None:
         """Challenge a checkpoint."""
         opened = self._materials.open(task)
@@ -102,7 +106,7 @@ class Disputes:
             self.end(Conceded, dispute.id, self._chain.concede)
 
     def _replay(self, view: ChainView, dispute: DisputeView) -> Replay | None:
-        """From the nearest state before the disputed interval; None while files are being fetched."""
+        """From the nearest state before the disputed interval; None while it is being prepared."""
         key = (dispute.task_id, dispute.attempt, dispute.checkpoint)
         if key not in self._replays:
             task = view.task(dispute.task_id)
@@ -113,5 +117,9 @@ class Disputes:
             start = self._materials.start(task, opened, dispute.checkpoint, own)
             if start is None:
                 return None
-            self._replays[key] = self._materials.replay(opened, start)
+            accused = dispute.checkpoint if dispute.challenger == view.me else None
+            made = self._materials.replay(task, opened, start, accused)
+            if made is None:
+                return None
+            self._replays[key] = made
         return self._replays[key]

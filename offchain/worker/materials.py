@@ -272,10 +272,30 @@ class Materials:
         """What the solver says of an interval; None while that is being found out."""
         return self._claims.of(view, opened.task, opened.executor, checkpoint, state_bytes(opened.task.graph))
 
-    def replay(self, opened: Opened, start: Start) -> Replay:
-        """The steps from a state on, for a dispute."""
+    def forget_claim(self, view: TaskView, checkpoint: int) -> None:
+        """An interval was found right: nobody replays it by what was said of it."""
+        self._claims.drop(view, checkpoint)
+
+    def tidy(self, view: ChainView) -> None:
+        """Remove what is of no use any more."""
+        self.release_logs(view)
+        self._claims.tidy(view)
+
+    def replay(self, view: TaskView, opened: Opened, start: Start, accused: int | None) -> Replay | None:
+        """The steps from a state on, for a dispute; None while many steps at once are being compiled.
+
+        `accused`: the interval that this account challenges; None for one that it defends.
+        """
+        told = None
+        if accused == start.checkpoint:
+            kept = self._claims.kept(view, opened.task, opened.executor, accused)
+            if kept is None:
+                return None
+            (told,) = kept
         first = start.checkpoint * opened.task.interval
-        return self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
+        made = self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
+        made.told = told
+        return made
 
     def forget_states(self, terms: Terms, roots: Sequence[bytes]) -> None:
         """Remove the states of a task that have these roots."""

@@ -127,6 +127,7 @@ class Work:
         self._db.add_audited(task, k, right)
         self._tell(Audited(task.id, k, right, claimed, computed))
         if right:
+            self._materials.forget_claim(task, k)
             return
         self._courses.pop(("audit", task.id), None)
         if k < course.target:
@@ -171,7 +172,7 @@ class Work:
         """Free what tasks that are over hold; remove states that are paid for, but for each task's last one."""
         disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
         self._materials.need(task.terms for task in view.tasks if task.id in disputed or view.engaged(task))
-        self._materials.release_logs(view)
+        self._materials.tidy(view)
         gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
         self._before = view.tasks
         owed = {task_id for task_id, _ in view.denied}  # what was signed for may have to be shown

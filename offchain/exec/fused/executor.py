@@ -124,7 +124,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
 
     def _launch(self, calls: Sequence[int], bound: After) -> None:
         if calls not in self._rows:
-            self._rows[calls] = _row(self._words_of(calls))
+            self._rows[calls] = row_of(self._words_of(calls))
         self._run_row(self._rows[calls])
 
     def _launch_once(self, state: State) -> None:
@@ -132,7 +132,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
             pointers[position] = state[given.index].address + start
         places = map(ctypes.addressof, self._arguments_once)
         calls = zip(self._plan.once, places, strict=True)
-        self._run_row(_row(self._words(item.kernel, arguments) for item, arguments in calls))
+        self._run_row(row_of(self._words(item.kernel, arguments) for item, arguments in calls))
 
     def _run_row(self, row: Any) -> None:
         with self._alone():
@@ -164,7 +164,7 @@ class FusedExecutor(PlannedExecutor[NativeKernel, After]):
                 continue
             copy[1] = bound[n].address if isinstance(where, Given) else self._address(where)
         if nodes not in self._batch_rows:
-            self._batch_rows[nodes] = _row(self._copied(nodes))
+            self._batch_rows[nodes] = row_of(self._copied(nodes))
         self._run_row(self._batch_rows[nodes])
         return found
 
@@ -224,7 +224,7 @@ def _trial(graph: Graph, engines: Engines) -> Callable[[], object]:
     return lambda: executor.step(state, 0)
 
 
-def _row(calls: Iterable[list[int]]) -> Any:
+def row_of(calls: Iterable[list[int]]) -> Any:
     """Calls as the compiler runs them."""
     words = [word for call in calls for word in call]
     return (ctypes.c_int64 * len(words))(*words)

@@ -6,10 +6,11 @@ repeated for each step from where its rows begin. What only the loop itself read
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from offchain.errors import BadInput, OutOfMemory
 from offchain.exec.base import Limits, Setting, Tensors
 from offchain.exec.fused.calls import WORD
 from offchain.exec.fused.engines import Engines, known_good
-from offchain.exec.fused.executor import FusedExecutor
+from offchain.exec.fused.executor import After, FusedExecutor, row_of
 from offchain.exec.fused.planner import FusedPlanner, pieces_of
 from offchain.exec.plan.executor import State
 from offchain.exec.plan.planning import STEP, Buffer, Given, Plan, Tensor, place
@@ -28,6 +29,7 @@ from offchain.ir.graph import Graph, Input, Node, Source, View
 from offchain.ir.kinds import Kind
 from offchain.ir.primitives import Instr, Op
 from offchain.ir.spans import Group, Span, moves, span_of, widened
+from offchain.native.jit import CALL_WORDS
 from offchain.native.kernel import NativeKernel
 
 MEMORY: Final = 1 << 30  # bytes, at most, beside what a step takes
@@ -64,6 +66,7 @@ class SpanPlanner(FusedPlanner):
         self._span, self._steps = span, span.steps
         self._rows: dict[int, Rows] = {}  # of the nodes
         self._readers, self._begins = span.readers(), span.begins()
+        self.shown: dict[int, list[int]] = {}  # after how many calls the row of each step is there, by node of a slot
         self._looping = False
         self._body: list[tuple[NativeKernel, tuple[Tensor, ...], tuple[int, ...]]] = []
 
@@ -72,14 +75,15 @@ class SpanPlanner(FusedPlanner):
             for n in group.nodes:
                 self._rows[n] = self._room_for(n, group)
             if group.looped:
-                self._repeat(group)
+                done = self._repeat(group)
             else:
                 (n,) = group.nodes
                 self.node, node = n, self.graph.nodes[n]
                 self.alone(widened(node, self._steps, [moves(self.graph, item) for item in node.inputs]), self._rows[n])
+                done = [len(self.plan.calls)] * self._steps
             for n in self._kept.intersection(group.nodes):
-                last = self._rows[n]
-                self._copy(n, Given(Source.NODE, n), replace(last, first=last.first + self._steps - 1))
+                self.shown[n] = done
+                self._touch(self._rows[n].within)  # it lasts until the row after the last step is copied
         self.plan.arena = place(self._buffers)
         return self.plan
 
@@ -106,16 +110,27 @@ class SpanPlanner(FusedPlanner):
             bases = [tensor.within if isinstance(tensor, Rows) else tensor for tensor in tensors]
             super().call(kernel, *bases, starts=tuple(map(int.__add__, starts, (_start(item, i) for item in tensors))))
 
-    def _repeat(self, group: Group) -> None:
-        """A loop. What it packs is of one step at a time, so that nothing after it may read that."""
+    def _repeat(self, group: Group) -> list[int]:
+        """A loop. What it packs is of one step at a time, so that nothing after it may read that.
+
+        Returns how many calls the plan has at the end of each step.
+        """
         packs, self._looping = dict(self._packs), True
         for n in group.nodes:
             self.node = n
             self.alone(self.graph.nodes[n], self._rows[n])
+        done = []
         for i in range(self._steps):
             self._emit(i)
+            done.append(len(self.plan.calls))
         self._packs, self._looping = packs, False
         self._body.clear()
+        return done
+
+    def row(self, n: int, i: int) -> tuple[Buffer | Given, int, int]:
+        """Where what a node gives in step i lies once it is shown: in which tensor, from which byte on; its bytes."""
+        rows = self._rows[n]
+        return rows.within, rows.start(i), rows.bytes
 
     def _room_for(self, n: int, group: Group) -> Rows:
         """Rows for what a node gives, after what the slot that hands it on begins with, where a step reads that."""
@@ -172,6 +187,13 @@ class FusedSpans(FusedExecutor):
 
     def ahead(self, state: State, t: int, claimed: Mapping[int, Array]) -> tuple[State, int]:
         """See `offchain.exec.ahead`."""
+        (after,), right = self.passing(state, t, claimed, [self.steps])
+        return after, right
+
+    def passing(
+        self, state: State, t: int, claimed: Mapping[int, Array], counts: Sequence[int]
+    ) -> tuple[list[State], int]:
+        """See `offchain.exec.ahead`."""
         first, interval = t % self.graph.interval, self.graph.interval
         rows = {
             slot: claimed[output].reshape(interval, -1)[first : first + self.steps]
@@ -181,16 +203,43 @@ class FusedSpans(FusedExecutor):
             for slot, (before, _) in self._known.items():
                 before[0] = state[slot].tensor.numpy()
                 before[1:] = rows[slot][:-1]
-            after, bound = self._begin(state, t)
-            self._run(bound, after)
+            afters = [self._begin(state, t)[0] for _ in counts]
+            self._run_past(dict(zip(counts, afters, strict=True)))
             right = min((_alike(rows[slot], found) for slot, (_, found) in self._known.items()), default=self.steps)
-        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots], right
+        return [self._followed(state, after) for after in afters], right
+
+    def _followed(self, state: State, after: After) -> State:
+        return [after[slot.index] if slot.source is Source.NODE else state[slot.index] for slot in self._slots]
+
+    def _run_past(self, afters: Mapping[int, After]) -> None:
+        """All steps, with what the states after so many of them hold."""
+        due = sorted((self._shown[n][count - 1], n, count) for count in afters for n in self._shown)
+        done = 0
+        for calls, rows in groupby(due, lambda item: item[0]):
+            self._launch(range(done, calls), {})
+            done = calls
+            for _, n, count in rows:
+                within, start, size = self._row(n, count - 1)
+                ctypes.memmove(afters[count][n].address, self._address(within) + start, size)
+        self._launch(range(done, len(self._plan.calls)), {})
+
+    def _launch(self, calls: Sequence[int], bound: After) -> None:
+        """Consecutive calls, out of one row of all: there are many, and not twice the same."""
+        every = range(len(self._plan.calls))
+        if every not in self._rows:
+            self._rows[every] = row_of(self._words_of(every))
+        if calls:
+            part = ctypes.c_int64 * (CALL_WORDS * len(calls))
+            self._run_row(part.from_buffer(self._rows[every], 8 * CALL_WORDS * calls[0]))
 
     def _checked(self, graph: Graph, constants: Sequence[Array], datasets: Sequence[Array]) -> Tensors:
         return self._of._tensors
 
     def _planned(self, part: Share, prepared: int) -> Plan[NativeKernel]:
-        return SpanPlanner(self._span, self.engines or known_good()).make()
+        planner = SpanPlanner(self._span, self.engines or known_good())
+        plan = planner.make()
+        self._shown, self._row = planner.shown, planner.row
+        return plan
 
     def _batched(self) -> Iterable[range]:
         return ()

@@ -13,7 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
+from offchain.dispute.points import Point
 from offchain.exec.ahead import Ahead, ahead_of
+from offchain.exec.fused.executor import FusedExecutor
 from offchain.exec.fused.spans import FusedSpans
 from offchain.exec.make import make_executor
 from offchain.generation import Generation
@@ -186,6 +188,21 @@ def right(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that the challenger made one by one in the dispute."""
+    seen: list[int] = []
+    after = Point.after
+
+    def noting(point: Point) -> Point:
+        if type(point.executor) is FusedExecutor:
+            seen.append(point.count)
+        return after(point)
+
+    monkeypatch.setattr(Point, "after", noting)
+    return seen
+
+
 def until_convicted(town: Town, falsehood: Falsehood) -> None:
     task = town.post(text(), clock=300)
     town.worker("cheat", "solver", "solver", executors=lying(falsehood), replays=FalsifiedReplay)
@@ -203,7 +220,8 @@ def test_an_honest_text_is_vouched_for_without_a_single_step(town: Town, right: 
     town.until(lambda: len(town.told(Audited, "verifier")) == 2)
     assert all(event.right for event in town.told(Audited))
     assert right == [INTERVAL, INTERVAL]
-    assert not list(verifier.materials.blobs.folder.glob("*.outputs"))  # only the solver keeps them
+    assert not list(verifier.materials.blobs.folder.glob("*.outputs"))  # only the solver serves them
+    assert not list((town.folder / "verifier" / "claims").iterdir())
 
 
 def test_outputs_that_nobody_serves_are_audited_step_by_step(
@@ -218,15 +236,23 @@ def test_outputs_that_nobody_serves_are_audited_step_by_step(
     assert all(event.right for event in town.told(Audited)) and not right
 
 
-def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int]) -> None:
+def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int], replayed: list[int]) -> None:
     (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
     until_convicted(town, Falsehood(7, last, 1, 3))
     assert [(e.checkpoint, e.step) for e in town.told(OutputWrong, "verifier")] == [(1, 7)]
     assert right[-1] == 2
     assert town.told(Audited, "verifier")[-1].computed == b""  # a step was enough
+    assert replayed == [7]
 
 
-def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int]) -> None:
+def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int], replayed: list[int]) -> None:
     (keys,) = [slot.index for slot in text().graph.slots if slot.spec.name == "cache.0.keys"]
     until_convicted(town, Falsehood(INTERVAL - 1, keys, 0, 1 << 20))
     assert not town.told(OutputWrong) and right == [INTERVAL]
+    assert replayed == [INTERVAL - 1]
+
+
+def test_what_was_said_of_a_text_is_gone_when_its_task_is_over(town: Town) -> None:
+    (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
+    until_convicted(town, Falsehood(7, last, 1, 3))
+    town.until(lambda: not list((town.folder / "verifier" / "claims").iterdir()))

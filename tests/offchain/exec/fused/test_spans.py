@@ -106,9 +106,14 @@ def test_an_interval_at_once_is_one_token_a_step(
     state = executor.load(task.state)
     for t in range(0, task.steps, task.interval):
         after = stepped(executor, state, t, task.interval)
-        found, right = ahead.ahead(state, t, claims(task, executor, after))
+        true = claims(task, executor, after)
+        found, right = ahead.ahead(state, t, true)
         assert right == task.interval
         assert state_root(executor.dump(found)) == state_root(executor.dump(after))
+        passed, right = ahead.passing(state, t, true, range(1, task.interval + 1))
+        assert right == task.interval
+        for count, between in enumerate(passed, 1):
+            assert same(executor.dump(between), executor.dump(stepped(executor, state, t, count)))
         state = found
 
 
@@ -126,6 +131,9 @@ def test_the_first_wrong_token_is_found_wherever_it_is(lie: int) -> None:
             false[step, row] = (int(false[step, row]) + lie) % 2**31
             false[step + 1 :] = 3  # whatever comes after it
             assert ahead.ahead(state, 0, {slot: false})[1] == step
+            if row == 0 and step:  # the state before it is right
+                (found,), _ = ahead.passing(state, 0, {slot: false}, [step])
+                assert same(executor.dump(found), executor.dump(stepped(executor, state, 0, step)))
 
 
 def test_tokens_that_follow_from_a_wrong_one_do_not_hide_it() -> None:
@@ -226,6 +234,9 @@ def test_any_graph_runs_as_many_steps_at_once(case: Case, large: int) -> None:
         return
     executor = FusedExecutor(graph, case.constants, case.datasets, engines=known_good())
     state, t = executor.load(case.state), min(case.t, 2**31 - 1 - STEPS)
-    found, right = FusedSpans(executor, span, UNLIMITED).ahead(state, t, {})
+    many = FusedSpans(executor, span, UNLIMITED)
+    found, right = many.passing(state, t, {}, range(1, STEPS + 1))
     assert right == STEPS
-    assert same(executor.dump(found), executor.dump(stepped(executor, state, t, STEPS)))
+    for count, between in enumerate(found, 1):
+        assert same(executor.dump(between), executor.dump(stepped(executor, state, t, count)))
+    assert same(executor.dump(many.ahead(state, t, {})[0]), executor.dump(found[-1]))
