@@ -107,7 +107,7 @@ def convicted(task: Task, wrong: int, rounds: int) -> dict[str, float]:
         made.told = told
         if made.contradicted(0, ends, roots) != wrong:
             raise SystemExit("another step is found wrong")
-        made.step(wrong, roots[wrong - 1] if wrong else None)
+        made.step(wrong)
         return process_time() - begun
 
     found = []

@@ -32,7 +32,7 @@ def move(view: DisputeView, replay: Replay) -> Move:
     """The challenger's move. Raises NothingWrong, and KeyError in a phase in which the solver moves."""
     if view.phase is Phase.NAME_STEP:
         return _name_step(view, replay)
-    return _NAMES[view.phase](view, replay.step(view.lo, view.conceded))
+    return _NAMES[view.phase](view, replay.step(view.lo))
 
 
 def first_difference(theirs: Sequence[object], mine: Sequence[object]) -> int | None:

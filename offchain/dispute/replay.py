@@ -166,7 +166,7 @@ class Replay:
         self._share, self._room = budget // 2, states_kept(point_bytes(ledger.graph), budget)
         first = Point.at(executor, start, executor.load(state), tree)
         self._kept = Kept(first, self._room)
-        self._met = first  # a state of the dispute, by its root: that before the piece that was found wrong
+        self._met = first  # the state before the piece that was found wrong, by the roots that the solver revealed
         self._slots = Slots(first)
         self._roots: dict[int, bytes] = {}
         self._records: dict[int, Record] = {}  # by step, the latest last
@@ -192,20 +192,19 @@ class Replay:
         steps of that piece are made one by one. None if all roots are right, all steps having been made so.
         """
         if lo != self.start:
-            met = self._met if self._met.count == lo else self._reach(lo)
-            return self._wrong_after(met, 0, ends, roots)
-        if self.told is not None:
-            guesses = Guesses(self._kept.first, self.told, ends[-1], self._room)
-            agreed, point = guesses.agreed(ends, roots)
+            return self._wrong_after(self._before(lo), 0, ends, roots)
+        told, self.told = self.told, None  # whatever goes wrong with it goes wrong once
+        if told is not None:
+            agreed, point = Guesses(self._kept.first, told, ends[-1], self._room).agreed(ends, roots)
             found = self._wrong_after(point, agreed, ends, roots)
             if found is not None:
                 return found
         self._kept.expect(ends[-1])
         return next((i for i, end in enumerate(ends) if self.root(end) != roots[i]), None)
 
-    def step(self, t: int, root: bytes | None = None) -> Record:
-        """Everything inside step t, from the state with that root if there is more than one. The latest are kept."""
-        found = self._records.pop(t, None) or self._traced(self._before(t, root))
+    def step(self, t: int) -> Record:
+        """Everything inside step t. The latest records are kept."""
+        found = self._records.pop(t, None) or self._traced(self._before(t))
         self._records[t] = found
         while len(self._records) > 1 and sum(self._size(record) for record in self._records.values()) > self._share:
             del self._records[next(iter(self._records))]
@@ -231,16 +230,9 @@ class Replay:
                 return i
         return None
 
-    def _before(self, t: int, root: bytes | None) -> Point:
+    def _before(self, t: int) -> Point:
         """The state before step t."""
-        return self._met if root is not None and self._meets(t, root) else self._reach(t)
-
-    def _meets(self, t: int, root: bytes) -> bool:
-        """Whether `_met` is the state after t steps with that root. A player who was started again guesses it."""
-        if (self._met.count, self._met.root) != (t, root) and self.told is not None and self._kept.latest.count < t:
-            guesses = Guesses(self._kept.first, self.told, self.start + self.ledger.graph.interval, self._room)
-            self._met = next((point for point in guesses.at([t]) if point.root == root), self._met)
-        return (self._met.count, self._met.root) == (t, root)
+        return self._met if self._met.count == t else self._reach(t)
 
     def _size(self, record: Record) -> int:
         outputs = record.trace.outputs

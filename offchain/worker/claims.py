@@ -70,18 +70,24 @@ class Claims:
             return Claim(point.root, {}, ahead)
         return None if outputs is None else Claim(point.root, outputs, ahead)
 
-    def kept(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> tuple[Told | None] | None:
+    def taken(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> tuple[Told | None] | None:
         """What was claimed of an interval when it was audited, if that is still here; None while many steps at once are
-        being compiled."""
+        being compiled.
+
+        It is here once only: should a process die of it, the next one goes step by step.
+        """
         root = view.checkpoints[checkpoint].root
         path = self._kept.path(outputs_name(view.terms, root))
         made = self._made(view, task, executor) if path.name in self._kept else (None,)
-        if made is None or made[0] is None:
-            return made and (None,)
+        if made is None:
+            return None
+        (ahead,) = made
         try:
-            return (Told(_read(path, task, root), made[0]),)
-        except (OffchainError, OSError):  # it was removed, or the disk has damaged it
-            return (None,)
+            outputs = _read(path, task, root) if ahead else {}
+        except (OffchainError, OSError):  # the disk has damaged it
+            outputs = {}
+        self._kept.remove(path.name)
+        return (Told(outputs, ahead) if ahead and outputs else None,)
 
     def tidy(self, view: ChainView) -> None:
         """Remove what was claimed of intervals that are in no task any more."""

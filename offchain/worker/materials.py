@@ -288,10 +288,10 @@ class Materials:
         """
         told = None
         if accused == start.checkpoint:
-            kept = self._claims.kept(view, opened.task, opened.executor, accused)
-            if kept is None:
+            taken = self._claims.taken(view, opened.task, opened.executor, accused)
+            if taken is None:
                 return None
-            (told,) = kept
+            (told,) = taken
         first = start.checkpoint * opened.task.interval
         made = self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
         made.told = told
