@@ -55,9 +55,9 @@ class Disputes:
         disputed = {(d.task_id, d.attempt, d.checkpoint) for d in running.values()}
         self._replays = {key: replay for key, replay in self._replays.items() if key in disputed}
 
-    def prepare(self, view: ChainView, dispute: DisputeView) -> None:
-        """Make ready, while the other is on the move, to answer it."""
-        self._replay(view, dispute)
+    def prepare(self, view: ChainView, dispute: DisputeView) -> bool:
+        """Make ready, while the other is on the move, to answer it. False while that waits for something."""
+        return self._replay(view, dispute) is not None
 
     def open(self, task: TaskView, checkpoint: int) -> None:
         """Challenge a checkpoint."""
