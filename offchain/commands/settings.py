@@ -23,7 +23,8 @@ from offchain.errors import BadInput
 
 FILE: Final = "offchain.toml"
 FILE_VARIABLE: Final = "OFFCHAIN_SETTINGS"  # names the file; empty: none is read
-IDENTITIES: Final = ("key", "account", "dev-account")  # one of them says who signs
+ACCOUNT: Final = "account"  # a setting, and a command with a table
+IDENTITIES: Final = ("key", ACCOUNT, "dev-account")  # one of them says who signs
 SHARED: Final = ("rpc", "deployment", *IDENTITIES, "password-file")
 PROFILE: Final = "profile"
 WITHOUT: Final = (
@@ -64,8 +65,12 @@ class Settings:
             return cls(path, text, tomllib.loads(text, parse_float=Decimal))
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{path}: no text in UTF-8 (byte {error.start})") from error
         except ValueError as error:  # tomllib's says the line
             raise BadInput(f"{path}: {error}") from error
+        except RecursionError as error:
+            raise BadInput(f"{path}: its brackets are nested too deeply") from error
 
     def at(self, *keys: str) -> Any:
         """What stands there, or None."""
@@ -150,7 +155,7 @@ def defaults(context: click.Context, settings: Settings, profile: str | None) ->
     found: dict[str, Keys] = {}
     for prefix in _prefixes(settings, profile):
         _check_groups(context, settings, prefix, words)
-        shared = [name for name in SHARED if settings.at(*prefix, name) is not None]
+        shared = [name for name in SHARED if _stands(settings, (*prefix, name))]
         own = [name for name in settings.at(*prefix, *words) or () if name not in _verbs(context)] if words else []
         places = [(prefix, shared, SHARED), *_inherited(settings, prefix, words, options)]
         for keys, names, allowed in (*places, ((*prefix, *words), own, tuple(options))):
@@ -159,6 +164,12 @@ def defaults(context: click.Context, settings: Settings, profile: str | None) ->
                 found = {name: where for name, where in found.items() if name not in IDENTITIES}
             found |= {name: (*keys, name) for name in names if name in options}
     return {str(options[name].name): _value(settings, keys, options[name], context) for name, keys in found.items()}
+
+
+def _stands(settings: Settings, keys: Keys) -> bool:
+    """Whether a shared setting has a value: `account` as a table is that of the command with this name."""
+    value = settings.at(*keys)
+    return value is not None and not (keys[-1] == ACCOUNT and isinstance(value, dict))
 
 
 def _verbs(context: click.Context) -> list[str]:
@@ -210,6 +221,8 @@ def _check_groups(context: click.Context, settings: Settings, prefix: Keys, word
         keys = (*prefix, *words[:depth])
         table = settings.at(*keys)
         if table is not None and not isinstance(table, dict):
+            if keys == (*prefix, ACCOUNT):
+                return  # who signs
             raise settings.wrong(keys, f"{keys[-1]}: must be a table, as [{'.'.join(keys)}]")
         if not isinstance(group, click.Group) or depth == len(words):  # the command's own table is looked at later
             return

@@ -38,9 +38,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(*words: str) -> Said:
-    """What `offchain worker`, `worker drain` or `task post` would be told; each has options of its own."""
+    """What `offchain worker`, `worker drain`, `account history` or `task post` would be told; each has own options."""
     found: list[Said] = []
+    root = commands(found)
+    done = CliRunner().invoke(root, words, catch_exceptions=False, standalone_mode=False, auto_envvar_prefix="OFFCHAIN")
+    assert done.exit_code == 0, done.output
+    return found[-1]
 
+
+def commands(found: list[Said]) -> click.Group:
     @click.group()
     def root() -> None: ...
 
@@ -61,6 +67,14 @@ def said(*words: str) -> Said:
     def drain(connection: Connection, **options: Any) -> None:
         found.append(Said(connection, options))
 
+    root.add_command(account := click.Group("account"))
+
+    @account.command()
+    @connection_options
+    @click.option("--task", type=int)
+    def history(connection: Connection, **options: Any) -> None:
+        found.append(Said(connection, options))
+
     @root.group()
     def task() -> None: ...
 
@@ -73,9 +87,7 @@ def said(*words: str) -> Said:
     @root.command()
     def demo() -> None: ...
 
-    done = CliRunner().invoke(root, words, catch_exceptions=False, standalone_mode=False, auto_envvar_prefix="OFFCHAIN")
-    assert done.exit_code == 0, done.output
-    return found[-1]
+    return root
 
 
 FILE = """
@@ -178,6 +190,32 @@ def test_a_profile_wins_over_the_rest_of_the_file(folder: Path, monkeypatch: pyt
         said("worker", "--profile", "tset")
     monkeypatch.setenv("OFFCHAIN_SETTINGS", "")
     with pytest.raises(BadInput, match=r"there is no offchain.toml"):
+        said("worker")
+
+
+def test_the_account_that_signs_has_the_name_of_a_command(folder: Path, tmp_path: Path) -> None:
+    """Found by `offchain account show`, which took the setting for the command's table."""
+    named = tmp_path / "config" / "offchain" / "accounts" / "me.json"
+    named.parent.mkdir(parents=True)
+    named.write_text("{}")
+    (folder / "offchain.toml").write_text('account = "me"\n[profile.b]\naccount.history.task = 5\n')
+    assert said("account", "history").connection.key_file == named
+    assert said("worker").connection.key_file == named
+    assert said("account", "history", "--profile", "b").options == {"task": 5}
+    (folder / "offchain.toml").write_text('key = "me.key"\n[account.history]\ntask = 6\n')
+    assert said("account", "history").options == {"task": 6}
+    assert said("worker").connection.key_file == folder / "me.key"
+    (folder / "offchain.toml").write_text("[account.history]\ntsak = 6\n")
+    with pytest.raises(BadInput, match="tsak: no such setting; did you mean task"):
+        said("account", "history")
+
+
+def test_a_file_that_is_nested_too_deeply_or_no_text(folder: Path) -> None:
+    (folder / "offchain.toml").write_text("x = " + "[" * 100_000)
+    with pytest.raises(BadInput, match=r"offchain\.toml: its brackets are nested too deeply"):
+        said("worker")
+    (folder / "offchain.toml").write_bytes(b'rpc = "\xff"')
+    with pytest.raises(BadInput, match=r"offchain\.toml: no text in UTF-8 \(byte 7\)"):
         said("worker")
 
 
