@@ -7,12 +7,14 @@ working node refused.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 from web3 import Web3
 from web3.exceptions import (
     BlockNotFound,
@@ -32,7 +34,9 @@ from offchain.store.addresses import is_loopback
 
 MAX_ANSWER: Final = 64 << 20  # bytes
 CONNECT_TIMEOUT: Final = 5.0  # seconds
-READ_TIMEOUT: Final = 30.0
+READ_TIMEOUT: Final = 30.0  # between two bytes
+WHOLE_TIMEOUT: Final = 120.0  # until all of an answer is there
+REMEDY: Final = "is that what --rpc names?"
 BATCH: Final = 100  # most questions in one request; fewer if the node refuses so many
 ACCEPTED: Final = 100  # batches in a row after which a node that refused larger ones is asked more at once again
 
@@ -46,7 +50,7 @@ class Wire(HTTPProvider):
     def __init__(self, url: str, max_answer: int = MAX_ANSWER) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInput("the chain's address must be http://… or https://…")
+            raise BadInput("the chain's address must be http://… or https://…; correct --rpc")
         super().__init__(url, exception_retry_configuration=None)
         self.place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._url, self._max_answer, self._session = url, max_answer, requests.Session()
@@ -57,7 +61,7 @@ class Wire(HTTPProvider):
         raw, status = self._post(self.encode_rpc_request(method, params))
         answer = _checked(_parsed(raw))
         if answer is None:
-            raise ChainUnavailable(f"{self.place} does not answer as a node does (HTTP {status})")
+            raise ChainUnavailable(f"{self.place} does not answer as a node does (HTTP {status}); {REMEDY}")
         return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0} | answer)
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
@@ -78,7 +82,7 @@ class Wire(HTTPProvider):
             elif len(part) > 1:
                 self._width, self._accepted = max(1, len(part) // 2), 0
             else:
-                raise ChainUnavailable(f"{self.place} does not answer as a node does")
+                raise ChainUnavailable(f"{self.place} does not answer as a node does; {REMEDY}")
         return answers
 
     def _batch(self, questions: Sequence[Question]) -> list[Answer] | None:
@@ -108,20 +112,21 @@ class Wire(HTTPProvider):
                 allow_redirects=False,
             ) as answer:
                 return self._read(answer), answer.status_code
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             # The text of the error may hold the whole address, and in it a secret key of the node's provider.
             why = f"no answer from the chain at {self.place} ({type(error).__name__})"
             raise ChainUnavailable(f"{why}; does its node run, and is that what --rpc names?") from None
 
     def _read(self, answer: requests.Response) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for part in answer.iter_content(1 << 16):
-            size += len(part)
-            if size > self._max_answer:
+        """Part by part as it comes: who sends a byte now and then must not keep a caller for ever."""
+        body, until = bytearray(), time.monotonic() + WHOLE_TIMEOUT
+        while part := answer.raw.read1(1 << 16, decode_content=True):
+            body += part
+            if len(body) > self._max_answer:
                 raise ChainUnavailable(f"{self.place} answers with more than {self._max_answer} bytes")
-            parts.append(part)
-        return b"".join(parts)
+            if time.monotonic() > until:
+                raise ChainUnavailable(f"{self.place} has not answered in full after {WHOLE_TIMEOUT:g} s; {REMEDY}")
+        return bytes(body)
 
 
 def _parsed(raw: bytes) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from web3 import Web3
 
+from offchain.chain import rpc
 from offchain.chain.client import Chain
 from offchain.chain.ganache import Ganache
 from offchain.chain.reader import Reader
@@ -33,6 +38,8 @@ class Liar:
     url: str
     answers: dict[str, Any] = field(default_factory=dict)
     raw: bytes | None = None
+    pause: float = 0.0  # seconds between two bytes
+    headers: dict[str, str] = field(default_factory=dict)
 
     def answer(self, question: dict[str, Any]) -> bytes:
         if self.raw is not None:
@@ -47,9 +54,17 @@ def liar() -> Iterator[Liar]:
         def do_POST(self) -> None:
             body = node.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in ({"Content-Length": str(len(body))} | node.headers).items():
+                self.send_header(name, value)
+            self.close_connection = True
             self.end_headers()
-            self.wfile.write(body)
+            if not node.pause:
+                self.wfile.write(body)
+                return
+            with suppress(OSError):  # whoever asked has left
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(node.pause)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -64,6 +79,13 @@ def liar() -> Iterator[Liar]:
 
 def lied_to(built: Funded, liar: Liar) -> Chain:
     return Chain(liar.url, built.deployment, built.accounts["solver"], QUICK)
+
+
+def test_a_chain_whose_number_is_none(built: Funded, liar: Liar) -> None:
+    liar.answers = {"eth_chainId": {"a": "\x1b[2J"}}
+    with pytest.raises(ChainError, match="is on chain 1337, not") as raised:
+        built.deployment.require_on(Web3(Wire(liar.url)))
+    assert "\x1b" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +127,24 @@ def test_oversized_answer_is_refused(liar: Liar) -> None:
     liar.raw = b" " * 10_001
     with pytest.raises(ChainUnavailable, match="more than 10000 bytes"):
         Wire(liar.url, max_answer=10_000).make_request("eth_chainId", [])  # type: ignore[arg-type]
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    liar.raw, liar.pause = b" " * 100, 0.05
+    monkeypatch.setattr(rpc, "WHOLE_TIMEOUT", 0.3)
+    began = time.monotonic()
+    with pytest.raises(ChainUnavailable, match=r"has not answered in full after 0\.3 s"):
+        Wire(liar.url).make_request("eth_chainId", [])  # type: ignore[arg-type]
+    assert time.monotonic() - began < 4
+
+
+def test_an_answer_that_is_compressed_or_cut_short(liar: Liar) -> None:
+    liar.raw = gzip.compress(b'{"jsonrpc": "2.0", "id": 0, "result": "0x5"}')
+    liar.headers = {"Content-Encoding": "gzip"}
+    assert Wire(liar.url).make_request("eth_chainId", [])["result"] == "0x5"  # type: ignore[arg-type]
+    liar.headers = {"Content-Encoding": "gzip", "Content-Length": str(len(liar.raw) + 5), "Connection": "close"}
+    with pytest.raises(ChainUnavailable, match="no answer from the chain"):
+        Wire(liar.url).make_request("eth_chainId", [])  # type: ignore[arg-type]
 
 
 def test_foreign_events_are_not_taken_in(built: Funded, liar: Liar) -> None:
