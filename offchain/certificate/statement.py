@@ -7,6 +7,7 @@ Everything that SLSA's own fields say follows from those: a file in which they d
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,11 +114,15 @@ def _stored(stored: Stored) -> Json:
 
 
 def write(path: Path, certificate: Certificate) -> None:
-    """Write a certificate. Raises BadInput where the file cannot be written."""
+    """Write a certificate in one go: one that was there is not lost. Raises BadInput where it cannot be written."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.write_text(json.dumps(to_json(certificate), indent=1) + "\n")
+        part.write_text(json.dumps(to_json(certificate), indent=1) + "\n")
+        part.replace(path)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Certificate:

@@ -21,6 +21,7 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.errors import BadInput, ChainError
+from offchain.text import printable
 
 FORMAT = 1
 
@@ -257,27 +258,25 @@ class Deployment:
 
     def require_on(self, w3: Web3) -> None:
         """Raises DeploymentError unless `w3` is the chain that the contracts are on."""
-        if w3.eth.chain_id != self.chain_id:
-            raise DeploymentError(
-                f"the deployment is on chain {self.chain_id}, not {w3.eth.chain_id}; name its node with --rpc, or "
-                "another file with --deployment"
-            )
+        if (found := w3.eth.chain_id) != self.chain_id:
+            why = f"the deployment is on chain {self.chain_id}, not {printable(str(found), 80)}"
+            raise DeploymentError(f"{why}; name its node with --rpc, or another file with --deployment")
+        if (head := w3.eth.block_number) < self.block:
+            raise DeploymentError(f"the contracts are of block {self.block:,}; the chain is at {head:,}: started anew?")
         for part, address in self.addresses.items():
             if not w3.eth.get_code(address):
                 raise DeploymentError(f"no contract at {address} ({part}); was the chain started anew? Deploy again")
 
     def write(self, path: Path) -> None:
         """Replaces the file in one go, so that a reader never sees half of it."""
-        body = {
-            "format": FORMAT,
-            "chainId": self.chain_id,
-            "block": self.block,
-            "addresses": self.addresses,
-        }
+        body = {"format": FORMAT, "chainId": self.chain_id, "block": self.block, "addresses": self.addresses}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        partial.write_text(json.dumps(body, indent=2) + "\n")
-        partial.replace(path)
+        try:
+            partial.write_text(json.dumps(body, indent=2) + "\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path) -> Deployment:
@@ -286,11 +285,11 @@ class Deployment:
             body = json.loads(path.read_text())
             if body["format"] != FORMAT:
                 raise ValueError(f"format {body['format']} is not {FORMAT}")
-            return cls.of(int(body["chainId"]), int(body["block"]), body["addresses"])
+            return cls.of(int(body["chainId"]), max(0, int(body["block"])), body["addresses"])
         except OSError as error:
             raise BadDeploymentFile(f"{path}: {error.strerror}; run `offchain deploy` first") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadDeploymentFile(f"{path} is not a deployment file: {error}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise BadDeploymentFile(f"{path}: not a file as `offchain deploy` writes it ({error})") from error
 
 
 class Deployer(Protocol):

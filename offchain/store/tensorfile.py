@@ -50,7 +50,7 @@ def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str,
             _write_to(file, tensors, metadata)
         part.replace(target)
     except OSError as error:
-        raise BadInput(f"{target}: cannot be written: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"{target}: cannot be written: {error.strerror or str(error).splitlines()[0]}") from error
     finally:
         part.unlink(missing_ok=True)
 

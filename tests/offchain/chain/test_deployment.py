@@ -102,7 +102,7 @@ def test_malformed_file(tmp_path: Path, deployment: Deployment, spoil: Any) -> N
         Deployment.read(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "no json", "1"])
+@pytest.mark.parametrize("text", ["", "[]", "no json", "1", "[" * 100_000])
 def test_file_that_is_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deployment.json"
     path.write_text(text)
@@ -116,3 +116,9 @@ def test_wrong_chain(w3: Web3, deployment: Deployment) -> None:
         replace(deployment, chain_id=1).require_on(w3)
     with pytest.raises(DeploymentError, match="started anew"):
         replace(deployment, vault=w3.eth.accounts[0]).require_on(w3)
+
+
+def test_a_block_that_is_still_to_come(w3: Web3, deployment: Deployment) -> None:
+    """All events were looked for after it, and none found: no tasks, and an account that never earned anything."""
+    with pytest.raises(DeploymentError, match=r"of block 99,999,999; the chain is at [\d,]+: started anew\?$"):
+        replace(deployment, block=99_999_999).require_on(w3)
