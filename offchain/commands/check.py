@@ -22,12 +22,13 @@ from offchain import __version__
 from offchain.chain.client import Chain
 from offchain.chain.code import differing
 from offchain.chain.rpc import asking
+from offchain.chain.verifiers import standing
 from offchain.commands.common import Connection, HostPort, connection_options, json_option, patience
 from offchain.commands.machine import require_cuda
 from offchain.economics.stakes import STAKE_BOUNTIES
 from offchain.errors import BadInput, OffchainError
 from offchain.exec.make import EXECUTORS
-from offchain.market.money import about, tokens
+from offchain.market.money import about, balance, needed
 from offchain.market.view import SOLVER, VERIFIER
 from offchain.moments import span
 from offchain.roles.policy import MOVE_GAS
@@ -36,6 +37,7 @@ from offchain.store.addresses import is_loopback, is_public
 from offchain.store.serve import BlobServer
 from offchain.worker.home import holder
 from offchain.worker.making import executor_factory
+from offchain.worker.purse import not_drawn
 from offchain.worker.speed import units_a_second
 
 PROBE: Final = "0" * 64 + ".probe"
@@ -149,12 +151,15 @@ def _money(chain: Chain, roles: tuple[str, ...], least_moves: int) -> Iterator[F
         "solver": (least + int(chain.call("auction", "bidBond")), "stake and bond of a bid"),
         "verifier": (int(limits["bond"]), "bond of a dispute"),
     }
-    for role, (needed, what) in needs.items():
+    for role, (least, what) in needs.items():
         if role in roles:
-            short = free < needed
-            remedy = f"`offchain vault deposit {tokens(needed - free).replace(',', '')}` or more" if short else ""
-            found = f"{tokens(free)} free; the least {what} is {tokens(needed)}"
+            short = free < least
+            remedy = f"`offchain vault deposit {needed(least - free).replace(',', '')}` or more" if short else ""
+            found = f"{balance(free)} free; the least {what} is {needed(least)}"
             yield Finding(f"vault, as {role}", LOW if short else OK, found, remedy)
+    if "verifier" in roles:
+        doubt = not_drawn(standing(chain), has_key=True)
+        yield Finding("audits", LOW if doubt else OK, *(doubt or ("it has a signing key and a stake",)))
     mask = chain.roles_of()
     names = [name for name, bit in (("solver", SOLVER), ("verifier", VERIFIER)) if mask & bit]
     found = f"in it as {' and '.join(names)}" if names else "not in it; a worker enters it itself"

@@ -11,6 +11,7 @@ DECIMALS: Final = 18  # of a token, and of the coin that pays for gas
 Units = int  # of money: the smallest there is
 GasPrice = int  # wei for a unit of gas
 GWEI: Final = 10**9  # wei
+DIGITS: Final = 6  # of an amount that people read
 
 
 def part_up(amount: int, part: int, whole: int) -> int:
@@ -35,5 +36,20 @@ def plain(amount: int) -> str:
 
 
 def about(amount: int) -> str:
-    """An amount in whole tokens, in six digits."""
-    return f"{float(Decimal(amount).scaleb(-DECIMALS)):,.6g}"
+    """An amount in whole tokens, in six digits and all those before the point; never as a power of ten."""
+    whole = Decimal(amount).scaleb(-DECIMALS)
+    if abs(whole) >= 10**DIGITS:
+        return f"{whole:,.0f}"
+    text = f"{Decimal(f'{whole:.{DIGITS - 1}e}'):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def needed(amount: int) -> str:
+    """What is asked for, in whole tokens with six decimals, rounded up so that it suffices."""
+    unit = 10 ** (DECIMALS - DIGITS)
+    return tokens(-(-amount // unit) * unit)
+
+
+def balance(amount: int) -> str:
+    """What there is, in whole tokens: six decimals, rounded down so that it can be had; below one token, six digits."""
+    return tokens(amount - amount % 10 ** (DECIMALS - DIGITS)) if amount >= 10**DECIMALS else about(amount)

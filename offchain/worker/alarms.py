@@ -44,6 +44,16 @@ class LowVault(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class NotDrawn(WorkerEvent):
+    """A verifier that is drawn for no audit and no committee: it replays for nothing but the frauds that it finds."""
+
+    name = "not drawn"
+    level = "warning"
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class FraudUnanswered(WorkerEvent):
     """A checkpoint is false, and this account lacks the bond to dispute it. Told again until that changes."""
 

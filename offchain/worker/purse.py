@@ -8,14 +8,30 @@ from typing import Final
 
 from offchain.chain.client import Chain
 from offchain.chain.rpc import asking
+from offchain.chain.verifiers import Standing, standing
 from offchain.economics.stakes import STAKE_BOUNTIES
 from offchain.market.view import ChainView, Status
 from offchain.roles.ledger import Ledger
 from offchain.roles.policy import MOVE_GAS
-from offchain.worker.alarms import LowEther, LowVault
+from offchain.worker.alarms import LowEther, LowVault, NotDrawn
 from offchain.worker.events import Tell, WorkerEvent
 
 PAUSE: Final = 30.0  # seconds between two questions for the account's ether
+
+
+def not_drawn(there: Standing, has_key: bool) -> tuple[str, str] | None:
+    """Why a verifier is drawn for no audit and no committee, and what would change that; None for one that is."""
+    missing = [verb for verb, lacks in (("enroll", there.point is None), ("stake N", not there.stake)) if lacks]
+    if not missing and has_key:
+        return None
+    what = {"enroll": "no signing key", "stake N": "no stake"}
+    why = " and ".join(what[verb] for verb in missing) or "no file with its signing key, which is registered"
+    remedy = ", ".join(f"`offchain verifier {verb}`" for verb in missing or ("enroll",))
+    return f"it has {why}: it is drawn for no audit, and for no committee", remedy + _again(has_key)
+
+
+def _again(has_key: bool) -> str:
+    return "" if has_key else "; then start it again"
 
 
 class Purse:
@@ -23,9 +39,13 @@ class Purse:
 
     Args:
         least_moves: moves in disputes that the ether must pay for.
+        has_key: whether the worker has a verifier's signing key.
     """
 
-    def __init__(self, chain: Chain, roles: Collection[str], least_moves: int, tell: Tell) -> None:
+    def __init__(
+        self, chain: Chain, roles: Collection[str], least_moves: int, tell: Tell, has_key: bool = True
+    ) -> None:
+        self._has_key = has_key
         self._chain, self._roles, self._least, self._tell = chain, roles, least_moves, tell
         self._low: set[str] = set()
         self._next = 0.0
@@ -41,6 +61,8 @@ class Purse:
             self._stake, self._bond, self._known = least, int(limits["bond"]), True
         if time.monotonic() >= self._next:
             self._look_at_ether(view)
+            if "verifier" in self._roles:
+                self._look_at_draws()
             self._next = time.monotonic() + PAUSE
         if "solver" in self._roles:
             self._look_at("the stakes of own bids", view.free, Ledger.of(view, {}, 0).stakes)
@@ -55,6 +77,10 @@ class Purse:
             ether = self.ether = int(self._chain.w3.eth.get_balance(self._chain.address))
         moves = ether // max(1, MOVE_GAS * view.gas_price)
         self._cross("ether", moves < self._least, LowEther(ether, moves, self._least))
+
+    def _look_at_draws(self) -> None:
+        doubt = not_drawn(standing(self._chain), self._has_key)
+        self._cross("draws", doubt is not None, NotDrawn(*(doubt or ("", ""))))
 
     def _look_at(self, what: str, free: int, needed: int) -> None:
         self._cross(what, free < needed, LowVault(free, needed, what))

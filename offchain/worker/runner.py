@@ -77,7 +77,8 @@ class Worker(Loop):
         self._looks = stack.enter_context(ThreadPoolExecutor(1, "look"))
         self._losses = Losses(self.chain, self.db, self.tell)
         self.reader.hear = self._losses.hear
-        self._purse = Purse(self.chain, self.roles, self.options.least_moves, self.tell)
+        has_key = self.options.signing_key is not None
+        self._purse = Purse(self.chain, self.roles, self.options.least_moves, self.tell, has_key)
         self._drain = Drain(self.options.folder, self.tell)
         self._mirror = Mirror(self.materials, self.db, self.options.keep, self.tell, signed=self.keeping.names)
 

@@ -39,14 +39,15 @@ def test_a_machine_is_checked(counter: Counter, offchain: Terminal) -> None:
     code, found, _ = checked(counter, offchain)
     assert code == 0
     assert set(found) == {
-        "contracts", "ether", "vault, as solver", "vault, as verifier", "register", "port", "disk", "home", "clock",
-        "speed", "GPU",
+        "contracts", "ether", "vault, as solver", "vault, as verifier", "audits", "register", "port", "disk", "home",
+        "clock", "speed", "GPU",
     }  # fmt: skip
     assert {name: found[name]["state"] for name in ("contracts", "ether", "vault, as solver", "speed")} == {
         "contracts": "ok", "ether": "ok", "vault, as solver": "ok", "speed": "ok",
     }  # fmt: skip
     assert found["port"]["state"] == "low" and "is for this machine only" in found["port"]["found"]
     assert found["register"]["found"] == "not in it; a worker enters it itself"
+    assert found["audits"]["state"] == "low" and "`offchain verifier stake N`" in found["audits"]["remedy"]
     code, out, _ = offchain("worker", "check", *counter.options, "--executor", "torch")
     assert code == 0 and max(map(len, out.splitlines())) <= 80
 

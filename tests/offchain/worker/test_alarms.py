@@ -6,12 +6,15 @@ from functools import partial
 
 import pytest
 
+from offchain.bls.points import G1
+from offchain.chain.verifiers import Standing
 from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.actions import Award
 from offchain.market.view import Status
 from offchain.worker import acts, draining
-from offchain.worker.alarms import FraudUnanswered, Lost, LowEther, LowVault
+from offchain.worker.alarms import FraudUnanswered, Lost, LowEther, LowVault, NotDrawn
 from offchain.worker.events import BidSent, Challenged, CommitSent, Declined, Drained, Draining, Failed, Overtaken
+from offchain.worker.purse import not_drawn
 from tests.support.deployment import FREE
 from tests.support.town import Town, lying
 from tests.support.works import DOT, every_kind
@@ -64,6 +67,35 @@ def test_low_ether_is_told_once(town: Town) -> None:
         worker.cycle()
     (low,) = town.told(LowEther)
     assert 0 < low.moves < low.least
+
+
+def test_a_verifier_that_is_never_drawn_is_told_why_once(town: Town) -> None:
+    """It replayed checkpoints, was paid for none, and no line said that it lacks a key and a stake."""
+    worker = town.worker("verifier", "challenger", "verifier")
+    for _ in range(3):
+        worker.cycle()
+    (told,) = town.told(NotDrawn)
+    assert told.why == "it has no signing key and no stake: it is drawn for no audit, and for no committee"
+    assert told.remedy == "`offchain verifier enroll`, `offchain verifier stake N`; then start it again"
+    town.worker("solver", "solver", "solver").cycle()
+    assert len(town.told(NotDrawn)) == 1
+
+
+@pytest.mark.parametrize(
+    ("point", "stake", "has_key", "missing"),
+    [
+        (G1(1, 2), 5, True, None),
+        (G1(1, 2), 0, True, ("no stake", "`offchain verifier stake N`")),
+        (None, 5, True, ("no signing key", "`offchain verifier enroll`")),
+        (G1(1, 2), 5, False, ("no file with its", "`offchain verifier enroll`; then start it again")),
+    ],
+)
+def test_what_a_verifier_lacks(point: G1 | None, stake: int, has_key: bool, missing: tuple[str, str] | None) -> None:
+    doubt = not_drawn(Standing(point, 0, stake, stake, 0, 0), has_key)
+    if missing is None:
+        assert doubt is None
+    else:
+        assert doubt is not None and missing[0] in doubt[0] and doubt[1] == missing[1]
 
 
 def test_that_somebody_was_faster_is_no_failure(town: Town) -> None:
