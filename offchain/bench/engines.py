@@ -90,14 +90,22 @@ class _Process:
 def _measured(asked: dict[str, Any], count: int, watch: Watch) -> list[_Process]:
     """Processes that have run all their pairs; those that live at the same time in turn."""
     processes: list[_Process] = []
+    what, done, of = f"{asked['job']}, {asked['settings']['bits'][0]} bits", 0, count * (1 + TURNS)
+
+    def next_is(doing: str) -> None:
+        nonlocal done
+        watch(f"engines {what}: {doing}", done, of)
+        done += 1
+
     while len(processes) < count:
         living: list[_Process] = []
         try:
             for _ in range(min(LIVING, count - len(processes))):
-                watch(f"engines {asked['job']}", len(processes) + len(living), count)
+                next_is("choosing")
                 living.append(_Process(asked))
             for _ in range(TURNS):
                 for process in living:
+                    next_is("measuring")
                     process.turn()
         finally:
             for process in living:

@@ -63,7 +63,7 @@ def run(
         speaks = processes is None or processes.rank == 0
         if output and speaks:
             check_output(output, file)
-        with bars(shown=speaks) as progress:
+        with bars(shown=speaks, lines=True) as progress:
             training = _agreed(
                 processes, lambda: _prepared(file, executor, device, threads, steps, progress, processes)
             )

@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from offchain import progress
 from offchain.progress import bars, unwatched, watching
 from offchain.worker.display import Display
 from offchain.worker.events import Progress, Trained
@@ -44,6 +45,27 @@ def test_nothing_is_said_where_nobody_looks(capsys: pytest.CaptureFixture[str]) 
         watch("step gpt", 2, 7)
     unwatched("step gpt", 2, 7)
     unwatched(2, 7)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_where_no_terminal_is_a_line_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`offchain bench engines` took eleven minutes, and said nothing in a log."""
+    clock = iter([0.0, 0.0, 4.0, 12.0, 14.0, 50.0, 90.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with watching("measuring") as watch:
+        for done in range(2):
+            watch("step gpt", done, 10)
+        watch("step gpt", 3, 10)
+        watch("step gpt", 4, 10)
+        watch("step gpt [x]", 0, 2_000)
+    assert capsys.readouterr() == (
+        "",
+        "step gpt: 3 of 10 after 0:00:12, 0:00:28 left\nstep gpt [x]: 0 of 2,000 after 0:00:00\n",
+    )
+    with watching("bidding", lines=False) as watch:
+        watch("bidding", 1, 2)
     assert capsys.readouterr() == ("", "")
 
 
