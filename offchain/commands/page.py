@@ -17,6 +17,7 @@ from offchain.page.losses import Losses, limits
 from offchain.page.site import Site
 from offchain.page.watcher import Watcher
 from offchain.store.blobs import BlobStore
+from offchain.worker.holders import Holders, registered
 
 
 @click.command()
@@ -45,6 +46,6 @@ def page(connection: Connection, host: str, port: int, poll: float, allow_privat
 def watched(chain: Chain, private: bool, host: str, port: int, poll: float) -> Iterator[Site]:
     """Serves the page of a deployment while the context is open. `private`: see `FetchOptions`."""
     with TemporaryDirectory(prefix="offchain-page-") as folder:
-        losses = Losses(BlobStore(Path(folder), options=limits(private)))
+        losses = Losses(BlobStore(Path(folder), options=limits(private)), Holders(registered(chain)))
         with Site(Watcher(chain, losses, poll), host, port) as site:
             yield site

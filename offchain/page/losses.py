@@ -1,4 +1,4 @@
-"""Loss curves of tasks, from the logs that their solvers serve. All of it is fetched from strangers, in the background.
+"""Loss curves of tasks, from logs that solvers or others serve. All of it is fetched from strangers, in the background.
 
 A curve is fetched when somebody looks at its task. Bytes, seconds and memory are bounded; each log is checked against
 its checkpoint's root, by what a requester checks it with. Nobody waits for it: until it is here the page says so.
@@ -13,13 +13,13 @@ from math import isfinite
 from threading import Lock, Thread
 from typing import Any, Final
 
-from offchain.errors import OffchainError
+from offchain.errors import OffchainError, Unreachable
 from offchain.market.view import TaskView
 from offchain.page import words
 from offchain.store.blobs import BlobStore
 from offchain.store.fetch import FetchOptions
-from offchain.store.names import without_seal
 from offchain.text import printable
+from offchain.worker.holders import Holders
 
 MAX_FILE: Final = 256 << 20  # bytes of a task file that is fetched for its curves
 PATIENCE: Final = 30.0  # seconds for all logs of a task that are fetched together
@@ -49,10 +49,10 @@ class _Curves:
 
 
 class Losses:
-    """Curves of the tasks that somebody looks at. `blobs`: where files are kept meanwhile."""
+    """Curves of the tasks that somebody looks at. `blobs`: where files are kept meanwhile; `holders`: who has them."""
 
-    def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
+    def __init__(self, blobs: BlobStore, holders: Holders | None = None) -> None:
+        self._blobs, self._holders = blobs, holders or Holders()
         self._known: OrderedDict[int, _Curves] = OrderedDict()
         self._lock = Lock()
 
@@ -81,6 +81,10 @@ class Losses:
     def _fetch(self, task: TaskView, curves: _Curves) -> None:
         try:
             self._fetch_all(task, curves)
+        except Unreachable as error:  # of one of those who may have it
+            curves.why = (
+                f"its task file is not served now ({words.stranger(str(error).partition(': ')[2].partition(' (')[0])})"
+            )
         except OffchainError as error:
             curves.why = words.stranger(str(error))
         except Exception as error:  # a thread that nobody watches: what a stranger's file did is said in the page
@@ -95,20 +99,20 @@ class Losses:
 
         terms = view.terms
         curves.file = task_name(terms)
-        task = load_task(self._blobs.fetch(without_seal(terms.uri), curves.file, load_task, MAX_FILE))
+        task = load_task(self._blobs.fetch(self._holders.of_file(view), curves.file, load_task, MAX_FILE))
         task.verify(terms.graph_root, terms.state_root)
         curves.names = tuple(task.graph.metrics[:METRICS])
         end, missed = time.monotonic() + PATIENCE, 0
         for point in view.checkpoints:
             if point.root in curves.logs or time.monotonic() > end or missed >= MISSES:
                 continue
-            found = of_logs(replace(view, checkpoints=(point,)), task, self._blobs)
+            found = of_logs(replace(view, checkpoints=(point,)), task, self._blobs, self._holders)
             served = any(value is not None for values in found.values() for value in values)
             missed = 0 if served else missed + 1
             if served:
                 curves.logs[point.root] = found
                 self._blobs.remove(log_name(terms, point.root))
-        curves.why = "" if curves.logs or not view.checkpoints else "its solver does not serve a log now"
+        curves.why = "" if curves.logs or not view.checkpoints else "nobody serves a log of it now"
 
 
 def _shown(task: TaskView, curves: _Curves) -> dict[str, Any]:

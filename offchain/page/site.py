@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
@@ -71,7 +72,8 @@ class Site:
             asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         except (OSError, OverflowError) as error:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            raise BadInput(f"cannot serve the page at {self._host}:{self._port}: {error}; name another port") from error
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            raise BadInput(f"cannot serve the page at {self._host}:{self._port}: {why}; name another port") from error
         self._watcher.start()
         return self
 

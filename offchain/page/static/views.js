@@ -135,6 +135,7 @@ class Asked {
 
 function task(id) {
   const [about, line, curves, others, failed] = ["div", "div", "div", "div", "p"].map((tag) => el(tag));
+  about.className = "about";
   const bids = new Table("Bids", [
     { key: "bidder", title: "Bidder" },
     { key: "score", title: "Score", kind: "number" },
@@ -219,7 +220,7 @@ function piece(kind, from, to) {
 }
 
 function drawn(seen) {
-  const said = { fetching: "The log is being fetched from its solver.", none: "There is no curve yet.", here: "" }[seen.state];
+  const said = { fetching: "The logs are being fetched from whoever has them.", none: "There is no curve yet.", here: "" }[seen.state];
   const words = [seen.why || said, seen.series.length && seen.missing ? `${number(seen.missing)} logs are not served.` : ""];
   const note = words.filter(Boolean).join(" ");
   return [note ? el("p", { class: "note" }, note) : null, el("div", { class: "charts" }, seen.series.map(chart))];
@@ -227,6 +228,7 @@ function drawn(seen) {
 
 function dispute(id) {
   const [about, tree, judged, told, failed] = ["div", "div", "div", "div", "p"].map((tag) => el(tag));
+  about.className = "about";
   const asked = new Asked(`data/dispute/${id}`, (seen) => {
     say(failed, "");
     refill(about, [seen.facts, seen.task], () => [

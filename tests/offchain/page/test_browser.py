@@ -92,6 +92,14 @@ def test_keyboard_and_screen_reader(arena: Arena, browser: Browser) -> None:
         assert not [role for role, name in roles if role in ("link", "button", "textbox", "combobox") and not name]
 
 
+@pytest.mark.parametrize("place", ["task", "dispute"])
+def test_what_is_not_there_has_no_empty_parts(arena: Arena, browser: Browser, place: str) -> None:
+    with page_of(arena) as site:
+        browser.open(site.url + f"#/{place}/999")
+        browser.until(f"document.querySelector('main').innerText.includes('there is no {place} 999')")
+        assert browser.js("[...document.querySelectorAll('main section')].filter((n) => n.offsetHeight).length") == 0
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_colour_of_text_has_contrast(arena: Arena, browser: Browser, dark: bool) -> None:
     with page_of(arena) as site:
@@ -127,5 +135,6 @@ def test_a_phone_needs_no_scrolling_sideways(arena: Arena, browser: Browser) -> 
         for place in ("tasks", "disputes", "people", "gas", f"task/{arena.task}"):
             browser.open(site.url + f"#/{place}")
             browser.until("document.querySelector('main h1') && document.querySelector('#chain').textContent")
+            browser.js("for (const note of document.querySelectorAll('.note')) note.textContent = 'x'.repeat(300)")
             assert browser.js("document.documentElement.scrollWidth") <= 390, place
     browser.look(1280, 800)

@@ -14,9 +14,14 @@ import pytest
 from offchain.market.view import TaskView
 from offchain.page.losses import KEPT, Losses, limits
 from offchain.store.blobs import BlobStore
+from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
+from offchain.worker.holders import Holders
+from offchain.worker.names import task_name
 from tests.offchain.worker.test_results import FILES, Solved
 from tests.support.tasks import BARE, unposted
+
+BOTH = replace(limits(private=True), schemes=limits(True).schemes | FILES.schemes)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,20 @@ def test_curves_are_those_of_the_training(solved: Solved, posted: TaskView, tmp_
     assert found == solved.training.metrics
     assert [step for step, _ in shown["series"][0]["points"]] == list(range(1, len(solved.training.losses) + 1))
     assert [path.suffix for path in (tmp_path / "mine").iterdir()] == [".task"]  # for the next logs
+
+
+def test_whoever_is_in_the_register_may_have_what_the_requester_serves_no_more(solved: Solved, tmp_path: Path) -> None:
+    gone = terms(solved, "http://127.0.0.1:9/" + task_name(solved.terms))
+    view = replace(solved.view, terms=gone)
+    shown = settled(Losses(BlobStore(tmp_path / "mine", options=BOTH)), view)
+    assert shown["state"] == "none" and shown["why"].startswith("its task file is not served now (cannot be fetched")
+    others = tmp_path / "others"
+    others.mkdir()
+    save_task(solved.task, others / task_name(gone))
+    with BlobServer(others) as server:
+        known = Losses(BlobStore(tmp_path / "page", options=BOTH), Holders(lambda: {"0xOther": server.url}))
+        shown = settled(known, view)
+    assert (shown["state"], shown["missing"], shown["why"]) == ("here", 0, "")
 
 
 def test_files_of_tasks_that_nobody_looks_at_any_more_are_removed(posted: TaskView, tmp_path: Path) -> None:
