@@ -30,7 +30,7 @@ def head_from(raw: Any) -> BlockHead | None:
 def terms_from(task_id: int, raw: Mapping[str, Any]) -> Terms:
     """From ITaskMarket.terms. Raises ChainError where there is no such task."""
     if not raw["steps"] or not raw["interval"]:
-        raise ChainError(f"there is no task {task_id}")
+        raise ChainError(f"there is no task {task_id} here; `offchain task status` lists them")
     return Terms(*raw.values())
 
 

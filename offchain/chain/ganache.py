@@ -69,7 +69,7 @@ def claim_port(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise GanacheError(f"port {port} is taken: {error.strerror}") from error
+            raise GanacheError(f"port {port} is taken: {error.strerror}; name another one with --port") from error
         claimed: int = probe.getsockname()[1]
         return claimed
 

@@ -19,10 +19,25 @@ ENUMS: Final = {
     "enum IDispute.Tree": TreeName,
 }
 
-MONEY: Final = frozenset({"InsufficientFree", "InsufficientPot", "PriceTooHigh", "StakeTooSmall"})  # in all numbers
+MONEY: Final = frozenset(
+    {"InsufficientFree", "InsufficientPot", "PriceTooHigh", "StakeTooSmall", "ERC20InsufficientBalance"}
+)  # in all numbers
 TIMES: Final = frozenset({"readyAt", "current", "ends", "ended", "deadline"})
 NO_TIME: Final = 1 << 33  # no timestamp of the next centuries
 
+REMEDIES: Final = {  # how the contracts refuse what people ask for by hand -> what to do
+    "ERC20InsufficientBalance": "`offchain account fund --to ADDRESS --tokens N` sends its wallet more",
+    "InsufficientFree": "`offchain vault deposit N` moves more from its wallet into the vault",
+    "ZeroAmount": "name an amount above 0",
+    "NothingToWithdraw": "`offchain vault withdraw N` asks for a withdrawal first",
+    "WithdrawalNotReady": "wait until then",
+    "NotAVerifier": "`offchain worker --role verifier` enters it in the register; start it once before",
+    "NotEnrolled": "`offchain verifier enroll` registers its signing key first",
+    "NothingToRelease": "`offchain verifier unstake N` takes it out of the stake first",
+    "NotReleased": "wait until then",
+    "NotRegistered": "it is in the register no more, or never was",
+    "OwnableUnauthorizedAccount": "only the account that deployed may: on a local chain, --dev-account 0",
+}
 MAX_SHOWN = 200  # characters of one argument; a hostile node may send any number
 
 
@@ -38,7 +53,8 @@ class Reverted(ChainError):
     def __init__(self, what: str, name: str, arguments: Mapping[str, Any]) -> None:
         self.what, self.name, self.arguments = what, name, dict(arguments)
         shown = ", ".join(f"{key}={_said(name, key, value)}" for key, value in self.arguments.items())
-        super().__init__(f"{what} was refused: {name}({shown})" if name else f"{what} was refused without a reason")
+        said = f"{what} was refused: {name}({shown})" if name else f"{what} was refused without a reason"
+        super().__init__(f"{said}; {REMEDIES[name]}" if name in REMEDIES else said)
 
 
 def _said(error: str, key: str, value: object) -> str:

@@ -18,14 +18,20 @@ from offchain.commands.identity import accounts_folder, address_of, password_of,
 from offchain.commands.money import history
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
-from offchain.market.money import tokens
+from offchain.market.money import balance, tokens
 from offchain.moments import moment
 from offchain.worker.draining import holds
 
 
 @click.group()
 def account() -> None:
-    """Make an account, fund it, see its balances and its history."""
+    """Make an account, fund it, see its balances and its history.
+
+    \b
+    Example:  offchain account new worker
+              offchain account fund --to worker --ether 5 --dev-account 0
+              offchain account show --account worker
+    """
 
 
 account.add_command(history)
@@ -52,15 +58,15 @@ def new(name: str | None, output: Path | None, given: Path | None, password_file
     if output is not None:
         keystores.write_new(output, bytes(signer.key).hex() + "\n")
         warn(f"{output}: the key is not encrypted; take a name instead, where money is worth something")
-        file, where = output, f"key in {output}"
+        file, lines = output, [f"key in {output}"]
     else:
         file = keystores.file_of(accounts_folder(), str(name))
         if file.exists():
             raise BadInput(f"{file}: there is an account {name!r} already; take another name")
         keystores.create(file.parent, str(name), password_of(file, password_file, new=True), signer)
-        where = f"sign with --account {name}; key in {file}"
-    line = f"{signer.address} ({where}; it needs ether for gas, and tokens for stakes)"
-    answer([line], as_json, account=signer.address, name=name, file=file)
+        lines = [f"sign with --account {name}; key in", str(file)]
+    lines = [signer.address, *lines, "it needs ether for gas, and tokens for stakes: `offchain account fund`"]
+    answer(lines, as_json, account=signer.address, name=name, file=file)
 
 
 @account.command("list")
@@ -96,7 +102,7 @@ def show_account(connection: Connection, who: str | None, as_json: bool) -> None
         ether = int(chain.w3.eth.get_balance(address))
     amounts = [("ether", ether), ("wallet", chain.balance(address)), ("free in the vault", chain.free(address)),
                ("being withdrawn", pending)]  # fmt: skip
-    rows = [(name, str(amount) if as_json else tokens(amount)) for name, amount in amounts]
+    rows = [(name, str(amount) if as_json else balance(amount)) for name, amount in amounts]
     if pending:
         when = str(ready_at) if as_json else moment(ready_at, chain.head().timestamp)
         rows.append(("withdrawable from", when))
@@ -173,7 +179,12 @@ def deregister(connection: Connection, as_json: bool) -> None:
 
 @click.group()
 def vault() -> None:
-    """Move tokens into the vault and out of it."""
+    """Move tokens into the vault and out of it.
+
+    \b
+    Example:  offchain vault deposit 500 --account worker
+              offchain vault withdraw 100 --account worker
+    """
 
 
 @vault.command()
@@ -189,7 +200,7 @@ def deposit(connection: Connection, amount: int, as_json: bool) -> None:
     chain = connection.chain()
     chain.deposit(amount)
     free = chain.free()
-    line = f"deposited {tokens(amount)}; free now: {tokens(free)}"
+    line = f"deposited {tokens(amount)}; free now: {balance(free)}"
     answer([line], as_json, deposited=str(amount), free=str(free))
 
 
@@ -207,7 +218,7 @@ def withdraw(connection: Connection, amount: int | None, as_json: bool) -> None:
     if amount is None:
         chain.withdraw()
         wallet = chain.balance()
-        answer([f"withdrawn; in the wallet now: {tokens(wallet)}"], as_json, wallet=str(wallet))
+        answer([f"withdrawn; in the wallet now: {balance(wallet)}"], as_json, wallet=str(wallet))
         return
     chain.request_withdrawal(amount)
     pending, ready_at = chain.pending_withdrawal()

@@ -48,7 +48,12 @@ class Hash(click.ParamType[bytes]):
 
 @click.group()
 def certificate() -> None:
-    """Make and check certificates: what a model was computed from, and where that was settled."""
+    """Make and check certificates: what a model was computed from, and where that was settled.
+
+    \b
+    Example:  offchain certificate make 0 -o model.cert.json
+              offchain certificate verify model.cert.json model.safetensors
+    """
 
 
 @certificate.command()

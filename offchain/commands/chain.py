@@ -16,15 +16,20 @@ from offchain.chain.deployment import deploy as deploy_all
 from offchain.chain.ganache import ACCOUNTS, CHAIN_ID, Ganache, GanacheError
 from offchain.chain.local import WEALTH, prepare
 from offchain.chain.rpc import asking, connect
-from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, show
+from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, say, show
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
 from offchain.market.money import tokens
+from offchain.store.tensorfile import check_writable
 
 
 @click.group()
 def chain() -> None:
-    """Run a chain of your own."""
+    """Run a chain of your own.
+
+    \b
+    Example:  offchain chain up --deploy --fund 5
+    """
 
 
 @chain.command()
@@ -52,7 +57,7 @@ def up(port: int, block_time: float, database: Path | None, deploying: bool, fun
     if fund and not deploying:
         raise BadInput("--fund needs the contracts: add --deploy")
     with _ended_by_sigterm(), Ganache(port=port, block_time=block_time, database=database) as ganache:
-        click.echo(f"chain {CHAIN_ID} at {ganache.url}; sign with --dev-account 0 … {ACCOUNTS - 1}. Ctrl-C stops it.")
+        say(f"chain {CHAIN_ID} at {ganache.url}; sign with --dev-account 0 … {ACCOUNTS - 1}. Ctrl-C stops it.")
         if not block_time:
             click.echo(
                 "No block is mined while nobody sends a transaction: windows and clocks stand still, and workers wait "
@@ -105,8 +110,17 @@ def deploy(connection: Connection, preset: str, output: Path | None, as_json: bo
         connection.identity.require_fit(w3.eth.chain_id)
     account = connection.account()
     w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(account), layer=0)
-    deployment = deploy_all(w3, account.address, PRESETS[preset])
     path = output or connection.deployment_file or Path(DEPLOYMENT_FILE)
-    deployment.write(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
+    deployment = deploy_all(w3, account.address, PRESETS[preset])
     rows = [(part, str(address)) for part, address in deployment.addresses.items()]
-    show([*rows, ("chain", deployment.chain_id), ("file", str(path))], as_json)
+    rows += [("chain", str(deployment.chain_id)), ("block", str(deployment.block))]
+    try:
+        deployment.write(path)
+    except OSError as error:
+        show(rows, as_json)  # the only place where the addresses are now
+        raise BadInput(
+            f"{path}: {error.strerror}; the contracts are deployed, and their addresses are above"
+        ) from error
+    show([*rows, ("file", str(path))], as_json)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ from offchain.store.tensorfile import check_writable
 
 DEPLOYMENT_FILE: Final = "deployment.json"
 LOCAL_URL: Final = "http://127.0.0.1:8545"
+INDENT: Final = 2  # columns, of what continues a line
 PATIENCE: Final = 2.0  # seconds until a clock is shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,11 +53,16 @@ class Tokens(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            units = Decimal(value).scaleb(DECIMALS)
-            if units != units.to_integral_value() or not 0 <= units < 2**128:
-                raise InvalidOperation
+            amount = Decimal(value)
         except InvalidOperation:
+            amount = Decimal(-1)
+        if amount.is_nan() or amount < 0:
             self.fail(f"{value!r} is not an amount of tokens, such as 12.5", param, ctx)
+        if amount >= Decimal(2**128).scaleb(-DECIMALS):
+            self.fail(f"{value!r} is more than there can be of any token", param, ctx)
+        units = amount.scaleb(DECIMALS)
+        if units != units.to_integral_value():
+            self.fail(f"{value!r} has more than {DECIMALS} decimals, and tokens have {DECIMALS}", param, ctx)
         return int(units)
 
 
@@ -213,9 +221,25 @@ def show(rows: Iterable[tuple[str, Any]], as_json: bool, title: str = "") -> Non
 
 def answer(lines: Iterable[str], as_json: bool, **facts: Any) -> None:
     """Print what a command did: lines for people, or its facts as a JSON object."""
-    said = [json.dumps(facts, indent=2, default=str)] if as_json else lines
-    for line in said:
-        click.echo(line)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, default=str))
+    else:
+        say(*lines)
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines for people: on a terminal broken between words, elsewhere whole, for whoever searches them."""
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream is not None and stream.isatty() else 0
+    for line in "\n".join(lines).splitlines():
+        click.echo("\n".join(_broken(line, width)) if width > INDENT else line, err=err)
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """Words that are longer than a terminal is wide, such as addresses, stay whole."""
+    return textwrap.wrap(
+        line, width, subsequent_indent=" " * INDENT, break_long_words=False, break_on_hyphens=False
+    ) or [line]
 
 
 def table_for(pairs: Iterable[tuple[str, Any]], title: str = "") -> Table:

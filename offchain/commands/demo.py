@@ -51,7 +51,7 @@ def demo(cheat: str | None, generation: bool, report_file: Path, logs: Path | No
         raise BadInput("the demo trains on scikit-learn's digits: run `make setup` in the project")
     folder = logs or Path(mkdtemp(prefix="offchain-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     report, rows = _played(folder, console, cheat, generation)
     report_file.parent.mkdir(parents=True, exist_ok=True)
     report_file.write_text(json.dumps(report, indent=2) + "\n")

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from offchain.chain.client import Chain
-from offchain.commands.common import Connection, HostPort, check_output, connection_options, json_option
+from offchain.commands.common import Connection, HostPort, check_output, connection_options, json_option, say
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.result import Known, load_posted, save_result, show_result
 from offchain.commands.story import Teller
@@ -72,18 +72,18 @@ class Follower:
     def run(self, act: bool = True) -> TaskView:
         """The task as it ended. `act`: do what its requester may. Raises KeyboardInterrupt when it is stopped."""
         number, view = self.teller.task_id, None
-        with watching("bidding") as watch, stopped_by_signals():
+        with watching("bidding", lines=False) as watch, stopped_by_signals():
             try:
                 for view in follow(self.chain, number, act=act, have=self.have):
                     task = view.task(number)
                     news = self.teller.news(self.as_json)
                     for line in news:
-                        click.echo(line)
+                        (click.echo if self.as_json else say)(line)
                     said = self._stage(view, task, quiet=bool(news))  # the news may be later than the view
                     self.look(task)
                     watch(said, len(task.checkpoints), task.terms.intervals)
             except KeyboardInterrupt:
-                click.echo(self._left(view), err=True)
+                say(self._left(view), err=True)
                 raise
             finally:
                 self._keep()

@@ -26,7 +26,7 @@ from offchain.commands.identity import address_of
 from offchain.errors import ChainUnavailable
 from offchain.market.duties import Duty, duties
 from offchain.market.keeping import Service
-from offchain.market.money import about, tokens
+from offchain.market.money import about, balance
 from offchain.market.view import ChainView
 from offchain.moments import local, moment
 from offchain.roles.policy import MOVE_GAS
@@ -114,14 +114,14 @@ class Look:
         rows = [
             ("account", self.statement.account),
             ("ether", f"{about(self.statement.ether())}, for {self.moves:,} moves in disputes at the present fee"),
-            ("wallet", tokens(self.wallet)),
-            ("free in the vault", tokens(self.view.free)),
+            ("wallet", balance(self.wallet)),
+            ("free in the vault", balance(self.view.free)),
         ]
         if pending:
             ready = "ready: run `offchain vault withdraw`" if ready_at <= now else f"until {moment(ready_at, now)}"
-            rows.append(("being withdrawn", f"{tokens(pending)}, {ready}"))
-        rows += [(_place(pot), tokens(pot.amount)) for pot in books.held()]
-        rows += [(kind.value, tokens(books.total(kind))) for kind in (Kind.EARNED, Kind.SPENT, Kind.LOST)]
+            rows.append(("being withdrawn", f"{balance(pending)}, {ready}"))
+        rows += [(_place(pot), balance(pot.amount)) for pot in books.held()]
+        rows += [(kind.value, balance(books.total(kind))) for kind in (Kind.EARNED, Kind.SPENT, Kind.LOST)]
         rows.append(("paid for gas", f"{about(gas.wei)} ether, in {gas.found} of {gas.sent} transactions"))
         rows += _keeping(self.keeps, books.keeping(), now)
         return [*rows, *_due(self.duties(), now)]
@@ -150,7 +150,7 @@ def _keeping(found: list[Service], sums: tuple[int, int], now: int) -> Rows:
             lines.append(f"{about_it}: over, {service.signed} signed for; its pay is due")
     earned, fined = sums
     if earned or fined:
-        lines.append(f"earned {tokens(earned)}, fined {tokens(fined)}")
+        lines.append(f"earned {balance(earned)}, fined {balance(fined)}")
     return [("keeps" if not n else "", line) for n, line in enumerate(lines)]
 
 

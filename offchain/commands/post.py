@@ -14,7 +14,7 @@ import click
 
 from offchain.chain.client import Chain
 from offchain.commands.building import task_file
-from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option
+from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option, say
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.follow import Follower, Requested, require_completed, serve_task, taken_up
@@ -109,7 +109,10 @@ def _post(order: Order, wish: Wish) -> None:
         wish, why = with_keepers(chain, wish)
         since, terms = chain.head().number, wish.terms(chain, loaded, order.max_price, chosen, found, uri)
         task_id = post(chain, terms)
-        click.echo(json.dumps({"task": task_id}) if as_json else _posted(chain, task_id, terms, why))
+        if as_json:
+            click.echo(json.dumps({"task": task_id}))
+        else:
+            say(_posted(chain, task_id, terms, why))
         if blobs.base is None and output is None:
             return
         if detached:
@@ -139,7 +142,7 @@ def _leave(detached: Detached, task_id: int, as_json: bool) -> None:
         click.echo(json.dumps({"task": task_id, "process": os.getpid(), "log": str(log)}))
     else:
         look = f"`offchain task follow {task_id} --only-look` shows it too"
-        click.echo(f"process {os.getpid()} goes on with it, and says what happens in {log}; {look}")
+        say(f"process {os.getpid()} goes on with it, and says what happens in {log}; {look}")
     detached.leave(log)
 
 

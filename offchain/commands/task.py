@@ -23,7 +23,7 @@ from offchain.ir.encoding import encode_graph
 from offchain.ir.graph import TensorSpec, work_units
 from offchain.ir.kinds import Kind
 from offchain.ir.moves import largest
-from offchain.market.money import about, tokens
+from offchain.market.money import about, balance
 from offchain.market.stages import stage
 from offchain.market.view import ChainView, TaskView
 from offchain.moments import moment
@@ -36,7 +36,14 @@ WORD = 4  # bytes of an element
 
 @click.group()
 def task() -> None:
-    """Build, quote, post, follow, end and fetch training tasks."""
+    """Build, quote, post, follow, end and fetch training tasks.
+
+    \b
+    Example:  offchain task build job.py -o digits.task
+              offchain task quote digits.task
+              offchain task post digits.task --max-price 100 --account me
+              offchain task status
+    """
 
 
 for command in (quote, post_task, follow_task, result_of, acknowledge_task, why, *VERBS):
@@ -137,7 +144,7 @@ def status(task_id: int | None, connection: Connection, as_json: bool) -> None:
     if as_json:
         show(facts.items(), as_json)
         return
-    facts |= {name: tokens(int(str(facts[name]))) for name in ("price", "max_price", "stake")}
+    facts |= {name: balance(int(str(facts[name]))) for name in ("price", "max_price", "stake")}
     shown = [(name.replace("_", " "), value) for name, value in facts.items() if name != "checkpoint_roots"]
     show([*shown, *_times(view, view.task(task_id))], as_json)
 

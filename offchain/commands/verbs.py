@@ -10,7 +10,7 @@ import click
 
 from offchain.chain.client import Chain, Receipt
 from offchain.chain.reverts import Reverted
-from offchain.commands.common import Connection, connection_options, json_option
+from offchain.commands.common import Connection, connection_options, json_option, say
 from offchain.commands.story import Teller
 from offchain.errors import ChainError
 from offchain.market.view import Status
@@ -80,9 +80,9 @@ def _command(verb: Verb) -> click.Command:
         except Reverted as error:
             raise _refused(verb, task_id, error) from error
         for line in teller.lines(receipt.events, as_json):
-            click.echo(line)
+            (click.echo if as_json else say)(line)
         if not as_json:
-            click.echo(f"task {task_id}: {verb.name} cost {receipt.gas_used:,} gas; {teller.left}")
+            say(f"task {task_id}: {verb.name} cost {receipt.gas_used:,} gas; {teller.left}")
 
     text = f"{verb.summary}\n\n{verb.more}\n\n\b\nExample:  offchain task {verb.name} 0 --account me"
     return click.command(verb.name, help=text)(run)

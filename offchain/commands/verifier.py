@@ -11,7 +11,7 @@ import click
 from offchain.chain import claims, verifiers
 from offchain.chain.reverts import Reverted
 from offchain.commands.common import TOKENS, Connection, answer, connection_options, json_option, show, table_of
-from offchain.market.money import tokens
+from offchain.market.money import balance, tokens
 from offchain.moments import moment
 
 COLUMNS: Final = ("checkpoint", "attempt", "verifier", "fees", "fate")
@@ -23,6 +23,10 @@ def verifier() -> None:
 
     An account is drawn in proportion to its stake. The key signs a ticket for each checkpoint, which nobody else can
     know, and nobody can choose. Both count after a delay.
+
+    \b
+    Example:  offchain verifier enroll --account worker
+              offchain verifier stake 100 --account worker
     """
 
 
@@ -78,7 +82,7 @@ def unstake(connection: Connection, amount: int | None, as_json: bool) -> None:
     if amount is None:
         freed = verifiers.release(chain).event("Released").args["amount"]
         free = chain.free()
-        line = f"freed {tokens(freed)}; free in the vault now: {tokens(free)}"
+        line = f"freed {tokens(freed)}; free in the vault now: {balance(free)}"
         answer([line], as_json, freed=str(freed), free=str(free))
         return
     verifiers.unstake(chain, amount)
@@ -105,7 +109,7 @@ def show_verifier(connection: Connection, as_json: bool) -> None:
     now = chain.head().timestamp
     when = str if as_json else lambda timestamp: moment(timestamp, now)
     rows += [("key counts from", when(found.key_from))] if found.point else []
-    rows += [(name, str(amount) if as_json else tokens(amount)) for name, amount in money]
+    rows += [(name, str(amount) if as_json else balance(amount)) for name, amount in money]
     rows += [("can be freed from", when(found.free_from))] if found.leaving else []
     show(rows, as_json)
 
@@ -125,6 +129,7 @@ def claims_about(task_id: int, settling: bool, connection: Connection, as_json: 
     Example:  offchain verifier claims 0 --settle --account requester
     """
     chain = connection.chain(signing=settling)
+    chain.terms(task_id)  # raises where there is no such task
     found = claims.claims_of(chain, task_id)
     if settling:
         for claim in found:

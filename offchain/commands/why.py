@@ -18,7 +18,7 @@ from offchain.chain.keepers import signed_by
 from offchain.chain.reader import Reader
 from offchain.commands.common import Connection, connection_options, json_option, patience, table_for
 from offchain.commands.story import Teller, events_of
-from offchain.market.money import about, tokens
+from offchain.market.money import about, needed
 from offchain.market.stages import stage, waiting
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.moments import moment
@@ -161,14 +161,14 @@ def _terms(chain: Chain, terms: Terms) -> list[str]:
 
 def _market(chain: Chain, terms: Terms, bids: Sequence[Bid]) -> list[str]:
     there = solvers(chain)
-    needed = terms.stake + int(chain.call("auction", "bidBond"))
-    able = sum(free >= needed for free in there.values())
-    found = [f"of {len(there)} registered solvers {able} have its stake and a bid's bond, {tokens(needed)}, free now"]
+    locked = terms.stake + int(chain.call("auction", "bidBond"))
+    able = sum(free >= locked for free in there.values())
+    found = [f"of {len(there)} registered solvers {able} have its stake and a bid's bond, {needed(locked)}, free now"]
     promised = next((bid.promised for bid in bids if bid.promised), None)
     seconds = -(-(promised or terms.interval_time) * terms.steps // terms.interval)
     known = lately(completed(chain), terms.graph_root, terms.steps, seconds)
     if known and (known.same or promised):
-        span = f"{about(known.least)} to {about(known.most)}, by {known.tasks} tasks"
+        span = f"{about(known.least)} to {about(known.most)}, by {known.tasks} task{'s' if known.tasks > 1 else ''}"
         found.append(f"it offers {about(terms.max_price)} at most; such work cost {span} lately")
     else:
         found.append(f"it offers {about(terms.max_price)} at most; what such work costs is not known here")

@@ -299,7 +299,8 @@ class ChainView:
         try:
             return self._tasks[task_id]
         except KeyError:
-            raise BadInput(f"there is no task {task_id} here, or none that is followed") from None
+            why = f"there is no task {task_id} here, or none that is followed"
+            raise BadInput(f"{why}; `offchain task status` lists them") from None
 
     def dispute(self, dispute_id: int) -> DisputeView:
         """Raises BadInput if no such dispute runs."""

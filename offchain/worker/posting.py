@@ -15,7 +15,7 @@ from offchain.chain.reader import Reader
 from offchain.errors import BadTerms, ChainUnavailable, NoResult, OffchainError
 from offchain.ir.arrays import Array
 from offchain.market.actions import Acknowledge, Action, Award, Collect, Recall, Reopen, Seat, SettleClaim, Stall
-from offchain.market.money import BPS, tokens
+from offchain.market.money import BPS, needed, tokens
 from offchain.market.view import ChainView, CheckpointView, Status, TaskView, Terms
 from offchain.roles import requester
 from offchain.store.blobs import BlobStore
@@ -144,8 +144,8 @@ def post(chain: Chain, terms: Terms) -> int:
         if (wallet := chain.balance()) < missing:
             short = missing - wallet
             raise BadTerms(
-                f"terms: with a max_price of {tokens(terms.max_price)} the bill is {tokens(bill)}; the account is "
-                f"{tokens(short)} short: name a lower --max-price, or send it tokens"
+                f"terms: with a max_price of {tokens(terms.max_price)} the bill is {needed(bill)}; the account is "
+                f"{needed(short)} short: name a lower --max-price, or send it tokens"
             )
         chain.deposit(missing)
     return chain.post(terms)

@@ -45,7 +45,7 @@ def test_database_keeps_the_chain(tmp_path: Path) -> None:
 
 
 def test_occupied_port_is_refused(ganache: Ganache) -> None:
-    with pytest.raises(GanacheError, match="is taken"):
+    with pytest.raises(GanacheError, match="is taken: Address already in use; name another one with --port"):
         Ganache(port=ganache.port).start()
     assert ganache.running
 

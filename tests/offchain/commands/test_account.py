@@ -58,7 +58,7 @@ def test_an_account_with_a_name_is_made_listed_and_looked_at_without_its_passwor
     password.chmod(0o600)
     code, out, _ = offchain("account", "new", "worker", "--password-file", password)
     address = address_in(named(accounts_folder(), "worker"))
-    assert code == 0 and out.startswith(f"{address} (sign with --account worker; ")
+    assert code == 0 and out.splitlines()[:2] == [str(address), "sign with --account worker; key in"]
     code, out, _ = offchain("account", "list", "--json")
     assert json.loads(out) == {"worker": address}
     code, out, _ = offchain("account", "show", "--account", "worker", "--json", *where)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
 from offchain.chain.deployment import Deployment
+from offchain.chain.ganache import Ganache
+from offchain.chain.rpc import connect
 from tests.offchain.commands.conftest import Counter
 from tests.support.terminal import run
 
@@ -80,11 +84,66 @@ def test_a_disk_that_is_full(counter: Counter) -> None:
     assert done.stderr == "error: No space left on device; free some room on the disk\n"
 
 
+def test_a_deployment_that_cannot_be_written(
+    ganache: Ganache, offchain: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is deployed; where the disk is full only afterwards, the addresses are shown."""
+    words, w3 = ["deploy", "--rpc", ganache.url, "--dev-account", 0, "-o"], connect(ganache.url)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    head = w3.eth.block_number
+    one_line(offchain(*words, tmp_path / "file" / "deployment.json"), 1)
+    one_line(offchain(*words, tmp_path / "folder"), 2)
+    assert w3.eth.block_number == head
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    code, out, err = offchain(*words, tmp_path / "deployment.json", "--json")
+    found = json.loads(out)
+    assert code == 2 and w3.eth.get_code(found["market"]) and found["block"] == str(head)
+    assert err.endswith("No space left on device; the contracts are deployed, and their addresses are above\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_negative_numbers_are_no_amounts(counter: Counter, offchain: Terminal) -> None:
     for words in (["vault", "withdraw", "-1"], ["account", "fund", "--to", "1", "--ether", "-1"]):
         assert "amount" in one_line(offchain(*words, *counter.options), 2)
 
 
 def test_more_than_there_is(counter: Counter, offchain: Terminal) -> None:
+    who = counter.address("requester")
     said = one_line(offchain("vault", "withdraw", "999999999", *counter.options), 3)
-    assert said.endswith("(account=" + counter.address("requester") + ", required=999,999,999, free=500,000)")
+    assert f"(account={who}, required=999,999,999, free=500,000); `offchain vault deposit N` moves" in said
+    said = one_line(offchain("vault", "deposit", "999999999", *counter.options), 3)
+    assert ", needed=999,999,999); `offchain account fund --to ADDRESS --tokens N` sends its wallet more" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["vault", "deposit", "0"], "name an amount above 0"),
+        (["vault", "withdraw"], "`offchain vault withdraw N` asks for a withdrawal first"),
+        (["verifier", "stake", "5"], "`offchain verifier enroll` registers its signing key first"),
+        (["verifier", "unstake"], "`offchain verifier unstake N` takes it out of the stake first"),
+        (["account", "deregister"], "it is in the register no more, or never was"),
+    ],
+)
+def test_a_refusal_of_the_contracts_says_what_to_do(
+    counter: Counter, offchain: Terminal, words: list[str], remedy: str
+) -> None:
+    said = one_line(offchain(*words, *counter.options), 3)
+    assert " was refused: " in said and said.endswith(f"; {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("amount", "why"),
+    [
+        ("nan", "is not an amount of tokens, such as 12.5"),
+        ("1e30", "is more than there can be of any token"),
+        ("0." + "0" * 18 + "1", "has more than 18 decimals, and tokens have 18"),
+    ],
+)
+def test_amounts_that_are_none(counter: Counter, offchain: Terminal, amount: str, why: str) -> None:
+    assert why in one_line(offchain("vault", "deposit", amount, *counter.options), 2)

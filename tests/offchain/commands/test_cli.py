@@ -13,7 +13,7 @@ import click
 import pytest
 
 from offchain import cli
-from offchain.commands.common import TOKENS
+from offchain.commands.common import TOKENS, say
 from offchain.market.money import tokens
 from tests.support.terminal import run
 
@@ -49,6 +49,34 @@ def test_every_command_explains_itself_with_an_example(
         assert "Example:" in text, words
         assert max(map(len, text.splitlines())) <= 80, words
         assert (words in SILENT) is not has_json(command), f"{words}: it prints data, or it does not"
+
+
+def test_a_group_shows_what_is_typed_most(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [name for name, command in named() if isinstance(command, click.Group)]
+    assert {"account", "task", "vault", "worker"} <= set(groups)
+    for name in groups:
+        code, text, _ = run(capsys, monkeypatch, name, "--help")
+        assert (code, f"Example:  offchain {name}" in text) == (0, True), name
+        assert max(map(len, text.splitlines())) <= 80, name
+
+
+def test_long_lines_are_broken_between_words_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "awarded to 0x3C44CdDd for 0.126095; " * 4 + "http://127.0.0.1:46401/" + "f" * 90
+    say(line)
+    assert capsys.readouterr().out == f"{line}\n"
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    say(line, "short")
+    *broken, address, short = capsys.readouterr().out.splitlines()
+    assert short == "short" and address.strip() == line.split()[-1]
+    assert len(broken) == 2 and all(len(part) <= 80 for part in broken) and broken[1].startswith("  ")
+    assert " ".join(part.strip() for part in (*broken, address)) == line
+
+
+def named() -> list[tuple[str, click.Command]]:
+    return [(name, cli.root.get_command(click.Context(cli.root), name)) for name in cli.COMMANDS]  # type: ignore[misc]
 
 
 def leaves() -> Iterator[tuple[tuple[str, ...], click.Command]]:

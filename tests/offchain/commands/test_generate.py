@@ -115,7 +115,7 @@ def test_what_is_no_generation_is_refused(
     assert (code, out) == (2, "")
     assert err == f"error: task {task.name!r} is no generation: its steps do not continue prompts by tokens\n"
     code, out, err = run(capsys, monkeypatch, *words(counter, 77))
-    assert (code, out, err) == (3, "", "error: there is no task 77\n")
+    assert (code, out, err) == (3, "", "error: there is no task 77 here; `offchain task status` lists them\n")
 
 
 def test_a_task_that_is_never_done_has_no_text(

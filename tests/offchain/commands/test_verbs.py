@@ -61,7 +61,7 @@ def test_cancel(counter: Counter, offchain: Terminal) -> None:
 def test_cancel_of_another_ones_task(counter: Counter, offchain: Terminal) -> None:
     task = counter.quick("stranger").post(tasks.terms(counter, WORK))
     assert f"only {counter.address('stranger')}, who posted it, may do that" in refused(offchain("cancel", task))
-    assert refused(offchain("cancel", 10_000)) == "there is no task 10000"
+    assert refused(offchain("cancel", 10_000)) == "there is no task 10000 here; `offchain task status` lists them"
 
 
 def test_award(counter: Counter, offchain: Terminal) -> None:
@@ -113,7 +113,7 @@ def test_why_nobody_bid(counter: Counter, offchain: Terminal) -> None:
     assert ": nobody bid " in flat and flat.endswith("bids none")
     assert "usual workers leave it alone: clock of 40 s is below this worker's minimum of 60 s" in flat
     assert "10 s for bids is short" in flat
-    assert "of 2 registered solvers 0 have its stake and a bid's bond, 1,200,000.0999" in flat
+    assert "of 2 registered solvers 0 have its stake and a bid's bond, 1,200,000.1, free now" in flat
 
 
 def test_why_says_who_bid_and_who_did_not_show_it(counter: Counter, offchain: Terminal) -> None:
@@ -155,7 +155,7 @@ def test_why_of_a_task_that_failed_for_good(counter: Counter, offchain: Terminal
     counter.quick("requester").stall(task)
     flat = " ".join(offchain("why", task)[1].split())
     assert "stalled, " in flat and "it missed its deadline" in flat and "no attempt was left" in flat
-    assert refused(offchain("why", 10_000)) == "there is no task 10000"
+    assert refused(offchain("why", 10_000)) == "there is no task 10000 here; `offchain task status` lists them"
 
 
 def test_a_task_is_taken_up_again(counter: Counter, offchain: Terminal, tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_the_same_key_is_enrolled_again(built: Funded, say: Say, key: Path) -> N
 def test_who_is_not_registered_is_told_so(say: Say) -> None:
     code, _, err = say("enroll")
     assert code == 3 and "NotAVerifier" in err and err.count("\n") == 1
+    assert err.endswith("; `offchain worker --role verifier` enters it in the register; start it once before\n")
+
+
+def test_claims_about_a_task_that_is_not_there(say: Say) -> None:
+    assert say("claims", "99") == (3, "", "error: there is no task 99 here; `offchain task status` lists them\n")
 
 
 def test_who_vouched_for_what(built: Funded, say: Say) -> None:
