@@ -15,7 +15,7 @@ from offchain.dispute.points import Point
 from offchain.exec.ahead import Told
 
 RUNS: Final = 4  # through an interval, at most, until a dispute goes on step by step
-NEAR: Final = 8  # a run takes longer than this part of the interval, step by step
+NEAR: Final = 8  # this part of the interval takes no longer step by step than a run through all of it
 MOST: Final = 15  # states at once
 
 
@@ -37,8 +37,8 @@ class Guesses:
     def agreed(self, ends: Sequence[int], roots: Sequence[bytes]) -> tuple[int, Point]:
         """How many pieces of the interval lead to a guess whose root the solver has revealed as well, and that guess.
 
-        Not all that do: so many that the first wrong piece, before which there is no wrong output, is near. 0 and the
-        state before the interval, where few runs find none.
+        Perhaps one that is a few pieces before the last: those cost less step by step than another run. 0 and the state
+        before the interval, where few runs find none.
         """
         first, reach = self._first.count, self._told.ahead.steps
         least, most, best = 0, bisect_right(ends, first + (self._end - first) // reach * reach), self._first

@@ -140,8 +140,7 @@ class Replay:
     `tree` is the tree of that state. The root of the slot `log` in it may be of a log whose content is not in `state`
     (docs/protocol.md, section 3).
 
-    A challenger asks which of the roots that its solver revealed is wrong, and then for that step. `told` is what the
-    solver says that the steps of this very interval output: many are made at once by it (`Guesses`).
+    A challenger asks which of the roots that its solver revealed is wrong, and then for that step.
 
     Only roots that are asked for are computed, and in them only tensors that a step can change. Half of `budget` bytes
     goes to states in between, from which a disputed step is reached in few steps, and half to what was computed inside
@@ -149,7 +148,8 @@ class Replay:
     time, come on top. Used by one thread at a time.
 
     Attributes:
-        told: for a challenger, what the solver says that the steps of the interval output, to make many at once by it.
+        told: for a challenger, what the solver says that the steps of this very interval output: many are made at once
+            by it (`Guesses`), for one list of roots.
     """
 
     def __init__(

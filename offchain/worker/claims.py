@@ -70,24 +70,26 @@ class Claims:
             return Claim(point.root, {}, ahead)
         return None if outputs is None else Claim(point.root, outputs, ahead)
 
-    def taken(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> tuple[Told | None] | None:
-        """What was claimed of an interval when it was audited, if that is still here; None while many steps at once are
-        being compiled.
+    def ready(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> bool:
+        """Whether `taken` need not wait: False while many steps at once are being compiled for it."""
+        name = outputs_name(view.terms, view.checkpoints[checkpoint].root)
+        return name not in self._kept or self._made(view, task, executor) is not None
+
+    def taken(self, view: TaskView, task: Task, checkpoint: int) -> Told | None:
+        """What was claimed of an interval when it was audited, if that is still here, once it is `ready`.
 
         It is here once only: should a process die of it, the next one goes step by step.
         """
-        root = view.checkpoints[checkpoint].root
-        path = self._kept.path(outputs_name(view.terms, root))
-        made = self._made(view, task, executor) if path.name in self._kept else (None,)
-        if made is None:
+        root, ahead = view.checkpoints[checkpoint].root, self._aheads.get((view.id, view.terms))
+        name = outputs_name(view.terms, root)
+        if ahead is None or name not in self._kept:
             return None
-        (ahead,) = made
         try:
-            outputs = _read(path, task, root) if ahead else {}
+            return Told(_read(self._kept.path(name), task, root), ahead)
         except (OffchainError, OSError):  # the disk has damaged it
-            outputs = {}
-        self._kept.remove(path.name)
-        return (Told(outputs, ahead) if ahead and outputs else None,)
+            return None
+        finally:
+            self._kept.remove(name)
 
     def tidy(self, view: ChainView) -> None:
         """Remove what was claimed of intervals that are in no task any more."""

@@ -111,15 +111,12 @@ class Disputes:
         if key not in self._replays:
             task = view.task(dispute.task_id)
             opened = self._materials.open(task)
-            if opened is None:
+            accused = dispute.checkpoint if dispute.challenger == view.me else None
+            if opened is None or (accused is not None and not self._materials.ready(task, opened, accused)):
                 return None
             own = self._work.own_roots(task)
             start = self._materials.start(task, opened, dispute.checkpoint, own)
             if start is None:
                 return None
-            accused = dispute.checkpoint if dispute.challenger == view.me else None
-            made = self._materials.replay(task, opened, start, accused)
-            if made is None:
-                return None
-            self._replays[key] = made
+            self._replays[key] = self._materials.replay(task, opened, start, accused)
         return self._replays[key]

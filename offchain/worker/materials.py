@@ -281,20 +281,16 @@ class Materials:
         self.release_logs(view)
         self._claims.tidy(view)
 
-    def replay(self, view: TaskView, opened: Opened, start: Start, accused: int | None) -> Replay | None:
-        """The steps from a state on, for a dispute; None while many steps at once are being compiled.
+    def ready(self, view: TaskView, opened: Opened, accused: int) -> bool:
+        """Whether the interval that this account challenges can be replayed: False while kernels for it compile."""
+        return self._claims.ready(view, opened.task, opened.executor, accused)
 
-        `accused`: the interval that this account challenges; None for one that it defends.
-        """
-        told = None
-        if accused == start.checkpoint:
-            taken = self._claims.taken(view, opened.task, opened.executor, accused)
-            if taken is None:
-                return None
-            (told,) = taken
+    def replay(self, view: TaskView, opened: Opened, start: Start, accused: int | None) -> Replay:
+        """The steps from a state on, for a dispute. `accused`: the interval, where this account challenges it."""
         first = start.checkpoint * opened.task.interval
         made = self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
-        made.told = told
+        if accused == start.checkpoint:
+            made.told = self._claims.taken(view, opened.task, accused)
         return made
 
     def forget_states(self, terms: Terms, roots: Sequence[bytes]) -> None:
