@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from offchain.errors import BadInput, Unsupported
-from offchain.job import Order
+from offchain.job import Job, Order
 from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
 from offchain.lower.answers import plain_answers
@@ -218,12 +218,16 @@ def _is_view(node: Node) -> bool:
 @contextmanager
 def tracing(job: Asked) -> Iterator[None]:
     """While open, the job's functions run as they are captured: in plain operations, which know their modules."""
-    with notes.preserve_node_meta(), within_modules(job.model), _plain_torch():
+    with (
+        notes.preserve_node_meta(),
+        within_modules(job.model),
+        _plain_torch(isinstance(job, Job) and job.accumulate > 1),
+    ):
         yield
 
 
 @contextmanager
-def _plain_torch() -> Iterator[None]:
+def _plain_torch(adding: bool) -> Iterator[None]:
     """While open, attention and recurrent layers consist of plain operations, and torch does not warn.
 
     Libraries that ask `torch.compiler.is_compiling()` leave out shortcuts that depend on a tensor's values.
@@ -238,5 +242,5 @@ def _plain_torch() -> Iterator[None]:
         settings.enter_context(plain_answers())
         settings.enter_context(without_validation())
         settings.enter_context(own_backwards())
-        settings.enter_context(Substituted())
+        settings.enter_context(Substituted(adding))
         yield

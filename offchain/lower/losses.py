@@ -52,10 +52,18 @@ def losses_at(job: Job, named: dict[str, Tensor], t: Tensor) -> tuple[Tensor, tu
 
     Buffers that the model replaces are replaced in `named`.
     """
+    batch = batch_of(job, job.dataset, t)
     given: tuple[Tensor, tuple[Tensor, ...]] = torch.func.functional_call(
-        Losses(job), named, (batch_of(job, job.dataset, t),)
+        Losses(job), as_parameters(job, named), (batch,)
     )
     return given
+
+
+def as_parameters(job: Job, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, where those that stand for parameters of the model say that they are ones (`isinstance`)."""
+    for name, _ in job.model.named_parameters():
+        named[f"model.{name}"]._is_param = True  # as torch marks parameters of other classes
+    return named
 
 
 def training_form(job: Job) -> Form:
@@ -91,7 +99,7 @@ def metrics_form(job: Job) -> Form:
     def step(*flat: Tensor) -> tuple[Tensor, ...]:
         named = {f"model.{name}": tensor.clone() for name, tensor in zip(state, flat, strict=False)}
         batch = batch_of(job, dict(zip(job.dataset, flat[len(state) :], strict=False)), flat[-1])
-        _, metrics = torch.func.functional_call(losses, named, (batch,))
+        _, metrics = torch.func.functional_call(losses, as_parameters(job, named), (batch,))
         return (*flat[: len(state)], *metrics)
 
     return Form(job, state, step, Told(("loss", *job.metrics)), dead=True)
@@ -132,7 +140,7 @@ class _Gradient:
             moving = {name: tensor.clone() for name, tensor in others.items()}  # a model may change its buffers
             named = {f"model.{name}": tensor for name, tensor in {**weights, **moving}.items()}
             own = {name: rows.clone() for name, rows in batch.items()}  # so that the loss can take gradients of them
-            loss, metrics = torch.func.functional_call(self.losses, named, (own,))
+            loss, metrics = torch.func.functional_call(self.losses, as_parameters(job, named), (own,))
             _check_trains(job, loss)
             share = loss / job.accumulate if job.accumulate > 1 else loss
             self.origins.follow(share)

@@ -104,11 +104,6 @@ _CAUSES: Final = (  # the first that fits is taken
         "torch.autograd.grad(..., create_graph=True)",
         meaning="the gradient of a tensor is kept",
     ),
-    Cause(
-        r"mutating directly with `\.data`",
-        "write to buffers with .copy_(), and to parameters in the step of an optimizer of your own",
-        meaning="a tensor of the model is replaced",
-    ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(
         "setup_context|custom_function_call|generate_vmap_rule|vmap staticmethod",

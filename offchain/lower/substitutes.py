@@ -24,24 +24,50 @@ from offchain.lower.subscripts import getitem, setitem
 
 
 class Substituted(TorchFunctionMode):
-    """While on, calls of these functions go to their substitutes."""
+    """While on, calls of these functions go to their substitutes. `adding`: whether gradients of several steps are
+    added, so that a step of plain torch would find those of the steps before."""
+
+    def __init__(self, adding: bool = False) -> None:
+        super().__init__()
+        self.adding = adding
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_autocast_enabled("cpu"):
             raise Unsupported("torch.autocast: leave it out, `bits` sets the precision of matrix products")
+        if self.adding and func == _GRAD and _is_own(sys._getframe(1), "zero_grad"):
+            raise Unsupported(
+                "the gradient of the steps before is read or cleared: with accumulate= the steps between two updates "
+                "see nothing of it; leave it out, or let an optimizer of your own change parameter.grad in its step"
+            )
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
 
 
-def _version(x: Tensor) -> int:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name == "__torch_function__":
+def _is_own(frame: FrameType | None, through: str = "") -> bool:
+    """Whether a frame is of the requester's own code, or called by it, perhaps by a function of this name."""
+    while frame is not None and frame.f_code.co_name in ("__torch_function__", through):
         frame = frame.f_back
-    if frame is not None and own(frame.f_code.co_filename):
+    return frame is not None and own(frame.f_code.co_filename)
+
+
+def _version(x: Tensor) -> int:
+    if _is_own(sys._getframe(1)):
         raise Unsupported(
             "_version counts writes, and a step that is captured writes otherwise than plain torch; leave it out, and "
             "count in a buffer of the model"
         )
     return x._version
+
+
+def _set_data(x: Tensor, value: Tensor) -> None:
+    """`x.data = value` as a copy into x, which a buffer or a frozen parameter keeps for the next step."""
+    if x.requires_grad or (x.shape, x.dtype) != (value.shape, value.dtype):
+        raise Unsupported(
+            "a tensor is replaced: write to buffers, and to parameters that require no gradient, with .copy_() under "
+            "torch.no_grad(); to those that are trained in the step of an optimizer of your own, or before the job is "
+            "built"
+        )
+    with torch.no_grad():
+        x.copy_(value)
 
 
 def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -197,6 +223,7 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
+_GRAD: Final = vars(torch._C.TensorBase)["grad"].__get__
 _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     **RESTATED,
     F.pad: _pad,
@@ -218,6 +245,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     F.instance_norm: instance_norm,
     torch.Tensor.requires_grad_: requires_grad_,
     vars(torch._C.TensorBase)["_version"].__get__: _version,
+    vars(torch._C.TensorBase)["data"].__set__: _set_data,
     torch.Tensor.__getitem__: getitem,
     torch.Tensor.__setitem__: setitem,
     torch._VF._pack_padded_sequence: _pack,

@@ -24,6 +24,7 @@ from offchain.lines import at, line_of
 from offchain.lower.host.asks import DISK, STACK, TRACER
 from offchain.lower.host.kinds import GENERATORS
 from offchain.lower.host.record import CONSTANT, LEFT, Call, Recording, record
+from offchain.lower.host.stepped import STEPPED, reads_of_stepped
 from offchain.lower.host.watch import line_that_changes, other_addresses, other_memory, sights
 from offchain.lower.host.world import Held, Sight, World
 from offchain.lower.origin import Origins
@@ -37,6 +38,7 @@ _COUNT: Final = (
     'keep it in a buffer of the model: self.register_buffer("n", torch.zeros(())), then self.n += 1; what is only '
     "looked at can be a metric of the job"
 )
+_KEEP: Final = "keep it in a buffer of the model (self.register_buffer), and write that with .copy_()"
 _ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses; the build has moved it on"
 _BY_NUMBER: Final = "let it follow from t alone"
 _ASKED: Final = 4096  # updates for which a schedule is asked again
@@ -44,6 +46,8 @@ _REMEDIES: Final = {
     "the clock": f"leave it out; to count steps, {_COUNT}",
     "the file ": _COUNT,
     STACK: "leave it out: what a step computes must not depend on who calls it",
+    STEPPED: "leave it out; what follows from the number of steps can follow from a buffer that counts them: "
+    'self.register_buffer("n", torch.zeros(())), then self.n += 1',
     DISK: "ask for it before the job is built, and let the loss use what it gave",
 }
 _RUNS: Final = 12  # of code that may depend on the order of new objects
@@ -67,7 +71,7 @@ def check_host(job: Asked, before: World, run: Run) -> None:
     `before` is all that a run may change, as it is now.
     """
     try:
-        with sights() as seen:
+        with sights() as seen, reads_of_stepped(before.held) as stepped:
             first = record(run, run.inputs)
         between = World.of(job)
         second = _elsewhere(run, between, first, 0)
@@ -84,9 +88,10 @@ def check_host(job: Asked, before: World, run: Run) -> None:
     for held in between.held:
         for name in held.changed():
             _refuse_changing(name, held, run)
-    for sight in (*seen, *before.clocks):
+    for sight in (*seen, *stepped, *before.clocks):
         _refuse_sight(sight)
     _refuse_different(theirs, ours)
+    _refuse_moved([*ours, *second.asked], between, job)
     if between.ordering:
         _again(run, between, first)
 
@@ -155,9 +160,26 @@ def _refuse_kept(call: Call, between: World) -> None:
         if reference[0] == LEFT:
             holder = between.holder(reference[1]) or "something outside of the model"
             raise Unsupported(
-                f"{call.name}{call.origin.place}: reads a tensor that {holder} keeps from the step before; keep it in "
-                "a buffer of the model (self.register_buffer), and write that with .copy_()"
+                f"{call.name}{call.origin.place}: reads a tensor that {holder} keeps from the step before; {_KEEP}"
             )
+
+
+def _refuse_moved(calls: Sequence[Call], between: World, job: Asked) -> None:
+    """Raise Unsupported for a call that reads what lay where the step leaves another tensor: in some step it will read
+    that one. So does a queue that is full of zeros at first."""
+    places = between.places()
+    known = {id(tensor) for tensor in places.values()}
+    if not any(id(root) in known for call in calls for root in call.roots):
+        return
+    after = World.of(job).places()
+    moved = {id(tensor): name for (name, i), tensor in places.items() if after.get((name, i)) is not tensor}
+    for call in calls:
+        for root in call.roots:
+            if id(root) in moved:
+                raise Unsupported(
+                    f"{call.name}{call.origin.place}: reads a tensor of {moved[id(root)]}, where each step leaves "
+                    f"another; {_KEEP}"
+                )
 
 
 def _refuse_changing(name: str, held: Held, run: Run) -> NoReturn:

@@ -6,7 +6,7 @@ What does not depend on the step's tensors is a constant, however it was made, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import CodeType
 from typing import Any, Final, cast
@@ -52,6 +52,7 @@ class Call:
     numbers   all its arguments that are no tensors, as text
     inputs    where its tensors come from
     needed    whether it has an effect besides its results
+    roots     the tensors that were there before, of which its constants were made
     """
 
     name: str
@@ -59,13 +60,16 @@ class Call:
     inputs: tuple[Reference, ...]
     needed: bool
     origin: Origin
+    roots: tuple[Tensor, ...] = ()
 
 
 @dataclass
 class Recording:
-    """The operations of one run. `results` refers to what the step gave."""
+    """The operations of one run. `results` refers to what the step gave; `asked` are calls that told Python a number,
+    all of constants."""
 
     calls: list[Call] = field(default_factory=list)
+    asked: list[Call] = field(default_factory=list)
     results: tuple[Reference, ...] = ()
     made: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)  # tensor -> Reference
 
@@ -82,7 +86,7 @@ class Recording:
 
 def _renumbered(call: Call, new: dict[int, int]) -> Call:
     inputs = tuple((RESULT, new[ref[1]], ref[2]) if ref[0] == RESULT else ref for ref in call.inputs)
-    return Call(call.name, call.numbers, inputs, call.needed, call.origin)
+    return replace(call, inputs=inputs)
 
 
 def record(
@@ -102,6 +106,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.recording, self.before, self.end = Recording(), before, end
         self.origins = Origins()
         self.contents = WeakTensorKeyDictionary()  # constant -> its version, and a hash of it
+        self.roots = WeakTensorKeyDictionary()  # constant that the step made -> what was there before, of which it did
         for i, tensor in enumerate(inputs):
             self.recording.made[tensor] = (INPUT, i)
 
@@ -115,18 +120,34 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.overloadpacket in UNFILLED:
             for made in results:
                 made.zero_()  # what was in memory there must tell no two runs apart
-        if func.overloadpacket in _SHAPED or all(reference[0] == CONSTANT for reference in references):
+        shaped = func.overloadpacket in _SHAPED
+        roots = () if shaped else self._roots(tensors, references)
+        constant = shaped or all(reference[0] == CONSTANT for reference in references)
+        if constant:
             for made in results:
-                self.recording.made[made] = (CONSTANT,)
+                self.recording.made[made], self.roots[made] = (CONSTANT,), roots
+        if constant and (results or not roots):
             return result
         number = len(self.recording.calls)
         numbers = repr([item for item in given if not isinstance(item, Tensor)])
         needed = func._schema.is_mutable or not results
         origin = self.origins.here(str(func), line_of_caller(self.end))
-        self.recording.calls.append(Call(str(func), numbers, references, needed, origin))
+        call = Call(str(func), numbers, references, needed, origin, roots)
+        if constant:
+            self.recording.asked.append(call)
+            return result
+        self.recording.calls.append(call)
         for place, made in enumerate(results):
             self.recording.made[made] = (RESULT, number, place)
         return result
+
+    def _roots(self, tensors: Sequence[Tensor], references: Sequence[Reference]) -> tuple[Tensor, ...]:
+        found: dict[int, Tensor] = {}
+        for tensor, reference in zip(tensors, references, strict=True):
+            if reference[0] == CONSTANT:
+                known = _known(self.roots, tensor)
+                found |= {id(root): root for root in ((tensor,) if known is None else known)}
+        return tuple(found.values())
 
     def reference(self, tensor: Tensor) -> Reference:
         """Where a tensor comes from."""

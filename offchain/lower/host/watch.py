@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import torch
+
 from offchain.lines import foreign, of_python, ours, own
 from offchain.lower.host.asks import ASKING, asked
 from offchain.lower.host.world import Held, Sight
@@ -40,7 +42,7 @@ _SYSTEMS: Final = {  # functions of C, by module and name
     ("gc", "get_count"): "the state of Python's memory (gc.get_count)",
 }
 _TOLD: Final = frozenset(
-    {*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS), *ASKING}
+    {*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS), *ASKING, "seed"}
 )
 _FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
 _SEEDING: Final = random.Random.seed.__code__
@@ -115,6 +117,8 @@ def _clock(function: Any) -> str:
         return f"the clock (time.{name})"
     if name in _DATES and isinstance(owner, type) and issubclass(owner, datetime.date):
         return f"the clock ({owner.__name__}.{name})"
+    if name == "seed" and isinstance(owner, torch.Generator):
+        return "random bytes of the system (torch.Generator.seed)"
     return _SYSTEMS.get((getattr(owner, "__name__", ""), name), "")
 
 

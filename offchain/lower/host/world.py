@@ -22,6 +22,7 @@ from torch import Tensor
 
 from offchain.lines import line_of, own
 from offchain.lower.host.kinds import (
+    CACHE,
     CLASS,
     OBJECT,
     Kind,
@@ -106,6 +107,15 @@ class World:
         for function in self.remembering:
             function.cache_clear()  # it may remember tensors of a trace
 
+    def places(self) -> dict[tuple[str, int], Tensor]:
+        """The tensors that are held, without torch.func's wrapping, by where: a name, and a number among its parts."""
+        return {
+            (name, i): bare(value)
+            for held in self.held
+            for i, (name, value) in enumerate(held.kind.inside(held.content, held.name))
+            if isinstance(value, Tensor)
+        }
+
     def holder(self, tensor: Tensor) -> str:
         """The name of what holds a tensor, or torch.func's wrapping of it; "" if nothing does."""
         for held in self.held:
@@ -149,6 +159,7 @@ class _Search:
         ] = []  # tensors and others of which only `given` attributes are state of a job
         self.clocks: list[Sight] = []
         self.ordering = False
+        self.counting = False  # whether a function asks how often a cache was
         self.given: set[str] = set()  # attributes that the requester's own functions give to objects
         self.waiting: deque[tuple[str, Any]] = deque(
             [
@@ -171,11 +182,16 @@ class _Search:
         for name, thing in self.closed:
             if has_dict(thing) and self.given & vars(thing).keys():
                 self.held.append(Held(name, thing, kind := stored(self.given), kind.read(thing)))
+        if self.counting:
+            self.held += [Held(f"the cache of {f.__name__}", f, CACHE, CACHE.read(f)) for f in self.remembering]
         held, clocks = tuple(self.held), tuple(self.clocks)
         return World(held, tuple(self.remembering), frozenset(self.seen), clocks, self.ordering)
 
     def _look(self, name: str, thing: Any) -> None:
-        if isinstance(thing, str | int | float | bytes | torch.dtype | types.BuiltinFunctionType):
+        if isinstance(thing, str | int | float | bytes | torch.dtype):
+            return
+        if isinstance(thing, types.BuiltinMethodType | types.MethodWrapperType):
+            self._bound(name, thing.__self__)
             return
         if isinstance(thing, Tensor):
             self.closed.append((name, thing))
@@ -204,6 +220,11 @@ class _Search:
                 return
             self._hold(name, thing, kind)
             self._later([(name, type(thing))])
+
+    def _bound(self, name: str, owner: Any) -> None:
+        """What a method in C belongs to, as `deque.popleft` or `itertools.count().__next__`."""
+        if not isinstance(owner, types.ModuleType | type | None):
+            self._later([(name, owner)])
 
     def _hold(self, name: str, thing: Any, kind: Kind) -> None:
         content = kind.read(thing)
@@ -237,6 +258,7 @@ class _Search:
             self._hold("global variables", globals_, variables(used))
         if "datetime64" in names and _constants(code) & {"now", "today"}:  # a type, whose calls Python does not tell of
             self.clocks.append(Sight("the clock (numpy.datetime64)", line_of(function)))
+        self.counting = self.counting or "cache_info" in names
         self.ordering = self.ordering or not names.isdisjoint(_ORDERING) or _makes_sets(code)
         given = _stored(code)
         self.given |= given

@@ -230,8 +230,9 @@ def test_a_sparse_tensor_and_one_whose_data_a_step_replaces() -> None:
         return loss
 
     data = {"x": torch.randn(ROWS, WIDTH)}
-    for loss in (lambda m, b: (torch.sparse.mm(sparse, m(b["x"]))).square().mean(), replaces):
-        assert "from outside the model; use a dense one" in refused(loss=loss, dataset=data)
+    times = lambda m, b: (torch.sparse.mm(sparse, m(b["x"]))).square().mean()  # noqa: E731
+    assert "from outside the model; use a dense one" in refused(loss=times, dataset=data)
+    assert "what a model keeps for the next step is a buffer (register_buffer)" in refused(loss=replaces, dataset=data)
 
 
 # --- settings of torch that are on while a job is built

@@ -250,7 +250,7 @@ def _keeps_a_gradient(model: Any, batch: Any) -> Tensor:
         (
             _replaces,
             1,
-            "a tensor of the model is replaced: write to buffers with .copy_(), and to parameters in the step",
+            "a tensor is replaced: write to buffers, and to parameters that require no gradient, with .copy_() under",
         ),
         (
             _keeps_a_gradient,
