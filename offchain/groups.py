@@ -100,6 +100,11 @@ def _built(model: nn.Module, optimizer: Any) -> Optimizer:
 
 def _check_fresh(optimizer: Optimizer, scheduled: bool) -> None:
     """Raise BadInput unless the optimizer is as its constructor left it: a task starts from that state."""
+    if any(not hasattr(optimizer, hooks) for hooks in _HOOKS):
+        raise BadInput(
+            f"{type(optimizer).__name__} did not call Optimizer.__init__, as an optimizer around another; derive it "
+            "from the inner one's class, as class Lookahead(torch.optim.SGD), and let its step call super().step()"
+        )
     ours = type(optimizer).__module__.startswith(("torch.optim", "offchain"))  # others may start from any state
     if any(float(state.get("step", ours and 1)) != 0 for state in optimizer.state.values()):
         raise BadInput("the optimizer was used already; give a fresh one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
 import sys
 import sysconfig
@@ -94,6 +95,7 @@ def users_traceback(error: BaseException) -> list[str]:
 
 def line_of(function: Callable[..., Any]) -> str:
     """`FILE:LINE` where a function, or the class of a callable object, begins; else ""."""
+    function = inspect.unwrap(function)  # of a decorator, as torch.no_grad()
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code and foreign(code.co_filename) else ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -153,7 +153,8 @@ def batch_of(job: Asked, data: dict[str, Tensor], t: Tensor) -> dict[str, Tensor
     """The rows of step t (an int32 scalar) of the job's datasets, in the job's own dtypes."""
     assert job.batch_size is not None
     rows = _ordered(job, job.order, t) if job.order else uniform_rows(t, job.seed, job.rows, job.batch_size)
-    picked = {name: tensor.index_select(0, rows) for name, tensor in data.items()}
+    with within("order", line_of(job.order)) if job.order else nullcontext():
+        picked = {name: tensor.index_select(0, rows) for name, tensor in data.items()}
     return {name: rows.to(job.dataset[name].dtype) for name, rows in picked.items()}
 
 

@@ -114,7 +114,7 @@ def _value(module: fx.GraphModule, number: int, inputs: tuple[Tensor, ...]) -> f
             else:
                 args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*args, **kwargs)
-    return float(values[result[number]])
+    return float(values[result[number]].detach())
 
 
 def _needed(nodes: list[fx.Node], result: fx.Node) -> set[fx.Node]:

@@ -214,9 +214,12 @@ def _refuse_row(index: Index, part: _Part, columns: Sequence[Tensor], rows: Tens
     place = f"row {int(rows[int(bad.any(1).nonzero()[0])])}" if bad.any() else f"rows {int(rows[0])} to {int(rows[-1])}"
     value = int(values.reshape(len(rows), -1)[bad][0]) if bad.any() else "one"
     names = ", ".join(repr(name) for name in dict.fromkeys(part.rows.values()))
+    what = f"gives the index {value}, outside of {index.low} to {index.high}"
+    if not index.high:  # the table of one row that `substitutes` looks a condition up in
+        what = "is outside of what the function takes"
     raise BadInput(
-        f"{described(index.user)}: {place} of dataset {names} gives the index {value}, outside of {index.low} to "
-        f"{index.high}; correct that row, or make the table that is indexed larger"
+        f"{described(index.user)}: {place} of dataset {names} {what}; correct that row, or make the table that is "
+        "indexed larger"
     )
 
 

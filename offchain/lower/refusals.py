@@ -89,6 +89,13 @@ _CAUSES: Final = (  # the first that fits is taken
         meaning=_VALUE,
     ),
     Cause(
+        "__[gs]etitem__ .*value out of a tracing tensor",
+        "a slice that begins at a tensor cannot be traced; index with the places, as x[i + torch.arange(n)], or write "
+        "there with .index_copy(0, i + torch.arange(n), rows)",
+        meaning=_VALUE,
+        code=r":",
+    ),
+    Cause(
         "value out of a tracing tensor|data-dependent",
         ".item(), bool(), int() and `if` on tensors cannot be traced; use torch.where, or keep the value a tensor",
         meaning=_VALUE,
@@ -105,6 +112,17 @@ _CAUSES: Final = (  # the first that fits is taken
         meaning="the gradient of a tensor is kept",
     ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
+    Cause(
+        "[Ii]nference tensor",
+        "leave torch.inference_mode() out; torch.no_grad() does where no gradient is needed",
+        meaning="a step takes gradients",
+    ),
+    Cause(
+        "__deepcopy__|Cannot access storage of TensorWrapper",
+        "copy before the job is built what stays as it is, and clone in a step (.clone()) what it changes; other "
+        "weights in the same module go by torch.func.functional_call(model, weights, x)",
+        meaning="a tensor of a step is copied as an object of Python",
+    ),
     Cause(
         "setup_context|custom_function_call|generate_vmap_rule|vmap staticmethod",
         "take that gradient with torch.autograd.grad(..., create_graph=True), and call the function on whole batches",

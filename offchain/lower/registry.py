@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -14,6 +14,7 @@ from offchain.errors import Unsupported
 from offchain.ir.primitives import DType
 from offchain.ir.program import F32, I32, Value
 from offchain.lower.builder import GraphBuilder
+from offchain.lower.known import known_values
 from offchain.lower.origin import described
 from offchain.lower.refs import Complex, Ref
 
@@ -83,16 +84,21 @@ class Context:
     paired: Callable[[Context, Node], Any]  # lowers an operation on complex numbers
     values: dict[Node, Any] = field(default_factory=dict)
     node: Node = field(init=False)
+    known: Mapping[Node, Any] | None = None
 
     def run(self, node: Node) -> Any:
         """Lower one captured operation. Raises Unsupported in one line: operation, place, what to use instead."""
         self.node = node
-        if node.target is operator.getitem:
+        if node.target is operator.getitem and not (self.known and node in self.known):
             source, index = node.args
             return self.values[source][index]  # type: ignore[index]
         if _is_zero_tangent(node):
             return Ref.constant(F32, 0, self.shape)
+        if self.known is None:
+            self.known = known_values(node.graph)
         try:
+            if node in self.known:
+                return self._constant(self.known[node])
             self._refuse_types(node)
             if self._is_complex(node):
                 self._refuse_empty(node)
@@ -161,6 +167,16 @@ class Context:
         for d in sorted(dims) if keepdim else ():
             ref = ref.unsqueeze(d)
         return ref
+
+    def _constant(self, value: torch.Tensor | None) -> Ref | None:
+        if value is None:
+            return None
+        if value.is_floating_point():
+            return self.builder.constant(value.float().numpy())
+        whole = value.to(torch.int32)
+        if not torch.equal(whole.to(value.dtype), value):
+            raise Unsupported(f"integers up to {value.abs().max()} do not fit int32; use smaller, or float32")
+        return self.builder.constant(whole.numpy())
 
     def _is_complex(self, node: Node) -> bool:
         """Whether an operation reads or makes complex numbers."""

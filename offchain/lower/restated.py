@@ -15,10 +15,12 @@ MOST_COMPARED: Final = 2048  # elements of a line whose mode is taken, by compar
 
 
 def _det(a: Tensor) -> Tensor:
-    """With the gradient of the logarithm. That of a singular matrix is NaN."""
-    logarithm = torch.linalg.slogdet(a).logabsdet
+    """With the gradient of the logarithm; where the value is 0 torch's is 0."""
     value = torch.linalg.det(a.detach())
-    return torch.where(value == 0, logarithm.exp(), value * (logarithm - logarithm.detach()).exp())
+    regular = torch.where((value == 0)[..., None, None], torch.eye(a.shape[-1]), a)
+    logarithm = torch.linalg.slogdet(regular).logabsdet
+    scaled: Tensor = value * (logarithm - logarithm.detach()).exp()
+    return scaled
 
 
 def _index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool = True) -> Tensor:
@@ -34,6 +36,13 @@ def _index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: st
 
 def _index_reduce_(x: Tensor, *args: Any, **options: Any) -> Tensor:
     return x.copy_(_index_reduce(x.clone(), *args, **options))
+
+
+def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
+    lower = factor.mT if upper else factor
+    half = torch.linalg.solve_triangular(lower, b, upper=False)
+    solution: Tensor = torch.linalg.solve_triangular(lower.mT, half, upper=True)
+    return solution
 
 
 def _mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
@@ -87,6 +96,8 @@ RESTATED: Final[dict[Any, Callable[..., Any]]] = {
     torch.det: _det,
     torch.linalg.det: _det,
     torch.Tensor.det: _det,
+    torch.cholesky_solve: _cholesky_solve,
+    torch.Tensor.cholesky_solve: _cholesky_solve,
     torch.index_reduce: _index_reduce,
     torch.Tensor.index_reduce: _index_reduce,
     torch.Tensor.index_reduce_: _index_reduce_,

@@ -104,6 +104,13 @@ def _one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
     return (labels.unsqueeze(-1) == torch.arange(num_classes, dtype=labels.dtype)).to(torch.int64)
 
 
+def _binary_cross_entropy(x: Tensor, target: Tensor, *args: Any, **options: Any) -> Tensor:
+    """As torch's, which refuses targets outside of 0 to 1 in the first batch: ranges.py looks at those of all rows."""
+    loss = F.binary_cross_entropy(x, target, *args, **options)
+    torch.zeros(1).index_select(0, ((target < 0) | (target > 1)).to(torch.int64).reshape(-1))
+    return loss
+
+
 def _gaussian_nll(
     x: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -228,6 +235,7 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     **RESTATED,
     F.pad: _pad,
     F.one_hot: _one_hot,
+    F.binary_cross_entropy: _binary_cross_entropy,
     F.gaussian_nll_loss: _gaussian_nll,
     F.embedding: _embedding,
     F.embedding_bag: _embedding_bag,

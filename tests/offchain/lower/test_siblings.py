@@ -1,0 +1,190 @@
+"""Small jobs as people write them that were found to be refused with a poor line, or not at all, and now are not."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from offchain.errors import BadInput, Unsupported
+from offchain.job import Job
+from offchain.training import Run, Training
+from tests.offchain.lower.refused import WIDTH, Batch, fields, line, refused, square
+
+g = torch.Generator().manual_seed(0)
+ROWS = torch.randn(24, WIDTH, generator=g)
+
+
+def trained(**changes: Any) -> None:
+    """A job that ends where plain torch does, whatever runs it."""
+    given = {"dataset": {"x": ROWS}, **changes}
+    training = Training(Job(**fields(**given)), executor="torch", threads=1)
+    fused, plain = Run(training.task, threads=1), training.plain()
+    for run in (training, fused, plain):
+        run.run()
+    assert training.state_root == fused.state_root
+    for name, want in plain.parameters.items():
+        torch.testing.assert_close(training.state_dict()[name], want, rtol=1e-4, atol=1e-5)
+
+
+class Buckets(nn.Module):
+    """The relative positions of T5: a logarithm of constants, as integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Embedding(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        far = (torch.arange(WIDTH * 4)[:, None] - torch.arange(WIDTH)).abs()
+        large = 4 + (torch.log(far.float() / 4) / math.log(4) * 4).to(torch.long)
+        large = torch.min(large, torch.full_like(large, 7))
+        return (x @ self.bias(torch.where(far < 4, far, large))[..., 0].T).square().mean()
+
+
+def test_integers_of_constants_have_their_own_bounds() -> None:
+    trained(model=Buckets(), loss=lambda m, b: m(b["x"]))
+
+
+class Matrix(nn.Module):
+    def __init__(self, rows: list[list[float]]) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(rows))
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0], [2.0, 4.0]], [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [1.0, 0.0, 1.0]]])
+def test_the_gradient_of_a_determinant_that_is_zero_is_torchs(rows: list[list[float]]) -> None:
+    trained(model=Matrix(rows), loss=lambda m, b: torch.linalg.det(m.w) * b["x"].mean() + m.w[0].square().sum() * 0.01)
+
+
+def test_a_cholesky_factor_solves() -> None:
+    def loss(model: Any, batch: Batch) -> Tensor:
+        y = model(batch["x"])
+        k = (y @ y.T).tanh() * 0.1 + torch.eye(2)
+        factor = torch.linalg.cholesky(k)
+        return torch.cholesky_solve(y, factor).square().mean() + torch.cholesky_solve(y, factor.mT, upper=True).mean()
+
+    trained(loss=loss)
+
+
+class Whitens(torch.optim.Optimizer):
+    """A step that solves, as Shampoo's with an inverse."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                grad = p.grad.reshape(len(p), -1)
+                state = self.state[p]
+                state.setdefault("left", torch.eye(len(p)) * 0.1).add_(grad @ grad.T)
+                p.sub_(group["lr"] * torch.linalg.solve(state["left"], grad).reshape(p.shape))
+
+
+def test_an_optimizer_that_solves_equations() -> None:
+    trained(optimizer=(Whitens, {}))
+
+
+# --- refusals that name what helps
+
+
+class Around(torch.optim.Optimizer):
+    """Lookahead as most repositories have it: no optimizer to torch, but one that holds another."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.param_groups = inner, inner.param_groups
+        self.state, self.defaults = inner.state, inner.defaults
+
+
+class Lookahead(torch.optim.SGD):
+    """The remedy."""
+
+    count = 0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+        self.count += 1
+        for p in (p for group in self.param_groups for p in group["params"]):
+            slow = self.state[p].setdefault("slow", p.detach().clone())
+            if self.count % 2 == 0:
+                p.copy_(slow.lerp_(p, 0.5))
+
+
+def test_an_optimizer_around_another() -> None:
+    model = nn.Linear(WIDTH, WIDTH)
+    around = Around(torch.optim.SGD(model.parameters(), lr=0.1))
+    text = refused(BadInput, model=model, optimizer=around)
+    assert "Around did not call Optimizer.__init__" in text and "class Lookahead(torch.optim.SGD)" in text
+    trained(optimizer=(Lookahead, {"lr": 0.1}))
+
+
+def test_a_slice_that_begins_at_a_tensor() -> None:
+    def order(t: Tensor) -> Tensor:
+        return torch.arange(24)[t * 2 : t * 2 + 2]
+
+    text = refused(order=order)
+    assert f" in order at {line(order, 1)}: " in text and "index with the places, as x[i + torch.arange(n)]" in text
+    trained(order=lambda t: torch.arange(24)[t * 2 + torch.arange(2)])
+
+    def erases(model: Any, batch: Batch) -> Tensor:
+        x, k = batch["x"].clone(), torch.randint(3, ())
+        x[:, k : k + 2] = 0.0
+        return square(model, {"x": x})
+
+    assert "write there with .index_copy(0, i + torch.arange(n), rows)" in refused(loss=erases)
+
+    def erased(model: Any, batch: Batch) -> Tensor:
+        places = torch.randint(3, ()) + torch.arange(2)
+        return square(model, {"x": batch["x"].T.index_copy(0, places, torch.zeros(2, 2)).T})
+
+    trained(loss=erased)
+
+
+@torch.no_grad()
+def _without_gradient(model: Any, batch: Batch) -> Tensor:
+    return square(model, batch)
+
+
+@torch.inference_mode()
+def _in_inference_mode(model: Any, batch: Batch) -> Tensor:
+    return square(model, batch)
+
+
+def _copies(model: Any, batch: Batch) -> Tensor:
+    return square(copy.deepcopy(model), batch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "said"),
+    [
+        (BadInput, _without_gradient, f"job: loss at {__file__}:"),
+        (Unsupported, _in_inference_mode, "leave torch.inference_mode() out"),
+        (Unsupported, _copies, "a tensor of a step is copied as an object of Python: copy before the job is built"),
+    ],
+)
+def test_what_is_said_of_a_loss(kind: Any, loss: Any, said: str) -> None:
+    assert said in refused(kind, loss=loss)
+
+
+def test_rows_that_order_gives_below_the_first() -> None:
+    def order(t: Tensor) -> Tensor:
+        return torch.arange(2) - 1 - t
+
+    assert "index_select in order at " in refused(BadInput, order=order)
+
+
+@pytest.mark.parametrize("value", [1.5, -0.5])
+def test_targets_of_probabilities_in_a_late_row(value: float) -> None:
+    y = torch.rand(24, WIDTH, generator=g)
+    loss = lambda m, b: F.binary_cross_entropy(m(b["x"]).sigmoid(), b["y"])  # noqa: E731
+    trained(loss=loss, dataset={"x": ROWS, "y": y})
+    y[20, 1] = value
+    text = refused(BadInput, loss=loss, dataset={"x": ROWS, "y": y})
+    assert f" in loss at {line(loss)}: row 20 of dataset 'y' is outside of what the function takes; correct" in text
