@@ -67,6 +67,17 @@ class FraudUnanswered(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class Outbid(WorkerEvent):
+    """A task for which this account has shown a bid went to another. `stands_by`: it is the runner-up."""
+
+    name = "outbid"
+    task: int
+    solver: str
+    price: Units
+    stands_by: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Lost(WorkerEvent):
     """Money of this account is gone. `how` it came to that, of which `kind` is one word."""
 

@@ -1,4 +1,4 @@
-"""What this account lost, told once, also where it happened while no worker ran."""
+"""What this account lost, bids among it, told once, also where it happened while no worker ran."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from offchain.chain.abi import Event
 from offchain.chain.client import Chain
 from offchain.market.view import ChainView
-from offchain.worker.alarms import LossKind, Lost
+from offchain.worker.alarms import LossKind, Lost, Outbid
 from offchain.worker.database import Database
 from offchain.worker.events import Tell
 
@@ -22,6 +22,8 @@ class Losses:
         self._due: deque[tuple[Event, int, LossKind, str, int | None]] = (
             deque()
         )  # task, how, amount; None: a bid's bond
+        self._shown: set[int] = set()  # tasks for which a bid of this account is shown, until they are awarded
+        self._outbid: deque[tuple[Event, Outbid]] = deque()
         self._told: set[tuple[int, int]] = set()  # block and index
         self._bonds: dict[int, tuple[int, int]] = {}  # own dispute -> task and bond
 
@@ -30,6 +32,19 @@ class Losses:
         found = self._loss(event, event.args)
         if found is not None and event.block > self._since:
             self._due.append((event, *found))
+        outbid = self._lost_bid(event, event.args)
+        if outbid is not None and event.block > self._since:
+            self._outbid.append((event, outbid))
+
+    def _lost_bid(self, event: Event, args: Any) -> Outbid | None:
+        """Of an award to another, where this account had shown a bid: nothing else in its log would say so."""
+        if event.name == "Revealed" and args["bidder"] == self._me:
+            self._shown.add(args["taskId"])
+        elif event.name == "Awarded" and args["taskId"] in self._shown:
+            self._shown.discard(args["taskId"])
+            if args["solver"] != self._me:
+                return Outbid(args["taskId"], args["solver"], args["price"], args["standby"] == self._me)
+        return None
 
     def _loss(self, event: Event, args: Any) -> tuple[int, LossKind, str, int | None] | None:
         """Task, kind, how, and amount, of what an event takes from this account."""
@@ -58,6 +73,12 @@ class Losses:
     def tell(self, view: ChainView) -> None:
         """Tell what was heard and was not told yet."""
         last = 0
+        while self._outbid:
+            event, outbid = self._outbid.popleft()
+            if (event.block, event.index) not in self._told:
+                self._told.add((event.block, event.index))
+                self._tell(outbid)
+                last = max(last, event.block)
         while self._due:
             event, task, kind, how, amount = self._due.popleft()
             if (event.block, event.index) not in self._told:

@@ -12,7 +12,7 @@ from offchain.dispute.falsified import Falsehood, FalsifiedReplay
 from offchain.market.actions import Award
 from offchain.market.view import Status
 from offchain.worker import acts, draining
-from offchain.worker.alarms import FraudUnanswered, Lost, LowEther, LowVault, NotDrawn
+from offchain.worker.alarms import FraudUnanswered, Lost, LowEther, LowVault, NotDrawn, Outbid
 from offchain.worker.events import BidSent, Challenged, CommitSent, Declined, Drained, Draining, Failed, Overtaken
 from offchain.worker.purse import not_drawn
 from tests.support.deployment import FREE
@@ -59,6 +59,19 @@ def test_a_loss_is_told_once_also_after_a_restart(town: Town) -> None:
     town.dismiss("solver")
     town.worker("solver", "solver", "solver").cycle()
     assert len(town.told(Lost)) == 1
+
+
+def test_who_is_outbid_hears_to_whom_the_task_went(town: Town) -> None:
+    """Its log ended with the bid that it showed, unless it had sent the award itself."""
+    task = town.post(TASK)
+    town.worker("one", "solver", "solver")
+    town.worker("two", "rival", "solver")
+    town.until(lambda: town.status(task) is Status.TRAINING and bool(town.told(Outbid)))
+    (told,) = town.told(Outbid)
+    view = town.quick("stranger").task(task, town.quick("stranger").terms(task))
+    assert (told.task, told.solver, told.price) == (task, view.solver, view.price)
+    loser = town.address("solver" if view.solver == town.address("rival") else "rival")
+    assert told.stands_by is (view.standby == loser)
 
 
 def test_low_ether_is_told_once(town: Town) -> None:
