@@ -23,6 +23,7 @@ from offchain.ir.arrays import Array
 from offchain.job import DEFAULT_BITS
 from offchain.lines import at, line_of, line_of_caller
 from offchain.modes import evaluating
+from offchain.transformer import adapted
 from offchain.vocabulary import Vocabulary, words_of
 
 Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
@@ -39,7 +40,7 @@ class Generation(OfModel):
     top_k           it is drawn among the k greatest scores, up to 64; equal scores count once. None at temperature 0
     stop            a token, or several, after which a row is done
     forward         `forward(model, ids, cache, position)`: scores (rows, vocabulary) of the token that follows `ids`
-                    (rows,) at this position (an int32 scalar), and the next cache, of the same shapes
+                    (rows,) at this position, all int32, and the next cache, of the same shapes and dtypes
     cache           for `forward`: the cache before the first token, as a Program's state; usually zeros, with a place
                     for each of `Generation.positions_of(prompts, max_new_tokens)` positions
     vocabulary      what the tokens are as text, for people: a tokenizer of `transformers`, or texts or bytes by number.
@@ -83,11 +84,12 @@ class Generation(OfModel):
                 raise BadInput("forward and cache belong together; give both, or for a model of transformers neither")
             check_forward(forward)
             positions = self.positions_of(rows, max_new_tokens)
-            held = cache if cache is not None else _first(model, len(rows), positions)
+            if forward is None or cache is None:
+                forward, cache = adapted(model, len(rows), positions)
             words = Vocabulary(() if vocabulary is None else words_of(vocabulary), ends)
         except BadInput as error:
             raise BadInput(f"generation{at(line_of_caller())}: {error}") from error
-        own = {"reader": model, "forward": forward or transformer, "prompts": rows, "stop": ends, "new": max_new_tokens}
+        own = {"reader": model, "forward": forward, "prompts": rows, "stop": ends, "new": max_new_tokens}
         for what, value in {**own, "vocabulary": words}.items():
             object.__setattr__(self, what, value)
         pick = _Pick(temperature, top_k)
@@ -97,7 +99,7 @@ class Generation(OfModel):
             state={
                 "last": torch.zeros(len(rows), dtype=torch.int32),
                 "done": torch.zeros(len(rows), dtype=torch.bool),
-                "cache": held,
+                "cache": cache,
             },
             data={PROMPT: _padded(rows), LENGTH: torch.tensor([len(row) for row in rows])},
             steps=-(-positions // whole) * whole,
@@ -126,7 +128,7 @@ class Generation(OfModel):
     def _stepped(self, pick: _Pick, state: Any, data: Any, t: Tensor) -> Any:
         prompt, length = data[PROMPT], data[LENGTH].int()
         last, after = prompt.shape[1] - 1, t + 1
-        ids = torch.where(t < length, prompt[:, t.clamp(max=last)], state["last"])
+        ids = torch.where(t < length, prompt[:, t.clamp(max=last)].int(), state["last"])
         with evaluating(self.reader), torch.no_grad():
             place = t.clamp(max=last + self.new - 1)  # steps that fill the last interval write where nobody reads
             scores, cache = self.forward(self.reader, ids, state["cache"], place)
@@ -179,79 +181,6 @@ def _greatest(scores: Tensor, k: int) -> Tensor:
         rest = torch.where(scores < top, scores, -math.inf)
         scores = torch.where(rest.amax(-1, keepdim=True) > -math.inf, rest, scores)
     return scores.amax(-1, keepdim=True)
-
-
-class _Held:
-    """What a model of `transformers` takes for its cache: each layer's keys and values at all positions."""
-
-    is_compileable = False
-
-    def __init__(self, layers: Mapping[str, Any], position: Tensor) -> None:
-        self.layers, self.position = dict(layers), position
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        held = self.layers[str(layer)]
-        here = (torch.arange(held["keys"].shape[2]) == self.position).reshape(-1, 1)
-        self.layers[str(layer)] = {
-            "keys": torch.where(here, keys, held["keys"]),
-            "values": torch.where(here, values, held["values"]),
-        }
-        return self.layers[str(layer)]["keys"], self.layers[str(layer)]["values"]
-
-    def get_seq_length(self, *_: Any) -> int:
-        """Positions are given to the model, so that it need not ask."""
-        return 0
-
-
-class _Sizes(_Held):
-    """Notes the shapes of what each layer keeps."""
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.layers[str(layer)] = {"keys": keys, "values": values}
-        return keys, values
-
-
-def transformer(model: Any, ids: Tensor, cache: Any, position: Tensor) -> tuple[Tensor, Any]:
-    """`forward` of a causal model of `transformers`."""
-    held, positions = _Held(cache, position), cache["0"]["keys"].shape[2]
-    seen = torch.where(torch.arange(positions) <= position, 0.0, torch.finfo(torch.float32).min)
-    return _asked(model, ids, held, seen.reshape(1, 1, 1, -1), position), held.layers
-
-
-def _asked(model: Any, ids: Tensor, held: _Held, mask: Tensor, position: Tensor) -> Tensor:
-    made = model(
-        input_ids=ids.long().unsqueeze(1),
-        attention_mask=mask,
-        position_ids=position.long().reshape(1, 1).expand(len(ids), 1),
-        past_key_values=held,
-        use_cache=True,
-    )
-    scores: Tensor = made.logits[:, -1]
-    return scores
-
-
-def _first(model: nn.Module, rows: int, positions: int) -> dict[str, Any]:
-    """An empty cache for a model of `transformers`, which is asked for one token to see its layers."""
-    if not hasattr(model, "config"):
-        raise BadInput(f"model is a {type(model).__name__}, none of transformers; give forward and cache")
-    held, nothing = _Sizes({}, torch.zeros((), dtype=torch.int32)), torch.zeros(1, dtype=torch.int32)
-    try:
-        with evaluating(model), torch.no_grad():
-            _asked(model, nothing, held, torch.zeros(1, 1, 1, 1), nothing[0])
-    except Exception as error:  # of the model's own code, which takes its cache otherwise
-        said = str(error).splitlines()[0] if str(error) else ""
-        raise BadInput(
-            f"model {type(model).__name__} takes no such cache ({type(error).__name__}: {said}); give forward and cache"
-        ) from error
-    if not held.layers:
-        raise BadInput(f"model {type(model).__name__} keeps nothing in its cache; give forward and cache")
-    return {
-        layer: {
-            what: torch.zeros(rows, tensor.shape[1], positions, tensor.shape[3])
-            for what, tensor in sorted(kept.items())
-        }
-        for layer, kept in held.layers.items()
-    }
 
 
 def _rows(prompts: Any) -> tuple[tuple[int, ...], ...]:
