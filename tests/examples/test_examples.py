@@ -80,7 +80,9 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 def test_every_example_is_tested() -> None:
-    assert sorted([*SIZES, *PROGRAMS, "smollm_text"]) == sorted(path.stem for path in FOLDER.glob("*.py"))
+    assert sorted([*SIZES, *PROGRAMS, "digits_with_evaluation", "smollm_text"]) == sorted(
+        path.stem for path in FOLDER.glob("*.py")
+    )
 
 
 def test_reference_gives_the_same_bits(trained: Trained) -> None:
