@@ -163,9 +163,11 @@ class GraphBuilder:
         """`table[d, index[d]]` along the last axis of `table`; 0 where the index is outside."""
         shape = broadcast(table.shape[:-1], index.shape)
         extent = table.shape[-1]
+        inside = index.bounds[0] >= 0 and index.bounds[1] < extent
+        if inside and table.uniform is not None:
+            return replace(table, shape=shape)
         table = self.solid(table.expand((*shape, extent)))
         index = self.solid(index.expand(shape))
-        inside = index.bounds[0] >= 0 and index.bounds[1] < extent
         low, high = table.bounds
         bounds = (low, high) if inside else (min(low, 0), max(high, 0))
         node = Node(Kind.GATHER, table.dtype, shape, (table.input, index.input), extent)

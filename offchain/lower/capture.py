@@ -22,6 +22,7 @@ from offchain.lines import at, line_of
 from offchain.lower.aids import without_profiling, without_validation
 from offchain.lower.answers import plain_answers
 from offchain.lower.decompositions import decompositions, shapes_on_meta
+from offchain.lower.empty import leave_empty_out
 from offchain.lower.host import Run
 from offchain.lower.inner import own_backwards
 from offchain.lower.order import uniform_rows
@@ -104,6 +105,7 @@ def capture(form: Form) -> Captured:
     module = _make_fx(form.asked, form.step, list(form.inputs), form.origins)
     if form.dead:
         module.graph.eliminate_dead_code()
+    leave_empty_out(module.graph)
     told, (names, state) = form.told, zip(*form.state.items(), strict=True) if form.state else ((), ())
     eager = form.eager or Run(partial(eagerly, form), form.inputs)
     caught = tuple(form.origins.raised)

@@ -130,7 +130,7 @@ _CAUSES: Final = (  # the first that fits is taken
     ),
     Cause(
         r"backward\(\) called inside|backward through the graph a second time",
-        "leave backward() out: a job's step takes the gradient of the loss by itself; for one inside of the loss use "
+        "leave backward() out: a Job takes the gradient of its loss by itself; for others, and in a Program, use "
         "torch.autograd.grad(..., create_graph=True)",
     ),
     Cause(

@@ -52,7 +52,8 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "pinv": "use torch.linalg.solve(a.mT @ a, a.mT), where a has the rank of its columns",
     "linalg": "use products, sums, elementwise operations, torch.linalg.solve and torch.linalg.cholesky",
     "bincount": "sum F.one_hot",
-    "histc": "sum comparisons with the edges",
+    "histc": "sum comparisons with the edges; for experts of transformers call "
+    "model.set_experts_implementation('batched_mm')",
     "unique": "sum F.one_hot over the rows, whose shape does not depend on values",
     "masked_scatter": "use torch.where(mask, s.flatten()[mask.flatten().cumsum(0).clamp(min=1) - 1].view_as(x), x)",
     "grid_sampler": "call torch.nn.functional.grid_sample",
