@@ -21,6 +21,7 @@ from offchain.lines import at, line_of, line_of_caller
 
 IGNORED: Final = -100  # a target that does not count, as in torch.nn.functional.cross_entropy
 CONFUSION: Final = "confusion"
+MOST_CLASSES: Final = 1 << 13  # of which a confusion matrix has 256 MiB
 Metric = Callable[[Any, Any], Tensor]  # of what the model made, and the batch
 
 
@@ -130,6 +131,8 @@ def _chosen(metrics: Any, dataset: Any, target: str | None, classes: int | None)
         raise BadInput(f"target is {shown(target)}, must name the column of the dataset that has the class numbers")
     if (CONFUSION in named.values() or classes is not None) and (type(classes) is not int or classes < 1):
         raise BadInput(f"classes is {shown(classes)}, must be how many there are, for a confusion matrix")
+    if CONFUSION in named.values() and classes is not None and classes > MOST_CLASSES:
+        raise BadInput(f"classes is {classes}, of which a confusion matrix may have {MOST_CLASSES}; leave it out")
     if words:
         _check_target(target, dataset[target], classes)
     return dict(named)

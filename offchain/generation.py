@@ -28,6 +28,7 @@ from offchain.vocabulary import Vocabulary, words_of
 
 Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
 MOST_K: Final = 64
+COLDEST, HOTTEST = 1e-3, 1e3  # temperatures
 
 
 class Generation(OfModel):
@@ -209,6 +210,8 @@ def _check(model: Any, rows: Sequence[Sequence[int]], new: Any, temperature: Any
         raise BadInput(f"max_new_tokens is {shown(new)}, must be a positive integer")
     if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
         raise BadInput(f"temperature is {shown(temperature)}, must be 0 or more")
+    if temperature and not COLDEST <= temperature <= HOTTEST:  # scores divided by it fit float32, and tell tokens apart
+        raise BadInput(f"temperature is {shown(temperature)}, must be 0, or {COLDEST} to {HOTTEST}")
     if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MOST_K):
         raise BadInput(f"top_k is {shown(top_k)}, must be 1 to {MOST_K}")
     if top_k is not None and not temperature:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -138,13 +138,26 @@ def read(path: Path) -> Certificate:
     if len(raw) > MAX_FILE:
         raise BadBlob(f"{path}: is larger than {MAX_FILE} bytes: no certificate")
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, object_pairs_hook=_once)
         found = _certificate(body)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise BadBlob(f"{path}: not a certificate ({type(error).__name__})") from error
-    if to_json(found) != body:
+    if _exactly(to_json(found)) != _exactly(body):
         raise BadBlob(f"{path}: a certificate whose fields contradict each other")
     return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> Json:
+    """An object of JSON that names nothing twice: of two values each reader would choose its own."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field twice")
+    return found
+
+
+def _exactly(body: Json) -> str:
+    """Text that tells 1, 1.0 and true apart, as Python's == does not."""
+    return json.dumps(body, sort_keys=True)
 
 
 def _certificate(body: Any) -> Certificate:

@@ -125,6 +125,7 @@ def test_a_confusion_matrix_alone_logs_how_many_rows_were_read() -> None:
         ({"metrics": {"a": 3}}, "metric 'a' is 3"),
         ({"target": None}, "target is None, must name the column"),
         ({"target": "z"}, "target is 'z', must name the column"),
+        ({"classes": 10**9}, "classes is 1000000000, of which a confusion matrix may have 8192"),
         ({"classes": None}, "classes is None, must be how many"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"classes": 2}, "target 'y' holds the class 2, must be 0 to 1, since classes is 2"),

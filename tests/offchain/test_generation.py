@@ -189,6 +189,8 @@ def test_another_seed_draws_others_and_the_same_one_the_same() -> None:
         ({"top_k": 4}, "top_k is 4, but at temperature 0 no token is drawn; give a temperature above 0, or no top_k"),
         ({"top_k": 1, "temperature": 0.0}, "top_k is 1, but at temperature 0 no token is drawn"),
         ({"temperature": float("nan")}, "temperature is nan, must be 0 or more"),
+        ({"temperature": 1e-300}, "temperature is 1e-300, must be 0, or 0.001 to 1000.0"),
+        ({"prompts": torch.zeros(2, 3)}, r"prompts is a tensor of shape \(2, 3\), must be a list of lists"),
         ({"stop": 2.0}, "stop is 2.0, must be a token number, or a list of them"),
         ({"stop": [None]}, r"stop is \[None\], must be a token number"),
         ({"forward": "f"}, "forward is 'f', must be a function"),

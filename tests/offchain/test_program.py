@@ -222,7 +222,7 @@ def metric(state: Any) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("step", "error", "said"),
     [
-        (lambda s, b, t: s, BadInput, "step at .*test_program.py:[0-9]+ returns .*return state, metrics"),
+        (lambda s, b, t: s, BadInput, "step at .*test_program.py:[0-9]+ returns a dict of .x.; return state, metrics"),
         (lambda s, b, t: ({"x": s["x"][:1]}, metric(s)), BadInput, r"state 'x' as float32 of shape \(1,\), but got"),
         (lambda s, b, t: ({"x": torch.cat([s["x"], s["x"]])}, metric(s)), BadInput, r"test_program.py:.*shape \(4,\)"),
         (lambda s, b, t: ({"x": s["x"].double()}, metric(s)), OffchainError, "test_program.py:.*float64"),

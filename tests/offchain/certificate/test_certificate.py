@@ -249,6 +249,28 @@ def test_no_bytes_break_it(case: Case, data: st.DataObject) -> None:
     assert refusal or (read.work, read.binding.slots) == (case.made.work, case.made.binding.slots)
 
 
+@pytest.mark.parametrize(
+    ("said", "instead", "why"),
+    [
+        ('"steps": 6', '"steps": 7, "steps": 6', r"not a certificate \(ValueError\)"),
+        ('"subject":', '"subject": [], "subject":', r"not a certificate \(ValueError\)"),
+        ('"steps": 6', '"steps": 6.0', "fields contradict each other"),
+        ('"steps": 6', '"steps": NaN', "fields contradict each other"),
+        ('"steps": 6', '"more": true, "steps": 6', "fields contradict each other"),
+        ('"steps": 6', '"steps": ' + "9" * 5_000, r"not a certificate \(ValueError\)"),
+    ],
+)
+def test_json_that_readers_read_differently_is_refused(
+    case: Case, said: str, instead: str, why: str, tmp_path: Path
+) -> None:
+    text = case.file.read_text()
+    assert said in text
+    file = tmp_path / "false.json"
+    file.write_text(text.replace(said, instead, 1))
+    with pytest.raises(BadBlob, match=why):
+        statement.read(file)
+
+
 def test_disputes_are_told_from_their_events() -> None:
     def event(name: str, **args: Any) -> Event:
         return Event("0x", name, args, 1, 1, b"")
