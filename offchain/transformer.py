@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -234,7 +234,7 @@ def _apart(model: Any, forward: Forward, kept: Mapping[str, Any], text: Tensor) 
             for what, tensor in tensors.items():
                 (room[layer][what][:, :, :middle] if what in LONG else room[layer][what]).copy_(tensor)
     step, _ = forward(model, text[:, middle], room, torch.tensor(middle, dtype=torch.int32))
-    return float((step - whole).abs().max() / whole.abs().max())
+    return float((step - whole).abs().max() / whole.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
 
 
 def _empty(kept: Mapping[str, Any], rows: int, positions: int) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _asked(model: Any, ids: Tensor, held: Held, position: Tensor, **more: Any) -
     taken = inspect.signature(model.forward).parameters
     places = position.long() + torch.arange(ids.shape[1])
     given: dict[str, Any] = {"cache_params" if "cache_params" in taken else "past_key_values": held}
-    with _by_gather(model):
+    with _by_gather(model) if ids.shape[1] == 1 else nullcontext():  # each token takes a copy of its experts
         made = model(input_ids=ids, position_ids=places.expand(ids.shape), use_cache=True, **given, **more)
     scores: Tensor = made.logits[:, -1]
     return scores
