@@ -21,7 +21,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-PREPARED: Final = 2 << 30  # bytes: 350 million weights at 21 bits, a billion at up to 13
+PREPARED: Final = 2 << 30  # bytes: 530 million weights at 21 bits, a billion at up to 13
 
 
 @dataclass(frozen=True)

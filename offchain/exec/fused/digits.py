@@ -33,6 +33,7 @@ class _Multiplying:
         self.size = _TILE * digits.columns
         self.vector, self.paired = f"<{digits.lanes} x i32>", f"<{2 * digits.lanes} x i16>"
         self.sums = f.local("i32", digits.planes * self.size)
+        self.both = f.local("i32", self.second.plane) if digits.planes == 3 else ""  # the second operand's third plane
         self.parts = -(
             -self.first.blocks // self.digits.blocks
         )  # each part's sums fit 32 bits; parts are added as doubles
@@ -76,15 +77,28 @@ class _Multiplying:
         panels = f.least(str(f.plus(-(-first.rows // ROWS), f.times(tile, -PANELS))), PANELS)
         with f.loop(low, high) as block:
             pairs, begun = first.here(f, block), f.do(f"icmp sgt i64 {block}, {low}")
+            here = second.start(f, batch, column, block)
+            if self.both:
+                self._add(f.at("i32", "%x1", here), pairs)
             with f.loop(0, self.digits.planes) as plane, f.loop(0, panels) as panel:
                 word = f.plus(first.start(f, batch, tile, block), f.flat([plane, panel], (first.plane, first.panel)))
                 of = f.at("i32", "%x0", word)
-                by = f.at("i32", "%x1", f.plus(second.start(f, batch, column, block), f.times(plane, second.plane)))
+                by = f.at("i32", "%x1", f.plus(here, f.times(plane, second.plane)))
                 to = f.at("i32", self.sums, f.flat([plane, panel], (self.size, ROWS * columns)))
                 with f.loop(0, _SHARE) as pair:
                     after = f.plus(second.plane, f.flat([panel, pair], (_SHARE * columns, columns)))
                     f.prefetch(f.at("i32", by, after))
+                if self.both:
+                    by = f.do(f"select i1 {f.do(f'icmp eq i64 {plane}, 2')}, ptr {self.both}, ptr {by}")
                 self._panel(of, by, to, pairs, begun)
+
+    def _add(self, digits: str, pairs: str | int) -> None:
+        """The sums of high and low digits of a block of the second operand."""
+        f, lanes = self.f, self.digits.lanes
+        with f.loop(0, f.times(pairs, VECTORS)) as n:
+            at = f.times(n, lanes)
+            high, low = (f.load(self.paired, f.at("i32", digits, f.plus(at, p * self.second.plane))) for p in (0, 1))
+            f.store(self.paired, f.do(f"add {self.paired} {high}, {low}"), f.at("i32", self.both, at))
 
     def _panel(self, a: str, b: str, to: str, pairs: str | int, begun: str) -> None:
         """ROWS by columns sums over the pairs of a block, which stay in registers; added to those before if `begun`."""

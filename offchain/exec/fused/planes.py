@@ -1,7 +1,8 @@
 """Quantised operands as planes of 16-bit digits, laid out as products by digits read them.
 
 An operand of more than SINGLE bits is q = high·2^h + low; its planes are high, low and their sum. One of fewer bits is
-a single plane.
+a single plane. The second operand's sum is not kept but added up when a block is multiplied, once for all panels of the
+first: what lasts from step to step is nearly always a second operand, and so takes two thirds of the memory.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Digits:
 
     @property
     def planes(self) -> int:
+        """Planes that are multiplied."""
         return 1 if self.bits <= SINGLE else 3
 
     @property
@@ -76,6 +78,7 @@ class Lying:
     lane: int  # rows of a panel
     group: int  # panels that are multiplied together
     along: bool  # whether pairs of k are neighbours
+    planes: int  # that are kept
 
     @property
     def pairs(self) -> int:
@@ -103,7 +106,7 @@ class Lying:
     @property
     def whole(self) -> int:
         """Words of a group. Neighbours begin a line more than a round number apart, or they would share cache sets."""
-        return self.blocks * self.digits.planes * self.plane + _LINE
+        return self.blocks * self.planes * self.plane + _LINE
 
     @property
     def groups(self) -> int:
@@ -120,7 +123,7 @@ class Lying:
 
     def start(self, f: Function, batch: str | int, group: str | int, block: str | int) -> str | int:
         """The first word of a group's block."""
-        return f.flat([batch, group, block], (self.groups * self.whole, self.whole, self.digits.planes * self.plane))
+        return f.flat([batch, group, block], (self.groups * self.whole, self.whole, self.planes * self.plane))
 
     def here(self, f: Function, block: str | int) -> str | int:
         """Pairs of that block."""
@@ -133,7 +136,8 @@ def lying(product: Product, side: int, digits: Digits) -> Lying:
     operand = (product.first, product.second)[side]
     tile = Tile(operand.item, operand.shape, product.extent, _WIDE)
     lane, group = ((ROWS, PANELS), (digits.columns, 1))[side]
-    return Lying(digits, product.batch, operand.rows, product.extent, lane, group, side == 0 and not tile.down)
+    along, planes = side == 0 and not tile.down, digits.planes if side == 0 else min(digits.planes, 2)
+    return Lying(digits, product.batch, operand.rows, product.extent, lane, group, along, planes)
 
 
 class _Packing:
@@ -146,14 +150,14 @@ class _Packing:
         self.whole = operand.axes > 0 and (prod(outer) == 1 or last % at.lane == 0)  # tiles begin where panels do
 
     def digits(self, x: str, c: str | int) -> list[str]:
-        """The digits of a term as i32: one, or high, low and their sum."""
+        """The digits of a term as i32: one, or high and low, and their sum where that is kept."""
         f, bits, low = self.f, self.at.digits.bits, self.at.digits.low
         q = f.do(f"fptosi float {f.quantised(x, self.scales.of(c), bits)} to i32")
         if self.at.digits.planes == 1:
             return [q]
         high = f.do(f"ashr i32 {f.do(f'add i32 {q}, {1 << (low - 1)}')}, {low}")
         rest = f.do(f"sub i32 {q}, {f.do(f'shl i32 {high}, {low}')}")
-        return [high, rest, f.do(f"add i32 {high}, {rest}")]
+        return [high, rest, *([f.do(f"add i32 {high}, {rest}")] if self.at.planes == 3 else [])]
 
     def term(self, point: Coords, k: str | int) -> str:
         """What is read at k, and 0 beyond the last."""
@@ -179,7 +183,7 @@ class _Packing:
     def down(self) -> None:
         """Pair by pair, a word for each row of the tile; then those words into their panels."""
         f, at = self.f, self.at
-        made = [f.local("i32", _WIDE) for _ in range(at.digits.planes)]
+        made = [f.local("i32", _WIDE) for _ in range(at.planes)]
         with f.loop(0, at.blocks) as block, f.loop(0, at.here(f, block)) as pair:
             k = f.flat([block, pair], (2 * at.deep, 2))
             with self.tile.each() as (c, point):
@@ -215,9 +219,9 @@ class _Packing:
         with f.loop(0, at.blocks) as block:
             here, first = at.here(f, block), self.start(*self.row(self.tile.outer), block)
             if at.along:
-                made = [f.at("i32", "%q", f.plus(first, n * at.plane)) for n in range(at.digits.planes)]
+                made = [f.at("i32", "%q", f.plus(first, n * at.plane)) for n in range(at.planes)]
             else:
-                made = [f.local("i32", at.deep) for _ in range(at.digits.planes)]
+                made = [f.local("i32", at.deep) for _ in range(at.planes)]
             with f.loop(0, f.times(here, 2)) as i:
                 k = f.plus(f.times(block, 2 * at.deep), i)
                 for memory, digit in zip(made, self.digits(self.term(self.tile.outer, k), 0), strict=True):

@@ -11,7 +11,8 @@ from offchain.exec.eager.executor import TorchExecutor
 from offchain.exec.fused.digits import FEATURES
 from offchain.exec.fused.engines import Engines, lanes
 from offchain.exec.fused.executor import FusedExecutor
-from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits
+from offchain.exec.fused.planes import MAX_BITS, SINGLE, Digits, lying
+from offchain.exec.plan.products import product_of
 from offchain.exec.reference import ReferenceExecutor
 from offchain.ir.arrays import Array
 from offchain.ir.graph import LOG_SLOT, Axis, Graph, Input, Node, Slot, Source, TensorSpec, View
@@ -127,6 +128,14 @@ def test_an_axis_on_which_neither_operand_moves_repeats(engine: Engines) -> None
     node = replace(node, shape=sizes, inputs=inputs)
     graph = replace(graph, nodes=(node,))
     assert_exact(graph, engine, operands(graph))
+
+
+@pytest.mark.parametrize(("bits", "bytes_"), [(SINGLE, (2, 2)), (21, (6, 4))])
+def test_the_second_operand_keeps_no_plane_that_is_a_sum(bits: int, bytes_: tuple[int, int]) -> None:
+    """So many bytes an element of either operand, and lines between groups of panels."""
+    product = product_of(dot((480,), 256, 480, bits).nodes[0])
+    words_ = [lying(product, side, Digits(bits, 16)).words for side in (0, 1)]
+    assert [round(4 * n / (480 * 256), 1) for n in words_] == list(bytes_)
 
 
 @pytest.mark.parametrize("bits", range(2, MAX_BITS + 1))
