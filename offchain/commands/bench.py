@@ -183,6 +183,8 @@ def engines(jobs: tuple[str, ...], settings: Settings, as_json: bool) -> None:
     process, by seconds, and by plain torch's seconds, which shows how far the machine itself differs. Processes take
     turns. chosen: 16 or 8 lanes of digits, or the BLAS's name.
 
+    That takes about five minutes for each precision; --quick shows in a fraction of it what comes.
+
     \b
     Example:  offchain bench engines --bits 21
     """

@@ -245,7 +245,7 @@ def history(connection: Connection, who: str | None, task_id: int | None, as_jso
         body = {"entries": [_plain(*line) for line in lines], "sums": {name: str(n) for name, n in sums.items()}}
         click.echo(json.dumps(body, indent=2))
         return
-    table = Table("", "", *PLACES, box=None, pad_edge=False, width=WIDTH)
+    table = Table("when", "task: why", *PLACES, box=None, pad_edge=False, width=WIDTH)
     for column in table.columns[2:]:
         column.justify = "right"
     for then, entry in lines:

@@ -91,6 +91,7 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
     tensors = {what: _size(specs) for what, specs in groups.items()}
     longest, dearest = largest(of.graph)
     move = {"bytes": longest.calldata, "gas": dearest.gas}
+    count = int if as_json else "{:,}".format
     return [
         ("name", of.name),
         ("graph root", of.graph_root.hex()),
@@ -102,11 +103,11 @@ def facts(of: Task, file: Path, as_json: bool) -> list[tuple[str, object]]:
         ("products", products if as_json else ", ".join(f"{n} of {bits} bits" for bits, n in products.most_common())),
         *((what, size if as_json else _listed(size)) for what, size in tensors.items()),
         *([("validation rows", sum(p.graph.datasets[0].shape[0] for p in of.validation))] if of.validation else []),
-        ("parameters", sum(int(array.size) for array in of.parameter_arrays(of.state).values())),
-        ("work units a step", work_units(of.graph)),
+        ("parameters", count(sum(int(array.size) for array in of.parameter_arrays(of.state).values()))),
+        ("work units a step", count(work_units(of.graph))),
         ("largest move", move if as_json else _listed(move)),
-        ("graph bytes", len(encode_graph(of.graph))),
-        ("file bytes", file.stat().st_size),
+        ("graph bytes", count(len(encode_graph(of.graph)))),
+        ("file bytes", count(file.stat().st_size)),
     ]
 
 
