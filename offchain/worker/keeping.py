@@ -11,6 +11,7 @@ from offchain.chain import keepers
 from offchain.chain.client import Chain, Receipt
 from offchain.chain.reverts import Reverted
 from offchain.commit.shown import ShownChunk
+from offchain.errors import BadInput
 from offchain.market.actions import (
     Acknowledge,
     Action,
@@ -31,7 +32,7 @@ from offchain.store.taskfile import read_graph
 from offchain.worker import kept
 from offchain.worker.database import Database
 from offchain.worker.events import Tell
-from offchain.worker.gathering import Gatherer, Round, encoded, signature_name
+from offchain.worker.gathering import Gatherer, Round, decoded, encoded, signature_name
 from offchain.worker.materials import Materials
 from offchain.worker.names import state_name, task_name
 
@@ -60,6 +61,7 @@ class Keeping:
         self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
         self._gatherer, self._leave, self._signing_key = gatherer, leave, signing_key
         self._rounds: dict[Committee, Round] = {}
+        self._unread: set[tuple[int, int, int]] | None = None  # see `unread`; None before the first look
         self.table: dict[type[Action], Callable[[ChainView, Any], bool | None]] = {
             Keep: self._keep,
             Seat: self._seat,
@@ -89,6 +91,39 @@ class Keeping:
         return keepers.holding(self._chain, *about).message()
 
     # --- as a member
+
+    def unread(self, view: ChainView) -> list[tuple[int, int, int]]:
+        """Task, attempt and checkpoint of what was to be kept before this process began, and `mend` has not read.
+
+        That is what this account has signed for, and what it has committed as a solver.
+        """
+        if self._unread is None:
+            self._unread = {(task.id, task.attempt, k) for task in view.tasks for k in self._owed(view, task)}
+        return sorted(key for key in self._unread if key[0] in view and view.runs(*key[:2]))
+
+    def _owed(self, view: ChainView, task: TaskView) -> Iterator[int]:
+        signed = self._db.notes(task).kept if self._sits(view, task) else frozenset[int]()
+        for k in range(task.paid, len(task.checkpoints)):
+            if k in signed or task.solver == view.me:
+                yield k
+
+    def mend(self, view: ChainView, task_id: int, attempt: int, k: int) -> bool:
+        """Read what is to be kept; fetch it again, and sign again, where the disk has lost a part. False: it waits.
+
+        Raises what `Materials.mirror` raises.
+        """
+        task, blobs = view.task(task_id), self._materials.blobs
+        if self._unread is None or k >= len(task.checkpoints) or not self._materials.mirror(task, k):
+            return False
+        if k in self._db.notes(task).kept:
+            name = signature_name(self._message(task, k), view.me)
+            try:
+                decoded(blobs.path(name))
+            except (BadInput, OSError):
+                blobs.remove(name)
+                self.sign(view, task, k)
+        self._unread.discard((task_id, attempt, k))
+        return True
 
     def _keep(self, view: ChainView, action: Keep) -> bool:
         """The state is here before anything is signed: who cannot show it loses a bond."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,7 @@ class Materials:
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
+        self._sound: set[str] = set()  # states to keep that were checked, and not only lie here
         self._refused: dict[tuple[int, Terms], BadInput] = {}  # for good
         self._failures: dict[_Served, int] = {}  # of fetching a state from its solver
         self._wanted: dict[_Served, float] = {}  # likewise, since when
@@ -322,17 +324,25 @@ class Materials:
             return False
         point = view.checkpoints[checkpoint]
         name = state_name(view.terms, point.root)
-        if name in self.blobs:
+        if name in self._sound and name in self.blobs:
             return True
 
         def fetch() -> Path:
             graph = read_graph(self.blobs.path(task_name(view.terms)), view.terms.graph_root)
-            places, patience = self._holders.of_state(view, point), view.terms.challenge_window / 4
             check = partial(read_state, graph=graph, expected=point.root)
+            if name in self.blobs:
+                with suppress(BadInput):
+                    check(self.blobs.path(name))
+                    return self.blobs.path(name)
+                self.blobs.remove(name)  # the disk has lost a part of it
+            places, patience = self._holders.of_state(view, point), view.terms.challenge_window / 4
             return self.blobs.fetch(places, name, check, state_bytes(graph), patience)
 
         key = ("mirror", view.id, view.attempt, checkpoint, point.root)
-        return self._background.poll(key, fetch, view.solver, host_of(point.uri)) is not None and name in self.blobs
+        here = self._background.poll(key, fetch, view.solver, host_of(point.uri)) is not None and name in self.blobs
+        if here:
+            self._sound.add(name)
+        return here
 
     def keep_on(self, terms: Terms, root: bytes) -> None:
         """A task is over, and this is its last state: both count as new among what is kept of such tasks."""

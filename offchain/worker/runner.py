@@ -117,6 +117,8 @@ class Worker(Loop):
                 self._disputes.notice(view)
             self._work.tidy(view)
             self._attempt(("mirror",), partial(self._mirror.look, view, not self.reader.behind))
+            for kept in self.keeping.unread(view):
+                self._attempt(("mend", *kept), partial(self.keeping.mend, view, *kept))
             self._watch_money(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]
             self._plan(view, actions)

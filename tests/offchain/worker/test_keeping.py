@@ -78,6 +78,38 @@ def test_a_keeper_that_drains_ends_when_it_has_been_paid(town: Town) -> None:
     assert paid.amount > 0 and town.status(task) is Status.COMPLETED
 
 
+def test_a_keeper_whose_disk_has_lost_something_has_it_again(town: Town) -> None:
+    """What it has signed for is served, and can be shown, after a start on a damaged folder as before."""
+    task = posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: len(town.told(CommitSent)) == 2 and len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
+    name = next(who for who, event in town.events if isinstance(event, Keeps))
+    town.dismiss(name)
+    blobs = town.folder / name / "blobs"
+    before = {path: path.read_bytes() for path in blobs.iterdir() if path.suffix in (".state", ".kept")}
+    assert {path.suffix for path in before} == {".state", ".kept"} and len(before) == 4
+    for path, body in before.items():
+        path.write_bytes(body[: len(body) // 2])
+    keeper(town, name)
+    town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
+
+
+def test_a_solver_whose_disk_has_lost_what_it_committed_fetches_it_from_its_keepers(town: Town) -> None:
+    """Else nobody who comes later could have it from the address that the chain names."""
+    posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: len(town.told(CommitSent)) == 2 and len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
+    town.dismiss("solver")
+    before = {path: path.read_bytes() for path in (town.folder / "solver" / "blobs").glob("*.state")}
+    assert len(before) == 2
+    for path in before:
+        path.write_bytes(b"")
+    register(town.worker("solver", "solver", "solver"))
+    town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
+
+
 def test_a_keeper_that_cannot_have_a_checkpoint_says_so_once_and_asks_less_and_less(town: Town) -> None:
     """Each try waits for a fetch in the background, which has not failed as long as it runs."""
     posted(town)
