@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,21 +18,25 @@ from offchain.chain import verifiers
 from offchain.chain.client import Chain
 from offchain.chain.deployment import COIN
 from offchain.chain.ganache import Ganache, local_account
-from offchain.chain.signingkeys import make_signing_key
+from offchain.chain.signingkeys import make_signing_key, public_signing_key
 from offchain.chain.transactions import SendOptions
-from offchain.demo.stage import PEOPLE, DemoFailed, Stage
+from offchain.demo.stage import HEARTBEAT, PEOPLE, DemoFailed, Stage
+from offchain.dispute.falsified import Falsehood
 from offchain.market.view import VERIFIER
 from offchain.store.serve import BlobServer, ServeOptions
 from tests.faults.relay import Relay
+from tests.support.deployment import BURN_ADDRESS
 
 CREW: Final = {  # who works, as what, and with what options
     "solver-a": ("solver", ("--hourly", "10")),
-    "solver-b": ("solver", ("--hourly", "30")),
+    "solver-b": ("solver", ("--hourly", "30", "--role", "verifier", "--audit-share", "0")),
     "verifier-a": ("verifier", ()),
     "verifier-b": ("verifier", ("--audit-share", "1")),
     "requester": ("requester", ()),
 }
-STAKE: Final = 10 * COIN  # of verifier-a, the only one who is drawn
+KEEPERS: Final = ("verifier-a", "verifier-b", "solver-b")  # of the crew, who are drawn
+SLEEPER: Final = "friend"  # is drawn, too, and does nothing of its own accord
+STAKE: Final = 10 * COIN  # of each of them
 STARTING: Final = 180.0  # seconds in which a process must have come up
 PATIENT: Final = SendOptions(receipt_timeout=5)
 
@@ -56,6 +60,7 @@ class Island(Stage):
     ports: dict[str, int] = field(default_factory=dict)  # of the workers' blobs
     came_up: dict[str, float] = field(default_factory=dict)  # when each was last seen to be up
     begun_at: dict[str, int] = field(default_factory=dict)  # bytes that its log had when it was last started
+    idle: bool = False  # whether verifiers replay only what they are drawn for
     held: set[tuple[str, int]] = field(default_factory=set)  # account and nonce of what the node should have mined
 
     def __post_init__(self) -> None:
@@ -71,7 +76,7 @@ class Island(Stage):
         return self
 
     def _settle(self) -> None:
-        """Ways between all, a verifier with a stake, and everybody at work."""
+        """Ways between all, verifiers with stakes, and everybody at work."""
         for name in PEOPLE:
             self.ports[name] = free_port()
             self.to_node[name] = self._stack.enter_context(Relay(lambda: self.ganache.port))
@@ -81,7 +86,7 @@ class Island(Stage):
             path.chmod(0o600)
         self.file("shelf").mkdir()
         self.shelf = self._stack.enter_context(BlobServer(self.file("shelf"), "127.0.0.1", 0, ServeOptions()))
-        self._enroll("verifier-a")
+        self._enroll()
         for name in CREW:
             self.begin(name)
         self.wait_until_up(*CREW)
@@ -89,12 +94,38 @@ class Island(Stage):
     def key(self, name: str) -> Path:
         return self.file(f"{name}.key")
 
-    def _enroll(self, name: str) -> None:
-        chain = self.chains[name]
-        chain.register(VERIFIER, "")
-        verifiers.enroll(chain, make_signing_key(self.key(name), os.environ))
-        verifiers.stake(chain, STAKE)
-        self.skip(int(chain.call("verifiers", "delay")) + 1)
+    def _enroll(self) -> None:
+        for name in (*KEEPERS, SLEEPER):
+            chain = self.chains[name]
+            chain.register(VERIFIER, "")
+            sleeps = name == SLEEPER  # where it wakes up, it is a cheat of the catalogue, whose key is a known one
+            known = public_signing_key(local_account(PEOPLE[name]))
+            verifiers.enroll(chain, known if sleeps else make_signing_key(self.key(name), os.environ))
+        self.stake(dict.fromkeys((*KEEPERS, SLEEPER), STAKE))
+
+    def stake(self, amounts: Mapping[str, int]) -> None:
+        """Verifiers' stakes, in the token's smallest unit, as they are to be from now on."""
+        delay = int(self.chains["requester"].call("verifiers", "delay")) + 1
+        for name, amount in amounts.items():
+            chain = self.chains[name]
+            more = amount - verifiers.standing(chain).stake
+            if more > 0:
+                verifiers.stake(chain, more)
+            elif more < 0:
+                verifiers.unstake(chain, -more)
+        self.skip(delay)
+        for name in amounts:
+            if verifiers.standing(self.chains[name]).leaving:
+                verifiers.release(self.chains[name])
+
+    def wealth(self) -> dict[str, int]:
+        """What everybody has in tokens that is not locked for a task, and what was burned."""
+        had = {name: self.balance(name) for name in PEOPLE}
+        for name in (*KEEPERS, SLEEPER):
+            standing = verifiers.standing(self.chains[name])
+            had[name] += standing.stake + standing.leaving
+        chain = self.chains["requester"]
+        return had | {"burned": chain.balance(BURN_ADDRESS) + int(chain.call("vault", "burnable"))}
 
     def _chain(self, account: int) -> Chain:
         return Chain(self.ganache.url, self.deployment, local_account(account), PATIENT)
@@ -112,7 +143,25 @@ class Island(Stage):
         sending = ["--tx-timeout", "4", "--executor", "reference"]
         self.came_up.pop(name, None)
         self.begun_at[name] = self.said_up_to(name)
-        self.start_worker(name, role, [*options, *served, *sending, *more])
+        share = ["--audit-share", "0"] if self.idle and role == "verifier" else []
+        self.start_worker(name, role, [*options, *share, *served, *sending, *more])
+
+    def rest(self, idle: bool) -> None:
+        """From now on verifiers replay only what they are drawn for, or again what they are told to."""
+        self.idle = idle
+        verifiers = [name for name in CREW if CREW[name][0] == "verifier"]
+        for name in verifiers:
+            self.kill(name)
+            self.begin(name)
+        self.wait_until_up(*verifiers)
+
+    def start_stranger(self, name: str, cheat: str | Falsehood) -> None:
+        """Starts a cheat of the catalogue, or one that lies once, and waits until it is at work."""
+        self.came_up.pop(name, None)
+        self.begun_at[name] = self.said_up_to(name)
+        start = self.start_named if isinstance(cheat, str) else self.start_cheat
+        start(name, cheat)
+        self.wait_until_up(name)
 
     def said_up_to(self, name: str) -> int:
         """Bytes of a worker's log."""
@@ -171,25 +220,35 @@ class Island(Stage):
     def start_node(self) -> None:
         """On its database. Its clock is the machine's again, and is put forward once more."""
         self.ganache.start()
-        if self.skipped:
-            self.w3.provider.make_request("evm_increaseTime", [self.skipped])  # type: ignore[arg-type]
+        self._wind()
+
+    def skip(self, seconds: int) -> None:
+        """Put the chain's clock forward. Where the node does not answer, the next heartbeat does it."""
+        self.skipped += seconds
+        self._wind()
+
+    def heartbeat(self) -> None:
+        """As the stage's; and a clock that is slow for what failed on the way is put right."""
+        if self.now() + HEARTBEAT <= time.time() + self.skipped:
+            self._wind()
+
+    def _wind(self) -> None:
+        """Mine a block at the time that it should be. To do it twice does no harm."""
+        self.ask_node("evm_setTime", int((time.time() + self.skipped) * 1_000))
         self._mine()
 
-    def free_node(self) -> None:
-        """Starts the node again where it goes on holding a transaction that it should have mined when it came.
+    def is_stuck(self) -> bool:
+        """Whether the node goes on holding a transaction that it should have mined when it came.
 
         After a reorganisation Ganache may keep one whose nonce is used up, and then mines no other one, from anybody;
-        after it was killed, one whose turn it is, and then mines none of that account.
+        after it was killed, one whose turn it is, and then mines none of that account. A new start ends that.
         """
         pending, now = self.ask_node("txpool_content")["pending"], set[tuple[str, int]]()
         for account, sent in pending.items():
             used = int(self.ask_node("eth_getTransactionCount", account, "latest"), 16)
             now |= {(account, nonce) for nonce in map(int, sent) if nonce <= used}
-        if now & self.held:
-            self.kill_node()
-            self.start_node()
-            now = set()
-        self.held = now
+        stuck, self.held = bool(now & self.held), now
+        return stuck
 
     def freeze_node(self, frozen: bool) -> None:
         self._node().send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
