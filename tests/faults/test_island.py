@@ -1,4 +1,4 @@
-"""What stories of faults rely on: a node that is started again has its chain and its clock, whatever failed on the way."""
+"""What stories of faults rely on: a node that is started again has its chain and clock, whatever failed on the way."""
 
 from __future__ import annotations
 
