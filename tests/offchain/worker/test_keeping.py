@@ -80,7 +80,7 @@ def test_a_keeper_that_drains_ends_when_it_has_been_paid(town: Town) -> None:
 
 def test_a_keeper_whose_disk_has_lost_something_has_it_again(town: Town) -> None:
     """What it has signed for is served, and can be shown, after a start on a damaged folder as before."""
-    task = posted(town)
+    posted(town)
     for name in STAKES:
         keeper(town, name)
     town.until(lambda: len(town.told(CommitSent)) == 2 and len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
