@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.faults.island import Island  # noqa: E402
 from tests.faults.story import KINDS, Story  # noqa: E402
+from tests.support.works import every_kind  # noqa: E402
 
 EACH = 14  # faults while one task lasts
 TASKS = 8  # on one island
@@ -46,7 +47,8 @@ class Plan:
 
     def story(self, island: Island, number: int, left: int) -> Story:
         random = Random(f"{self.seed}, {number}")
-        return Story(island, random, self.kinds[number % len(self.kinds)], min(self.each, left))
+        work = every_kind(12, 3, number)  # each story's own: nobody has its states from the one before
+        return Story(island, work, random, self.kinds[number % len(self.kinds)], min(self.each, left))
 
 
 def main() -> None:

@@ -13,10 +13,11 @@ from offchain.chain.reader import Reader
 from offchain.errors import ChainUnavailable
 from offchain.market.view import Status, TaskView, Terms
 from offchain.store.taskfile import save_task
+from offchain.task import Task
 from offchain.training import Run
 from tests.faults.faults import LONGEST, Heal, drawn
 from tests.faults.island import CREW, SLEEPER, Island
-from tests.faults.strangers import ACCUSER, CHEAT, STRANGERS, TASK
+from tests.faults.strangers import ACCUSER, CHEAT, STRANGERS
 from tests.faults.waiting import SOLVERS, leap, phase_of, somebody_is_due
 from tests.support.fortunes import pots
 
@@ -49,9 +50,10 @@ class Struck:
 
 @dataclass
 class Story:
-    """One task on an island, with so many faults, drawn from `random`."""
+    """One task, `work`, on an island, with so many faults, drawn from `random`."""
 
     island: Island
+    work: Task
     random: Random
     kind: str
     faults: int
@@ -64,7 +66,7 @@ class Story:
         self._next = self._freed = 0.0
         self._waits = False  # whether something is to follow from what the stranger has done
         self._phase = "bidding"
-        self._stranger = STRANGERS[self.kind](self.island)
+        self._stranger = STRANGERS[self.kind](self.island, self.work)
         self._reader = Reader(self.island.chains["requester"], ended=True)
 
     def play(self) -> list[str]:
@@ -84,12 +86,12 @@ class Story:
         return self._wrong(view, before)
 
     def _post(self) -> int:
-        file = self.island.file("shelf") / f"{TASK.graph_root.hex()}.task"
-        save_task(TASK, file)
+        file = self.island.file("shelf") / f"{self.work.state_root.hex()}.task"
+        save_task(self.work, file)
         chain = self.island.chains["requester"]
         names = ("graph_root", "state_root", "steps", "interval")
         terms = Terms(
-            **{name: getattr(TASK, name) for name in names},
+            **{name: getattr(self.work, name) for name in names},
             **(MONEY | self._stranger.terms),
             **WINDOWS,
             uri=f"{self.island.shelf.url}/{file.name}",
@@ -194,7 +196,7 @@ class Story:
             found.append(f"{-sum(gained.values())} units are lost")
         if task.status is not Status.COMPLETED:
             found.append(f"task {task.id} is {task.status.name}")
-        elif roots != right_roots():
+        elif roots != right_roots(self.work):
             found.append(f"task {task.id} was completed with other roots")
         who, earns = self.island.name_of(task.solver), self._stranger.earns(task)
         if who not in SOLVERS and not earns:
@@ -210,7 +212,7 @@ class Story:
         return found
 
 
-def right_roots() -> list[bytes]:
-    run = Run(TASK, "reference")
+def right_roots(task: Task) -> list[bytes]:
+    run = Run(task, "reference")
     run.run()
     return run.state_roots

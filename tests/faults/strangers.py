@@ -13,11 +13,11 @@ from offchain.chain.deployment import COIN
 from offchain.dispute.falsified import Falsehood
 from offchain.errors import ChainError
 from offchain.market.view import NOBODY, ChainView, Status, TaskView
+from offchain.task import Task
 from offchain.worker.kept import Keeps
 from tests.faults.island import KEEPERS, SLEEPER, STAKE, Island
-from tests.support.works import NEW, every_kind
+from tests.support.works import NEW
 
-TASK: Final = every_kind(12, 3)
 LIE: Final = Falsehood(step=7, node=NEW, element=5, xor=0x00400000)
 CHEAT: Final = "cheat"  # who solves, and cheats
 ACCUSER: Final = "solver-c"
@@ -28,7 +28,7 @@ Objection = tuple[int, dict[str, Any]]  # attempt, and what the contract knows o
 
 @dataclass
 class Stranger:
-    """What somebody does to one task, beside the crew. Here: nothing.
+    """What somebody does to one task, `work`, beside the crew. Here: nothing.
 
     Attributes:
         served: whether whoever solves the task serves its checkpoints.
@@ -39,6 +39,7 @@ class Stranger:
     terms: ClassVar[dict[str, int]] = {}
 
     island: Island
+    work: Task
     moved: bool = field(default=False, init=False)
 
     def begin(self) -> None:
@@ -81,7 +82,7 @@ class Accuser(Stranger):
         for k, point in enumerate(task.checkpoints if not self.moved else ()):
             if task.status is Status.TRAINING and task.challengeable(k, view.now):
                 with suppress(ChainError):  # it was reorganised away
-                    chain.open(task.id, k, GraphHeader.of(TASK.graph), point.root)
+                    chain.open(task.id, k, GraphHeader.of(self.work.graph), point.root)
                     self.moved = True
                 return
 
