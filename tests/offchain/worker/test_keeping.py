@@ -110,6 +110,18 @@ def test_a_solver_whose_disk_has_lost_what_it_committed_fetches_it_from_its_keep
     town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
 
 
+def test_a_solver_that_nobody_can_give_back_what_it_committed_computes_it_again(town: Town) -> None:
+    posted(town)
+    town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.dismiss("solver")
+    before = {path: path.read_bytes() for path in (town.folder / "solver" / "blobs").glob("*.state")}
+    assert len(before) == 2
+    for path in before:
+        path.write_bytes(b"")
+    register(town.worker("solver", "solver", "solver"))
+    town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
+
+
 def test_a_keeper_that_cannot_have_a_checkpoint_says_so_once_and_asks_less_and_less(town: Town) -> None:
     """Each try waits for a fetch in the background, which has not failed as long as it runs."""
     posted(town)
