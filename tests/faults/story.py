@@ -206,7 +206,7 @@ class Story:
         for name in CREW:
             if name != "requester" and gained[name] < 0:
                 found.append(f"{name} lost {-gained[name] / COIN:g}")
-        for name in WICKED if not earns else ():
+        for name in (CHEAT, ACCUSER) if not earns else ():
             if gained[name] > 0:
                 found.append(f"{name} gained {gained[name] / COIN:g}")
         return found

@@ -140,12 +140,12 @@ class Hider(Stranger):
         return self.island.name_of(task.solver) == CHEAT and any(e["checkpoint"] == last for e in kept)
 
     def wrong(self, task: TaskView, gained: dict[str, int]) -> Iterator[str]:
+        chain = self.island.chains[SLEEPER]
         denied = [objection for _, objection in objections(self.island, task) if objection["showableUntil"]]
-        if self.earns(task):
-            return
-        bond = int(self.island.chains[SLEEPER].call("auditor", "auditBond"))
-        if gained[SLEEPER] != -bond * len(denied):
-            yield f"who signed unseen, and was denied {len(denied)} times, gained {gained[SLEEPER]}"
+        events = chain.logs(("keepers",), chain.deployment.block, chain.head().number)
+        fines = [e.args["amount"] for e in events if e.name == "Denounced" and e.args["taskId"] == task.id]
+        if fines != [int(chain.call("auditor", "auditBond"))] * len(denied):
+            yield f"of who signed unseen, and was denied {len(denied)} times, {fines} were burned"
 
     def end(self) -> None:
         self.island.stop(CHEAT)
