@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from offchain.chain.signingkeys import make_signing_key, public_signing_key
 from offchain.chain.transactions import SendOptions
 from offchain.demo.stage import HEARTBEAT, PEOPLE, DemoFailed, Stage
 from offchain.dispute.falsified import Falsehood
+from offchain.errors import ChainUnavailable
 from offchain.market.view import VERIFIER
 from offchain.store.serve import BlobServer, ServeOptions
 from tests.faults.relay import Relay
@@ -107,16 +108,23 @@ class Island(Stage):
         """Verifiers' stakes, in the token's smallest unit, as they are to be from now on."""
         delay = int(self.chains["requester"].call("verifiers", "delay")) + 1
         for name, amount in amounts.items():
-            chain = self.chains[name]
-            more = amount - verifiers.standing(chain).stake
-            if more > 0:
-                verifiers.stake(chain, more)
-            elif more < 0:
-                verifiers.unstake(chain, -more)
+            self._patiently(lambda name=name, amount=amount: _change_stake(self.chains[name], amount))
         self.skip(delay)
         for name in amounts:
-            if verifiers.standing(self.chains[name]).leaving:
-                verifiers.release(self.chains[name])
+            self._patiently(lambda name=name: _release_stake(self.chains[name]))
+
+    def _patiently(self, act: Callable[[], object]) -> None:
+        """Again and again on a busy machine, where a transaction is not mined in time. `act` looks at what is done."""
+        deadline = time.monotonic() + STARTING
+        while True:
+            try:
+                act()
+                return
+            except ChainUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(HEARTBEAT)
+            self._mine()
 
     def wealth(self) -> dict[str, int]:
         """What everybody has in tokens that is not locked for a task, and what was burned."""
@@ -260,6 +268,19 @@ class Island(Stage):
 
     def ask_node(self, method: str, *arguments: Any) -> Any:
         return self.w3.provider.make_request(method, list(arguments))["result"]  # type: ignore[arg-type]
+
+
+def _change_stake(chain: Chain, amount: int) -> None:
+    more = amount - verifiers.standing(chain).stake
+    if more > 0:
+        verifiers.stake(chain, more)
+    elif more < 0:
+        verifiers.unstake(chain, -more)
+
+
+def _release_stake(chain: Chain) -> None:
+    if verifiers.standing(chain).leaving:
+        verifiers.release(chain)
 
 
 def _with_children(pid: int) -> Iterator[int]:
