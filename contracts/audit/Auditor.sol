@@ -54,7 +54,7 @@ contract Auditor is IAuditor {
         uint64 ends = _claimableUntil(committed);
         if (block.timestamp > ends) revert ClaimingOver(ends, uint64(block.timestamp));
         // While its window is open, a checkpoint is of the attempt that runs.
-        (address solver,,) = market.audited(taskId);
+        address solver = market.audited(taskId);
         if (msg.sender == solver) revert OwnCheckpoint(solver);
         Claim storage kept = _claims[_key(taskId, committed.attempt, checkpoint, msg.sender)];
         if (kept.commitment != 0) revert AlreadyClaimed(taskId, checkpoint, msg.sender);
@@ -79,7 +79,9 @@ contract Auditor is IAuditor {
         if (block.timestamp > until) revert RevealOver(until, uint64(block.timestamp));
         bytes30 sent = commitmentOf(msg.sender, shown.chunk);
         if (sent != commitment) revert CommitmentDiffers(commitment, sent);
-        (, uint32 steps, uint32 interval) = market.audited(taskId);
+        (bool available,, uint32 steps, uint32 interval) = market.vouched(taskId, committed.attempt, checkpoint);
+        // Once it is, others may have more time to claim: nobody shows them the log before that is over.
+        if (!available) revert Unavailable(taskId, checkpoint);
         Logs.requireLast(committed.root, shown, checkpoint, steps, interval);
         kept.revealed = true;
         emit Vouched(taskId, checkpoint, msg.sender, committed.attempt);
@@ -180,10 +182,15 @@ contract Auditor is IAuditor {
         (bool stands, uint64 until) = log.standing(taskId, checkpoint, attempt);
         if (!stands) return (false, log.isCondemned(taskId, checkpoint, attempt));
         if (block.timestamp <= until) revert WindowOpen(until, uint64(block.timestamp));
-        if (!revealed) return (false, true);
+        if (!revealed) {
+            (bool available, bool granted,,) = market.vouched(taskId, attempt, checkpoint);
+            if (!available) revert Unavailable(taskId, checkpoint);
+            // That nobody had a stake may come out when the window is over: then nobody could show anything in time.
+            if (!granted) return (false, true);
+        }
         // Paid for in order: nothing is earned with what was built on a false checkpoint.
         if (market.task(taskId).paid <= checkpoint) revert NotFinal(taskId, checkpoint);
-        return (true, false);
+        return (revealed, false);
     }
 
     function _refund(uint256 taskId, address requester, uint256 amount) private {

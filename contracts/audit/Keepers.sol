@@ -29,7 +29,7 @@ contract Keepers is IKeepers {
     bytes32 public constant DOMAIN = "offchain.keeping.1";
 
     /// @notice What becomes available after this part of its challenge window has been late.
-    uint64 public constant PROMPT_PART = 4;
+    uint32 public constant PROMPT_PART = 4;
 
     ITaskMarket public immutable market;
     ICheckpointLog public immutable log;
@@ -77,6 +77,7 @@ contract Keepers is IKeepers {
         committee.members = keccak256(abi.encode(members));
         committee.lanes.begin(members);
         (keeping.seats, keeping.granted) = (custody.keepers, members.length == 0);
+        keeping.window = custody.challengeWindow;
         if (keeping.kept < custody.first) keeping.kept = custody.first;
         emit Seated(taskId, custody.attempt, number, members);
     }
@@ -105,7 +106,7 @@ contract Keepers is IKeepers {
             committee.lanes.raise(members.length, attestation.signers, checkpoint + 1);
         if (!news) revert NothingNew(checkpoint, attestation.signers);
         if (2 * seats > keeping.seats && checkpoint >= keeping.kept) {
-            _prolong(taskId, keeping.kept, checkpoint, committed);
+            _prolong(taskId, keeping.kept, checkpoint, committed, keeping.window);
             keeping.kept = checkpoint + 1;
         }
         emit Attested(taskId, attempt, number, checkpoint, attestation.signers, keeping.kept);
@@ -116,10 +117,11 @@ contract Keepers is IKeepers {
         ITaskMarket.Custody memory custody = _running(taskId);
         if (custody.attempt != attempt) revert NotRunning(taskId, attempt);
         if (msg.sender != custody.requester) revert NotRequester(custody.requester, msg.sender);
-        _committed(taskId, attempt, checkpoint);
-        Keeping storage keeping = _keepings[Attempts.id(taskId, attempt)];
-        if (checkpoint < keeping.kept) revert AlreadyAvailable(keeping.kept, checkpoint);
-        keeping.kept = checkpoint + 1;
+        ICheckpointLog.Checkpoint memory committed = _committed(taskId, attempt, checkpoint);
+        uint32 kept = available(taskId, attempt);
+        if (checkpoint < kept) revert AlreadyAvailable(kept, checkpoint);
+        _prolong(taskId, kept < custody.first ? custody.first : kept, checkpoint, committed, custody.challengeWindow);
+        _keepings[Attempts.id(taskId, attempt)].kept = checkpoint + 1;
         emit Acknowledged(taskId, attempt, checkpoint);
     }
 
@@ -133,7 +135,8 @@ contract Keepers is IKeepers {
         address holder = _member(members, index).holder;
         if (msg.sender != holder) revert NotMember(holder, msg.sender);
         ICheckpointLog.Checkpoint memory committed = _committed(taskId, custody.attempt, checkpoint);
-        uint64 until = committed.challengeableUntil;
+        // Afterwards logs are shown, and it would be too late to let anybody claim again.
+        uint64 until = (committed.committedAt + committed.challengeableUntil) / 2;
         if (block.timestamp > until) revert WindowClosed(until, uint64(block.timestamp));
         (uint32 upTo,) = committee.lanes.signed(index);
         if (upTo > checkpoint) revert SignedItself(upTo, checkpoint);
@@ -253,7 +256,7 @@ contract Keepers is IKeepers {
     }
 
     /// @inheritdoc IKeepers
-    function available(uint256 taskId, uint8 attempt) external view returns (uint32) {
+    function available(uint256 taskId, uint8 attempt) public view returns (uint32) {
         Keeping storage keeping = _keepings[Attempts.id(taskId, attempt)];
         return keeping.granted ? type(uint32).max : keeping.kept;
     }
@@ -310,19 +313,18 @@ contract Keepers is IKeepers {
         (keeping.calledAt, keeping.calledIn) = (uint64(block.timestamp), uint64(block.number));
     }
 
-    /// Verifiers can claim until the middle of a window. If the checkpoint could not be had before, the middle is a
-    /// quarter of a window from now.
-    function _prolong(
-        uint256 taskId,
-        uint32 missing,
-        uint32 checkpoint,
-        ICheckpointLog.Checkpoint memory committed
-    ) private {
-        if (missing != checkpoint) committed = log.checkpoint(taskId, missing);
-        uint64 prompt = (committed.challengeableUntil - committed.committedAt) / PROMPT_PART;
-        uint64 time = uint64(block.timestamp);
-        if (time <= committed.committedAt + prompt) return;
-        log.prolong(taskId, missing, 2 * (time + prompt) - committed.committedAt);
+    /// Verifiers can claim until the middle of a window. Of what could not be had before that is no earlier than a
+    /// quarter of the terms' window from now. As that is the same for all, middles are in the order of checkpoints.
+    /// How many become available at once is the caller's choice.
+    function _prolong(uint256 taskId, uint32 missing, uint32 upTo, ICheckpointLog.Checkpoint memory last, uint32 window)
+        private
+    {
+        uint64 middle = uint64(block.timestamp) + window / PROMPT_PART;
+        for (; missing <= upTo; ++missing) {
+            ICheckpointLog.Checkpoint memory late = missing == upTo ? last : log.checkpoint(taskId, missing);
+            uint64 until = 2 * middle - late.committedAt;
+            if (until > late.challengeableUntil) log.prolong(taskId, missing, until);
+        }
     }
 
     function _running(uint256 taskId) private view returns (ITaskMarket.Custody memory custody) {

@@ -28,8 +28,6 @@ contract CheckpointLog is ICheckpointLog {
     struct Progress {
         uint32 count; // checkpoints that are not void
         uint32 disputes; // open ones about them
-        uint32 late; // windows from this checkpoint on do not end
-        uint64 until; // before this time
     }
 
     mapping(uint256 taskId => Progress) private _progress;
@@ -70,12 +68,12 @@ contract CheckpointLog is ICheckpointLog {
         if (root == 0) revert ZeroRoot();
         if (bytes(uri).length > MAX_URI) revert UriTooLong(MAX_URI, bytes(uri).length);
 
-        uint64 committedAt = uint64(block.timestamp);
+        uint40 committedAt = uint40(block.timestamp);
         // The end of the window is stored, so that finality needs no call to the market.
-        uint64 until = _windowEnd(taskId, index, committedAt, schedule);
+        uint40 until = _windowEnd(taskId, index, committedAt, schedule);
         // Nobody knows the beacon when keys are made: what a verifier signs holds it.
         _checkpoints[taskId][index] = Checkpoint(
-            root, committedAt, 0, until, schedule.attempt, schedule.defended, uint56(block.prevrandao)
+            root, committedAt, 0, until, schedule.attempt, schedule.defended, uint56(block.prevrandao), 0
         );
         _progress[taskId].count = index + 1;
         emit Committed(taskId, index, root, uri);
@@ -85,7 +83,7 @@ contract CheckpointLog is ICheckpointLog {
     function hold(uint256 taskId, uint32 index) external onlyGame {
         Checkpoint storage held = _get(taskId, index);
         // Checked here, because a final checkpoint may have been paid for already.
-        uint64 until = _until(taskId, index);
+        uint64 until = _until(held);
         if (block.timestamp > until) revert WindowClosed(until, uint64(block.timestamp));
         ++_progress[taskId].disputes;
         emit Held(taskId, index, ++held.holds);
@@ -110,18 +108,17 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function truncate(uint256 taskId, uint32 index) external {
         if (msg.sender != address(market)) revert NotMarket(msg.sender);
-        _progress[taskId] = Progress(index, 0, 0, 0);
+        _progress[taskId] = Progress(index, 0);
         emit Voided(taskId, index);
     }
 
     /// @inheritdoc ICheckpointLog
     function prolong(uint256 taskId, uint32 index, uint64 until) external {
         if (msg.sender != keepers) revert NotKeepers(msg.sender);
-        Progress storage progress = _progress[taskId];
-        // What is still prolonged since before stays so.
-        if (progress.until < block.timestamp || index < progress.late) progress.late = index;
-        if (progress.until < until) progress.until = until;
-        emit Prolonged(taskId, progress.late, progress.until);
+        Checkpoint storage late = _checkpoints[taskId][index];
+        // Beside the end that it had: windows of later ones follow that one.
+        late.prolonged = uint32(until - late.challengeableUntil);
+        emit Prolonged(taskId, index, until);
     }
 
     /// @inheritdoc ICheckpointLog
@@ -137,14 +134,14 @@ contract CheckpointLog is ICheckpointLog {
     /// @inheritdoc ICheckpointLog
     function checkpoint(uint256 taskId, uint32 index) external view returns (Checkpoint memory found) {
         found = _get(taskId, index);
-        found.challengeableUntil = _until(taskId, index);
+        found.challengeableUntil = _until(_checkpoints[taskId][index]);
     }
 
     /// @inheritdoc ICheckpointLog
     function standing(uint256 taskId, uint32 index, uint8 attempt) external view returns (bool, uint64) {
         Checkpoint storage judged = _checkpoints[taskId][index];
         if (index >= _progress[taskId].count || judged.attempt != attempt) return (false, 0);
-        return (true, _until(taskId, index));
+        return (true, _until(judged));
     }
 
     /// @inheritdoc ICheckpointLog
@@ -154,40 +151,35 @@ contract CheckpointLog is ICheckpointLog {
 
     /// @inheritdoc ICheckpointLog
     function challengeableUntil(uint256 taskId, uint32 index) external view returns (uint64) {
-        _get(taskId, index);
-        return _until(taskId, index);
+        return _until(_get(taskId, index));
     }
 
     /// @inheritdoc ICheckpointLog
     function finality(uint256 taskId, uint32 index) external view returns (bool, uint64, uint32) {
-        Progress storage progress = _progress[taskId];
-        if (index >= progress.count) return (false, 0, 0);
+        if (index >= _progress[taskId].count) return (false, 0, 0);
         Checkpoint storage judged = _checkpoints[taskId][index];
-        if (block.timestamp <= judged.challengeableUntil || judged.holds != 0) return (false, 0, 0);
-        if (block.timestamp <= progress.until && index >= progress.late) return (false, 0, 0);
+        if (block.timestamp <= _until(judged) || judged.holds != 0) return (false, 0, 0);
         return (true, judged.committedAt, judged.defended);
     }
 
-    /// When the window of a checkpoint ends, which there is.
-    function _until(uint256 taskId, uint32 index) private view returns (uint64 until) {
-        until = _checkpoints[taskId][index].challengeableUntil;
-        Progress storage progress = _progress[taskId];
-        if (index >= progress.late && progress.until > until) until = progress.until;
+    /// When the window of a checkpoint ends.
+    function _until(Checkpoint storage judged) private view returns (uint40) {
+        return judged.challengeableUntil + judged.prolonged;
     }
 
     /// A window opens with the commit, but no earlier than one promised interval after the window before it: whoever
     /// commits many checkpoints at once leaves verifiers more than one window for them. Windows are equally long, so
     /// that their ends are as far apart as their beginnings. None opens later than its checkpoint's deadline.
-    function _windowEnd(uint256 taskId, uint32 index, uint64 committedAt, ITaskMarket.Schedule memory schedule)
+    function _windowEnd(uint256 taskId, uint32 index, uint40 committedAt, ITaskMarket.Schedule memory schedule)
         private
         view
-        returns (uint64 until)
+        returns (uint40 until)
     {
         until = committedAt + schedule.challengeWindow;
         if (index == schedule.first) return until;
         uint32 apart = schedule.intervalTime / LEAST_PROMISE;
         if (apart < schedule.promised) apart = schedule.promised;
-        uint64 least = _checkpoints[taskId][index - 1].challengeableUntil + apart;
+        uint40 least = _checkpoints[taskId][index - 1].challengeableUntil + apart;
         return until < least ? least : until;
     }
 

@@ -82,6 +82,8 @@ interface IAuditor {
     error MalformedLog(uint64 length, uint32 rows);
     error RootDiffers(bytes32 committed, bytes32 actual);
     error WindowOpen(uint64 until, uint64 current);
+    /// Nobody has shown yet that the checkpoint can be had. Once somebody has, there may be more time to claim.
+    error Unavailable(uint256 taskId, uint32 checkpoint);
     /// The interval has not been paid for yet; see ITaskMarket.collect.
     error NotFinal(uint256 taskId, uint32 checkpoint);
 
@@ -90,7 +92,8 @@ interface IAuditor {
     /// @param commitment as `commitmentOf` says
     function claim(uint256 taskId, uint32 checkpoint, bytes30 commitment, Draw calldata draw) external;
 
-    /// @notice Who has claimed, after the middle of the challenge window and until its end: show what was committed to.
+    /// @notice Who has claimed, after the middle of the challenge window and until its end, if the checkpoint is
+    /// available: show what was committed to.
     function reveal(uint256 taskId, uint32 checkpoint, LogChunk calldata log) external;
 
     /// @notice Anyone, once a claim's fate is known. It is paid if the checkpoint was, and its bond goes back. Its bond

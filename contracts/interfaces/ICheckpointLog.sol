@@ -7,12 +7,13 @@ import {ITaskMarket} from "./ITaskMarket.sol";
 interface ICheckpointLog {
     struct Checkpoint {
         bytes32 root; // state root at the end of the interval
-        uint64 committedAt; // block timestamp, seconds
+        uint40 committedAt; // block timestamp, seconds
         uint32 holds; // open disputes about it
-        uint64 challengeableUntil; // end of its challenge window; longer for what could not be had at once
+        uint40 challengeableUntil; // end of its challenge window
         uint8 attempt; // of the solver who committed it
         uint32 defended; // seconds that disputes had taken of that attempt by then
         uint56 beacon; // end of the randomness (prevrandao) of the block that it was committed in
+        uint32 prolonged; // seconds that its window became longer, as it could not be had at once; they are in its end
     }
 
     event Committed(uint256 indexed taskId, uint32 indexed index, bytes32 root, string uri);
@@ -21,7 +22,7 @@ interface ICheckpointLog {
     /// A computation proved this checkpoint of that attempt false.
     event Condemned(uint256 indexed taskId, uint32 indexed index, uint8 attempt);
     event Held(uint256 indexed taskId, uint32 indexed index, uint32 holds);
-    /// No window of a checkpoint from `index` on ends before `until`.
+    /// The checkpoint could not be had until now: its window ends at `until`.
     event Prolonged(uint256 indexed taskId, uint32 indexed index, uint64 until);
     event Unheld(uint256 indexed taskId, uint32 indexed index, uint32 holds);
 
@@ -62,8 +63,8 @@ interface ICheckpointLog {
     /// @notice Only the market: the solver failed. Checkpoints from `index` on are void.
     function truncate(uint256 taskId, uint32 index) external;
 
-    /// @notice Only the keepers' contract: checkpoints from `index` on could not be had until now. Their windows end no
-    /// earlier than `until`.
+    /// @notice Only the keepers' contract: the checkpoint could not be had until now. Its window ends at `until`, which
+    /// is later than it was. Windows of other checkpoints stay as they are.
     function prolong(uint256 taskId, uint32 index, uint64 until) external;
 
     /// @notice Only the deployer, once and for ever: name the dispute game and the keepers' contract.

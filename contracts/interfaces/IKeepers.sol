@@ -15,7 +15,8 @@ import {IVerifiers} from "./IVerifiers.sol";
 /// - Whoever benefits from it calls `seat` soon: the randomness of a second committee is on chain for 256 blocks.
 /// - The award is anybody's to call. Where only a bidder watches for it, it can wait for a block whose committee suits
 ///   it.
-/// No call loops over more than a committee's seats, and the levels of the tree that it is drawn from.
+/// No call loops over more than a committee's seats, the levels of the tree that it is drawn from, and the checkpoints
+/// that become available with it.
 interface IKeepers {
     /// Signatures of members that are added up.
     struct Attestation {
@@ -32,6 +33,7 @@ interface IKeepers {
         uint64 calledIn; // the block
         uint8 seats; // of a committee, once one has sat down
         bool granted; // nobody had a stake: what is committed counts as available
+        uint32 window; // seconds for challenges, as the terms say, once one has sat down
     }
 
     /// A member of the first committee says that it cannot have what others may have signed for.
@@ -128,7 +130,7 @@ interface IKeepers {
 
     /// @notice Anyone, usually the solver: these members of the running committee hold the attempt's checkpoints up to
     /// this one. Members whose signatures came in several calls count together. What becomes available later than a
-    /// quarter of its challenge window after its commit can be challenged longer, so that verifiers have as much
+    /// quarter of a challenge window after its commit can be challenged longer, so that verifiers have as much
     /// time as otherwise.
     /// @param members as `Seated` told
     function attest(
@@ -139,11 +141,13 @@ interface IKeepers {
         Attestation calldata attestation
     ) external;
 
-    /// @notice The requester: it has the running attempt's checkpoints up to this one.
+    /// @notice The requester: it has the running attempt's checkpoints up to this one. They can be challenged longer as
+    /// after `attest`.
     function acknowledge(uint256 taskId, uint8 attempt, uint32 checkpoint) external;
 
-    /// @notice A member of the first committee, while the checkpoint can be challenged: it cannot have this checkpoint,
-    /// whatever others sign. Locks the bond. A second committee is called.
+    /// @notice A member of the first committee, while the checkpoint can be claimed (IAuditor.claimableUntil): it
+    /// cannot have this checkpoint, whatever others sign. Locks the bond. A second committee is called. Later logs are
+    /// shown, and what a second committee finds to be available can be claimed longer.
     function object(uint256 taskId, uint32 checkpoint, IVerifiers.Member[] calldata members, uint256 index) external;
 
     /// @notice Anyone, once the window of a checkpoint is over that is not available: call a second committee.

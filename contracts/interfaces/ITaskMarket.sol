@@ -189,9 +189,18 @@ interface ITaskMarket {
     /// @notice Whether that attempt runs.
     function trains(uint256 taskId, uint8 attempt) external view returns (bool);
 
-    /// @notice What an audit needs to know: whose work it is, the last solver's, and how many steps it has, in all and
-    /// per checkpoint.
-    function audited(uint256 taskId) external view returns (address solver, uint32 steps, uint32 interval);
+    /// @notice Whose work is audited: the last solver's.
+    function audited(uint256 taskId) external view returns (address solver);
+
+    /// @notice What showing a log needs to know about a checkpoint that this attempt committed, and its task.
+    /// @return available as IKeepers.available says; always, without keepers
+    /// @return granted because nobody could be asked
+    /// @return steps of the task
+    /// @return interval steps per checkpoint
+    function vouched(uint256 taskId, uint8 attempt, uint32 checkpoint)
+        external
+        view
+        returns (bool available, bool granted, uint32 steps, uint32 interval);
 
     function custody(uint256 taskId) external view returns (Custody memory);
 

@@ -252,8 +252,22 @@ contract TaskMarket is Payroll {
     }
 
     /// @inheritdoc ITaskMarket
-    function audited(uint256 taskId) external view returns (address solver, uint32 steps, uint32 interval) {
-        return (_tasks[taskId].solver, _terms[taskId].steps, _terms[taskId].interval);
+    function audited(uint256 taskId) external view returns (address solver) {
+        return _tasks[taskId].solver;
+    }
+
+    /// @inheritdoc ITaskMarket
+    function vouched(uint256 taskId, uint8 attempt, uint32 checkpoint)
+        external
+        view
+        returns (bool available, bool granted, uint32 steps, uint32 interval)
+    {
+        available = true;
+        if (_tasks[taskId].keepers != 0) {
+            uint32 number = keepers.available(taskId, attempt);
+            (available, granted) = (number > checkpoint, number == type(uint32).max);
+        }
+        return (available, granted, _terms[taskId].steps, _terms[taskId].interval);
     }
 
     /// @inheritdoc ITaskMarket

@@ -133,10 +133,8 @@ class Followed:
         self.changed[task_id] = None
         if name == "Committed":
             self.uris[task_id][args["index"]] = args["root"], args["uri"]
-        elif name in ("Held", "Unheld"):
+        elif name in ("Held", "Unheld", "Prolonged"):
             self.stale[task_id].add(args["index"])
-        elif name == "Prolonged" and task_id in self.tasks:
-            self.stale[task_id].update(range(args["index"], len(self.tasks[task_id].checkpoints)))
         elif name == "Opened":
             self._open(task_id, args)
         elif name == "Voided" and task_id in self.tasks:

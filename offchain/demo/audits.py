@@ -50,7 +50,7 @@ class Audits:
                 if now <= point.claimable_until:
                     if won is None or (won and fate is None):
                         return False
-                elif now <= point.challengeable_until and fate is Fate.CLAIMED:
+                elif now <= point.challengeable_until and fate is Fate.CLAIMED and view.available(k):
                     return False
         return True
 

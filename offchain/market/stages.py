@@ -43,7 +43,7 @@ def _training(task: TaskView, now: int) -> Stage:
         return Stage(f"checkpoint {held[0]} is disputed", None, result)
     if committed < intervals:
         return Stage(f"training for checkpoint {committed} of 0 to {intervals - 1}", task.deadline(committed), result)
-    last = task.checkpoints[-1].challengeable_until
+    last = task.windows_end
     if now <= last:
         return Stage("challenge window", last, result)
     return waiting(task, now) or Stage("to be collected")
@@ -69,7 +69,7 @@ def _result(task: TaskView, now: int) -> int:
     """When the last checkpoint is final, if its solver keeps its promise from now on."""
     terms, committed = task.terms, len(task.checkpoints)
     if committed == terms.intervals:
-        return task.checkpoints[-1].challengeable_until
+        return task.windows_end
     start, done = terms.steps_of(task.first)[0], terms.steps_of(committed)[0]
     left = part_up(task.promised, terms.steps - done, terms.interval)
     due = task.awarded_at + task.defended + part_up(task.promised, done - start, terms.interval)  # of what is there

@@ -164,9 +164,20 @@ class TaskView:
         point = self.checkpoints[checkpoint]
         return not point.holds and not self.challengeable(checkpoint, now) and self.available(checkpoint)
 
+    @property
+    def windows_end(self) -> int:
+        """Last timestamp at which any of its checkpoints can be challenged; one that came late may be the last."""
+        return max((point.challengeable_until for point in self.checkpoints), default=0)
+
     def available(self, checkpoint: int) -> bool:
         """Whether keepers, or the requester, have said that it can be had."""
-        return self.keeping is None or checkpoint < self.keeping.available
+        return self.keeping is None or checkpoint < max(self.paid, self.keeping.available)
+
+    def unshown(self, checkpoint: int, now: int) -> bool:
+        """Whether a claim whose log was not shown may be settled."""
+        if self.challengeable(checkpoint, now) or not self.available(checkpoint):
+            return False
+        return checkpoint < self.paid or self.keeping is None or not self.keeping.granted
 
     def lost(self, now: int) -> bool:
         """Whether a checkpoint is not available, and the time of the second committee is over: IKeepers.isLost."""

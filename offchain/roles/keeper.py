@@ -29,7 +29,8 @@ from offchain.roles.policy import Policy
 
 PROMPT: Final = 8  # parts of a challenge window, of which one passes before signatures are gathered; they count as
 # prompt for two (Keepers.PROMPT_PART), so that several checkpoints may share one attestation
-LATE: Final = 4  # parts of a window, the last of which begins when a keeper says that it cannot have a checkpoint
+LATE: Final = 4  # parts of the time for claims; the last begins when a keeper says that it cannot have a checkpoint
+AT_ONCE: Final = 64  # checkpoints that one call makes available: each costs gas
 
 
 def decide(view: ChainView, notes: Notes, policy: Policy) -> list[Action]:
@@ -53,7 +54,7 @@ def of_solver(view: ChainView, task: TaskView) -> Iterator[Action]:
     elif (first := _missing(task)) is not None:
         last = len(task.checkpoints) == task.terms.intervals
         if last or view.now >= first.committed_at + task.terms.challenge_window // PROMPT:
-            yield Attest(task.id, len(task.checkpoints) - 1)
+            yield Attest(task.id, _last(task))
     yield from _calling(view, task)
 
 
@@ -66,7 +67,7 @@ def of_requester(view: ChainView, task: TaskView) -> Iterator[Action]:
     if task.lost(view.now):
         yield Stall(task.id)
     elif first is not None and view.now > first.committed_at + task.terms.challenge_window // 2:
-        yield Acknowledge(task.id, len(task.checkpoints) - 1)
+        yield Acknowledge(task.id, _last(task))
     if keeping.committee and view.members(task) is None:
         yield Seat(task.id)
     yield from _calling(view, task)
@@ -77,6 +78,12 @@ def _missing(task: TaskView) -> CheckpointView | None:
     assert task.keeping is not None
     kept = task.keeping.available
     return task.checkpoints[kept] if kept < len(task.checkpoints) else None
+
+
+def _last(task: TaskView) -> int:
+    """Up to which checkpoint one call makes them available."""
+    assert task.keeping is not None
+    return min(len(task.checkpoints), max(task.first, task.keeping.kept) + AT_ONCE) - 1
 
 
 def _calling(view: ChainView, task: TaskView) -> Iterator[Action]:
@@ -103,12 +110,12 @@ def _keeping(view: ChainView, task: TaskView, known: TaskNotes) -> Iterator[Acti
 
 
 def _is_denied(view: ChainView, task: TaskView, k: int) -> bool:
-    """Whether others have signed for what this account cannot have, and its window is about to end."""
+    """Whether others have signed for what this account cannot have, and the time for claims is about to end."""
     point, keeping = task.checkpoints[k], task.keeping
     if keeping is None or keeping.called_at or not task.available(k) or view.free < view.fees.audit_bond:
         return False
-    last = (point.challengeable_until - point.committed_at) // LATE
-    return point.challengeable_until - last < view.now <= point.challengeable_until
+    last = (point.claimable_until - point.committed_at) // LATE
+    return point.claimable_until - last < view.now <= point.claimable_until
 
 
 def _afterwards(view: ChainView) -> Iterator[Action]:

@@ -26,8 +26,9 @@ def _unearned(view: ChainView) -> Iterator[Action]:
     for (task_id, attempt, checkpoint, verifier), shown in view.theirs.items():
         if task_id not in view:
             continue
-        point = view.task(task_id).committed(attempt, checkpoint)
-        if point is None or (not shown and view.now > point.challengeable_until):
+        task = view.task(task_id)
+        void = task.committed(attempt, checkpoint) is None
+        if void or (not shown and task.unshown(checkpoint, view.now)):
             yield SettleClaim(task_id, attempt, checkpoint, verifier)
 
 
@@ -47,7 +48,7 @@ def _ending(view: ChainView, task: TaskView) -> Iterator[Action]:
     if not all(task.final(k, view.now) for k in range(task.paid, committed)):
         return
     if committed == task.terms.intervals:
-        if view.now > task.checkpoints[-1].challengeable_until + PATIENCE:
+        if view.now > task.windows_end + PATIENCE:
             yield Collect(task.id)
     elif view.now > task.deadline(committed):
         # `stall` pays what is final, but no more than this at once, and is refused if anything is left to pay.

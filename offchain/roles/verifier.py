@@ -113,7 +113,10 @@ def _claimed(view: ChainView, notes: Notes, task_id: int, attempt: int, checkpoi
         yield SettleClaim(task_id, attempt, checkpoint)  # the attempt is over
     elif not revealed:
         known = notes.get(task_id, TaskNotes())
-        if point.claimable_until < view.now <= point.challengeable_until and checkpoint in known.ready:
+        if not point.claimable_until < view.now <= point.challengeable_until:
+            if task.keeping and task.keeping.granted and task.unshown(checkpoint, view.now):
+                yield SettleClaim(task_id, attempt, checkpoint)  # that may have come too late to show anything
+        elif task.available(checkpoint) and checkpoint in known.ready:
             yield Vouch(task_id, checkpoint)
     elif task.paid > checkpoint:
         yield SettleClaim(task_id, attempt, checkpoint)

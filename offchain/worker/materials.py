@@ -243,12 +243,16 @@ class Materials:
             self._withheld.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
 
     def release_logs(self, view: ChainView) -> None:
-        """Publish the logs of this account's checkpoints that nobody can claim any more."""
+        """Publish the logs of this account's checkpoints that nobody can claim any more.
+
+        What is not available yet may be claimed longer.
+        """
         kept = set(self._withheld.names())
         for task in view.tasks if kept else ():
-            for point in task.checkpoints:
+            for k, point in enumerate(task.checkpoints):
                 name = log_name(task.terms, point.root)
-                if name in kept and (task.status.ended or view.now > point.claimable_until):
+                over = view.now > point.claimable_until and task.available(k)
+                if name in kept and (task.status.ended or over):
                     self._withheld.path(name).replace(self.blobs.path(name))
                     kept.discard(name)
 

@@ -99,8 +99,7 @@ class Mirror:
         yield from self._signed(view)
         for task in view.tasks:
             mine = task.solver == view.me
-            last = task.checkpoints[-1].challengeable_until if task.checkpoints else 0
-            if task.status.ended and not (mine and view.now < last + OWED):
+            if task.status.ended and not (mine and view.now < task.windows_end + OWED):
                 continue
             yield task_name(task.terms)
             for point in task.checkpoints:

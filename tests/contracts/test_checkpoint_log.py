@@ -30,7 +30,7 @@ def test_commit(market_world: World) -> None:
     assert world.log.functions.count(task).call() == 1
     beacon = int.from_bytes(world.w3.eth.get_block("latest")["mixHash"][-7:])
     times = world.clock.now, 0, world.clock.now + WINDOW
-    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, *times, 0, 0, beacon)
+    assert world.log.functions.checkpoint(task, 0).call() == (ROOT, *times, 0, 0, beacon, 0)
     assert world.log.functions.challengeableUntil(task, 0).call() == world.clock.now + WINDOW
 
 

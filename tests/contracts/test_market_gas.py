@@ -120,7 +120,7 @@ def test_workers_reckon_with_the_gas_that_was_measured() -> None:
     assert is_just_above(policy.POST_GAS, market["TaskMarket.post"])
     assert is_just_above(policy.TAKEOVER_GAS, market["TaskMarket.takeOver"])
     assert is_just_above(policy.CLAIM_GAS, market["Auditor.claim"])
-    assert is_just_above(policy.VOUCH_GAS, market["Auditor.reveal"])
+    assert is_just_above(policy.VOUCH_GAS, market["Auditor.reveal with keepers"])
     assert is_just_above(policy.SETTLE_GAS, market["Auditor.settle"])
     assert is_just_above(policy.SEAT_GAS, market["Keepers.seat of 3"])
     for seats in (4, 16):

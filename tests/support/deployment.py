@@ -191,8 +191,9 @@ class Funded:
         """Puts the clock forward until no committed checkpoint of a task, by default the latest, can be challenged."""
         chain = self.quick(OWNER)
         number = chain.task_count() - 1 if task is None else task
-        last = chain.call("log", "count", number) - 1
-        self.clock.travel(chain.call("log", "challengeableUntil", number, last) + 1 - self.clock.now)
+        count = chain.call("log", "count", number)
+        last = max(chain.call("log", "challengeableUntil", number, index) for index in range(count))
+        self.clock.travel(last + 1 - self.clock.now)
 
     def holds(self, task: int, checkpoint: int) -> int:
         """Number of disputes that hold up the payment of a checkpoint."""

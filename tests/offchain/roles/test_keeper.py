@@ -104,13 +104,13 @@ def test_who_has_no_seat_keeps_nothing() -> None:
 @pytest.mark.parametrize(
     ("now", "task", "free", "objects"),
     [
-        (220, available(1), 10, False),
-        (221, available(1), 10, True),  # the last quarter
-        (260, available(1), 10, True),
-        (261, available(1), 10, False),
-        (221, available(1), 9, False),  # no money for the bond
-        (221, available(0), 10, False),  # nobody says that it can be had
-        (221, replace(available(1), keeping=replace(CALLED, kept=1)), 10, False),
+        (160, available(1), 10, False),
+        (161, available(1), 10, True),  # the last quarter of the time for claims
+        (180, available(1), 10, True),
+        (181, available(1), 10, False),  # logs are shown, and it would be refused
+        (161, available(1), 9, False),  # no money for the bond
+        (161, available(0), 10, False),  # nobody says that it can be had
+        (161, replace(available(1), keeping=replace(CALLED, kept=1)), 10, False),
     ],
 )
 def test_it_objects_to_what_it_cannot_have_and_others_signed(
