@@ -44,13 +44,15 @@ built, in one line that names the operation, the module, your line of code, and 
 A step graph holds one step, which is repeated. The loss, the metrics and `order` may keep in Python what no later
 step reads, as a hook that stores an activation, and what is constant, as a mask that is made once. What differs from
 step to step is refused with its line: counters, random numbers of Python and NumPy, clocks, iterators and files that
-are read, tensors kept for the next step. Buffers of the model, `torch.rand` and columns of the dataset take their
-place. So is what the code asks of the stack, of the disk and of a tensor's `_version`, and what follows from the order,
-or the addresses, of objects that a step makes: it runs some more times with others. All of it is afterwards as it was.
+are read, tensors kept for a later step, what the optimizer or a scheduler keeps. Buffers of the model, `torch.rand` and
+columns of the dataset take their place. So is what the code asks of the stack, of the disk and of a tensor's
+`_version`, and what follows from the order, or the addresses, of objects that a step makes: it runs some more times
+with others. All of it is afterwards as it was.
 
 Your own code hears from `torch.compiler.is_compiling()` and its like what plain torch says; libraries that are
 installed hear that torch compiles. The first step runs in plain torch too. What torch refuses only to a traced step, as
-`.item()`, is refused even where the code catches the error, and so is a loss that is another number there, by 1 %.
+`.item()`, is refused even where the code catches the error, and so is a loss that is another number there, by more
+than rounding errors.
 
 A check that would stop the program, as `if torch.isnan(y).any(): raise ...`, is left out: `offchain run` names the
 first step whose loss is not finite, and a metric may count what else is watched.

@@ -16,11 +16,16 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.compiler import is_compiling
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
 import offchain
 from offchain import Program
 from offchain.errors import BadInput, Unsupported
+from offchain.job import Job
+from offchain.lower.capture import batch_of, capture
+from offchain.lower.faithful import _compare
+from offchain.lower.losses import training_form
 from tests.offchain.lower.refused import ROWS, WIDTH, Batch, fields, line, refused, square
 
 HERE = Path(__file__)
@@ -102,6 +107,28 @@ def test_a_loss_that_is_another_number_while_it_is_captured() -> None:
 
     text = refused(loss=loss, dataset=DATA)
     assert f"loss at {line(loss)}: the first step's is " in text and text.endswith("tracing raises; leave that out")
+
+
+def test_such_a_loss_that_is_hardly_another_number() -> None:
+    def loss(model: Any, batch: Batch) -> Tensor:
+        return square(model, batch) * (1.0 if Distribution._validate_args else 1.0001)
+
+    text = refused(loss=loss, dataset=DATA)
+    assert f"loss at {line(loss)}: the first step's is " in text
+
+
+def test_a_loss_that_rounding_errors_may_move() -> None:
+    def loss(model: Any, batch: Batch) -> Tensor:
+        far = model(batch["x"]) + 1000
+        return far.square().mean() - far.mean().square()
+
+    for given, off in ((loss, 1e-3), (square, 0.0)):
+        job = Job(**fields(loss=given, dataset=DATA))
+        captured = capture(training_form(job))
+        plain = given(job.model, batch_of(job, DATA, torch.zeros((), dtype=torch.int32))).item()
+        _compare(job, captured, plain * (1 + off))
+        with pytest.raises(Unsupported, match="in plain torch"):
+            _compare(job, captured, plain * (1.02 if off else 1.0001))
 
 
 def test_what_torch_leaves_undefined_is_zero_and_no_other_number() -> None:
