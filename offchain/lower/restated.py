@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from offchain.errors import Unsupported
 
+MOST_PLACED: Final = 1 << 22  # comparisons of an index with a place
 MOST_COMPARED: Final = 2048  # elements of a line whose mode is taken, by comparing all with all
 
 
@@ -23,15 +24,36 @@ def _det(a: Tensor) -> Tensor:
     return scaled
 
 
+def _scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Products by comparing each index with each place: torch's backward looks for zeros."""
+    if reduce != "prod":
+        return x.scatter_reduce(dim, index, src, reduce, include_self=include_self)
+    if not x.ndim:
+        wide = (x.reshape(1), 0, index.reshape(-1), src.reshape(-1))
+        return _scatter_reduce(*wide, reduce, include_self=include_self).reshape(())
+    own, places = x.movedim(dim, 0), index.movedim(dim, 0)
+    source = src[tuple(slice(size) for size in index.shape)].movedim(dim, 0)
+    here = places == torch.arange(len(own)).reshape(-1, *[1] * places.ndim)
+    if here.numel() > MOST_PLACED or own.shape[1:] != places.shape[1:]:
+        raise Unsupported(
+            f"products of {index.numel()} elements at {len(own)} places; at most {MOST_PLACED} comparisons, of an "
+            "index as wide as the result: split it, or take the exponential of a sum of logarithms"
+        )
+    made = torch.where(here, source, 1.0).prod(1)
+    made = made * own if include_self else torch.where(here.any(1), made, own)
+    return made.movedim(0, dim)
+
+
+def _scatter_reduce_(x: Tensor, *args: Any, **options: Any) -> Tensor:
+    return x.copy_(_scatter_reduce(x.clone(), *args, **options))
+
+
 def _index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool = True) -> Tensor:
     """By scatter_reduce of whole rows."""
-    if reduce == "prod":
-        raise Unsupported(
-            "index_reduce of products; for each row i take "
-            "x[i] * torch.where((index == i).unsqueeze(1), source, 1.0).prod(0), and stack them"
-        )
     wide = index.reshape([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)]).expand(source.shape)
-    return x.scatter_reduce(dim, wide, source, reduce, include_self=include_self)
+    return _scatter_reduce(x, dim, wide, source, reduce, include_self=include_self)
 
 
 def _index_reduce_(x: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -98,6 +120,9 @@ RESTATED: Final[dict[Any, Callable[..., Any]]] = {
     torch.Tensor.det: _det,
     torch.cholesky_solve: _cholesky_solve,
     torch.Tensor.cholesky_solve: _cholesky_solve,
+    torch.scatter_reduce: _scatter_reduce,
+    torch.Tensor.scatter_reduce: _scatter_reduce,
+    torch.Tensor.scatter_reduce_: _scatter_reduce_,
     torch.index_reduce: _index_reduce,
     torch.Tensor.index_reduce: _index_reduce,
     torch.Tensor.index_reduce_: _index_reduce_,
