@@ -45,7 +45,10 @@ def test_an_operation_of_the_forward_pass() -> None:
 
 def test_an_operation_of_the_loss_and_of_a_metric() -> None:
     loss = lambda m, b: m(b["x"]).histc().sum() + m(b["x"]).sum()  # noqa: E731
-    said = "not supported; sum comparisons with the edges"
+    said = (
+        "not supported; sum comparisons with the edges; for experts of transformers call "
+        "model.set_experts_implementation('batched_mm')"
+    )
     assert refused(loss=loss) == f"aten.histc.default in loss at {line(loss)}: {said}"
     assert refused(metrics={"middle": loss}) == f"aten.histc.default in metric 'middle' at {line(loss)}: {said}"
 
