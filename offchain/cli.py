@@ -93,7 +93,7 @@ def _said(error: click.ClickException) -> str:
     """What is wrong with the words of a command, in one line, and where its help is."""
     said = error.format_message().rstrip(".").replace("\n", " ")
     if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
-        said = f"{error.option_name}…: an amount is not negative"
+        said = f"{error.option_name}…: amounts and numbers are not negative"
     context = error.ctx if isinstance(error, click.UsageError) else None
     return said if context is None else f"{said} (see `{context.command_path} --help`)"
 

@@ -112,7 +112,7 @@ def test_reading_needs_no_account(offchain: Offchain, where: list[str], w3: Web3
         (["account", "fund", "--to", "1", "--ether", "-1"], "'-1' is not an amount"),
         (["account", "fund", "--to", "1", "--ether", "99999999"], "the node says:"),
         (["account", "mint", "5", "--to", "0xdeadbeef"], "0xdeadbeef: not an address"),
-        (["vault", "deposit", "-5"], "an amount is not negative"),
+        (["vault", "deposit", "-5"], "amounts and numbers are not negative"),
         (["account", "new"], "give the account a name"),
         (["account", "new", "a", "-o", "b"], "not both"),
         (["account", "new", "a", "--from", "none.key"], "none.key: No such file or directory"),
