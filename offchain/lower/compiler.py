@@ -24,7 +24,6 @@ from offchain.ir.program import F32, FULL, I32, Bounds
 from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower import (  # noqa: F401  importing them fills the registry
-    conversions,
     distances,
     elementwise,
     fourier,

@@ -319,6 +319,13 @@ def _bitwise_not(c: Context, x: Ref) -> Ref:
     return c.elementwise(lambda v: v ^ (1 if c.torch_dtype is torch.bool else -1), x)
 
 
+@lowers(aten._to_copy.default, prims.convert_element_type.default)
+def _to_copy(c: Context, x: Ref, *_: Any, **__: Any) -> Ref:
+    if c.torch_dtype is torch.bool:
+        return c.builder.map(lambda v: v.truth(), x)
+    return c.elementwise(lambda v: v, x)
+
+
 @lowers(
     aten.clone.default, aten.lift_fresh_copy.default, aten.detach.default, aten.alias.default, aten.lift_fresh.default
 )

@@ -7,27 +7,36 @@ what depends on nothing but such constants is computed while the job is built.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
 _WHOLE = (torch.int32, torch.int64)
+_FEW: Final = 64
 
 
 def known_values(graph: Graph) -> Mapping[Node, Any]:
     """The values of all nodes that follow from such integers, and from constants, alone. None for a node that only
     other nodes among these read."""
-    constant: dict[Node, None] = {}  # what only operations lead to
+    constant: dict[Node, None] = {}  # what only operations and few numbers lead to
     found: dict[Node, None] = {}
     for node in graph.nodes:
-        if node.op == "call_function" and all(source in constant for source in node.all_input_nodes):
+        if _few(node):
+            constant[node] = None
+        elif node.op == "call_function" and all(source in constant for source in node.all_input_nodes):
             constant[node] = None
             if _rounds(node) or any(source in found for source in node.all_input_nodes):
                 found[node] = None
     values = _computed(graph, found)
     return {node: None if all(user in found for user in node.users) else values[node] for node in found}
+
+
+def _few(node: Node) -> bool:
+    """Whether it is a tensor of few numbers, as the step writes them: `torch.tensor(8)`."""
+    made = node.meta.get("val")
+    return node.op == "get_attr" and isinstance(made, torch.Tensor) and made.numel() <= _FEW
 
 
 def _rounds(node: Node) -> bool:
@@ -45,7 +54,9 @@ def _computed(graph: Graph, wanted: Mapping[Node, Any]) -> dict[Node, Any]:
     values: dict[Node, Any] = {}
     with torch.no_grad():
         for node in graph.nodes:
-            if node in needed:
+            if node in needed and node.op == "get_attr":
+                values[node] = getattr(graph.owning_module, str(node.target))
+            elif node in needed:
                 args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*args, **kwargs)
     return values
