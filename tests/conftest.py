@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -19,12 +21,17 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.chain.ganache import Ganache
+from tests.offchain.exec.cuda.interpreter import INTERPRETED
 from tests.support.clock import Clock
 from tests.support.deployment import connected
 from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["OFFCHAIN_SETTINGS"] = ""  # no settings of whoever runs the tests
+
+# Triton's own functions are for its interpreter or not, as is said when somebody first imports it: transformers does.
+with suppress(ImportError), patch.dict(os.environ, INTERPRETED):
+    import triton  # noqa: F401
 
 # No test names a target: without one that phase shrinks what passed, which takes longer than the examples do.
 PHASES = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.target]

@@ -19,7 +19,7 @@ from offchain.ir.primitives import DType
 from tests.offchain.exec.cuda.interpreter import GPU, INTERPRETED
 from tests.support.strategies import Case, over_state
 
-with patch.dict(os.environ, INTERPRETED):  # Triton's own functions are what it says when they are first imported
+with patch.dict(os.environ, INTERPRETED):  # holds for functions of ours, too, as it does for Triton's
     pytest.importorskip("triton")
     from offchain.exec.cuda import device  # noqa: F401
     from offchain.exec.cuda.executor import CudaExecutor
