@@ -99,7 +99,10 @@ class Keeping:
         """
         if self._unread is None:
             self._unread = {(task.id, task.attempt, k) for task in view.tasks for k in self._owed(view, task)}
-        return sorted(key for key in self._unread if key[0] in view and view.runs(*key[:2]))
+        return sorted(key for key in self._unread if self._runs(view, *key))
+
+    def _runs(self, view: ChainView, task_id: int, attempt: int, k: int) -> bool:
+        return task_id in view and view.runs(task_id, attempt) and k < len(view.task(task_id).checkpoints)
 
     def _owed(self, view: ChainView, task: TaskView) -> Iterator[int]:
         signed = self._db.notes(task).kept if self._sits(view, task) else frozenset[int]()
@@ -113,7 +116,7 @@ class Keeping:
         Raises what `Materials.mirror` raises.
         """
         task, blobs = view.task(task_id), self._materials.blobs
-        if self._unread is None or k >= len(task.checkpoints) or not self._materials.mirror(task, k):
+        if self._unread is None or not self._materials.mirror(task, k):
             return False
         if k in self._db.notes(task).kept:
             name = signature_name(self._message(task, k), view.me)

@@ -348,6 +348,10 @@ class Materials:
             self._sound.add(name)
         return here
 
+    def has(self, view: TaskView, checkpoint: int) -> bool:
+        """Whether a file of the state of a checkpoint is here, read or not."""
+        return state_name(view.terms, view.checkpoints[checkpoint].root) in self.blobs
+
     def keep_on(self, terms: Terms, root: bytes) -> None:
         """A task is over, and this is its last state: both count as new among what is kept of such tasks."""
         for name in (task_name(terms), state_name(terms, root)):

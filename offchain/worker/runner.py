@@ -158,8 +158,9 @@ class Worker(Loop):
     def _plan(self, view: ChainView, actions: Sequence[Action]) -> None:
         self._due = [(view.task(a.task_id), a) for a in actions if isinstance(a, Train | Audit)]
         for task_id, attempt, k in self.keeping.unread(view):
-            task = view.task(task_id)  # of its own, damaged, and nobody else has it: its steps are made again
-            if task.solver == view.me and ("mend", task_id, attempt, k) in self._told:
+            task = view.task(task_id)
+            lost = ("mend", task_id, attempt, k) in self._told and not self.materials.has(task, k)
+            if lost and task.solver == view.me:  # nobody else has it: its steps are made again
                 self._due.append((task, Audit(task_id, k)))
 
     def _compute_on(self) -> bool:

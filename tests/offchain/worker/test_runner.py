@@ -225,7 +225,8 @@ def test_lost_folder_is_computed_again(town: Town) -> None:
     town.dismiss("solver")
     town.worker("replacement", "solver", "solver")
     town.until(lambda: [event for event in town.told(CommitSent, "replacement") if event.checkpoint == 1])
-    assert [event.checkpoint for event in town.told(Trained, "replacement")] == [0, 1]
+    trained, audited = ([event.checkpoint for event in town.told(kind, "replacement")] for kind in (Trained, Audited))
+    assert {*trained, *audited} == {0, 1} and len(audited) <= 1  # it is held to the root on chain, once
 
 
 def test_database_of_another_account_is_refused(town: Town) -> None:
