@@ -41,7 +41,7 @@ def _scatter_reduce(
             f"products of {index.numel()} elements at {len(own)} places; at most {MOST_PLACED} comparisons, of an "
             "index as wide as the result: split it, or take the exponential of a sum of logarithms"
         )
-    made = torch.where(here, source, 1.0).prod(1)
+    made = torch.where(here, source, 1).prod(1)
     made = made * own if include_self else torch.where(here.any(1), made, own)
     return made.movedim(0, dim)
 

@@ -70,10 +70,7 @@ def _reduced(c: Context, x: Ref, dim: int, index: Ref, source: Ref, reduce: str,
             made = c.builder.map(lambda n, old, new: n.gt(0.0).where(new, old), counts, x, found)
         return replace(made, bounds=(min(x.bounds[0], source.bounds[0]), max(x.bounds[1], source.bounds[1])))
     if reduce not in ("sum", "mean") or (reduce == "mean" and x.dtype is I32):
-        raise Unsupported(
-            f"scatter_reduce of {'integers ' if x.dtype is I32 else ''}by {reduce!r}; use 'sum', 'amax' or 'amin', "
-            "for positive numbers the exp() of a scatter_add of their log(), or floats"
-        )
+        raise Unsupported(f"scatter_reduce of integers by {reduce!r}; use floats, or 'sum', 'amax' or 'amin'")
     start = x if include_self else Ref.constant(x.dtype, 0, x.shape)
     total = _scattered(c, start, dim, index, source, True)
     if reduce == "sum" and include_self:

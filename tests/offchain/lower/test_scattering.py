@@ -85,13 +85,25 @@ def test_what_would_compare_too_much_is_refused(monkeypatch: pytest.MonkeyPatch)
         compile(gradient_job(Cases({"w": case}, W), total({"w": case}), DATA))
 
 
-def test_a_product_is_the_exponential_of_a_sum_of_logarithms() -> None:
-    """The remedy that the refusal of 'prod' names, carried out."""
-    case: Case = lambda w, b: w.scatter_reduce(1, b["many"], w.detach(), "prod")  # noqa: E731
-    with pytest.raises(Unsupported, match=r"exp\(\) of a scatter_add of their log\(\)"):
-        compile(
-            gradient_job(Cases({"w": case}, W), lambda m, b: m.w["w"].sum() + case(m.w["w"].detach(), b).sum(), DATA)
-        )
-    spelled = {"out": lambda b: (b["x"].abs().log().scatter_add(1, b["many"], b["x"].abs().log())).exp()}
-    wanted = DATA["x"].abs().scatter_reduce(1, DATA["many"], DATA["x"].abs(), "prod")
-    np.testing.assert_allclose(outputs(spelled, DATA)["out"], wanted.numpy(), rtol=1e-5)
+def test_a_product_of_integers_is_one() -> None:
+    def case(b: Batch) -> Tensor:
+        rows = b["rows"]
+        return (rows.scatter_reduce(1, b["many"], rows, "prod", include_self=False) % 1000).float()
+
+    assert (outputs({"out": case}, DATA)["out"] == case(DATA).numpy()).all()
+    large = {"rows": torch.tensor([[2**24 + 1, 3]]), "many": torch.tensor([[0, 0]])}
+    with pytest.raises(Unsupported, match="64-bit integers that may reach 281475010265089 do not fit int32"):
+        outputs({"out": case}, large)
+
+
+def test_a_mean_of_integers_is_refused() -> None:
+    """The remedy that the refusal names, carried out: floats."""
+
+    def case(dtype: torch.dtype) -> dict[str, Case]:
+        rows = DATA["rows"].to(dtype)
+        return {"out": lambda b: rows.scatter_reduce(1, b["many"], rows, "mean").float()}
+
+    with pytest.raises(Unsupported, match="of integers by 'mean'; use floats, or 'sum', 'amax' or 'amin'"):
+        outputs(case(torch.int64), DATA)
+    wanted = case(torch.float32)["out"](DATA)
+    np.testing.assert_allclose(outputs(case(torch.float32), DATA)["out"], wanted.numpy(), rtol=1e-6)

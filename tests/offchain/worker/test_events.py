@@ -77,7 +77,7 @@ def test_progress_has_no_line() -> None:
 
 def test_every_action_is_acted_upon() -> None:
     nobody: Any = None
-    acts = Acts(*[nobody] * 6, Keeping(*[nobody] * 6))
+    acts = Acts(*[nobody] * 6, Keeping(*[nobody] * 6), nobody)
     assert set(acts.table) == set(get_args(Action)) - {Train, Audit}
     with pytest.raises(KeyError):
         acts.perform(nobody, "an action of no role")  # type: ignore[arg-type]
