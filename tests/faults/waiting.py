@@ -84,7 +84,7 @@ def _ends(task: TaskView, served: bool) -> Iterator[int]:
         if not task.available(k):
             yield point.committed_at + window // 2  # then the requester fetches it
         if not served:
-            yield point.challengeable_until - (point.challengeable_until - point.committed_at) // LATE  # to object
+            yield point.claimable_until - (point.claimable_until - point.committed_at) // LATE  # to object
     if task.keeping and task.keeping.called_at:
         yield task.keeping.called_at + window
 
