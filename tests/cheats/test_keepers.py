@@ -110,10 +110,15 @@ def earned(seats: Seats, name: str, intervals: int = 2) -> int:
     return PRICE * BPS * seats.get(name, 0) * intervals // (10_000 * SEATS * 2)
 
 
+def attested(town: Town) -> None:
+    """All checkpoints are. The solver waits for who has not signed by a clock of its own, not by the chain's."""
+    town.meanwhile(lambda: [sent.checkpoint for sent in town.told(AttestSent)][-1:] == [1], seconds=120)
+
+
 def test_one_that_keeps_nothing_earns_nothing(town: Town) -> None:
     story = Story(town, {"challenger": None, "stranger": REFUSING})
     seats = story.begin(lambda seats: seats.get("challenger") == 2)
-    town.until(lambda: [sent.checkpoint for sent in town.told(AttestSent)][-1:] == [1])
+    attested(town)
     town.close_windows(story.task)
     story.ends(Status.COMPLETED)
     town.until(lambda: town.told(RewardSent))
@@ -125,7 +130,7 @@ def test_one_that_keeps_nothing_earns_nothing(town: Town) -> None:
 def test_a_false_signature_is_found_and_left_out(town: Town) -> None:
     story = Story(town, {"challenger": None, "stranger": CHEATS["lying-keeper"].part})
     seats = story.begin(lambda seats: seats.get("challenger") == 2)
-    town.until(lambda: [sent.checkpoint for sent in town.told(AttestSent)][-1:] == [1], seconds=120)
+    attested(town)
     assert town.told(FalseSignature) and {sent.members for sent in town.told(AttestSent)} == {1}
     town.close_windows(story.task)
     story.ends(Status.COMPLETED)
@@ -160,7 +165,7 @@ def test_who_signed_what_it_cannot_show_loses_a_bond(town: Town) -> None:
     story = Story(town, {"challenger": None, "stranger": BLIND}, SILENT)
     story.begin(lambda seats: seats.get("stranger") == 2)
     story.requester()
-    town.meanwhile(lambda: town.told(AttestSent))  # the solver waits for the third one, by its own clock
+    attested(town)
     story.ends(Status.STALLED)
     assert len(town.told(ObjectionSent, "challenger")) == 1
     chain, bond = town.quick("rival"), PARAMETERS.audit_bond
@@ -179,7 +184,7 @@ def test_who_holds_what_was_denied_shows_it_and_loses_nothing(town: Town) -> Non
     """An honest keeper has signed, then falls silent; another one objects for no reason."""
     story = Story(town, {"challenger": None, "stranger": Part(decide=without(Keep))})
     seats = story.begin(lambda seats: seats.get("challenger") == 2)
-    town.until(lambda: [sent.checkpoint for sent in town.told(AttestSent)][-1:] == [1])
+    attested(town)
     chain, stranger = town.quick("rival"), town.quick("stranger")
     sitting = keepers.members(chain, story.task, 0, 0)
     assert sitting is not None
