@@ -173,6 +173,22 @@ def test_what_is_said_of_a_loss(kind: Any, loss: Any, said: str) -> None:
     assert said in refused(kind, loss=loss)
 
 
+def test_what_is_said_there_helps() -> None:
+    """What needs no gradient, and a copy that gets other weights."""
+
+    def held_to_itself(model: Any, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            wanted = model(batch["x"]).tanh()
+        return (model(batch["x"]) - wanted).square().mean()
+
+    def copies(model: Any, batch: Batch) -> Tensor:
+        smaller = {name: weight.clone() * 0.9 for name, weight in model.named_parameters()}
+        return square(model, batch) + torch.func.functional_call(model, smaller, batch["x"]).square().mean()
+
+    trained(loss=held_to_itself)
+    trained(loss=copies)
+
+
 def test_rows_that_order_gives_below_the_first() -> None:
     def order(t: Tensor) -> Tensor:
         return torch.arange(2) - 1 - t

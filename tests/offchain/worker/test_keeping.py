@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, Final
 
+import pytest
+
 from offchain.chain.books import Books, Kind
 from offchain.chain.statement import Statement
 from offchain.market.view import Status
@@ -95,24 +97,14 @@ def test_a_keeper_whose_disk_has_lost_something_has_it_again(town: Town) -> None
     town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
 
 
-def test_a_solver_whose_disk_has_lost_what_it_committed_fetches_it_from_its_keepers(town: Town) -> None:
-    """Else nobody who comes later could have it from the address that the chain names."""
+@pytest.mark.parametrize("held", [True, False])
+def test_a_solver_whose_disk_has_lost_what_it_committed_has_it_again(town: Town, held: bool) -> None:
+    """From its keepers; where nobody has it, by its steps. Else nobody who comes later could have it from there."""
     posted(town)
-    for name in STAKES:
+    for name in STAKES if held else ():
         keeper(town, name)
-    town.until(lambda: len(town.told(CommitSent)) == 2 and len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
-    town.dismiss("solver")
-    before = {path: path.read_bytes() for path in (town.folder / "solver" / "blobs").glob("*.state")}
-    assert len(before) == 2
-    for path in before:
-        path.write_bytes(b"")
-    register(town.worker("solver", "solver", "solver"))
-    town.meanwhile(lambda: {path: path.read_bytes() if path.exists() else b"" for path in before} == before)
-
-
-def test_a_solver_that_nobody_can_give_back_what_it_committed_computes_it_again(town: Town) -> None:
-    posted(town)
     town.until(lambda: len(town.told(CommitSent)) == 2)
+    town.until(lambda: not held or len(town.told(Keeps)) == 2 * town.told(SeatSent)[0].members)
     town.dismiss("solver")
     before = {path: path.read_bytes() for path in (town.folder / "solver" / "blobs").glob("*.state")}
     assert len(before) == 2
