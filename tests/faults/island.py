@@ -40,6 +40,7 @@ SLEEPER: Final = "friend"  # is drawn, too, and does nothing of its own accord
 STAKE: Final = 10 * COIN  # of each of them
 STARTING: Final = 180.0  # seconds in which a process must have come up
 PATIENT: Final = SendOptions(receipt_timeout=5)
+RECEIPT: Final = 4  # seconds that a worker waits for one
 
 
 def free_port() -> int:
@@ -148,7 +149,7 @@ class Island(Stage):
         """Starts a worker of the crew."""
         role, options = CREW[name]
         served = ["--listen", f"127.0.0.1:{self.ports[name]}", "--public-url", self.to_blobs[name].url]
-        sending = ["--tx-timeout", "4", "--executor", "reference"]
+        sending = ["--tx-timeout", str(RECEIPT), "--executor", "reference"]
         self.came_up.pop(name, None)
         self.begun_at[name] = self.said_up_to(name)
         share = ["--audit-share", "0"] if self.idle and role == "verifier" else []
@@ -251,12 +252,17 @@ class Island(Stage):
         After a reorganisation Ganache may keep one whose nonce is used up, and then mines no other one, from anybody;
         after it was killed, one whose turn it is, and then mines none of that account. A new start ends that.
         """
-        pending, now = self.ask_node("txpool_content")["pending"], set[tuple[str, int]]()
-        for account, sent in pending.items():
-            used = int(self.ask_node("eth_getTransactionCount", account, "latest"), 16)
-            now |= {(account, nonce) for nonce in map(int, sent) if nonce <= used}
+        now = self.unmined()
         stuck, self.held = bool(now & self.held), now
         return stuck
+
+    def unmined(self) -> set[tuple[str, int]]:
+        """Account and nonce of each transaction whose turn it is, or was."""
+        pending, found = self.ask_node("txpool_content")["pending"], set[tuple[str, int]]()
+        for account, sent in pending.items():
+            used = int(self.ask_node("eth_getTransactionCount", account, "latest"), 16)
+            found |= {(account, nonce) for nonce in map(int, sent) if nonce <= used}
+        return found
 
     def freeze_node(self, frozen: bool) -> None:
         self._node().send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)

@@ -16,7 +16,7 @@ from offchain.store.taskfile import save_task
 from offchain.task import Task
 from offchain.training import Run
 from tests.faults.faults import LONGEST, Heal, drawn
-from tests.faults.island import CREW, SLEEPER, Island
+from tests.faults.island import CREW, RECEIPT, SLEEPER, Island
 from tests.faults.strangers import ACCUSER, CHEAT, STRANGERS
 from tests.faults.waiting import SOLVERS, leap, phase_of, somebody_is_due
 from tests.support.fortunes import pots
@@ -26,7 +26,7 @@ WICKED: Final = (CHEAT, ACCUSER, SLEEPER)
 PRICE: Final = 100 * COIN
 AT_ONCE: Final = 2  # faults
 PHASES: Final = 4  # of a task, at the least: each has its share of the faults
-QUIET: Final = 3.0  # seconds in which nobody has said anything, and nothing was broken
+QUIET: Final = RECEIPT + 1  # seconds in which nobody has said anything, and nothing was broken
 REST: Final = 8.0  # seconds between two faults of one worker
 LIMIT: Final = 900.0  # seconds that a task may take
 TIMES: Final = ("bidding_time", "reveal_time", "handover_time", "interval_time", "challenge_window", "clock")
@@ -147,7 +147,7 @@ class Story:
             waits = self._stranger.waits(task)
             self._phase = phase_of(task, view.now, bool(view.disputes), bool(waits))
             self._stranger.act(view, task)
-            moving = any(dispute.mover in self._crew for dispute in view.disputes)
+            moving = any(dispute.mover in self._crew for dispute in view.disputes) or any(w < view.now for w in waits)
             if self._quiet() and not moving and not somebody_is_due(self.island, view, task, self._served(task)):
                 self.island.skip(leap(view, task, self._served(task), waits))
         except ChainUnavailable:
@@ -164,14 +164,14 @@ class Story:
         return self._stranger.served or self.island.name_of(task.solver) in CREW
 
     def _quiet(self) -> bool:
-        """Whether everybody is up, nothing is broken, and nobody has said anything for a while."""
+        """Whether everybody is up, nothing is broken, and nobody has said or sent anything for a while."""
         now, said = time.monotonic(), sum(map(self.island.said_up_to, (*CREW, *WICKED)))
         if self._harmed or said != self._heard[1] or not all(map(self.island.is_up, CREW)):
             self._heard = now, said
         if now < self._heard[0] + QUIET:
             return False
         self._heard = now, said
-        return True
+        return not self.island.unmined()
 
     def _over(self, task: TaskView) -> bool:
         return task.status.ended and not self._harmed and not self._waits and not self._locked()

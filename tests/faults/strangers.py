@@ -49,7 +49,7 @@ class Stranger:
         """At each look. Raises ChainUnavailable."""
 
     def waits(self, task: TaskView) -> tuple[int, ...]:
-        """Timestamps up to which something is to follow from what it has done, and has not yet."""
+        """Timestamps from which on the crew is to do something about what it has done, and has not yet."""
         return ()
 
     def earns(self, task: TaskView) -> bool:
@@ -130,7 +130,7 @@ class Hider(Stranger):
         for _, objection in objections(self.island, task):
             over, now = objection["showableUntil"], self.island.now()
             if over and not objection["settled"] and now <= over + window:
-                found += [over, over + window]
+                found.append(over)
         return tuple(found)
 
     def earns(self, task: TaskView) -> bool:

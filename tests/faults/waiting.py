@@ -26,11 +26,15 @@ def somebody_is_due(island: Island, view: ChainView, task: TaskView, served: boo
     """
     if task.status is Status.BIDDING:
         return _bidders_are(island, view, task)
+    if task.status is Status.VACANT:  # also again: who took over may have been reorganised away
+        return any(task.waits_for(island.chains[name].address, view.now) for name in SOLVERS)
     if task.status is not Status.TRAINING:
         return False
     if len(task.checkpoints) < task.terms.intervals or not (island.idle or _all_is_seen(island, task)):
         return True
-    return _vouchers_are(island, view, task) or (served and _keepers_are(island, view, task))
+    if _accusers_are(island, view, task) or _vouchers_are(island, view, task):
+        return True
+    return served and _keepers_are(island, view, task)
 
 
 def _bidders_are(island: Island, view: ChainView, task: TaskView) -> bool:
@@ -44,6 +48,16 @@ def _bidders_are(island: Island, view: ChainView, task: TaskView) -> bool:
 def _all_is_seen(island: Island, task: TaskView) -> bool:
     seen = {(entry["checkpoint"], entry["claimed"]) for entry in island.said(ALL, Audited, task.id)}
     return seen >= {(k, point.root.hex()) for k, point in enumerate(task.checkpoints)}
+
+
+def _accusers_are(island: Island, view: ChainView, task: TaskView) -> bool:
+    """Whether a root that one of the crew found false is to be disputed."""
+    if any(dispute.task_id == task.id for dispute in view.disputes):
+        return False
+    false = {(e["checkpoint"], e["claimed"]) for name in CREW for e in island.said(name, Audited, task.id)
+             if not e["right"]}  # fmt: skip
+    open_ones = (k for k in range(len(task.checkpoints)) if task.challengeable(k, view.now))
+    return any((k, task.checkpoints[k].root.hex()) in false for k in open_ones)
 
 
 def _vouchers_are(island: Island, view: ChainView, task: TaskView) -> bool:
