@@ -20,13 +20,17 @@ from offchain.certificate.record import Audit, Binding, Certificate, Contest, En
 from offchain.chain.claims import Fate
 from offchain.chain.proofs import Header, Stored
 from offchain.errors import BadBlob, BadInput
+from offchain.store.bounded import parsed
 from offchain.store.tensorfile import is_plain
 from offchain.task import DTYPES
+from offchain.text import printable
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://slsa.dev/provenance/v1"
 BUILD: Final = "urn:offchain:step-graph:1"
-MAX_FILE: Final = 64 << 20  # bytes
+MAX_FILE: Final = (
+    32 << 20
+)  # bytes; an interval of a program with outputs has some 10,000, a task without 100,000 in all
 PLACES: Final = ("slot", "constant", "own")
 
 Json = dict[str, Any]
@@ -114,10 +118,16 @@ def _stored(stored: Stored) -> Json:
 
 
 def write(path: Path, certificate: Certificate) -> None:
-    """Write a certificate in one go: one that was there is not lost. Raises BadInput where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write a certificate in one go: one that was there is not lost. Raises BadInput where it cannot be written, or
+    `read` would refuse it."""
+    text, part = json.dumps(to_json(certificate), indent=1) + "\n", path.with_name(f".{path.name}.{os.getpid()}.part")
+    if len(text) > MAX_FILE:
+        raise BadInput(
+            f"{path}: a certificate of {certificate.work.intervals} intervals takes {len(text)} bytes, above the limit "
+            f"of {MAX_FILE}; post such a task with a longer interval"
+        )
     try:
-        part.write_text(json.dumps(to_json(certificate), indent=1) + "\n")
+        part.write_text(text)
         part.replace(path)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
@@ -138,9 +148,12 @@ def read(path: Path) -> Certificate:
     if len(raw) > MAX_FILE:
         raise BadBlob(f"{path}: is larger than {MAX_FILE} bytes: no certificate")
     try:
-        body = json.loads(raw, object_pairs_hook=_once)
+        body = parsed(raw, _once)
+    except ValueError as error:
+        raise BadBlob(f"{path}: not a certificate: {printable(str(error))}") from error
+    try:
         found = _certificate(body)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise BadBlob(f"{path}: not a certificate ({type(error).__name__})") from error
     if _exactly(to_json(found)) != _exactly(body):
         raise BadBlob(f"{path}: a certificate whose fields contradict each other")

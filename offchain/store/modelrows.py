@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from offchain.ir.encoding import MAX_RANK
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
+from offchain.store.bounded import parsed
 from offchain.store.tensorfile import TensorFile, is_plain
 from offchain.task import DTYPES, SOURCES, ModelTensor
 
@@ -18,8 +18,8 @@ _COLUMNS: Final = 5
 def read_model(file: TensorFile, constants: Sequence[int]) -> tuple[ModelTensor, ...]:
     """The rows. Raises BadBlob. `constants`: lengths of the graph's constants."""
     try:
-        rows = json.loads(file.text("model"))
-    except (ValueError, RecursionError) as error:
+        rows = parsed(file.text("model"))
+    except ValueError as error:
         raise file.fault("model", "not a JSON list of rows") from error
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise file.fault("model", "not a list of entries of a model")

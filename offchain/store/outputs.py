@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
+from offchain.store.bounded import parsed
 from offchain.store.tensorfile import TensorFile, is_plain
 from offchain.task import DTYPES, Output, Task, slot_of
 
@@ -23,8 +24,8 @@ def written(task: Task) -> dict[str, str]:
 def read(file: TensorFile, task: Task) -> tuple[Output, ...]:
     """The outputs of a task, all but them read. Raises BadBlob unless a slot holds each, with as many rows."""
     try:
-        rows = json.loads(file.metadata.get("outputs", "[]"))
-    except (ValueError, RecursionError) as error:
+        rows = parsed(file.metadata.get("outputs", "[]"))
+    except ValueError as error:
         raise file.fault("outputs", "not a JSON list of rows") from error
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise file.fault("outputs", "not a list of outputs")

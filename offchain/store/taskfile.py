@@ -26,6 +26,7 @@ from offchain.ir.encoding import MAX_RANK, decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.legality import check
 from offchain.store import outputs, validation, vocabulary
+from offchain.store.bounded import parsed
 from offchain.store.graphfile import MAX_GRAPH_BYTES, fields_of, rooted
 from offchain.store.modelrows import check_places, own_arrays, read_model
 from offchain.store.names import seal_in
@@ -150,9 +151,7 @@ def _steps(file: TensorFile, graph: Graph) -> int:
 def _packed(file: TensorFile, slots: Sequence[TensorSpec]) -> tuple[PackedTensor, ...]:
     """The tensors that share slots: each lies within its slot, and no two tensors of the state have the same name."""
     try:
-        rows = json.loads(file.text("parts"))
-    except RecursionError as error:
-        raise file.fault("parts", "nested too deeply") from error
+        rows = parsed(file.text("parts"))
     except ValueError as error:
         raise file.fault("parts", str(error)) from error
     lengths = {spec.name: spec.length for spec in slots}
@@ -188,8 +187,8 @@ def _lengths(slots: Sequence[TensorSpec], packed: Sequence[PackedTensor]) -> dic
 
 def _parameters(file: TensorFile, slots: Sequence[TensorSpec], packed: Sequence[PackedTensor]) -> tuple[str, ...]:
     try:
-        names = json.loads(file.text("parameters"))
-    except (ValueError, RecursionError) as error:
+        names = parsed(file.text("parameters"))
+    except ValueError as error:
         raise file.fault("parameters", "not a JSON list of names") from error
     known = _lengths(slots, packed)
     if not isinstance(names, list) or any(not isinstance(name, str) or name not in known for name in names):

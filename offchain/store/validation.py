@@ -17,6 +17,7 @@ from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.encoding import decode_graph, encode_graph
 from offchain.ir.graph import LOG_SLOT, Graph
 from offchain.ir.legality import check
+from offchain.store.bounded import parsed
 from offchain.store.graphfile import MAX_GRAPH_BYTES, fields_of, rooted
 from offchain.store.tensorfile import TensorFile
 from offchain.task import Task
@@ -56,8 +57,8 @@ def read(file: TensorFile, task: Task) -> tuple[Task, ...]:
 
 def _rows(file: TensorFile) -> list[Any]:
     try:
-        rows = json.loads(file.metadata.get("validation", "[]"))
-    except (ValueError, RecursionError) as error:
+        rows = parsed(file.metadata.get("validation", "[]"))
+    except ValueError as error:
         raise file.fault("validation", "not a JSON list of parts") from error
     if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) == 2 and type(r[0]) is int for r in rows):
         raise file.fault("validation", "not a list of parts")

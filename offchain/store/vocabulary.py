@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from offchain.ir.arrays import Array
+from offchain.store.bounded import parsed
 from offchain.store.tensorfile import INT32, TensorFile
 from offchain.task import Task
 from offchain.vocabulary import LONGEST, MOST, Vocabulary
@@ -59,8 +60,8 @@ def _unpacked(file: TensorFile, packed: bytes) -> Iterator[bytes]:
 
 def _stop(file: TensorFile) -> tuple[int, ...]:
     try:
-        row = json.loads(file.metadata[FIELD])
-    except (ValueError, RecursionError) as error:
+        row = parsed(file.metadata[FIELD])
+    except ValueError as error:
         raise file.fault(FIELD, "not a JSON list") from error
     stop = row[1] if isinstance(row, list) and len(row) == 2 else None
     if not isinstance(stop, list) or any(type(token) is not int or not 0 <= token <= INT32.max for token in stop):

@@ -9,6 +9,7 @@ from typing import Final
 
 from offchain.errors import BadBlob
 from offchain.market.view import TaskView
+from offchain.store.bounded import parsed
 from offchain.store.tensorfile import opened, write
 from offchain.task import Task
 from offchain.worker.gathered import Gathered
@@ -65,7 +66,7 @@ def _roots_in(path: Path) -> list[str] | None:
         return []
     try:
         with opened(path, FORMAT) as file:
-            roots = json.loads(file.text("roots"))
-    except (BadBlob, ValueError, RecursionError):
+            roots = parsed(file.text("roots"))
+    except (BadBlob, ValueError):
         return None
     return roots if isinstance(roots, list) and all(isinstance(root, str) for root in roots) else None

@@ -74,6 +74,7 @@ def changed(file: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> No
         ({"vocabulary": np.zeros((1 << 20) + 1, np.uint8)}, {}, "above the limit"),
         ({}, {"vocabulary": "["}, "not a JSON list"),
         ({}, {"vocabulary": "[" * 100_000}, "not a JSON list"),
+        ({}, {"vocabulary": "[" + "[]," * 300_000 + "1]"}, "not a JSON list"),  # as values twenty times as large
         ({}, {"vocabulary": '["", [-1]]'}, "not a digest and a list of tokens"),
         ({}, {"vocabulary": '["", [true]]'}, "not a digest and a list of tokens"),
         ({}, {"vocabulary": json.dumps(["", [1] * 1025])}, "above the limit"),
