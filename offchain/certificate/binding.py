@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from offchain.certificate.figures import Row, bind_figures, check_said
 from offchain.certificate.outputs import Part, bind_outputs, check_parts, check_rows, climbed
 from offchain.certificate.record import Binding, Entry, Leaf
 from offchain.commit.merkle import Tree, root
@@ -19,8 +20,9 @@ from offchain.store.tensorfile import TensorFile, opened
 from offchain.task import ModelTensor, PackedTensor, Task
 
 
-def bind(task: Task, slots: Sequence[bytes], parts: Sequence[Part]) -> Binding:
-    """Of a task, of its final state with these tensor roots in slot order, and of what each interval output."""
+def bind(task: Task, slots: Sequence[bytes], parts: Sequence[Part], log: Array | None) -> Binding:
+    """Of a task, of its final state with these tensor roots in slot order and this log, and of what each interval
+    output."""
     graph, counts = task.graph, graph_counts(task.graph)
     tree, (nodes, constants, slot_count, _) = graph_tree(graph), counts
     slot_at = {slot.spec.name: i for i, slot in enumerate(graph.slots)}
@@ -34,6 +36,7 @@ def bind(task: Task, slots: Sequence[bytes], parts: Sequence[Part]) -> Binding:
         tuple(slots),
         entries,
         *bind_outputs(task, parts),
+        bind_figures(task, log),
     )
 
 
@@ -78,11 +81,11 @@ def check_roots(binding: Binding, graph_root: bytes, roots: Sequence[bytes]) -> 
                 raise BadBlob(f"{what} {leaf.index}: its proof does not lead to the graph's root")
 
 
-def check_model(path: Path, binding: Binding) -> list[str]:
-    """Compare a model's file with the roots.
+def check_model(path: Path, binding: Binding, row: Row, steps: int) -> tuple[list[str], bool]:
+    """Compare a model's file with the roots, and the figures that it names with `row`, those of the last step.
 
     Returns:
-        The keys that no root binds.
+        The keys that no root binds, and whether it names figures that were compared.
 
     Raises:
         BadBlob: naming the first tensor that is missing, too much, or another.
@@ -98,7 +101,7 @@ def check_model(path: Path, binding: Binding) -> list[str]:
         loose = [entry for entry in binding.entries if entry.place == "own"]
         for entry in loose:
             _flat(file, entry)
-        return [entry.key for entry in loose]
+        return [entry.key for entry in loose], check_said(file, binding, row, steps)
 
 
 def _bound(file: TensorFile, binding: Binding) -> Iterator[tuple[str, bytes, list[Entry]]]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from web3 import Web3
 
 from offchain.certificate.binding import check_model, check_roots
+from offchain.certificate.figures import Row, check_figures
 from offchain.certificate.looked import CONVICTED, UPHELD, looked_at
 from offchain.certificate.record import Certificate
 from offchain.certificate.settled import proven, roots_of
@@ -64,7 +66,12 @@ def check(certificate: Certificate, model: Path | None, block_hash: bytes | None
         f"by that block its task {work.task_id} was completed, {work.steps} steps, and its last checkpoint is final",
         "graph, data, first and final state are those with the roots that stand there",
     ]
-    _model(certificate, model, found)
+    row = check_figures(certificate.binding, work)
+    if row:
+        said = ", ".join(f"{name} {np.float32(value)!s}" for name, value in row.items())
+        found.shown.append(f"its log says of the last step: {said}")
+        found.stated.append("these figures have these names: no root binds names")
+    _model(certificate, model, row, found)
     (found.stated if chain is None else found.shown).append(_looked(certificate))
     found.not_shown += NEVER
     return found
@@ -76,14 +83,19 @@ def _roots(certificate: Certificate) -> list[bytes]:
     return roots_of(work, certificate.header, certificate.log) if certificate.binding.outputs else [work.final_root]
 
 
-def _model(certificate: Certificate, model: Path | None, found: Findings) -> None:
+def _model(certificate: Certificate, model: Path | None, row: Row, found: Findings) -> None:
     if model is None:
         found.not_shown.append("that a model's file holds the final state: name the file")
         return
-    loose = check_model(model, certificate.binding)
+    loose, compared = check_model(model, certificate.binding, row, certificate.work.steps)
     what = "the final state and what the steps output" if certificate.binding.outputs else "the final state"
     found.shown.append(f"{model} holds {what}, bit for bit")
     found.stated.append("its tensors have these names: no root binds names")
+    if compared:
+        found.shown.append("the figures of the last step that it names are those of the log")
+        found.not_shown.append("the figures of earlier steps that it names: only those of the last step are certified")
+    elif not row:
+        found.not_shown.append("figures that it names: the certificate has none, for nobody served the log")
     if loose:
         found.not_shown.append(f"{', '.join(loose)}: no step reads them, and no root binds them")
 

@@ -67,6 +67,21 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What the log says of the last step, and what an evaluation that ends a job keeps beside it.
+
+    Attributes:
+        names: of the log's columns.
+        chunks: of the log, those that hold that row: 4,096 bytes each, and the proof to the tree of its chunks.
+        matrices: each a slot of the final state.
+    """
+
+    names: tuple[str, ...]
+    chunks: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+    matrices: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """What the roots bind of a model and of its data.
 
@@ -78,6 +93,7 @@ class Binding:
         entries: of the model.
         outputs: what steps output.
         parts: for each interval, and each of the outputs, the slot's tensor root, proven to the checkpoint's root.
+        figures: of the last step; None where nobody had the log any more.
     """
 
     counts: tuple[int, int, int, int]
@@ -87,6 +103,7 @@ class Binding:
     entries: tuple[Entry, ...]
     outputs: tuple[Rows, ...]
     parts: tuple[tuple[Leaf, ...], ...]
+    figures: Figures | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from typing import Any, Final
 from web3 import Web3
 
 from offchain.certificate.looked import OUTCOMES
-from offchain.certificate.record import Audit, Binding, Certificate, Contest, Entry, Leaf, Rows, Work
+from offchain.certificate.record import Audit, Binding, Certificate, Contest, Entry, Figures, Leaf, Rows, Work
 from offchain.chain.claims import Fate
 from offchain.chain.proofs import Header, Stored
 from offchain.errors import BadBlob, BadInput
+from offchain.ir.graph import CHUNK
 from offchain.store.bounded import parsed
 from offchain.store.tensorfile import is_plain
 from offchain.task import DTYPES
@@ -87,10 +88,23 @@ def _bound(binding: Binding) -> Json:
         "constants": [_leaf(leaf) for leaf in binding.constants],
         "datasets": [_leaf(leaf) for leaf in binding.datasets],
         "slots": [root.hex() for root in binding.slots],
-        "entries": [[e.key, e.dtype, list(e.shape), e.place, e.index, e.offset] for e in binding.entries],
+        "entries": [_entry(entry) for entry in binding.entries],
         "outputs": [[o.name, o.dtype, list(o.shape), o.slot, o.tail.hex()] for o in binding.outputs],
         "parts": [[_leaf(leaf) for leaf in part] for part in binding.parts],
+        "figures": binding.figures and _said(binding.figures),
     }
+
+
+def _said(figures: Figures) -> Json:
+    return {
+        "names": list(figures.names),
+        "chunks": [[raw.hex(), [node.hex() for node in proof]] for raw, proof in figures.chunks],
+        "matrices": [_entry(entry) for entry in figures.matrices],
+    }
+
+
+def _entry(entry: Entry) -> list[Any]:
+    return [entry.key, entry.dtype, list(entry.shape), entry.place, entry.index, entry.offset]
 
 
 def _moment(timestamp: int) -> str:
@@ -187,6 +201,7 @@ def _certificate(body: Any) -> Certificate:
             tuple(_to_entry(*row) for row in binding["entries"]),
             tuple(_to_rows(*row) for row in binding["outputs"]),
             tuple(tuple(_to_leaf(*row) for row in part) for part in binding["parts"]),
+            None if binding["figures"] is None else _to_figures(binding["figures"]),
         ),
         tuple(_to_audit(*row) for row in predicate["offchain_audits"]),
         tuple(_to_contest(*row) for row in predicate["offchain_disputes"]),
@@ -227,6 +242,14 @@ def _to_rows(name: Any, dtype: Any, shape: Any, slot: Any, tail: Any) -> Rows:
     if dtype not in DTYPES or dtype == "complex64":
         raise ValueError("an output of no known kind")
     return Rows(_text(name), dtype, tuple(map(_number, shape)), _number(slot), _bytes(tail))
+
+
+def _to_figures(body: Any) -> Figures:
+    chunks = tuple((_bytes(raw, 4 * CHUNK), tuple(_bytes(node, 32) for node in proof)) for raw, proof in body["chunks"])
+    matrices = tuple(_to_entry(*row) for row in body["matrices"])
+    if not body["names"] or any(len(entry.shape) != 2 for entry in matrices):
+        raise ValueError("figures of no known kind")
+    return Figures(tuple(map(_text, body["names"])), chunks, matrices)
 
 
 def _to_audit(checkpoint: Any, attempt: Any, verifier: Any, fate: Any) -> Audit:

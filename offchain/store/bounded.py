@@ -10,8 +10,8 @@ MOST: Final = 1 << 19  # values, some 60 MB: those of a task's file or a certifi
 Pairs = Callable[[Sequence[tuple[str, Any]]], Any]
 
 
-def parsed(raw: bytes | str, pairs: Pairs | None = None) -> Any:
-    """What a JSON text says. Raises ValueError for what is none, has more than MOST values, or is nested too deeply.
+def parsed(raw: bytes | str, pairs: Pairs | None = None, most: int = MOST) -> Any:
+    """What a JSON text says. Raises ValueError for what is none, has more than `most` values, or is nested too deeply.
 
     Commas and brackets are counted, also those in strings: there are no more values than these.
 
@@ -19,8 +19,8 @@ def parsed(raw: bytes | str, pairs: Pairs | None = None) -> Any:
         pairs: makes an object from its fields; default: dict.
     """
     text = raw if isinstance(raw, bytes) else raw.encode()
-    if (count := sum(map(text.count, (b",", b"[", b"{")))) > MOST:
-        raise ValueError(f"{count} values are above the limit of {MOST}")
+    if (count := sum(map(text.count, (b",", b"[", b"{")))) > most:
+        raise ValueError(f"{count} values are above the limit of {most}")
     try:
         return json.loads(text, object_pairs_hook=pairs)
     except RecursionError as error:

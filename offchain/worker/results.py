@@ -33,15 +33,17 @@ def curves(view: TaskView, task: Task, blobs: BlobStore, holders: Holders | None
     found: Curves = {name: [] for name in task.graph.metrics}
     end = time.monotonic() + ALL_LOGS
     for point in view.checkpoints:
-        log = _log(view, point, task, (blobs, holders or Holders()), end - time.monotonic())
+        log = log_of(view, point, task, (blobs, holders or Holders()), end - time.monotonic())
         for i, values in enumerate(found.values()):
             values += [None] * task.interval if log is None else [float(value) for value in log[:, i]]
     return found
 
 
-def _log(
-    view: TaskView, point: CheckpointView, task: Task, found: tuple[BlobStore, Holders], patience: float
+def log_of(
+    view: TaskView, point: CheckpointView, task: Task, found: tuple[BlobStore, Holders], patience: float = ALL_LOGS
 ) -> Array | None:
+    """The log of a checkpoint, (steps, metrics), checked against its root; None where nobody serves it in `patience`
+    seconds."""
     (blobs, holders), name, graph, root = found, log_name(view.terms, point.root), task.graph, point.root
     limit = 4 * graph.slots[-1].spec.length + SLACK + 256 * len(graph.slots)
     if patience <= 0:

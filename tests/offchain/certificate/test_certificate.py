@@ -46,7 +46,8 @@ class Case:
         self.number = completed(counter, self.solved, GONE)
         self.chain: Chain = counter.quick("stranger")
         self.final = self.solved.training.arrays()
-        self.made = certify(self.chain, self.number, self.solved.task, state_tree(self.final).leaves)
+        leaves = state_tree(self.final).leaves
+        self.made = certify(self.chain, self.number, self.solved.task, leaves, log=self.final[-1])
         self.model = folder / "a.safetensors"
         save_model(self.model, self.solved.task, self.final, {})
         self.file = folder / "a.cert.json"
@@ -248,6 +249,8 @@ def test_no_bytes_break_it(case: Case, data: st.DataObject) -> None:
         refusal = str(error)
     assert "\n" not in refusal
     assert refusal or (read.work, read.binding.slots) == (case.made.work, case.made.binding.slots)
+    had, has = case.made.binding.figures, None if refusal else read.binding.figures
+    assert not had or not has or has.chunks == had.chunks
 
 
 @pytest.mark.parametrize(
