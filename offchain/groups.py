@@ -15,8 +15,9 @@ from offchain.errors import BadInput
 
 Chosen = Optimizer | tuple[type[Optimizer], Mapping[str, Any]]
 _ONCE: Final = {"initial_accumulator_value"}  # torch reads it from the constructor only, not from groups
-_OF_SCHEDULERS: Final = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum"}  # they add these to groups
-_NOT_OPTIONS: Final = {"params", "param_names", *_OF_SCHEDULERS}
+# what torch's schedulers add to groups
+_OF_SCHEDULERS: Final = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"}
+NOT_OPTIONS: Final = {"params", "param_names", *_OF_SCHEDULERS}
 _HOOKS: Final = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -51,9 +52,9 @@ def groups_of(
                 raise BadInput(
                     f"the optimizer holds a parameter of shape {shape} that is not the model's; give model.parameters()"
                 )
-        options = {name: _plain(name, value) for name, value in group.items() if name not in _NOT_OPTIONS}
+        options = {name: plain_option(name, value) for name, value in group.items() if name not in NOT_OPTIONS}
         for name in _ONCE & options.keys():
-            options[name] = _plain(name, built.defaults[name])
+            options[name] = plain_option(name, built.defaults[name])
         groups.append(ParameterGroup(tuple(names[p] for p in group["params"] if p.requires_grad), options))
     if not any(group.names for group in groups):
         raise BadInput(
@@ -114,12 +115,12 @@ def _check_fresh(optimizer: Optimizer, scheduled: bool) -> None:
         raise BadInput("a scheduler is attached to the optimizer; give it as Job(schedule=...)")
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain_option(name: str, value: Any) -> Any:
     """An option as numbers."""
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else value.tolist()
     if isinstance(value, tuple | list):
-        return tuple(_plain(name, item) for item in value)
+        return tuple(plain_option(name, item) for item in value)
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInput(f"option {name!r} of the optimizer is {value}; give a finite number")
     return value

@@ -33,7 +33,7 @@ from offchain.errors import BadInput
 from offchain.fields import check_model, check_name, check_number, shown
 from offchain.groups import Chosen, ParameterGroup, groups_of
 from offchain.lines import at, line_of_argument, line_of_caller
-from offchain.schedules import MOST_UPDATES, Schedule, check_scheduler, factor, rates_of
+from offchain.schedules import MOST_UPDATES, Columns, Schedule, check_scheduler, factor, options_by_update
 from offchain.task import EVALUATION
 
 Batch = dict[str, Tensor]
@@ -66,7 +66,8 @@ class Job:
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
     schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
                 t counts the optimizer's updates. Or a scheduler of torch over the job's optimizer, which is stepped
-                after each update. What cannot be traced is evaluated for all updates
+                after each update, and may change other options too. What cannot be traced is evaluated for all
+                updates
     clip_norm   as torch.nn.utils.clip_grad_norm_, over all trained parameters together
     clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
     accumulate  steps between two updates by the optimizer, which gets the mean of their gradients; divides `steps`
@@ -130,17 +131,21 @@ class Job:
         object.__setattr__(self, "_left", self._left | names)
         vars(self).pop("groups", None)
 
-    def rates(self, count: int) -> tuple[float, ...]:
-        """Each group's learning rate in the update after `count` others."""
+    def options_at(self, count: int) -> list[dict[str, Any]]:
+        """The options of each group that the schedule sets in the update after `count` others."""
         if isinstance(self.schedule, LRScheduler):
-            return self._scheduled[count]
+            return [{name: column[count] for name, column in group.items()} for group in self.scheduled]
         by = 1.0 if self.schedule is None else factor(self.schedule, count)
-        return tuple(group.options["lr"] * by for group in self.groups[1])
+        return [{"lr": group.options["lr"] * by} for group in self.groups[1]]
 
     @cached_property
-    def _scheduled(self) -> list[tuple[float, ...]]:
+    def scheduled(self) -> list[Columns]:
+        """For each group the options that a scheduler of torch sets, by update."""
         assert isinstance(self.schedule, LRScheduler)
-        return rates_of(self.schedule, self.updates)
+        try:
+            return options_by_update(self.schedule, self.updates)
+        except BadInput as error:
+            raise BadInput(f"job{at(self.line_of('schedule'))}: {error}") from error
 
     @property
     def updates(self) -> int:
@@ -203,7 +208,7 @@ class Job:
             steps=count,
             interval=count,
             accumulate=1,
-            schedule=None,
+            schedule=self.schedule if isinstance(self.schedule, LRScheduler) else None,  # whose mark is in the groups
             order=lambda t: t * size + torch.arange(size, dtype=torch.int32),
         )
         object.__setattr__(job, "_line", self._line)

@@ -71,8 +71,8 @@ class PlainTraining:
         if job.clip_value is not None:
             utils.clip_grad_value_(self._trained, job.clip_value)
         if job.schedule is not None:
-            for group, rate in zip(self._optimizer.param_groups, job.rates(count), strict=True):
-                group["lr"] = rate
+            for group, options in zip(self._optimizer.param_groups, job.options_at(count), strict=True):
+                group.update(options)
         self._optimizer.step()
         self._optimizer.zero_grad()
 

@@ -1,4 +1,4 @@
-"""Learning rates by update: of a function of the update's number, or of a scheduler of torch."""
+"""Options of an optimizer by update: learning rates by a function of its number, and all that a scheduler changes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from offchain.errors import BadInput
+from offchain.groups import NOT_OPTIONS, plain_option
 from offchain.lines import at, line_of
 
 Schedule = Callable[[Tensor], Tensor | float] | LRScheduler
+Columns = dict[str, list[Any]]  # of an optimizer's group: values of an option by update
 MOST_UPDATES: Final = 1 << 22  # that a table holds
 
 
@@ -38,7 +40,7 @@ def factor(schedule: Callable[[Any], Any], count: int) -> float:
 
 
 def check_scheduler(scheduler: LRScheduler, optimizer: Any) -> None:
-    """Raise BadInput unless this is a fresh scheduler of the optimizer, and rates follow from the update's number."""
+    """Raise BadInput unless this is a fresh scheduler of the optimizer that looks at the number of updates alone."""
     name = type(scheduler).__name__
     if isinstance(scheduler, ReduceLROnPlateau):
         raise BadInput(f"{name} needs losses, which only a run knows; use a schedule of the update's number")
@@ -52,39 +54,62 @@ class _Groups(Optimizer):
     """The groups of an optimizer without its parameters, for a scheduler to change."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        self.param_groups = [{**group, "params": []} for group in groups]
+        own = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        self.param_groups = [{**copy.deepcopy(group), "params": []} for group in own]
         self.defaults, self.state = {}, {}  # type: ignore[assignment]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Nothing."""
 
 
-def rates_of(scheduler: LRScheduler, updates: int) -> list[tuple[float, ...]]:
-    """The learning rate of each group in each of the first updates. The scheduler and its optimizer stay as they are.
+def options_by_update(scheduler: LRScheduler, updates: int) -> list[Columns]:
+    """For each group what the scheduler sets in each of the first updates: `lr`, and other options that it changes.
 
-    Raises BadInput for a scheduler that changes more than learning rates.
+    The scheduler and its optimizer stay as they are. Raises BadInput for a scheduler that changes more than options.
     """
-    groups = _Groups(scheduler.optimizer.param_groups)
-    own = copy.deepcopy(scheduler, {id(scheduler.optimizer): groups})
-    first, rates = _others(groups), []
+    name, groups = type(scheduler).__name__, _Groups(scheduler.optimizer.param_groups)
+    copied: dict[int, Any] = {id(scheduler.optimizer): groups}
+    own = copy.deepcopy(scheduler, copied)
+    if any(isinstance(value, nn.Module | nn.Parameter) for value in copied.values()):
+        raise BadInput(
+            f"{name} holds a model or parameters, whose changes no step would see; leave them out, set options only"
+        )
+    first = _seen(groups)
+    columns: list[Columns] = [{"lr": []} for _ in first]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch misses the optimizer's own steps
-        for _ in range(updates):
-            rates.append(tuple(float(group["lr"]) for group in groups.param_groups))
-            own.step()
-            changed = [
-                name
-                for before, now in zip(first, _others(groups), strict=True)
-                for name in now
-                if before.get(name) != now[name]
-            ]
-            if changed:
+        for count in range(updates):
+            now = _seen(groups)
+            added = any(group["params"] for group in groups.param_groups)
+            if added or [group.keys() for group in now] != [group.keys() for group in first]:
                 raise BadInput(
-                    f"{type(scheduler).__name__} changes the option {changed[0]!r} too; let it change learning rates "
-                    "only, as with cycle_momentum=False"
+                    f"{name} adds to the optimizer's groups in its update {count + 1}, or takes from them; give all "
+                    "parameters and options from the start, and keep what is its own in the scheduler"
                 )
-    return rates
+            for column, before, group in zip(columns, first, now, strict=True):
+                _noted(column, before, group, count)
+            _step(own, count)
+    return columns
 
 
-def _others(groups: Optimizer) -> list[dict[str, Any]]:
-    return [{n: v for n, v in group.items() if n not in ("params", "lr")} for group in groups.param_groups]
+def _step(scheduler: LRScheduler, count: int) -> None:
+    try:
+        scheduler.step()
+    except Exception as error:  # of the requester's code, or of torch's
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BadInput(f"{type(scheduler).__name__} after {count + 1} updates: {text}") from error
+
+
+def _noted(columns: Columns, first: Mapping[str, Any], group: Mapping[str, Any], count: int) -> None:
+    """Adds the options of the update after `count` others; an option has a column from its first change on."""
+    for name, value in group.items():
+        if name in columns or value != first[name]:
+            columns.setdefault(name, [first[name]] * count).append(value)
+
+
+def _seen(groups: Optimizer) -> list[dict[str, Any]]:
+    """The options of each group, as numbers."""
+    return [
+        {n: float(v) if n == "lr" else plain_option(n, v) for n, v in group.items() if n not in NOT_OPTIONS}
+        for group in groups.param_groups
+    ]

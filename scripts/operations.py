@@ -65,7 +65,8 @@ reads 0, and a write outside of it is left out, where plain torch stops with an 
 
 An optimizer without a rule of ours is run while the job is built, once for each update, on copies of the parameters.
 Its tensor operations become part of the step. Python in it may count and branch: what follows from the number of
-updates alone goes into tables. So do schedules that look at the value of t, and schedulers of torch. Refused are:
+updates alone goes into tables. So do schedules that look at the value of t, and schedulers of torch
+with all options that they change, as `OneCycleLR` changes the momentum. Refused are:
 
 - optimizers that need a closure (LBFGS), since they take the loss several times in an update;
 - updates that look at the value of a gradient or of a parameter;

@@ -13,7 +13,6 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -30,7 +29,7 @@ from offchain.lower.host.world import Held, Sight, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
 from offchain.program import Asked
-from offchain.schedules import factor, rates_of
+from offchain.schedules import factor, options_by_update
 
 _FROZEN: Final = "every step would use what was so while it was traced"
 _DRAW: Final = "draw with torch.rand, randn or randint, or put the numbers into a column of the dataset"
@@ -138,21 +137,21 @@ def check_schedule(job: Job) -> None:
         return
     count = min(job.updates, _ASKED)
     with sights() as seen:
-        first = _rates(job, count)
+        first = _scheduled(job, count)
     functions: Any = getattr(job.schedule, "lr_lambdas", [job.schedule])
     line = at(line_of(functions[0]))
     if seen:
         raise Unsupported(f"schedule{line}: {seen[0].what} differs from step to step, and {_FROZEN}; {_BY_NUMBER}")
-    if any(_rates(job, count) != first for _ in range(2)):
+    if any(_scheduled(job, count) != first for _ in range(2)):
         raise Unsupported(f"schedule{line}: gives other numbers when it is asked again, and {_FROZEN}; {_BY_NUMBER}")
 
 
-def _rates(job: Job, count: int) -> bytes:
-    """The rates of the first updates, or the factors on them, as they are now."""
+def _scheduled(job: Job, count: int) -> str:
+    """The options of the first updates, or the factors on their rates, as they are now."""
     if isinstance(job.schedule, LRScheduler):
-        return np.array(rates_of(job.schedule, count)).tobytes()
+        return repr(options_by_update(job.schedule, count))
     assert job.schedule is not None
-    return np.array([factor(job.schedule, n) for n in range(count)]).tobytes()
+    return repr([factor(job.schedule, n) for n in range(count)])
 
 
 def _refuse_kept(call: Call, between: World) -> None:

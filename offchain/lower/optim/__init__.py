@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from offchain.job import Job
-from offchain.lower.optim.by_rule import by_rule
+from offchain.lower.optim.by_rule import by_rule, has_rule
 from offchain.lower.optim.functional import Functional
-from offchain.lower.optim.table import RULES
 from offchain.lower.optim.traced import traced
 
 __all__ = ["Functional", "functional"]
@@ -13,4 +12,4 @@ __all__ = ["Functional", "functional"]
 
 def functional(job: Job) -> Functional:
     """The pure form of a job's optimizer: by a rule, or its own step. Raises Unsupported, naming what cannot be."""
-    return by_rule(job) if job.groups[0] in RULES else traced(job)
+    return by_rule(job) if has_rule(job) else traced(job)

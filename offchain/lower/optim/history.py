@@ -60,8 +60,8 @@ class _Subject:
     def update(self, count: int, lined: bool) -> Tape:
         """Record the next update, the one after `count` others."""
         if self.job.schedule is not None:
-            for group, rate in zip(self.optimizer.param_groups, self.job.rates(count), strict=True):
-                group["lr"] = rate
+            for group, options in zip(self.optimizer.param_groups, self.job.options_at(count), strict=True):
+                group.update(options)
         for name in self.trained:
             self.weights[name].grad = torch.zeros_like(self.weights[name])
         inputs = {PARAMETER + name: self.weights[name] for name in self.trained}

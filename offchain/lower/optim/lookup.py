@@ -17,18 +17,16 @@ from offchain.lower.origin import Origins, within
 from offchain.lower.refusals import refusal
 from offchain.schedules import MOST_UPDATES, factor
 
-Table = tuple[tuple[float, ...], ...]  # columns, each with a value for each update
+Table = tuple[float, ...]  # a value for each update
 
 
 def table_of(job: Job) -> Table:
-    """The rates of a job's groups, for a scheduler of torch; the factor, for a schedule that cannot be traced; else ().
+    """The factor by update, for a schedule that is a function and cannot be traced; else ().
 
     Raises what the schedule raises, in one line, and Unsupported where there are too many updates.
     """
     schedule = job.schedule
-    if isinstance(schedule, LRScheduler):
-        return tuple(zip(*(job.rates(i) for i in range(job.updates)), strict=True))
-    if schedule is None or _can_be_traced(schedule):
+    if schedule is None or isinstance(schedule, LRScheduler) or _can_be_traced(schedule):
         return ()
     if job.updates > MOST_UPDATES:
         raise Unsupported(
@@ -37,7 +35,7 @@ def table_of(job: Job) -> Table:
         )
     try:
         with within("schedule", line_of(schedule)):
-            return (tuple(factor(schedule, i) for i in range(job.updates)),)
+            return tuple(factor(schedule, i) for i in range(job.updates))
     except Exception as error:
         raise refusal(error, Origins(), job.model) from error
 

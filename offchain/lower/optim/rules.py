@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from offchain.lion import Lion
+from offchain.lower.optim.changing import Changing
 
 Options = Mapping[str, Any]
 Buffers = dict[str, Tensor]
@@ -25,7 +26,7 @@ class Rule:
     options  the options that it honours
     buffers  `buffers(options, parameter)`: initial value of each buffer of a parameter, by the name that torch gives it
     update   `update(parameter, gradient, buffers, options, lr, count) -> (parameter, buffers)`; `count`, an int32
-             scalar, is the number of updates before this one
+             scalar, is the number of updates before this one; an option may be Changing
     whole    whether an update is more than elementwise: each parameter is then a tensor of its own
     """
 
@@ -58,9 +59,12 @@ def _squares(old: Tensor, gradient: Tensor, decay: float) -> Tensor:
     return old * decay + gradient * gradient * (1 - decay)
 
 
-def _correction(beta: float, count: Tensor) -> Rate:
+def _correction(beta: float | Changing, count: Tensor) -> Rate:
     """1 − β^(count+1) without cancellation."""
-    return -torch.expm1((count + 1).to(torch.float32) * math.log(beta)) if beta else 1.0
+    if not beta:
+        return 1.0
+    logarithm = beta.each(math.log) if isinstance(beta, Changing) else math.log(beta)
+    return -torch.expm1((count + 1).to(torch.float32) * logarithm)
 
 
 def _sgd_buffers(o: Options, parameter: Tensor) -> Buffers:
