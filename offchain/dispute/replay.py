@@ -150,6 +150,7 @@ class Replay:
     Attributes:
         told: for a challenger, what the solver says that the steps of this very interval output: many are made at once
             by it (`Guesses`), for one list of roots.
+        failed: why that raised an error, "" if it did not; its steps were made one by one.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Replay:
     ) -> None:
         self.executor, self.ledger, self.start = executor, ledger, start
         self.told: Told | None = None
+        self.failed = ""
         self._share, self._room = budget // 2, states_kept(point_bytes(ledger.graph), budget)
         first = Point.at(executor, start, executor.load(state), tree)
         self._kept = Kept(first, self._room)
@@ -195,8 +197,11 @@ class Replay:
             return self._wrong_after(self._before(lo), 0, ends, roots)
         told, self.told = self.told, None  # whatever goes wrong with it goes wrong once
         if told is not None:
-            agreed, point = Guesses(self._kept.first, told, ends[-1], self._room).agreed(ends, roots)
-            found = self._wrong_after(point, agreed, ends, roots)
+            try:
+                agreed, point = Guesses(self._kept.first, told, ends[-1], self._room).agreed(ends, roots)
+                found = self._wrong_after(point, agreed, ends, roots)
+            except Exception as error:  # whatever it is: no dispute depends on guesses, and its clock runs
+                self.failed, found = f"{type(error).__name__}: {error}", None
             if found is not None:
                 return found
         self._kept.expect(ends[-1])

@@ -38,6 +38,21 @@ class Claim:
     ahead: Ahead[Any] | None
 
 
+class Unplanned:
+    """In place of what makes many steps at once, where making that failed: whoever would use it goes step by step, and
+    tells why."""
+
+    steps = 1
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def ahead(self, *_: Any) -> Any:
+        raise self._error
+
+    passing = ahead
+
+
 class Claims:
     """Fetches what is claimed, in the background.
 
@@ -144,3 +159,5 @@ def _ahead_of(executor: Executor[Any], task: Task) -> Ahead[Any] | None:
         return ahead_of(executor, output_slots(task))
     except (OffchainError, MemoryError):
         return None
+    except Exception as error:  # a stranger's graph has met an error in planning
+        return Unplanned(error)

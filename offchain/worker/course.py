@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from offchain.commit.closing import Keep, Reached, close
+from offchain.exec.ahead import Ahead
 from offchain.exec.base import Executor
 from offchain.ir.arrays import Array
 from offchain.ir.rows import keeps_rows
@@ -17,6 +18,8 @@ from offchain.market.view import TaskView, Terms
 from offchain.task import Task
 from offchain.worker.claims import Claim
 from offchain.worker.materials import Start
+
+T = TypeVar("T")
 
 
 class Course:
@@ -37,10 +40,11 @@ class Course:
         ahead: whether to go on beyond the target while its state is hashed.
         done: how many steps of the task are computed.
         claims: of the solver, about intervals to come.
-        told: whether claims are of use: none of them was wrong.
+        told: whether claims are of use: none of them was wrong, and nothing failed with them.
         wrong: the first step that does not output what is claimed, as many at once have it; None where none was found.
         contradicted: the first one that does not, made one by one: the root after its interval is false whatever comes
             after it, and the course is over.
+        failed: the interval of which many steps at once raised an error, and why; its steps are made one by one.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Course:
         self.claims: dict[int, Claim] = {}
         self.told, self.wrong = True, None  # type: bool, int | None
         self.contradicted: int | None = None
+        self.failed: tuple[int, str] | None = None
         self._doubted: dict[int, Array] = {}  # what the interval that is made one by one is said to output, for good
         self._executor, self._terms = executor, terms
         self._state = executor.load(start.arrays)
@@ -95,18 +100,26 @@ class Course:
             if self.done == self._terms.steps_of(self.checkpoint)[0]:
                 self._begun[self.checkpoint] = self._state
             if self.done + claim.ahead.steps <= self.goal:
-                state, right = claim.ahead.ahead(self._state, self.done, claim.outputs)
-                if right < claim.ahead.steps:
-                    self.wrong = self.done + right
-                    self._again(self.checkpoint)
-                    self._doubted = self._lasting(claim.outputs)
-                else:
-                    self._state, self.done = state, self.done + right
+                self._run_ahead(claim.ahead, claim.outputs)
                 return
         self._state = self._executor.step(self._state, self.done)
         self.done += 1
         if self._doubted and self._differs(self.done - 1):
             self.contradicted = self.done - 1
+
+    def _run_ahead(self, ahead: Ahead[Any], outputs: Mapping[int, Array]) -> None:
+        try:
+            state, right = ahead.ahead(self._state, self.done, outputs)
+        except Exception as error:  # whatever it is: no audit depends on running ahead, and none waits for it again
+            self.failed = self.checkpoint, f"{type(error).__name__}: {error}"
+            self._again(self.checkpoint)
+            return
+        if right == ahead.steps:
+            self._state, self.done = state, self.done + right
+            return
+        self.wrong = self.done + right
+        self._again(self.checkpoint)
+        self._doubted = self._lasting(outputs)
 
     def _lasting(self, outputs: Mapping[int, Array]) -> dict[int, Array]:
         """Those whose rows no later step of an interval writes over: one false row of them makes the root false."""
@@ -126,8 +139,8 @@ class Course:
         self.checkpoint, self.told = checkpoint, False
         self.done, _ = self._terms.steps_of(checkpoint)
         self._state = self._begun.pop(checkpoint)
-        self.claims.clear()
-        self._begun.clear()
+        self.claims = _before(checkpoint, self.claims)  # intervals that are being hashed may be in doubt as well
+        self._begun = _before(checkpoint, self._begun)
         self.contradicted, self._doubted = None, {}
 
     @property
@@ -155,6 +168,10 @@ class Course:
         self._begun.pop(reached.checkpoint, None)
         self.root = reached.root
         return reached
+
+
+def _before(checkpoint: int, by: Mapping[int, T]) -> dict[int, T]:
+    return {k: value for k, value in by.items() if k < checkpoint}
 
 
 def _row(array: Array, t: int, interval: int) -> Array:

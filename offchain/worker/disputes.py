@@ -13,6 +13,7 @@ from offchain.dispute.challenger import NothingWrong
 from offchain.dispute.replay import Replay
 from offchain.market.actions import Move
 from offchain.market.view import ChainView, DisputeView, TaskView
+from offchain.worker.claimed import NotAhead
 from offchain.worker.database import Database
 from offchain.worker.events import (
     Challenged,
@@ -83,6 +84,11 @@ class Disputes:
         try:
             move = challenger.move(dispute, replay)
         except NothingWrong:
+            move = None
+        if replay.failed:
+            self._tell(NotAhead(dispute.task_id, dispute.checkpoint, replay.failed))
+            replay.failed = ""
+        if move is None:
             self._doubt(dispute)
         else:
             self._move(dispute, move)

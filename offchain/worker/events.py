@@ -222,17 +222,6 @@ class Audited(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputWrong(WorkerEvent):
-    """`step` is the first that does not output what its solver says, as many steps at once have it. The interval is
-    replayed step by step now, up to a step that does not."""
-
-    name = "output wrong"
-    task: int
-    checkpoint: int
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
 class NotJudged(WorkerEvent):
     name = "not judged"
     task: int

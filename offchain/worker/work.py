@@ -9,13 +9,13 @@ from offchain.commit.logs import LogChunk
 from offchain.errors import OffchainError, Unreachable
 from offchain.market.notes import Notes
 from offchain.market.view import ChainView, Status, TaskView
+from offchain.worker.claimed import NotAhead, OutputWrong
 from offchain.worker.course import Course
 from offchain.worker.database import LONGEST_REST, Database
 from offchain.worker.events import (
     Audited,
     Computing,
     NotJudged,
-    OutputWrong,
     Progress,
     Purpose,
     TaskFit,
@@ -111,6 +111,9 @@ class Work:
         if course.wrong is not None:
             self._tell(OutputWrong(task.id, course.wrong // task.terms.interval, course.wrong))
             course.wrong = None
+        if course.failed is not None:
+            self._tell(NotAhead(task.id, *course.failed))
+            course.failed = None
         if reached is not None:
             self._verdict(task, course, reached.checkpoint, reached.root)
         elif course.contradicted is not None and course.due == course.checkpoint:

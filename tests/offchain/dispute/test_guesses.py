@@ -175,15 +175,6 @@ def test_pieces_of_several_steps_are_cut_again(step: int) -> None:
     assert counted.steps.total() <= 2 * width
 
 
-def test_what_fails_once_is_not_tried_again() -> None:
-    lie = text().lied(swap(15))
-    made, counted = text().challenger(text().outputs(lie[-1]), Broken(3, lambda found, start: found[99]))  # type: ignore[arg-type]
-    with pytest.raises(IndexError):
-        made.contradicted(0, ENDS, roots(lie))
-    assert made.contradicted(0, ENDS, roots(lie)) == 15
-    assert counted.steps == dict.fromkeys(range(16), 1)
-
-
 @dataclass
 class Broken:
     """Has other states than the steps lead to, and may say another number of right ones."""
@@ -222,6 +213,19 @@ def test_false_guesses_cost_steps_and_no_answer(broken: Broken, step: int) -> No
     same_record(made, step)
     made, _ = text().challenger(text().outputs(truth()[-1]), broken)
     assert made.contradicted(0, ENDS, roots(truth())) is None
+
+
+@pytest.mark.parametrize("lie", [None, 9])
+def test_guesses_that_fail_are_not_needed(lie: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise IndexError("no such row")
+
+    ends = text().lied(swap(lie)) if lie else truth()
+    made, counted = text().challenger(text().outputs(ends[-1]))
+    monkeypatch.setattr(FusedSpans, "passing", fails)
+    assert made.contradicted(0, ENDS, roots(ends)) == lie
+    assert made.failed == "IndexError: no such row" and made.told is None
+    assert counted.steps == dict.fromkeys(range(STEPS if lie is None else lie + 1), 1)
 
 
 def test_a_solver_that_knows_a_false_guess_is_convicted_of_what_follows_from_it() -> None:

@@ -25,9 +25,10 @@ from offchain.market.view import Status
 from offchain.store.checkpoint import output_slots
 from offchain.store.race import Places
 from offchain.task import Task
+from offchain.worker.claimed import NotAhead, OutputWrong
 from offchain.worker.claims import Claim
 from offchain.worker.course import Course
-from offchain.worker.events import Audited, Challenged, DisputeOver, OutputWrong
+from offchain.worker.events import Audited, Challenged, DisputeOver, Failed
 from offchain.worker.holders import Holders
 from offchain.worker.making import executor_factory
 from offchain.worker.materials import Start
@@ -156,6 +157,41 @@ def test_many_steps_that_are_wrong_themselves_contradict_nobody(counted: Counted
     assert (course.wrong, course.contradicted, broken.one) == (2, None, 2 * INTERVAL)
 
 
+class Failing(Counted):
+    """Raises an error the second time."""
+
+    def ahead(self, state: Any, t: int, claimed: Mapping[int, Array]) -> tuple[Any, int]:
+        if self.many:
+            raise IndexError("no such row")
+        return super().ahead(state, t, claimed)
+
+
+def test_many_steps_that_fail_are_made_one_by_one_at_once(counted: Counted) -> None:
+    failing = Failing(counted.executor, counted)
+    claims = {k: Claim(state_root(end), outputs(end), failing) for k, end in enumerate(ends())}
+    roots, course = reached(failing, claims)
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.failed, course.told, course.wrong) == ((1, "IndexError: no such row"), False, None)
+    assert (failing.many, failing.one) == (1, INTERVAL)
+
+
+class Second(Counted):
+    """Has another state after the first interval, and then says that a true output is wrong."""
+
+    def ahead(self, state: Any, t: int, claimed: Mapping[int, Array]) -> tuple[Any, int]:
+        after, _ = super().ahead(state, t, claimed)
+        return (state, INTERVAL) if self.many == 1 else (after, 2)
+
+
+def test_an_interval_that_was_run_ahead_before_a_wrong_output_is_no_ground_either(counted: Counted) -> None:
+    """Its root is still being computed when the next interval is found wrong."""
+    second = Second(counted.executor, counted)
+    claims = {k: Claim(state_root(end), outputs(end), second) for k, end in enumerate(ends())}
+    roots, course = reached(second, claims)
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.contradicted, second.one) == (None, 2 * INTERVAL)
+
+
 def test_a_root_that_lies_about_something_else_is_replayed(counted: Counted) -> None:
     claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(ends())}
     claims[0] = Claim(bytes(32), claims[0].outputs, counted)
@@ -247,6 +283,30 @@ def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int], 
     assert right[-1] == 2
     assert town.told(Audited, "verifier")[-1].computed == b""  # a step was enough
     assert replayed == [7]
+
+
+FAILURES = {
+    "planning": ("offchain.worker.claims.ahead_of", 0),
+    "an audit": ("offchain.exec.fused.spans.FusedSpans.ahead", 0),
+    "a dispute": ("offchain.dispute.replay.Guesses.agreed", 1),
+}
+
+
+@pytest.mark.parametrize("where", FAILURES)
+def test_an_error_in_running_ahead_costs_a_line_and_no_verdict(
+    town: Town, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit, or the dispute, goes on step by step at once."""
+    place, interval = FAILURES[where]
+
+    def fails(*_: Any) -> Any:
+        raise IndexError("no such row")
+
+    monkeypatch.setattr(place, fails)
+    (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
+    until_convicted(town, Falsehood(7, last, 1, 3))
+    said = [(event.checkpoint, event.why) for event in town.told(NotAhead, "verifier")]
+    assert said == [(interval, "IndexError: no such row")] and not town.told(Failed, "verifier")
 
 
 def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int], replayed: list[int]) -> None:

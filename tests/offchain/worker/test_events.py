@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from offchain.market.actions import Action, Audit, Train
-from offchain.worker import alarms, events, kept, looks, said, vouched
+from offchain.worker import alarms, claimed, events, kept, looks, said, vouched
 from offchain.worker.acts import Acts
 from offchain.worker.display import write_line
 from offchain.worker.events import ChainSilent, DisputeEnded, InFlight, Progress, Started, Trained, WorkerEvent
@@ -17,7 +17,7 @@ from offchain.worker.said import Paid
 
 KINDS = [
     kind
-    for module in (alarms, events, kept, looks, said, vouched)
+    for module in (alarms, claimed, events, kept, looks, said, vouched)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, WorkerEvent) and kind not in (WorkerEvent, DisputeEnded)
 ]
