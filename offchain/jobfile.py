@@ -14,7 +14,10 @@ import numpy as np
 import torch
 
 from offchain.errors import BadInput, OffchainError
+from offchain.plainfile import read_plain
 from offchain.program import Asked
+
+MAX_FILE = 1 << 26  # bytes of source text
 
 
 @contextmanager
@@ -41,8 +44,10 @@ def load(path: str | Path) -> Asked:
     It runs as `python FILE` would, with its folder in the path, but with seeded generators of random numbers: the same
     file makes the same job, even if it does not seed them.
     """
-    if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file")
+    try:
+        read_plain(path, MAX_FILE)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
     folder = str(Path(path).resolve().parent)
     if folder not in sys.path:  # the file may import its neighbours, also later, as `python FILE` lets it
         sys.path.insert(0, folder)

@@ -12,7 +12,8 @@ from brownie import accounts, chain, project
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # Brownie may run from an environment of its own
 
-from offchain.chain.deployment import PRESETS, Abi, Deployment, build  # noqa: E402
+from offchain.chain.deploying import Abi, build  # noqa: E402
+from offchain.chain.deployment import PRESETS, Deployment  # noqa: E402
 
 
 class BrownieDeployer:

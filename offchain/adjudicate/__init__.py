@@ -16,7 +16,8 @@ from offchain.adjudicate.case import Case, Judge, falsify
 from offchain.adjudicate.report import Fault, Tally
 from offchain.adjudicate.report import Report as Report
 from offchain.chain.client import Chain
-from offchain.chain.deployment import PRESETS, deploy
+from offchain.chain.deploying import deploy
+from offchain.chain.deployment import PRESETS
 from offchain.chain.ganache import Ganache
 from offchain.chain.reverts import Reverted
 from offchain.chain.rpc import asking, connect

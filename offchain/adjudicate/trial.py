@@ -13,6 +13,7 @@ from eth_account import Account
 from offchain.adjudicate.case import falsify
 from offchain.adjudicate.report import Trial
 from offchain.chain.client import Chain, GraphHeader, Receipt
+from offchain.chain.deploying import fund
 from offchain.chain.deployment import COIN, Funds
 from offchain.chain.disputes import VERDICTS, RevealLog, dispute_view
 from offchain.chain.ganache import Ganache
@@ -98,7 +99,7 @@ class Arena:
         owner, requester, solver, opponent = (hand(self.chain, number) for number in range(4))
         funds = {person.address: Funds(vault=WEALTH) for person in (requester, opponent)}
         funds[solver.address] = Funds(vault=WEALTH, roles=SOLVER, endpoint="http://127.0.0.1")
-        self.chain.deployment.fund(self.chain.w3, owner.address, funds)
+        fund(self.chain.deployment, self.chain.w3, owner.address, funds)
         self.task_id = post(requester, terms_of(requester, self.interval.task, OFFER, "http://127.0.0.1"))
         award_to(solver, self.task_id, PRICE, OFFER)
         for number, root in enumerate(self.interval.roots):

@@ -17,6 +17,7 @@ from offchain.adjudicate.trial import LONG, PRICE, WEALTH, hand, wait
 from offchain.bench.alone import computing
 from offchain.bench.timing import Row, Settings, Watch, unwatched
 from offchain.chain.client import Chain, GraphHeader
+from offchain.chain.deploying import fund
 from offchain.chain.deployment import Funds
 from offchain.market.notes import OwnBid
 from offchain.market.view import SOLVER
@@ -85,7 +86,7 @@ class Market:
         owner, self.requester, self.solver, self.challenger = (hand(chain, number) for number in range(4))
         funds = {person.address: Funds(WEALTH, WEALTH) for person in (self.requester, self.challenger)}
         funds[self.solver.address] = Funds(WEALTH, WEALTH, SOLVER, URI)
-        chain.deployment.fund(chain.w3, owner.address, funds)
+        fund(chain.deployment, chain.w3, owner.address, funds)
         task = replace(computing(torch.neg, torch.zeros(2)), steps=CHECKPOINTS)  # an interval is one step
         self.terms = terms_of(self.requester, task, OFFER, URI)
         self.header = GraphHeader.of(task.graph)

@@ -21,6 +21,7 @@ from offchain.chain.claims import Fate
 from offchain.chain.proofs import Header, Stored
 from offchain.errors import BadBlob, BadInput
 from offchain.ir.graph import CHUNK
+from offchain.plainfile import read_plain
 from offchain.store.bounded import parsed
 from offchain.store.tensorfile import is_plain
 from offchain.task import DTYPES
@@ -155,12 +156,9 @@ def read(path: Path) -> Certificate:
     Raises BadBlob.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
+        raw = read_plain(path, MAX_FILE)
     except OSError as error:
         raise BadBlob(f"{path}: cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_FILE:
-        raise BadBlob(f"{path}: is larger than {MAX_FILE} bytes: no certificate")
     try:
         body = parsed(raw, _once)
     except ValueError as error:

@@ -1,29 +1,30 @@
-"""Which contracts there are, how they are wired together, and where a deployment's addresses are kept.
+"""Which contracts there are, what a deployment fixes, and where its addresses are kept.
 
-The plan is data: the order in which contracts are created and the ones that are connected afterwards. An argument
-is found by its name in the contract's own ABI, so no order of arguments is written twice. `deploy` carries the plan
-out through web3, `scripts/deploy.py` through Brownie.
+The plan is data: the order in which contracts are created and the ones that are connected afterwards;
+`offchain.chain.deploying` carries it out.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
 
 from offchain.errors import BadInput, ChainError
+from offchain.plainfile import read_plain
 from offchain.text import printable
 
 FORMAT = 1
+MAX_FILE = 1 << 20  # bytes
 
 # part of a deployment -> contract, in the order of creation
 CONTRACTS: dict[str, str] = {
@@ -44,8 +45,6 @@ CONTRACTS: dict[str, str] = {
 MODULES = ("auction", "market", "game", "verifiers", "auditor", "keepers")
 # the parts that learn, once and for ever, of parts created after them
 CONNECTED = ("vault", "registry", "auction", "market", "log", "verifiers")
-
-Abi = Sequence[Mapping[str, Any]]
 
 
 class DeploymentError(ChainError):
@@ -212,41 +211,6 @@ class Deployment:
         checked = {part: Web3.to_checksum_address(address) for part, address in addresses.items()}
         return cls(chain_id=chain_id, block=block, **checked)
 
-    @classmethod
-    def funded(
-        cls,
-        w3: Web3,
-        owner: ChecksumAddress,
-        parameters: Parameters,
-        accounts: Mapping[ChecksumAddress, Funds],
-        existing: Mapping[str, str] | None = None,
-    ) -> Deployment:
-        """Deploy from `owner`, and fund accounts. For a local chain, whose node signs for all of them.
-
-        Raises:
-            DeploymentError: see `deploy` and `fund`.
-        """
-        deployment = deploy(w3, owner, parameters, existing)
-        deployment.fund(w3, owner, accounts)
-        return deployment
-
-    def fund(self, w3: Web3, owner: ChecksumAddress, accounts: Mapping[ChecksumAddress, Funds]) -> None:
-        """Mint, deposit and register (or update) for each account. The node of `w3` signs; `owner` may mint.
-
-        Raises:
-            DeploymentError: a transaction failed.
-        """
-        token, vault, registry = (self.contract(w3, part).functions for part in ("token", "vault", "registry"))
-        for account, funds in accounts.items():
-            _send(w3, owner, "mint", token.mint(account, funds.wallet + funds.vault))
-            if funds.vault:
-                _send(w3, account, "approve", token.approve(self.vault, funds.vault))
-                _send(w3, account, "deposit", vault.deposit(funds.vault))
-            if funds.roles:
-                known = registry.worker(account).call()[0]
-                enter = registry.update if known else registry.register
-                _send(w3, account, "register", enter(funds.roles, funds.endpoint))
-
     @property
     def addresses(self) -> dict[str, ChecksumAddress]:
         return {part: getattr(self, part) for part in CONTRACTS}
@@ -282,59 +246,16 @@ class Deployment:
     def read(cls, path: Path) -> Deployment:
         """Raises BadDeploymentFile."""
         try:
-            body = json.loads(path.read_text())
+            body = json.loads(read_plain(path, MAX_FILE))
             if body["format"] != FORMAT:
                 raise ValueError(f"format {body['format']} is not {FORMAT}")
             return cls.of(int(body["chainId"]), max(0, int(body["block"])), body["addresses"])
         except OSError as error:
-            raise BadDeploymentFile(f"{path}: {error.strerror}; run `offchain deploy` first") from error
+            missing = isinstance(error, FileNotFoundError)
+            what = "run `offchain deploy` first" if missing else "name another one with --deployment"
+            raise BadDeploymentFile(f"{path}: {error.strerror}; {what}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BadDeploymentFile(f"{path}: not a file as `offchain deploy` writes it ({error})") from error
-
-
-class Deployer(Protocol):
-    """Creates and calls contracts; the seam between the plan and a tool that sends transactions."""
-
-    def abi(self, contract: str) -> Abi: ...
-    def create(self, contract: str, arguments: Sequence[Any]) -> str: ...
-    def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None: ...
-
-
-def build(deployer: Deployer, parameters: Parameters, existing: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Create all parts and wire them; returns the address of each.
-
-    Args:
-        existing: parts that are there already (a token with a value, say) and are not created.
-
-    Raises:
-        DeploymentError: `existing` names an unknown part, or one that would have to be connected again.
-    """
-    addresses = dict(existing or {})
-    if wrong := (set(addresses) - set(CONTRACTS)) | (set(addresses) & set(CONNECTED)):
-        raise DeploymentError(f"{', '.join(sorted(wrong))}: not a part that can be there already")
-    values = parameters.by_name()
-    for part, contract in CONTRACTS.items():
-        if part not in addresses:
-            inputs = _inputs(deployer.abi(contract), "constructor")
-            addresses[part] = deployer.create(contract, _arguments(inputs, values | addresses))
-    values |= addresses | {"modules": [addresses[part] for part in MODULES]}
-    for part in CONNECTED:
-        inputs = _inputs(deployer.abi(CONTRACTS[part]), "function", "connect")
-        deployer.connect(CONTRACTS[part], addresses[part], _arguments(inputs, values))
-    return addresses
-
-
-def deploy(
-    w3: Web3, sender: ChecksumAddress, parameters: Parameters, existing: Mapping[str, str] | None = None
-) -> Deployment:
-    """Deploy and wire everything from `sender`, whose transactions `w3` must be able to sign.
-
-    Raises:
-        DeploymentError: see build; or a transaction failed.
-    """
-    block = w3.eth.block_number
-    addresses = build(_Web3Deployer(w3, sender), parameters, existing)
-    return Deployment.of(w3.eth.chain_id, block, addresses)
 
 
 @cache
@@ -349,49 +270,6 @@ def load_artifact(contract: str) -> dict[str, Any]:
         raise DeploymentError(f"no compiled {contract}: run `make compile` in the project")
     artifact: dict[str, Any] = json.loads(resource.read_text())
     return artifact
-
-
-class _Web3Deployer:
-    def __init__(self, w3: Web3, sender: ChecksumAddress) -> None:
-        self._w3 = w3
-        self._sender = sender
-
-    def abi(self, contract: str) -> Abi:
-        return cast(Abi, load_artifact(contract)["abi"])
-
-    def create(self, contract: str, arguments: Sequence[Any]) -> str:
-        artifact = load_artifact(contract)
-        factory = self._w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = _send(self._w3, self._sender, contract, factory.constructor(*arguments))
-        return str(receipt["contractAddress"])
-
-    def connect(self, contract: str, address: str, arguments: Sequence[Any]) -> None:
-        target = self._w3.eth.contract(address=Web3.to_checksum_address(address), abi=load_artifact(contract)["abi"])
-        _send(self._w3, self._sender, contract, target.functions.connect(*arguments))
-
-
-def _send(w3: Web3, sender: ChecksumAddress, what: str, call: Any) -> Any:
-    """The receipt of a call that the node of `w3` signs."""
-    receipt = w3.eth.wait_for_transaction_receipt(call.transact({"from": sender}), poll_latency=0.02)
-    if receipt["status"] != 1:
-        raise DeploymentError(f"{what}: transaction {receipt['transactionHash'].hex()} failed")
-    return receipt
-
-
-def _inputs(abi: Abi, kind: str, name: str | None = None) -> Iterable[Mapping[str, Any]]:
-    """The inputs of the constructor or of a function; a contract without a constructor has none."""
-    # only functions are chosen by name: Brownie gives the constructor one, too
-    found = [entry for entry in abi if entry["type"] == kind and (name is None or entry["name"] == name)]
-    return cast(Iterable[Mapping[str, Any]], found[0]["inputs"] if found else ())
-
-
-def _arguments(inputs: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> list[Any]:
-    """The values for `inputs`, in order, by name without the trailing underscore; structs become tuples."""
-    arguments = []
-    for entry in inputs:
-        value = values[entry["name"].rstrip("_")]
-        arguments.append(tuple(_arguments(entry["components"], value)) if "components" in entry else value)
-    return arguments
 
 
 def _camel(name: str) -> str:

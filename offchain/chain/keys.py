@@ -13,6 +13,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from offchain.errors import BadInput
+from offchain.plainfile import read_plain
 
 KEY_VARIABLE: Final = "OFFCHAIN_KEY"
 PASSWORD_VARIABLE: Final = "OFFCHAIN_KEY_PASSWORD"
@@ -65,12 +66,10 @@ def load_password(path: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
-            raise BadKey(f"{path}: not a key file")
-        if status.st_mode & stat.S_IRWXO:
+        raw = read_plain(path, MAX_FILE)
+        if path.stat().st_mode & stat.S_IRWXO:
             raise BadKey(f"{path}: others may read it; run `chmod 600 {path}`")
-        return path.read_text().strip()
+        return raw.decode().strip()
     except OSError as error:
         raise BadKey(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError:

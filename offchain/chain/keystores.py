@@ -16,7 +16,8 @@ from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
 from web3 import Web3
 
-from offchain.chain.keys import BadKey
+from offchain.chain.keys import MAX_FILE, BadKey
+from offchain.plainfile import open_plain, read_plain
 
 SUFFIX: Final = ".json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -74,7 +75,7 @@ def names(folder: Path) -> list[str]:
 def is_encrypted(path: Path) -> bool:
     """Whether a key file needs a password. False for what cannot be read: whoever loads it says why."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return file.read(64).lstrip().startswith(b"{")
     except OSError:
         return False
@@ -83,7 +84,7 @@ def is_encrypted(path: Path) -> bool:
 def address_in(path: Path) -> ChecksumAddress:
     """The address that an encrypted key file shows. Raises BadKey where it shows none."""
     try:
-        shown = json.loads(path.read_text())["address"]
+        shown = json.loads(read_plain(path, MAX_FILE))["address"]
         return Web3.to_checksum_address("0x" + shown.removeprefix("0x"))
     except OSError as error:
         raise BadKey(f"{path}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from web3 import Web3
 from web3.middleware import Web3Middleware
 from web3.types import RPCEndpoint
 
+from offchain.chain.deploying import deploy, fund
 from offchain.chain.deployment import COIN, PRESETS, BadDeploymentFile, Deployment, DeploymentError, Funds
 from offchain.chain.ganache import CHAIN_ID
 from offchain.chain.rpc import asking, connect
@@ -50,11 +51,11 @@ def prepare(url: str, file: Path, preset: str, funded: int) -> tuple[Deployment,
         deployment = _existing(w3, file)
         made = deployment is None
         if deployment is None:
-            deployment = Deployment.funded(w3, accounts[0], PRESETS[preset], {})
+            deployment = deploy(w3, accounts[0], PRESETS[preset])
             deployment.write(file)
         free = deployment.contract(w3, "vault").functions.freeOf
         poor = [account for account in accounts[1 : funded + 1] if free(account).call() == 0]
-        deployment.fund(w3, accounts[0], {account: Funds(vault=WEALTH) for account in poor})
+        fund(deployment, w3, accounts[0], {account: Funds(vault=WEALTH) for account in poor})
     return deployment, made
 
 

@@ -11,8 +11,8 @@ from types import FrameType
 
 import click
 
+from offchain.chain.deploying import deploy as deploy_all
 from offchain.chain.deployment import PRESETS
-from offchain.chain.deployment import deploy as deploy_all
 from offchain.chain.ganache import ACCOUNTS, CHAIN_ID, Ganache, GanacheError
 from offchain.chain.local import WEALTH, prepare
 from offchain.chain.rpc import asking, connect

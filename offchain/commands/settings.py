@@ -20,8 +20,10 @@ from typing import Any, Final, TypeVar
 import click
 
 from offchain.errors import BadInput
+from offchain.plainfile import read_plain
 
 FILE: Final = "offchain.toml"
+MAX_FILE: Final = 1 << 20  # bytes
 FILE_VARIABLE: Final = "OFFCHAIN_SETTINGS"  # names the file; empty: none is read
 ACCOUNT: Final = "account"  # a setting, and a command with a table
 IDENTITIES: Final = ("key", ACCOUNT, "dev-account")  # one of them says who signs
@@ -61,7 +63,7 @@ class Settings:
     def read(cls, path: Path) -> Settings:
         """Raises BadInput: the file is missing or not TOML."""
         try:
-            text = path.read_text()
+            text = read_plain(path, MAX_FILE).decode()
             return cls(path, text, tomllib.loads(text, parse_float=Decimal))
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}") from error

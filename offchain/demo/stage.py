@@ -19,7 +19,8 @@ from web3 import Web3
 
 from offchain.chain import verifiers
 from offchain.chain.client import Chain
-from offchain.chain.deployment import COIN, PRESETS, Deployment, Funds
+from offchain.chain.deploying import funded
+from offchain.chain.deployment import COIN, PRESETS, Funds
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import connect
 from offchain.chain.signingkeys import public_signing_key
@@ -70,7 +71,7 @@ class Stage:
         self.w3: Web3 = connect(self.ganache.url)
         accounts = self.w3.eth.accounts
         funds = {accounts[number]: Funds(vault=WEALTH) for number in PEOPLE.values()}
-        self.deployment = Deployment.funded(self.w3, accounts[0], PRESETS["local"], funds)
+        self.deployment = funded(self.w3, accounts[0], PRESETS["local"], funds)
         self.deployment.write(self.file("deployment.json"))
         self.chains = {name: self._chain(number) for name, number in PEOPLE.items()}
         return self

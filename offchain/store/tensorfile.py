@@ -19,6 +19,7 @@ from offchain.exec.plan.memory import memory_for
 from offchain.ir.arrays import Array, is_canonical
 from offchain.ir.graph import TensorSpec
 from offchain.ir.primitives import DType
+from offchain.plainfile import open_plain
 from offchain.text import printable
 
 MAX_BYTES: Final = 1 << 38  # 256 GiB: beyond any task of this protocol version
@@ -165,7 +166,7 @@ def _starts(name: str, raw: BinaryIO, header: int) -> dict[str, int]:
 def opened(path: str | Path, form: str | None) -> Iterator[TensorFile]:
     """Open a file with the format tag `form`; None: with any. Raises BadBlob for any other file, OutOfMemory."""
     try:
-        raw = Path(path).open("rb")  # noqa: SIM115
+        raw = open_plain(path)
     except OSError as error:
         raise BadBlob(f"{path}: cannot be read: {error.strerror}") from error
     with raw, _checked_header(str(path), raw) as file:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from brownie import Contract, accounts, chain
 
-from offchain.chain.deployment import COIN, CONTRACTS, PRESETS, build, load_artifact
+from offchain.chain.deploying import build
+from offchain.chain.deployment import COIN, CONTRACTS, PRESETS, load_artifact
 from offchain.market.view import SOLVER, Terms
 from offchain.task import Task
 from scripts.bid import commit, reveal, wait_until

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from offchain.chain.deployment import PRESETS, build
+from offchain.chain.deploying import build
+from offchain.chain.deployment import PRESETS
 from scripts.deploy import BrownieDeployer
 
 

@@ -10,7 +10,8 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.chain.abi import Interface
-from offchain.chain.deployment import CONTRACTS, PRESETS, Deployment, deploy, load_artifact
+from offchain.chain.deploying import deploy
+from offchain.chain.deployment import CONTRACTS, PRESETS, Deployment, load_artifact
 from tests.support.reverts import reverts
 
 LIMIT: Final = 24_576  # bytes of code, EIP-170

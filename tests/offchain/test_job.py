@@ -65,7 +65,7 @@ def test_load_without_a_job_is_refused(tmp_path: Path) -> None:
     path.write_text(FILE + "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load(path)
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput, match="No such file"):
         load(tmp_path / "none.py")
 
 

@@ -13,6 +13,7 @@ from web3 import Web3
 from web3.contract import Contract
 
 from offchain.chain.client import Chain
+from offchain.chain.deploying import funded
 from offchain.chain.deployment import COIN, Deployment, Funds, Parameters
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import asking
@@ -104,7 +105,7 @@ class Funded:
             accounts[name].address: Funds(WEALTH - FREE, FREE, SOLVER if name in SOLVERS else 0, f"http://{name}")
             for name in PEOPLE
         }
-        deployment = Deployment.funded(w3, accounts[OWNER].address, parameters, funds, existing)
+        deployment = funded(w3, accounts[OWNER].address, parameters, funds, existing)
         return cls(ganache.url, Clock(w3), deployment, accounts)
 
     @classmethod

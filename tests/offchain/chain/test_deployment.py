@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from web3 import Web3
 
+from offchain.chain.deploying import deploy
 from offchain.chain.deployment import (
     MODULES,
     PRESETS,
     BadDeploymentFile,
     Deployment,
     DeploymentError,
-    deploy,
 )
 
 LOCAL = PRESETS["local"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from web3 import Web3
 
+from offchain.chain.deploying import funded
 from offchain.chain.deployment import COIN, PRESETS, Deployment, Funds
 from offchain.chain.ganache import Ganache
 from offchain.chain.keystores import address_in, create, named
@@ -40,7 +41,7 @@ def deployment(ganache: Ganache, w3: Web3) -> Iterator[Deployment]:
     """With 50 tokens in the wallet of account 1, and 5 in its vault."""
     with Clock(w3).undone():
         funds = {w3.eth.accounts[1]: Funds(wallet=50 * COIN, vault=5 * COIN)}
-        yield Deployment.funded(w3, w3.eth.accounts[0], PRESETS["local"], funds)
+        yield funded(w3, w3.eth.accounts[0], PRESETS["local"], funds)
 
 
 @pytest.fixture
