@@ -111,8 +111,23 @@ def _hash_alike(words: list[str]) -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})
 
 
+def _require_stdout() -> None:
+    """End where stdout is closed: what the command would do would not be shown, and might go into a file that it opens.
+
+    In place of a stdin or a stderr that is closed there is nothing, for the same reason.
+    """
+    for number, stream in ((0, sys.stdin), (2, sys.stderr)):
+        if stream is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number)  # which may be where it is
+    if sys.stdout is None:
+        os.write(2, b"error: standard output is closed; send it to a file, or to /dev/null\n")
+        sys.exit(OffchainError.exit_code)
+
+
 def main() -> None:
     """Entry point. An error is one line on stderr and an exit code, see offchain.errors."""
+    _require_stdout()
     words = sys.argv[1:]
     _hash_alike(words)
     try:
@@ -137,9 +152,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:  # what no command has named better: a full disk, a folder that is not there
         what = f"{error.filename}: " if error.filename else ""
         remedy = "; free some room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

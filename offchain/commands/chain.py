@@ -10,13 +10,15 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from web3 import Web3
 
 from offchain.chain.deploying import deploy as deploy_all
-from offchain.chain.deployment import PRESETS
+from offchain.chain.deployment import PRESETS, BadDeploymentFile, Deployment, DeploymentError
 from offchain.chain.ganache import ACCOUNTS, CHAIN_ID, Ganache, GanacheError
 from offchain.chain.local import WEALTH, prepare
 from offchain.chain.rpc import asking, connect
 from offchain.commands.common import DEPLOYMENT_FILE, Connection, connection_options, json_option, say, show
+from offchain.commands.identity import LOCAL_CHAINS
 from offchain.commands.settings import settings_option
 from offchain.errors import BadInput
 from offchain.market.money import tokens
@@ -87,6 +89,26 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _require_nothing_lost(file: Path, w3: Web3) -> None:
+    """Raises BadInput where a file has addresses that somebody may need, or is somebody's other file."""
+    if not file.exists():
+        return
+    rest = "name another file with -o, or add --replace"
+    try:
+        known = Deployment.read(file)
+    except BadDeploymentFile as error:
+        raise BadInput(f"{file}: is no deployment file; {rest}") from error
+    where = f"chain {known.chain_id}"
+    if known.chain_id in LOCAL_CHAINS:
+        try:
+            with asking("looking at the chain"):
+                known.require_on(w3)
+        except DeploymentError:
+            return
+        where = "this chain"
+    raise BadInput(f"{file}: has the addresses of contracts on {where}, where money may be locked; {rest}")
+
+
 @click.command()
 @connection_options
 @click.option(
@@ -96,9 +118,12 @@ def _ended_by_sigterm() -> Iterator[None]:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: the file of --deployment."
 )
+@click.option("--replace", is_flag=True, help="Write over a file, though it has addresses that are nowhere else.")
 @json_option
-def deploy(connection: Connection, preset: str, output: Path | None, as_json: bool) -> None:
+def deploy(connection: Connection, preset: str, output: Path | None, replace: bool, as_json: bool) -> None:
     """Deploy and wire all contracts, and write their addresses to a file.
+
+    A file that has a deployment's addresses is written over only where that was on a local chain that is gone.
 
     \b
     Example:  offchain deploy --dev-account 0 -o deployment.json
@@ -113,6 +138,8 @@ def deploy(connection: Connection, preset: str, output: Path | None, as_json: bo
     path = output or connection.deployment_file or Path(DEPLOYMENT_FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path)
+    if not replace:
+        _require_nothing_lost(path, w3)
     deployment = deploy_all(w3, account.address, PRESETS[preset])
     rows = [(part, str(address)) for part, address in deployment.addresses.items()]
     rows += [("chain", str(deployment.chain_id)), ("block", str(deployment.block))]

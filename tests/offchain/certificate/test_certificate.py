@@ -278,7 +278,7 @@ def test_json_that_readers_read_differently_is_refused(
 LARGE: dict[str, tuple[bytes, int, str]] = {
     "[],": (b"[],", 10_000_000, "20000000 values are above the limit of 524288"),
     "[": (b"[", 400_000, "not a certificate: nested too deeply"),
-    "blanks": (b" ", statement.MAX_FILE + 1, "is larger than 33554432 bytes"),
+    "blanks": (b" ", statement.MAX_FILE + 1, "larger than 33,554,432 bytes"),
     "no text": (b"\xff", 9, "not a certificate: 'utf-8' codec"),
 }
 

@@ -107,6 +107,32 @@ def test_a_file_of_another_chain_is_not_written_over(ganache: Ganache, tmp_path:
     assert json.loads(file.read_text()) == {"my": "file"}
 
 
+def test_deploying_again_loses_no_addresses(
+    ganache: Ganache, w3: Web3, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind them may be money; those of a local chain that is gone are worth nothing."""
+    file, addresses = tmp_path / "deployment.json", dict.fromkeys(CONTRACTS, "0x" + "11" * 20)
+    words = ["deploy", "--rpc", ganache.url, "--dev-account", "0", "--deployment", str(file)]
+
+    def refused() -> str:
+        before = file.read_text(), w3.eth.block_number
+        code, out, err = run(capsys, monkeypatch, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1) and (file.read_text(), w3.eth.block_number) == before
+        return err.removeprefix(f"error: {file}: ").strip()
+
+    with Clock(w3).undone():
+        Deployment.of(1337, 0, addresses).write(file)
+        assert run(capsys, monkeypatch, *words)[0] == 0
+        lost, rest = "money may be locked", "name another file with -o, or add --replace"
+        assert refused() == f"has the addresses of contracts on this chain, where {lost}; {rest}"
+        Deployment.of(5, 0, addresses).write(file)
+        assert refused() == f"has the addresses of contracts on chain 5, where {lost}; {rest}"
+        file.write_text(json.dumps({"my": "file"}))
+        assert refused() == f"is no deployment file; {rest}"
+        assert run(capsys, monkeypatch, *words, "--replace")[0] == 0
+        assert Deployment.read(file).chain_id == 1337
+
+
 def test_a_proxy_is_not_asked_for_a_node_of_this_machine(ganache: Ganache, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in DEAD_PROXY.items():
         monkeypatch.setenv(name, value)

@@ -174,6 +174,39 @@ def test_amounts(text: str, units: int) -> None:
     assert tokens(units) == text
 
 
+# --- where nobody listens
+
+
+@pytest.mark.parametrize("closed", ["1", "1, 2", "0, 1"])
+def test_nothing_is_done_where_stdout_is_closed(closed: str, tmp_path: Path) -> None:
+    """It ended with 0, and what it printed went to whatever file it opened first."""
+    code = f"import os, sys; [os.close(n) for n in ({closed},)]; os.execv(sys.executable, sys.argv[1:])"
+    for words in (["account", "new", "-o", str(tmp_path / "me.key")], ["--help"]):
+        command = [sys.executable, "-c", code, sys.executable, "-m", "offchain", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = "" if "2" in closed else "error: standard output is closed; send it to a file, or to /dev/null\n"
+        assert (done.returncode, done.stderr) == (1, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_whose_stderr_is_closed_still_answers(tmp_path: Path) -> None:
+    code = "import os, sys; os.close(0); os.close(2); os.execv(sys.executable, sys.argv[1:])"
+    command = [sys.executable, "-c", code, sys.executable, "-m", "offchain", "account", "new", "-o", "me.key", "--json"]
+    codes = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        codes.append(done.returncode)
+    assert codes == [0, 2] and (tmp_path / "me.key").stat().st_size == 64 + 1
+
+
+def test_who_stops_listening_is_told_nothing_more() -> None:
+    listening, words = subprocess.PIPE, [sys.executable, "-m", "offchain", "task", "post", "--help"]
+    with subprocess.Popen(words, stdout=listening, stderr=subprocess.PIPE) as command:
+        assert command.stdout is not None and command.stderr is not None
+        command.stdout.close()
+        assert (command.stderr.read(), command.wait()) == (b"", 1)
+
+
 # --- a job's own code
 
 NEIGHBOUR = """
