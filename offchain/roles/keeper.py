@@ -29,7 +29,8 @@ from offchain.roles.policy import Policy
 
 PROMPT: Final = 8  # parts of a challenge window, of which one passes before signatures are gathered; they count as
 # prompt for two (Keepers.PROMPT_PART), so that several checkpoints may share one attestation
-LATE: Final = 4  # parts of the time for claims; the last begins when a keeper says that it cannot have a checkpoint
+LATE: Final = 4  # parts of the time for claims; in the last a keeper says that it cannot have a checkpoint
+NOTICE: Final = 120  # seconds, where a part is shorter: for a look after a restart, and ten blocks of a slow chain
 AT_ONCE: Final = 64  # checkpoints that one call makes available: each costs gas
 
 
@@ -114,8 +115,14 @@ def _is_denied(view: ChainView, task: TaskView, k: int) -> bool:
     point, keeping = task.checkpoints[k], task.keeping
     if keeping is None or keeping.called_at or not task.available(k) or view.free < view.fees.audit_bond:
         return False
-    last = (point.claimable_until - point.committed_at) // LATE
-    return point.claimable_until - last < view.now <= point.claimable_until
+    return objecting_from(point) < view.now <= point.claimable_until
+
+
+def objecting_from(point: CheckpointView) -> int:
+    """When who cannot have a checkpoint begins to object to it. Who is merely slow has half of the time for claims: a
+    needless objection costs everybody a window and the gas of a second committee, and there is one an attempt."""
+    time = point.claimable_until - point.committed_at
+    return point.claimable_until - min(max(time // LATE, NOTICE), time // 2)
 
 
 def _afterwards(view: ChainView) -> Iterator[Action]:

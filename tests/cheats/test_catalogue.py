@@ -87,7 +87,7 @@ class Story:
     def played(self) -> list[Event]:
         """The events up to the end; what anybody may settle is settled by a stranger to it."""
         self.town.until(lambda: self.town.status(self.task) is not Status.BIDDING, idle=25)
-        objects = self.cheat.keeps and self.cheat.friend  # in the last quarter of a window
+        objects = self.cheat.keeps and self.cheat.friend  # late in the time for claims
         self.town.until(lambda: self.ended, seconds=120, idle=20 if objects else 200)
         anybody = self.town.quick("rival")
         for claim in claims.claims_of(anybody, self.task):

@@ -8,7 +8,7 @@ from typing import Final
 from offchain.chain.claims import Fate, claims_of
 from offchain.market.keeping import is_quorum
 from offchain.market.view import ChainView, Status, TaskView
-from offchain.roles.keeper import LATE
+from offchain.roles.keeper import objecting_from
 from offchain.worker.events import Audited, BidSent
 from offchain.worker.kept import Keeps
 from tests.faults.island import CREW, KEEPERS, Island
@@ -98,7 +98,7 @@ def _ends(task: TaskView, served: bool) -> Iterator[int]:
         if not task.available(k):
             yield point.committed_at + window // 2  # then the requester fetches it
         if not served:
-            yield point.claimable_until - (point.claimable_until - point.committed_at) // LATE  # to object
+            yield objecting_from(point)
     if task.keeping and task.keeping.called_at:
         yield task.keeping.called_at + window
 

@@ -32,6 +32,7 @@ from offchain.worker.draining import holds
 from tests.support.tasks import unposted
 
 ME, OTHER = "0xMe", "0xOther"
+PROMPT_PART: Final = 4  # parts of a window, of which one is given to fetch a checkpoint: Keepers.PROMPT_PART
 FREE: Final = Policy()
 UNIT: Final = 10**18
 POINT: Final = CheckpointView(b"a" * 32, 100, 260, 0, "")
@@ -104,13 +105,13 @@ def test_who_has_no_seat_keeps_nothing() -> None:
 @pytest.mark.parametrize(
     ("now", "task", "free", "objects"),
     [
-        (160, available(1), 10, False),
-        (161, available(1), 10, True),  # the last quarter of the time for claims
+        (140, available(1), 10, False),
+        (141, available(1), 10, True),  # the last half of the time for claims, which is short
         (180, available(1), 10, True),
         (181, available(1), 10, False),  # logs are shown, and it would be refused
-        (161, available(1), 9, False),  # no money for the bond
-        (161, available(0), 10, False),  # nobody says that it can be had
-        (161, replace(available(1), keeping=replace(CALLED, kept=1)), 10, False),
+        (141, available(1), 9, False),  # no money for the bond
+        (141, available(0), 10, False),  # nobody says that it can be had
+        (141, replace(available(1), keeping=replace(CALLED, kept=1)), 10, False),
     ],
 )
 def test_it_objects_to_what_it_cannot_have_and_others_signed(
@@ -126,6 +127,17 @@ def test_afterwards_it_takes_what_it_earned_and_shows_what_it_signed() -> None:
     assert decided(at(300, over, **known), {}) == [ShowKept(7, 0), Reward(7, 0, 0)]
     assert decided(at(300, **known), kept(0, 1)) == []  # the attempt runs
     assert decided(at(300, replace(over, id=8), **known), {}) == []  # not read yet
+
+
+@pytest.mark.parametrize(("window", "begins"), [(60, 15), (400, 100), (600, 180), (1_000, 375), (86_400, 32_400)])
+def test_a_restart_and_a_slow_block_fit_before_the_time_to_object_ends(window: int, begins: int) -> None:
+    """It has two minutes where the window is not so short that they were more than half of the time for claims."""
+    point = replace(POINT, committed_at=0, challengeable_until=window)
+    assert keeper.objecting_from(point) == begins
+    task = replace(TASK, checkpoints=(point,), keeping=replace(NOTHING, kept=1))
+    objects = [now for now in range(begins - 2, begins + 3) if ObjectTo(7, 0) in decided(at(now, task), {})]
+    assert objects == [begins + 1, begins + 2]
+    assert begins >= window // PROMPT_PART  # nobody objects to what is still fetched for the first time
 
 
 def test_the_bond_of_an_objection_comes_back() -> None:
