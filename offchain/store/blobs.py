@@ -88,13 +88,18 @@ class BlobStore:
     def remove(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
-    def make_room(self, kind: str, keep: Collection[str], wanted: int) -> None:
-        """Remove blobs of a kind, oldest first, until `wanted` bytes are free beside the reserve; none of `keep`."""
+    def make_room(self, kind: str, keep: Collection[str], wanted: int) -> bool:
+        """Remove blobs of a kind, oldest first, until `wanted` bytes are free beside the reserve; none of `keep`.
+        Returns whether they are."""
         old = sorted(self.folder.glob(f"*.{kind}"), key=lambda path: path.stat().st_mtime)
         for path in (path for path in old if path.name not in keep):
-            if disk_usage(self.folder).free - self.options.reserve >= wanted:
-                return
+            if self._has_room(wanted):
+                return True
             path.unlink(missing_ok=True)
+        return self._has_room(wanted)
+
+    def _has_room(self, wanted: int) -> bool:
+        return disk_usage(self.folder).free - self.options.reserve >= wanted
 
     def touch(self, name: str) -> None:
         """From now on the blob counts as new."""
@@ -107,7 +112,7 @@ class BlobStore:
         spare = sorted((stat.st_mtime, stat.st_size, path) for path, stat in self._sizes() if path.name not in needed)
         held = sum(size for _, size, _ in spare)
         for _, size, path in spare:
-            if held <= most and disk_usage(self.folder).free - self.options.reserve >= room:
+            if held <= most and self._has_room(room):
                 return
             path.unlink(missing_ok=True)
             held -= size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock, Thread
@@ -55,7 +55,8 @@ class Background:
         self._shares = dict(shares or {})
         self._lock = Lock()
         self._jobs: dict[Key, _Job] = {}
-        self._waiting: dict[str, list[_Job]] = defaultdict(list)
+        self._waiting: dict[str, dict[_Job, None]] = defaultdict(dict)  # in the order in which they came
+        self._stuck = set[str]()  # kinds of which no job that waits may begin before another one ends
         self._running: dict[str, list[_Job]] = defaultdict(list)
         self._taken: dict[tuple[str, str], float] = defaultdict(float)  # kind and person -> seconds of threads
         self._swept = time.monotonic()
@@ -71,7 +72,7 @@ class Background:
             self._sweep()
             if key not in self._jobs:
                 self._jobs[key] = _Job(key, work, person, host, 0.0)
-                self._waiting[key[0]].append(self._jobs[key])
+                self._await(self._jobs[key])
             job = self._jobs[key]
             job.asked, job.dropped = time.monotonic(), False
             self._start(key[0])
@@ -101,19 +102,44 @@ class Background:
             self._closed = True
             self._waiting.clear()
 
+    def is_crowded(self, kind: str) -> bool:
+        """Whether a job of the kind waits for nothing but the end of another one."""
+        with self._lock:
+            full = len(self._running[kind]) >= self._shares.get(kind, PLAIN).total
+            return full and any(self._free(kind))
+
+    def _await(self, job: _Job) -> None:
+        """Have a new job wait; where the others may not begin, it may."""
+        kind = job.key[0]
+        self._waiting[kind][job] = None
+        if kind in self._stuck and any(self._free(kind, [job])):
+            self._stuck.discard(kind)
+
+    def _free(self, kind: str, jobs: Iterable[_Job] | None = None) -> Iterator[_Job]:
+        """Those that wait, or of these, whose people and hosts have not their shares."""
+        shares, running = self._shares.get(kind, PLAIN), self._running[kind]
+        people, hosts = Counter(job.person for job in running), Counter(job.host for job in running)
+        for job in self._waiting[kind] if jobs is None else jobs:
+            if people[job.person] < shares.person and hosts[job.host] < shares.host:
+                yield job
+
     def _start(self, kind: str) -> None:
-        """Begin what may begin."""
-        shares, running, waiting = self._shares.get(kind, PLAIN), self._running[kind], self._waiting[kind]
-        while waiting and len(running) < shares.total and not self._closed:
-            people, hosts = Counter(job.person for job in running), Counter(job.host for job in running)
-            may = [job for job in waiting if people[job.person] < shares.person and hosts[job.host] < shares.host]
-            if not may:
+        """Begin what may begin. Thousands that wait are not looked at again before something has changed."""
+        running, waiting = self._running[kind], self._waiting[kind]
+        while waiting and len(running) < self._shares.get(kind, PLAIN).total and not self._closed:
+            if kind in self._stuck:
                 return
-            job = min(may, key=lambda job: (people[job.person], self._taken[kind, job.person]))
-            waiting.remove(job)
-            running.append(job)
+            people = Counter(job.person for job in running)
+            least = min(
+                self._free(kind), key=lambda job: (people[job.person], self._taken[kind, job.person]), default=None
+            )
+            if least is None:
+                self._stuck.add(kind)
+                return
+            del waiting[least]
+            running.append(least)
             # Not a pool: the process would not end before the last download of its threads.
-            Thread(target=self._run, args=(job,), name=kind, daemon=True).start()
+            Thread(target=self._run, args=(least,), name=kind, daemon=True).start()
 
     def _run(self, job: _Job) -> None:
         kind, began = job.key[0], time.monotonic()
@@ -123,6 +149,7 @@ class Background:
             job.future.set_exception(error)
         with self._lock:
             self._running[kind].remove(job)
+            self._stuck.discard(kind)
             if job.dropped:
                 self._discard(job)
             self._taken[kind, job.person] += time.monotonic() - began
@@ -144,8 +171,7 @@ class Background:
         if job in self._running[kind]:
             return
         self._jobs.pop(job.key, None)
-        if job in self._waiting[kind]:
-            self._waiting[kind].remove(job)
+        self._waiting[kind].pop(job, None)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +81,7 @@ MIGRATIONS: Final = (  # number n leads from version n to n+1
 FIRST_REST: Final = 1.0  # seconds after a first failure
 LONGEST_REST: Final = 900.0
 BUSY: Final = 10.0  # seconds to wait for another process
+REMEMBERED: Final = 50_000  # tasks whose notes are in memory
 
 
 class BadDatabase(BadInput):
@@ -98,6 +100,8 @@ class Database:
     """
 
     def __init__(self, path: Path, identity: str) -> None:
+        self._read = dict[int, tuple[TaskView, TaskNotes, float]]()  # by number of the task: what `_notes` said
+        self._version = -1  # of the file when that was read
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it will hold a secret
@@ -139,11 +143,28 @@ class Database:
         return {task_id for (task_id,) in self._rows("SELECT id FROM tasks")}
 
     def notes(self, task: TaskView, disputed: Collection[int] = ()) -> TaskNotes:
-        """The notes about a task as it is on chain now. `disputed`: checkpoints that, by the chain, I disputed."""
+        """The notes about a task as it is on chain now. `disputed`: checkpoints that, by the chain, I disputed.
+
+        Each look asks for those of all tasks: what was read is read again only where it may have changed.
+        """
+        (version,) = self._row("PRAGMA data_version")  # changes with what another process writes
+        if version != self._version or len(self._read) > REMEMBERED:
+            self._version = version
+            self._read.clear()
+        known = self._read.get(task.id)
+        if known is None or known[0] is not task:
+            known = self._read[task.id] = task, *self._notes(task)
+        _, found, again_at = known
+        if found.fit is None and time.time() < again_at:
+            found = replace(found, resting=True)
+        return replace(found, disputed=found.disputed.union(disputed)) if disputed else found
+
+    def _notes(self, task: TaskView) -> tuple[TaskNotes, float]:
+        """The notes about a task; and until when it rests, if it is not known whether it fits."""
         query = "SELECT fit, again_at, memory, interval_seconds, dispute_seconds FROM tasks WHERE id = ? AND terms = ?"
         row = self._row(query, task.id, digest(task.terms))
         if row is None:
-            return TaskNotes(disputed=frozenset(disputed))
+            return TaskNotes(), 0.0
         claimed = [point.root for point in task.checkpoints]
         trained = self._rows("SELECT checkpoint, root FROM trained WHERE task = ?", task.id)
         audited = self._rows("SELECT checkpoint, claimed, is_right FROM audited WHERE task = ?", task.id)
@@ -155,9 +176,8 @@ class Database:
         signed = "SELECT checkpoint, claimed FROM kept WHERE task = ? AND attempt = ? AND committee = ?"
         kept = self._rows(signed, task.id, task.attempt, task.keeping.committee) if task.keeping else ()
         bid = self._row("SELECT attempt, price, promised, salt FROM bids WHERE task = ?", task.id)
-        return TaskNotes(
+        notes = TaskNotes(
             fit=None if row[0] is None else bool(row[0]),
-            resting=row[0] is None and time.time() < row[1],
             needs=None if None in row[2:] else Needs(*row[2:]),
             trained=dict(trained),
             lots={k: bool(won) for k, root, won in lots if claimed[k : k + 1] == [root]},
@@ -165,8 +185,9 @@ class Database:
             kept=frozenset(k for k, root in kept if claimed[k : k + 1] == [root]),
             audited={k: bool(right) for k, root, right in audited if claimed[k : k + 1] == [root]},
             bid=None if bid is None else OwnBid(bid[0], int(bid[1]), bid[2], bid[3]),
-            disputed=frozenset(disputed) | {k for k, root in recorded if claimed[k : k + 1] == [root]},
+            disputed=frozenset(k for k, root in recorded if claimed[k : k + 1] == [root]),
         )
+        return notes, row[1]
 
     def set_fit(self, task: TaskView, needs: Needs) -> None:
         """Note that this worker would take a task, and what that asks for."""
@@ -222,6 +243,11 @@ class Database:
             row = (task.id, task.attempt, committee, checkpoint, task.checkpoints[checkpoint].root)
             db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", row)
 
+    def signed(self, task: TaskView) -> set[bytes]:
+        """The roots of what was signed for, in any attempt at a task."""
+        query = "SELECT claimed FROM kept JOIN tasks ON task = id WHERE id = ? AND terms = ?"
+        return {root for (root,) in self._rows(query, task.id, digest(task.terms))}
+
     def add_log(self, task: TaskView, checkpoint: int, shown: LogChunk) -> None:
         """Note the end of a log before anything is committed to: who cannot reveal it loses a bond."""
         with self._change() as db:
@@ -255,6 +281,7 @@ class Database:
 
     def _task(self, db: sqlite3.Connection, task: TaskView) -> None:
         """Make sure that the task has a row. If the number was another task's (other terms), its notes are deleted."""
+        self._read.pop(task.id, None)
         db.execute("DELETE FROM tasks WHERE id = ? AND terms <> ?", (task.id, digest(task.terms)))
         self._insert(db, "tasks", (task.id, digest(task.terms)), "IGNORE")
 

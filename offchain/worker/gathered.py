@@ -16,8 +16,8 @@ from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_outputs, read_outputs
 from offchain.task import Task
 from offchain.worker.holders import Holders
-from offchain.worker.materials import SLACK
 from offchain.worker.names import outputs_name
+from offchain.worker.room import SLACK
 
 PATIENCE: Final = 60.0  # seconds for those of one checkpoint
 ALL: Final = 300.0  # seconds for all that are missing when the task has ended

@@ -27,21 +27,22 @@ from offchain.store.graphfile import MAX_GRAPH_BYTES
 from offchain.store.race import Places
 from offchain.store.taskfile import load_task, read_graph, require_seal
 from offchain.task import Task
-from offchain.worker.background import Background
+from offchain.worker.background import Background, Shares
 from offchain.worker.claims import KIND, Claim, Claims
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
 from offchain.worker.holders import Holders
 from offchain.worker.making import ExecutorFactory
 from offchain.worker.names import log_name, outputs_name, state_name, task_name
 from offchain.worker.options import WorkerOptions
+from offchain.worker.room import ROOM, state_bytes
 from offchain.worker.trial import Trials, step_bytes
+from offchain.worker.withheld import Withheld
 
 ReplayFactory = Callable[[Executor[Any], Ledger, int, Sequence[Array], Tree | None], Replay]
 
 T = TypeVar("T")
 _Served = tuple[int, int, int, bytes]  # what `_served` returns
-SLACK: Final = 1 << 20  # bytes of a state's file beside its tensors
-ROOM: Final = 1 << 30  # bytes that are made free on a full disk
+ALONE: Final = Shares(1, 1, 1)  # of trials: no other may run beside one that is measured
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,12 @@ class Materials:
         holders: Holders | None = None,
     ) -> None:
         self.blobs, self._holders = blobs, holders or Holders()
-        self._tried, self._trials = tried, Trials(executors, options)
-        self._withheld = BlobStore(blobs.folder.with_name("withheld"))  # logs that would show verifiers what to claim
+        self._tried = tried
+        self._withheld = Withheld(me, blobs)
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
-        self._background = Background(dict.fromkeys(("file", "state", "mirror", KIND), options.downloads))
+        shares = dict.fromkeys(("file", "state", "mirror", KIND), options.downloads) | {"trial": ALONE}
+        self._background = Background(shares)
+        self._trials = Trials(executors, options, partial(self._background.is_crowded, "trial"))
         self._claims = Claims(self.blobs, self._holders, self._background)
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
@@ -129,7 +132,7 @@ class Materials:
         if key in self._refused:
             raise self._refused[key]
         try:
-            return self._background.poll((kind, *key), work)
+            return self._background.poll((kind, *key), work, view.requester)
         except Unfit as error:
             self._refused[key] = error
             raise
@@ -195,12 +198,20 @@ class Materials:
         """A file must be here well before the bidding, or the window of what it is needed for, ends."""
         terms, most = view.terms, self._options.max_memory + MAX_GRAPH_BYTES  # a step touches all that is in it
         patience = terms.bidding_time / 2 if view.status is Status.BIDDING else terms.challenge_window / 4
+        check = partial(self._load, terms)
+        return self._bring(self._holders.of_file(view), task_name(terms), check, most, patience)
+
+    def _bring(self, places: Places, name: str, check: Callable[[Path], object], most: int, patience: float) -> Path:
+        """Fetch a blob. Of what nothing hangs on, task files make room for the next try."""
         try:
-            places = self._holders.of_file(view)
-            return self.blobs.fetch(places, task_name(terms), partial(self._load, terms), most, patience)
+            return self.blobs.fetch(places, name, check, most, patience)
         except NoRoom:
-            self.blobs.make_room("task", self._needed, ROOM)
+            self._make_room(ROOM)
             raise
+
+    def _make_room(self, wanted: int) -> bool:
+        """Whether so many bytes are free beside the reserve, after files that may go have gone."""
+        return self.blobs.make_room("task", self._needed, wanted)
 
     def _set_up(self, terms: Terms, tried: bool) -> Opened:
         task, path, needed = self._counted(terms)
@@ -232,29 +243,18 @@ class Materials:
         """Store and publish a state of a task, whose tree this is, without its log: that shows who replayed.
 
         `solved`: the task, for its solver, who keeps log and outputs too, which no state's end takes away, so that the
-        requester can have all of them. `release_logs` publishes the log.
+        requester can have all of them. `Withheld` publishes the log. Who only looked at it stores it where there
+        is room: strangers' states must not fill the disk on which an own one has to be written in time.
         """
         root, needed = state_root_of(len(state), tree.root), is_needed(graph)
+        if not self._make_room(state_bytes(graph)) and solved is None:
+            return
         self.blobs.publish(state_name(terms, root), lambda path: save_state(path, graph, state, tree=tree, log=needed))
         if solved is not None and solved.outputs:
             name = outputs_name(terms, root)
             self.blobs.publish(name, lambda path: save_outputs(path, solved, state, tree))
         if solved is not None:
-            self._withheld.publish(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
-
-    def release_logs(self, view: ChainView) -> None:
-        """Publish the logs of this account's checkpoints that nobody can claim any more.
-
-        What is not available yet may be claimed longer.
-        """
-        kept = set(self._withheld.names())
-        for task in view.tasks if kept else ():
-            for k, point in enumerate(task.checkpoints):
-                name = log_name(task.terms, point.root)
-                over = view.now > point.claimable_until and task.available(k)
-                if name in kept and (task.status.ended or over):
-                    self._withheld.path(name).replace(self.blobs.path(name))
-                    kept.discard(name)
+            self._withheld.put(log_name(terms, root), lambda path: save_log(path, graph, state[-1], tree))
 
     def start(self, view: TaskView, opened: Opened, checkpoint: int, own: dict[int, bytes]) -> Start | None:
         """The best state to compute interval `checkpoint` from; None while one is being fetched.
@@ -284,7 +284,7 @@ class Materials:
 
     def tidy(self, view: ChainView) -> None:
         """Remove what is of no use any more."""
-        self.release_logs(view)
+        self._withheld.release(view)
         self._claims.tidy(view)
 
     def ready(self, view: TaskView, opened: Opened, accused: int) -> bool:
@@ -340,7 +340,7 @@ class Materials:
                     return self.blobs.path(name)
                 self.blobs.remove(name)  # the disk has lost a part of it
             places, patience = self._holders.of_state(view, point), view.terms.challenge_window / 4
-            return self.blobs.fetch(places, name, check, state_bytes(graph), patience)
+            return self._bring(places, name, check, state_bytes(graph), patience)
 
         key = ("mirror", view.id, view.attempt, checkpoint, point.root)
         here = self._background.poll(key, fetch, view.solver, host_of(point.uri)) is not None and name in self.blobs
@@ -375,7 +375,7 @@ class Materials:
             def check(path: Path) -> None:
                 read.append(Start(checkpoint, *read_state(path, graph, root)))
 
-            path = self.blobs.fetch(places, state_name(view.terms, root), check, limit, patience)
+            path = self._bring(places, state_name(view.terms, root), check, limit, patience)
             if not read:
                 check(path)  # the file was here already, and was not checked
             return read[0]
@@ -393,8 +393,3 @@ class Materials:
 def _served(view: TaskView, checkpoint: int) -> _Served:
     """Names the state just before an interval as one attempt's solver serves it: the next one may commit to another."""
     return view.id, view.attempt, checkpoint, view.checkpoints[checkpoint - 1].root
-
-
-def state_bytes(graph: Graph) -> int:
-    """The most that a state's file may have."""
-    return 4 * sum(slot.spec.length for slot in graph.slots) + SLACK + 256 * len(graph.slots)

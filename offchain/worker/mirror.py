@@ -12,8 +12,9 @@ from offchain.market.view import ChainView, Status, TaskView
 from offchain.worker.background import Backoff
 from offchain.worker.database import Database
 from offchain.worker.events import Tell, WorkerEvent
-from offchain.worker.materials import ROOM, Materials
+from offchain.worker.materials import Materials
 from offchain.worker.names import log_name, outputs_name, state_name, task_name
+from offchain.worker.room import ROOM
 
 PAUSE: Final = 60.0  # seconds between two looks at how much is kept
 OWED: Final = 7 * 24 * 3600  # seconds for which a solver keeps what it was paid for, however much that is
@@ -97,6 +98,9 @@ class Mirror:
     def _needed(self, view: ChainView) -> Iterator[str]:
         """Names of blobs that must stay."""
         yield from self._signed(view)
+        for task in (view.task(task_id) for task_id, _ in view.denied if task_id in view):
+            yield task_name(task.terms)
+            yield from (state_name(task.terms, root) for root in self._db.signed(task))  # also of a void attempt
         for task in view.tasks:
             mine = task.solver == view.me
             if task.status.ended and not (mine and view.now < task.windows_end + OWED):

@@ -22,8 +22,8 @@ from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import load_state
 from offchain.task import Task
 from offchain.worker.holders import Holders
-from offchain.worker.materials import state_bytes
 from offchain.worker.names import state_name
+from offchain.worker.room import state_bytes
 
 MOST_PRICE: Final = 2**96 - 1  # TermLimits.MAX_PRICE
 MOST_URGENCY: Final = 2**120 - 1  # TermLimits.MAX_URGENCY: all time together

@@ -15,8 +15,8 @@ from offchain.store.checkpoint import load_log, load_state
 from offchain.task import Task
 from offchain.validation import Validation
 from offchain.worker.holders import Holders
-from offchain.worker.materials import SLACK, state_bytes
 from offchain.worker.names import log_name, state_name
+from offchain.worker.room import SLACK, state_bytes
 
 TRIES: Final = 3  # to fetch a state that is to be evaluated
 PATIENCE: Final = 60.0  # seconds for each

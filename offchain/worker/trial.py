@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -40,6 +40,8 @@ STARTING: Final = 120.0  # seconds in which a process must have come up
 COLD: Final = 5.0  # seconds by which a first step may take longer than the later ones
 MEASURED: Final = 25  # steps, or what takes as long, that are timed at most where steps are long
 NICE: Final = 5  # what is held goes first
+FAIR: Final = 60.0  # seconds after which a trial makes place for another requester's
+TICK: Final = 1.0  # seconds between two looks whether one waits
 FATAL: Final = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP")  # what a kernel or the compiler dies of
 
 
@@ -53,10 +55,16 @@ class _Limits:
 
 
 class Trials:
-    """Tries one task at a time, so that none is measured while another runs; a file that was, not again for a while."""
+    """Tries one task at a time, so that none is measured while another runs; a file that was, not again for a while.
 
-    def __init__(self, executors: ExecutorFactory, options: WorkerOptions) -> None:
-        self._executors, self._options = executors, options
+    Args:
+        crowded: whether another requester's task waits to be tried.
+    """
+
+    def __init__(
+        self, executors: ExecutorFactory, options: WorkerOptions, crowded: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._executors, self._options, self._crowded = executors, options, crowded
         self._one = Lock()
         self._running: Child | None = None
         self._closed = False
@@ -67,7 +75,7 @@ class Trials:
 
         Raises:
             Unfit: the executor refuses it, or the trial's process died of it.
-            NotNow: it took longer than fits the terms, or more memory than there was.
+            NotNow: it took longer than fits the terms, or is fair while others wait, or more memory than there was.
         """
         given = self._options.max_memory
         longest = min(longest_step(terms, self._options), self._options.trial_time)
@@ -115,13 +123,14 @@ class Trials:
 
     def _listen(self, child: Child, limits: _Limits) -> Figures:
         """Hears of each phase in its time."""
+        fair = time.monotonic() + FAIR
         for phase, what, seconds in (
             ("begun", "the process of the trial did not come up", STARTING),
             ("made", "its file was not read, and its kernels not compiled,", self._options.making_time),
             ("stepped", "a step took too long: it was not done", limits.measuring + COLD),
             ("measured", "its steps were not measured", MEASURED * limits.measuring + COLD),
         ):
-            said = child.hear(seconds)
+            said = self._heard(child, seconds, fair)
             if said is None:
                 raise NotNow(f"{what} within {seconds:.1f} s")
             if "refused" in said:
@@ -137,6 +146,16 @@ class Trials:
             ValueError,
         ) as error:
             raise EOFError from error
+
+    def _heard(self, child: Child, seconds: float, fair: float) -> dict[str, Any] | None:
+        """The child's next message; None after so many seconds. Raises NotNow where another waits, after `fair`."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if (said := child.hear(min(left, TICK))) is not None:
+                return said
+            if time.monotonic() > fair and self._crowded():
+                raise NotNow(f"its trial was not done within {FAIR:g} s, and others' tasks wait to be tried")
+        return None
 
     def _died(self, child: Child) -> OffchainError:
         how = child.ending()

@@ -174,11 +174,13 @@ class Work:
     def tidy(self, view: ChainView) -> None:
         """Free what tasks that are over hold; remove states that are paid for, but for each task's last one."""
         disputed = {d.task_id for d in view.disputes if view.me in (d.solver, d.challenger)}
-        self._materials.need(task.terms for task in view.tasks if task.id in disputed or view.engaged(task))
+        owed = {task_id for task_id, _ in view.denied}  # what was signed for may have to be shown
+        signed = {task_id for task_id, *_ in view.seats if task_id in view and self._db.signed(view.task(task_id))}
+        needed = disputed | owed | signed
+        self._materials.need(task.terms for task in view.tasks if task.id in needed or view.engaged(task))
         self._materials.tidy(view)
         gone = [task for task in self._before if task.id not in view]  # others' tasks, in which nothing is left to do
         self._before = view.tasks
-        owed = {task_id for task_id, _ in view.denied}  # what was signed for may have to be shown
         for task in (*view.tasks, *gone):
             over = (task.id not in view or task.status.ended) and task.id not in owed
             if over or (task.status is Status.BIDDING and task.leader != view.me):  # another's bid is better, or may be

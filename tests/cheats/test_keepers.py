@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,9 +16,10 @@ from offchain.chain.reverts import Reverted
 from offchain.demo.cheats.catalogue import CHEATS
 from offchain.demo.cheats.cheater import Cheater, Part, without
 from offchain.demo.cheats.conduct import serve_nothing
+from offchain.errors import NoRoom
 from offchain.market.actions import Commit, Keep
 from offchain.market.keeping import Member
-from offchain.market.view import Status
+from offchain.market.view import Status, TaskView
 from offchain.worker.alarms import Lost
 from offchain.worker.events import RevealSent
 from offchain.worker.kept import (
@@ -32,6 +34,7 @@ from offchain.worker.kept import (
 )
 from offchain.worker.making import executor_factory
 from offchain.worker.operate import register
+from offchain.worker.runner import Worker
 from tests.support.bls import SECRETS
 from tests.support.deployment import PARAMETERS
 from tests.support.town import POLICY, PRICE, Town
@@ -180,8 +183,27 @@ def test_who_signed_what_it_cannot_show_loses_a_bond(town: Town) -> None:
     assert story.gains() == {"solver": -burned, "stranger": -bond, "burned": burned + bond}
 
 
-def test_who_holds_what_was_denied_shows_it_and_loses_nothing(town: Town) -> None:
-    """An honest keeper has signed, then falls silent; another one objects for no reason."""
+def fill(worker: Worker, task: TaskView) -> None:
+    """From now on its disk has no room. It tries to fetch the file of another task, and looks what may go."""
+    blobs, limit = worker.materials.blobs, time.monotonic() + 60
+    blobs.options = replace(blobs.options, reserve=1 << 60)
+    worker._mirror._next = 0.0
+    other = replace(task, id=1, terms=replace(task.terms, graph_root=bytes(32)))
+    while time.monotonic() < limit:
+        try:
+            worker.materials.judge(other)
+        except NoRoom:
+            return
+        time.sleep(0.01)
+    pytest.fail("it had room")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_who_holds_what_was_denied_shows_it_and_loses_nothing(town: Town, full: bool) -> None:
+    """An honest keeper has signed, then falls silent; another one objects for no reason.
+
+    `full`: strangers have filled its disk. It made room for their files, and what it had to show was gone.
+    """
     story = Story(town, {"challenger": None, "stranger": Part(decide=without(Keep))})
     seats = story.begin(lambda seats: seats.get("challenger") == 2)
     attested(town)
@@ -192,8 +214,12 @@ def test_who_holds_what_was_denied_shows_it_and_loses_nothing(town: Town) -> Non
     keepers.object_to(stranger, story.task, 1, sitting, place)
     town.workers["challenger"]._acts.table[Keep] = lambda view, action: None  # it falls silent
     view = town.workers["solver"].reader
+    if full:
+        fill(town.workers["challenger"], view.read().task(story.task))
     town.until(lambda: view.read().task(story.task).lost(town.clock.now), seconds=120, idle=20)
     chain.stall(story.task)
+    if full:
+        fill(town.workers["challenger"], view.read().task(story.task))
     town.until(lambda: town.told(ShowSent, "challenger"), idle=1)
     town.until(lambda: not town.workers["stranger"].reader.read().objections)
     town.clock.travel(2 * chain.terms(story.task).challenge_window)

@@ -13,6 +13,7 @@ import pytest
 
 from offchain.commit.roots import state_root_of, state_tree
 from offchain.dispute.replay import Ledger, Replay
+from offchain.errors import NoRoom
 from offchain.exec.base import Executor, Limits
 from offchain.ir.graph import Axis, Input, Node, Source, View
 from offchain.ir.kinds import Kind
@@ -27,7 +28,7 @@ from offchain.task import Task
 from offchain.worker.fit import NotNow, Unfit
 from offchain.worker.making import ExecutorFactory, executor_factory
 from offchain.worker.materials import Materials, Opened
-from offchain.worker.names import log_name, outputs_name
+from offchain.worker.names import log_name, outputs_name, state_name, task_name
 from offchain.worker.options import WorkerOptions
 from tests.offchain.test_program import a_program
 from tests.support.strategies import over_state
@@ -199,3 +200,40 @@ def serve(folder: Path, work: Task, first: float) -> tuple[bytes, str]:
 def committed(view: TaskView, root: bytes, uri: str = "") -> TaskView:
     """The task in training, with a first checkpoint that nobody serves."""
     return replace(view, status=Status.TRAINING, checkpoints=(CheckpointView(root, 0, 0, 0, uri=uri),))
+
+
+def test_on_a_full_disk_own_states_go_before_strangers_files(post: Post, tmp_path: Path) -> None:
+    """What was only audited is not stored, or the states of tasks that cost their author nothing would fill the disk,
+    and the next own checkpoint could not be written in time."""
+    materials, task, mine, other = build(tmp_path, executor_factory("fused")), small(), post(small()), post(spreading())
+    names = [task_name(view.terms) for view in (mine, other)]
+    for name in names:
+        materials.blobs.publish(name, lambda path: path.write_bytes(b"task"))
+    materials.blobs.options = replace(FILES, reserve=1 << 60)
+    materials.need([mine.terms])
+    materials.store(mine.terms, task.graph, task.state, state_tree(task.state))
+    assert list(materials.blobs.names()) == names[:1]
+    materials.store(mine.terms, task.graph, task.state, state_tree(task.state), task)
+    assert len(list(materials.blobs.names())) == 2
+
+
+def test_strangers_files_make_room_for_a_state_that_is_kept_for_others(post: Post, tmp_path: Path) -> None:
+    materials, task, other = build(tmp_path, executor_factory("fused")), small(), post(spreading())
+    root = state_root_of(len(task.state), state_tree(task.state).root)
+    served = tmp_path / state_name(post(task).terms, root)
+    save_state(served, task.graph, task.state)
+    point = CheckpointView(root, 0, 1_000, 0, f"file://{served}")
+    view = replace(post(task), status=Status.TRAINING, checkpoints=(point,))
+    opened(materials, view)
+    materials.blobs.publish(task_name(other.terms), lambda path: path.write_bytes(b"task"))
+    materials.blobs.options = replace(FILES, reserve=1 << 60)
+    materials.need([view.terms])
+    assert materials.mirror(view, 0) is False  # it is being fetched
+    while materials.busy:
+        time.sleep(0.01)
+    with pytest.raises(NoRoom):
+        materials.mirror(view, 0)
+    assert list(materials.blobs.names()) == [task_name(view.terms)]
+    materials.blobs.options = FILES
+    while not materials.mirror(view, 0):
+        time.sleep(0.01)

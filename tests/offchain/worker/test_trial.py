@@ -116,3 +116,17 @@ def test_what_an_audit_compiles_is_compiled_in_the_trial(tmp_path: Path, monkeyp
     trials = Trials(executor_factory("fused"), WorkerOptions(tmp_path, trials="inline"))
     trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000)
     assert asked == [output_slots(task)]
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+def test_a_trial_makes_place_for_another_requester_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowded: bool
+) -> None:
+    """Trials run one at a time, each for half an hour at most: whoever posts strange tasks before an auction that it
+    wants for itself would keep everybody else from bidding there."""
+    monkeypatch.setattr(trial, "FAIR", 0.5)
+    path = tmp_path / "task"
+    save_task(every_kind(6, 3), path)
+    trials = Trials(hanging, WorkerOptions(tmp_path, making_time=3.0), lambda: crowded)
+    with pytest.raises(NotNow, match="others' tasks wait to be tried" if crowded else "within 3.0 s"):
+        trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000)
