@@ -31,6 +31,7 @@ from opinfo import Verdict, check
 
 from offchain.lower.decompositions import decompositions
 from offchain.lower.pairs import PAIRED
+from offchain.lower.random import DRAWN, IN_PLACE
 from offchain.lower.registry import REGISTRY, instead
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -188,6 +189,8 @@ def _how(name: str, operations: list[Any], decomposed: Any, packets: Any) -> str
         said = inspect.getdoc(lower) if inspect.isfunction(lower) else None
         text = (said or "").split("\n\n")[0].split(". ")[0].replace("\n", " ").replace("|", "/").rstrip(".")
         return f"yes: `lower/{module}.py`" + (f", {text}" if text else "")
+    if any(o in DRAWN or o in IN_PLACE for o in operations):
+        return "yes: `lower/random.py`, drawn by seed, step and place"
     foreign = next((why for part, why in FAMILIES if part in name), None)
     if foreign and any(part in name for part in FOREIGN):
         return "no: " + foreign

@@ -36,6 +36,7 @@ RANDOM: Final = (
     "cauchy",
     "geometric",
     "rrelu",
+    "multinomial",
 )
 
 

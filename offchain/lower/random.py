@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from offchain.errors import Unsupported
 from offchain.lower.aids import without_checkpoints
 from offchain.lower.philox import high_product, random_words
+from offchain.lower.sorting import LONGEST, MOST_ROUNDS
 
 aten = torch.ops.aten
 DOMAIN: Final = 1
@@ -62,13 +63,13 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if kwargs.get("generator") is not None:
             raise Unsupported(f"{func} with a generator; leave it out, numbers come from the job's seed")
-        if func in _DRAWN:
-            return _DRAWN[func](self, *args, **kwargs)
-        if func in _IN_PLACE:
-            return args[0].copy_(_DRAWN[_IN_PLACE[func]](self, *args, **kwargs))
+        if func in DRAWN:
+            return DRAWN[func](self, *args, **kwargs)
+        if func in IN_PLACE:
+            return args[0].copy_(DRAWN[IN_PLACE[func]](self, *args, **kwargs))
         # during capture the lowering refuses it, since it knows where the operation comes from
         if torch.Tag.nondeterministic_seeded in func.tags and get_proxy_mode() is None:
-            raise Unsupported(f"{func} is not supported; use torch.rand, randn, randint or bernoulli")
+            raise Unsupported(f"{func} is not supported; use torch.rand, randn, randint, randperm or bernoulli")
         return func(*args, **kwargs)
 
     def draw(self, size: Sequence[int], f: Callable[[Tensor], Tensor]) -> Tensor:
@@ -125,6 +126,52 @@ def _native_dropout(draws: _Draws, x: Tensor, p: float, train: bool | None) -> t
     return x * kept * (1 / (1 - p) if p < 1 else 0.0), kept.to(torch.bool)
 
 
+def _permutation(draws: _Draws, n: int) -> Tensor:
+    """The order of n fresh words. Two that are equal keep theirs; the chance that there are any is below n²/2^33."""
+    if n > LONGEST:
+        raise Unsupported(
+            f"torch.randperm({n}): {n} elements; at most {LONGEST} are sorted in a step: shuffle in Job.order, or take "
+            f"some of them by torch.rand({n}).topk(k).indices, k up to {MOST_ROUNDS}"
+        )
+    return draws.draw((n,), lambda words: words).argsort(stable=True)
+
+
+def _multinomial(draws: _Draws, p: Tensor, count: int, replacement: bool = False, **_: Any) -> Tensor:
+    """Coordinates along the last axis, by weights of which none is below 0 and a sum is above 0.
+
+    Without replacement the greatest of p/q, with q exponential, as in torch: the order is that of draws in turn.
+    """
+    _check_weights(p, count, replacement)
+    if replacement and count > 1:
+        sums = p.cumsum(-1)
+        u = draws.uniform((*p.shape[:-1], count)) * sums[..., -1:]
+        return torch.searchsorted(sums, u, right=True).clamp(max=p.shape[-1] - 1)
+    times = _exponential(draws, p).clamp(min=2.0**-25)  # of the greatest unit it is 0
+    return (p / times).topk(count).indices
+
+
+def _check_weights(p: Tensor, count: int, replacement: bool) -> None:
+    """Raise RuntimeError, as torch does, for weights that are none. What a captured step computes has no value yet."""
+    if not (replacement or count <= p.shape[-1]):
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if get_proxy_mode() is not None:
+        return
+    if not bool(torch.isfinite(p).all()) or bool((p < 0).any()):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if bool((p.sum(-1) <= 0).any()):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+
+
+def _random(draws: _Draws, x: Tensor, low: int, high: int | None) -> Tensor:
+    """Integers in [low, high), where no `high` is given up to the greatest that the dtype holds without a gap."""
+    if high is None:
+        whole = {torch.float32: (1 << 24) + 1, torch.int32: 1 << 31, torch.bool: 2}
+        if x.dtype not in whole:
+            raise Unsupported("random_() of 64 bits; give bounds that fit int32: random_(to), or random_(from, to)")
+        high = whole[x.dtype]
+    return draws.whole(x.shape, low, high)
+
+
 def _made(make: Callable[..., Tensor], default: torch.dtype) -> Callable[..., Tensor]:
     """`make` in the dtype that a factory function is asked for."""
     return lambda *args, dtype=None, **_: make(*args).to(dtype or default)
@@ -135,7 +182,8 @@ def _like(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda draws, x, *args, dtype=None, **options: make(draws, x, *args, **options).to(dtype or x.dtype)
 
 
-_DRAWN: Final[dict[Any, Callable[..., Any]]] = {
+_RANDOM_FROM: Final = getattr(aten.random, "from")
+DRAWN: Final[dict[Any, Callable[..., Any]]] = {
     aten.bernoulli.default: _like(lambda d, p, **_: d.uniform(p.shape) < p),
     aten.bernoulli.p: _like(lambda d, x, p=0.5, **_: d.below(x.shape, p)),
     aten.bernoulli.Tensor: _like(lambda d, x, p, **_: d.uniform(x.shape) < p),
@@ -154,12 +202,20 @@ _DRAWN: Final[dict[Any, Callable[..., Any]]] = {
     aten.randint.default: _made(lambda d, high, size: d.whole(size, 0, high), torch.int64),
     aten.randint.low: _made(lambda d, low, high, size: d.whole(size, low, high), torch.int64),
     aten.randint_like.default: _like(lambda d, x, high, **_: d.whole(x.shape, 0, high)),
+    aten.randperm.default: _made(_permutation, torch.int64),
+    aten.multinomial.default: _multinomial,
+    aten.random.default: _like(lambda d, x, **_: _random(d, x, 0, None)),
+    aten.random.to: _like(lambda d, x, to, **_: _random(d, x, 0, to)),
+    _RANDOM_FROM: _like(lambda d, x, low, to, **_: _random(d, x, low, to)),
     aten.randint_like.low_dtype: _like(lambda d, x, low, high, **_: d.whole(x.shape, low, high)),
 }
-_IN_PLACE: Final = {
+IN_PLACE: Final = {
     aten.bernoulli_.float: aten.bernoulli.p,
     aten.bernoulli_.Tensor: aten.bernoulli.Tensor,
     aten.uniform_.default: aten.uniform.default,
     aten.normal_.default: aten.normal_functional.default,
     aten.exponential_.default: aten.exponential.default,
+    aten.random_.default: aten.random.default,
+    aten.random_.to: aten.random.to,
+    getattr(aten.random_, "from"): _RANDOM_FROM,
 }

@@ -31,8 +31,6 @@ _DTYPES: Final = {
     torch.complex128: F32,  # of a number in Python
 }
 _INSTEAD: Final = {  # part of an operation's name -> what to use instead
-    "randperm": "use torch.rand(n).argsort(), or shuffle in Job.order",
-    "multinomial": "take argmax of log-probabilities plus Gumbel noise, -(-torch.rand_like(p).log()).log()",
     "rand": "leave the generator out, or use torch.rand, randn, randint",
     "poisson": "count gaps: (-torch.rand(*x.shape, n).log()).cumsum(-1).le(x[..., None]).sum(-1), n above every count",
     "cauchy": "use median + sigma * (torch.pi * (torch.rand_like(x) - 0.5)).tan()",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offchain.errors import Unsupported
+import offchain
+from offchain.errors import OffchainError, Unsupported
 from offchain.ir.graph import Graph
 from offchain.lower import compile
 from offchain.lower.order import uniform_rows
 from offchain.lower.random import replayed
+from tests.support import beside
 from tests.support.cases import Cases, total
 from tests.support.gradients import assert_same_bits, gradient_job, gradients64, run
 
@@ -35,6 +38,20 @@ EXACT: dict[str, Draw] = {
     "randint": lambda p: torch.randint(7, SHAPE).float(),
     "randint-low": lambda p: torch.randint(-5, 1000, SHAPE).float(),
     "randint-like": lambda p: torch.randint_like(p.long(), 3, 9).float(),
+    "random": lambda p: torch.empty(SHAPE).random_(),
+    "random-to": lambda p: torch.empty(SHAPE, dtype=torch.int64).random_(9).float(),
+    "random-from": lambda p: torch.empty(SHAPE).random_(-3, 9),
+    "randperm": lambda p: torch.randperm(15).reshape(SHAPE).float(),
+    "randperm-rows": lambda p: p[torch.randperm(3)],  # mixup's partners
+    "randperm-some": lambda p: p.flatten()[torch.randperm(15, dtype=torch.int32)[:5].long()].expand(SHAPE),
+    "randperm-one": lambda p: torch.randperm(1).float().expand(SHAPE),
+    "multinomial": lambda p: torch.multinomial(p, 1).float().expand(SHAPE),
+    "multinomial-all": lambda p: torch.multinomial(p, 5).float(),
+    "multinomial-again": lambda p: torch.multinomial(p, 5, True).float(),
+    "multinomial-line": lambda p: torch.multinomial(p[0], 5, True).float().expand(SHAPE),
+    "categorical": lambda p: (
+        torch.distributions.Categorical(logits=p).sample((2,)).sum(0)[:, None].expand(SHAPE).float()
+    ),
     "dropout": lambda p: F.dropout(p, 0.4),
     "dropout1d": lambda p: F.dropout1d(p, 0.4),
     "dropout2d": lambda p: F.dropout2d(p.reshape(1, 15, 1, 1), 0.4).reshape(SHAPE),
@@ -174,12 +191,113 @@ def test_distributions() -> None:
     assert len(counts) == 5 and counts.min() > 7_700
 
 
+def chi_square(counts: Tensor, chances: Tensor) -> float:
+    wanted = counts.sum() * chances
+    return float(((counts - wanted) ** 2 / wanted).sum())
+
+
+def test_permutations_are_uniform() -> None:
+    """All 24 of four elements; and where the elements of 50 go."""
+    seen: Counter[tuple[int, ...]] = Counter()
+    places = torch.zeros(50, 50)
+    for t in range(800):
+        with replayed(SEED, t):
+            seen[tuple(torch.randperm(4).tolist())] += 1
+            found = torch.randperm(50)
+        assert found.sort()[0].equal(torch.arange(50))
+        places[torch.arange(50), found] += 1
+    assert len(seen) == 24
+    assert chi_square(torch.tensor([*seen.values()]), torch.full((24,), 1 / 24)) < 50  # 23 degrees: one of 1000 exceeds
+    assert abs(chi_square(places.flatten(), torch.full((2500,), 1 / 2500)) - 49 * 49) < 4 * (2 * 49 * 49) ** 0.5
+
+
+def test_multinomial_has_its_chances() -> None:
+    p = torch.tensor([0.1, 0.0, 0.5, 0.25, 0.15])
+    rows = (3 * p).expand(20_000, 5)  # weights need not add up to 1
+    with replayed(SEED, 0):
+        one, again, all_of_them = (torch.multinomial(rows, *of) for of in ((1,), (4, True), (4,)))
+    kept = p > 0
+    for drawn in (one, again, all_of_them[:, :1]):
+        counts = torch.bincount(drawn.flatten(), minlength=5)
+        assert counts[1] == 0
+        assert chi_square(counts[kept], p[kept]) < 16  # 3 degrees: one of 1000 exceeds
+    assert all_of_them.sort(1)[0].equal(torch.tensor([0, 2, 3, 4]).expand(20_000, 4))
+    pairs = torch.zeros(5, 5).index_put_((all_of_them[:, 0], all_of_them[:, 1]), torch.ones(20_000), accumulate=True)
+    chances = p[:, None] * p / (1 - p[:, None]) * (1 - torch.eye(5))
+    assert chi_square(pairs[chances > 0], chances[chances > 0]) < 31  # 11 degrees
+
+
+@pytest.mark.parametrize(
+    ("p", "count", "words"),
+    [
+        (torch.tensor([0.5, -0.5]), 1, "element < 0"),
+        (torch.tensor([0.5, float("nan")]), 1, "`nan`"),
+        (torch.zeros(2), 2, "sum of probabilities <= 0"),
+        (torch.ones(2), 3, "without replacement"),
+    ],
+)
+def test_weights_that_torch_refuses(p: Tensor, count: int, words: str) -> None:
+    with replayed(SEED, 0), pytest.raises(RuntimeError, match=words):
+        torch.multinomial(p, count)
+    with pytest.raises(RuntimeError, match=words):
+        torch.multinomial(p, count)
+    case: Any = lambda w, b: w * torch.multinomial(b["p"][0, 0] * 0 + p, count).sum()  # noqa: E731
+    with pytest.raises(OffchainError, match=words):
+        compile(gradient_job(Cases({"w": case}, DATA["x"]), total({"w": case}), DATA))
+
+
+class Mixing(nn.Module):
+    """mixup and cutmix as people write them, and a shuffled batch norm's way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        order = torch.randperm(x.size(0))
+        back = torch.argsort(order)
+        share = torch.rand(())
+        mixed = share * x + (1 - share) * x[order]
+        out = self.net(mixed[order])[back]
+        loss: Tensor = share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[order])
+        return loss
+
+
+def test_mixup_trains_like_plain_torch() -> None:
+    torch.manual_seed(0)
+    data = {"x": torch.randn(24, 5), "y": torch.arange(24) % 3}
+    job = gradient_job(
+        Mixing(), lambda m, b: m(b["x"], b["y"]), data, seed=SEED, steps=4, interval=4, batch_size=8,
+        order=lambda t: torch.randperm(24)[:8].int(),
+    )  # fmt: skip
+    assert_same_bits(job, 3)
+    training = beside.trained(job)
+    assert len(set(training.losses)) == 4
+
+
+def test_a_program_permutes_and_draws() -> None:
+    def step(state: Any, batch: Any, t: Tensor) -> Any:
+        order = torch.randperm(6)
+        drawn = torch.multinomial(batch["p"][0], 2)
+        kept = state["kept"][order] + drawn.sum()
+        return {"kept": kept}, {"first": kept[0]}
+
+    program = offchain.Program(step, {"kept": torch.arange(6.0)}, DATA, steps=4, interval=4, seed=SEED)
+    made = offchain.compile(program, executor="torch")
+    plain = made.plain()
+    for run_of in (made, plain):
+        run_of.run()
+    assert torch.equal(torch.as_tensor(made.state["kept"]), plain.state["kept"])
+
+
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda p: torch.randperm(15).reshape(SHAPE), "Job.order"),
+        (lambda p: torch.randperm(16_385)[:15].reshape(SHAPE), r"at most 16384 are sorted .*torch.rand\(16385\).topk"),
+        (lambda p: torch.randperm(int(p.sum())).sum(), r"depends on a tensor's value"),
+        (lambda p: torch.randperm(15, generator=torch.Generator()).reshape(SHAPE), "generator"),
+        (lambda p: torch.empty(SHAPE, dtype=torch.int64).random_(), "64 bits; give bounds"),
         (lambda p: torch.poisson(p), "poisson"),
-        (lambda p: torch.multinomial(p, 5), "Gumbel"),
         (lambda p: F.rrelu(p, training=True), "LeakyReLU"),
         (lambda p: torch.rand(SHAPE, generator=torch.Generator()), "generator"),
         (lambda p: torch.randint(-(1 << 40), 1 << 40, SHAPE), "int32"),
@@ -195,7 +313,7 @@ def test_refused(draw: Draw, words: str) -> None:
 
 
 def test_replay_refuses_what_has_no_counter() -> None:
-    with replayed(SEED, 0), pytest.raises(Unsupported, match="randperm"):
-        torch.randperm(4)
+    with replayed(SEED, 0), pytest.raises(Unsupported, match="poisson"):
+        torch.poisson(torch.ones(4))
     with replayed(SEED, 0), pytest.raises(Unsupported, match="generator"):
         torch.empty(4).uniform_(generator=torch.Generator())

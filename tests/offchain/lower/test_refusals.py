@@ -54,9 +54,9 @@ def test_an_operation_of_the_loss_and_of_a_metric() -> None:
 
 
 def test_an_operation_of_the_order_and_of_the_schedule() -> None:
-    order = lambda t: torch.randperm(ROWS)[:2] + t  # noqa: E731
+    order = lambda t: torch.poisson(torch.ones(2)).int() + t  # noqa: E731
     text = refused(order=order)
-    assert text.startswith(f"aten.randperm.default in order at {line(order)}: not supported; use torch.rand(n)")
+    assert text.startswith(f"aten.poisson.default in order at {line(order)}: not supported; count gaps")
     schedule = lambda t: t.i0()  # noqa: E731
     text = refused(schedule=schedule)
     assert text == f"aten.i0.default in schedule at {line(schedule)}: not supported; {GENERAL}"
