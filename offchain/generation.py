@@ -112,6 +112,11 @@ class Generation(OfModel):
             name=name,
         )
 
+    @property
+    def results(self) -> frozenset[str]:
+        """None of its state: tokens are output, and the cache is as large as all of them times the model's width."""
+        return frozenset()
+
     @staticmethod
     def positions_of(prompts: Sequence[Any], max_new_tokens: int) -> int:
         """Positions that the model sees: the last token of the longest continuation is only output."""

@@ -122,6 +122,11 @@ class Program:
         return {name: tensor.detach() for name, tensor in leaves(self.state)}
 
     @property
+    def results(self) -> frozenset[str]:
+        """The tensors of the state that the result holds, where steps change them. Roots bind the others as well."""
+        return frozenset(self.tensors)
+
+    @property
     def hosts(self) -> list[tuple[str, Any]]:
         """What of the requester's code runs in a step, by name."""
         return [("the step", self.step), ("order", self.order)]

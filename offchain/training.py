@@ -220,9 +220,12 @@ class ProgramRun(Run):
     @property
     def state(self) -> Any:
         """The current state, in the program's structure."""
-        arrays = self.task.model_arrays(self.arrays())
+        arrays = self.task.tensors(self.arrays())
         tensors = self.program.tensors.items()
-        values = [torch.from_numpy(arrays[name].copy()) if name in arrays else tensor for name, tensor in tensors]
+        values = [
+            torch.from_numpy(arrays[name].copy()).to(tensor.dtype) if name in arrays else tensor
+            for name, tensor in tensors
+        ]
         return filled(self.program.state, iter(values))
 
     @property

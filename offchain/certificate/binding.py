@@ -62,6 +62,13 @@ def _covered(graph: Graph, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(replace(e, place="own") if e.place == "slot" and e.index not in whole else e for e in entries)
 
 
+def missed(binding: Binding) -> int:
+    """How many tensors of the final state the result has nothing of. Its log is no part of it."""
+    slots = binding.counts[2]
+    held = {entry.index for entry in binding.entries if entry.place == "slot"} | {rows.slot for rows in binding.outputs}
+    return slots - len(held | {slots - 1})
+
+
 def check_roots(binding: Binding, graph_root: bytes, roots: Sequence[bytes]) -> None:
     """Raise BadBlob unless the tensor roots are those of the graph and of the checkpoints with these roots."""
     _, constants, slots, datasets = binding.counts

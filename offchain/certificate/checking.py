@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from web3 import Web3
 
-from offchain.certificate.binding import check_model, check_roots
+from offchain.certificate.binding import check_model, check_roots, missed
 from offchain.certificate.figures import Row, check_figures
 from offchain.certificate.looked import CONVICTED, UPHELD, looked_at
 from offchain.certificate.record import Certificate
@@ -88,8 +88,15 @@ def _model(certificate: Certificate, model: Path | None, row: Row, found: Findin
         found.not_shown.append("that a model's file holds the final state: name the file")
         return
     loose, compared = check_model(model, certificate.binding, row, certificate.work.steps)
-    what = "the final state and what the steps output" if certificate.binding.outputs else "the final state"
-    found.shown.append(f"{model} holds {what}, bit for bit")
+    binding, missing = certificate.binding, missed(certificate.binding)
+    parts = ["a part of the final state" if missing else "the final state"] if binding.entries or not missing else []
+    parts += ["what the steps output"] if binding.outputs else []
+    if parts:
+        found.shown.append(f"{model} holds {' and '.join(parts)}, bit for bit")
+    if missing:
+        found.not_shown.append(
+            f"the rest of the final state: {missing} of its {binding.counts[2]} tensors, which the result does not have"
+        )
     found.stated.append("its tensors have these names: no root binds names")
     if compared:
         found.shown.append("the figures of the last step that it names are those of the log")

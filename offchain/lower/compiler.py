@@ -189,7 +189,8 @@ class _Compiler:
     def task(self, fused: bool) -> Task:
         """The task, once all is lowered."""
         graph, constants, state = self._whole(fused)
-        parameters = (*self.captured.parameters, *self._moving_buffers())
+        moving = (*self.captured.parameters, *self._moving_buffers())
+        parameters = moving if isinstance(self.job, Job) else tuple(name for name in moving if name in self.job.results)
         model, own = self._model(parameters, graph)
         return Task(
             graph=graph,
@@ -207,7 +208,7 @@ class _Compiler:
         )
 
     def _model(self, parameters: Sequence[str], graph: Graph) -> tuple[tuple[ModelTensor, ...], tuple[Array, ...]]:
-        """What the result holds: the model's `state_dict()`, or what the steps of a program change."""
+        """What the result holds: the model's `state_dict()`, or the results that the steps of a program change."""
         state = dict(zip(self.captured.names, self.captured.state, strict=True))
         if not isinstance(self.job, Job):
             return changed_tensors({name: state[name] for name in parameters}), ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ import numpy as np
 
 from offchain.commit.merkle import Tree
 from offchain.commit.roots import state_root_of, state_tree, tensor_root, tensor_roots
+from offchain.continuation import texts_of
+from offchain.errors import BadInput
 from offchain.ir.arrays import Array, numpy_dtype
 from offchain.ir.graph import LOG_SLOT, Graph, TensorSpec
 from offchain.ir.log import is_needed
@@ -26,6 +29,7 @@ from offchain.task import Task, slot_of
 FORMAT: Final = "offchain-state-1"
 LOG_FORMAT: Final = "offchain-log-1"
 OUTPUTS_FORMAT: Final = "offchain-outputs-1"
+MOST_TEXT: Final = 1 << 20  # of a header that has room for sixteen times as much
 Curves = Mapping[str, Sequence[float | None]]
 
 
@@ -159,11 +163,20 @@ def save_model(
 
     The metadata has `metrics`, a JSON object: each metric by name, one number a step up to the last one of `state`; and
     `validation`, if there is a validation set: each metric on it at each checkpoint; `evaluation`, if a job's steps end
-    with one: its figures. null stands for what is not known.
+    with one: its figures; `texts` of a generation whose task has a vocabulary: what follows each prompt, where that is
+    at most MOST_TEXT characters. null stands for what is not known.
     `state` has one array a slot. Raises BadInput if the file cannot be written.
     """
     texts = {"metrics": metrics, **({"validation": validation} if validation else {})}
     metadata = {name: json.dumps({key: list(row) for key, row in curves.items()}) for name, curves in texts.items()}
     figures = task.figures(state, metrics)
     metadata |= {"evaluation": json.dumps(figures)} if figures else {}
+    metadata |= _texts(task, outputs or {})
     write(path, {**task.model_arrays(state), **(outputs or {})}, metadata)
+
+
+def _texts(task: Task, outputs: Mapping[str, Array]) -> dict[str, str]:
+    with suppress(BadInput):
+        said = json.dumps([text for _, text in texts_of(task, outputs)]) if task.vocabulary and outputs else ""
+        return {"texts": said} if 0 < len(said) <= MOST_TEXT else {}
+    return {}

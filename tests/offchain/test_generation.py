@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 import offchain
 from offchain.errors import BadInput
 from offchain.generation import MOST_K, Generation
 from offchain.lower import compile as lower
+from offchain.program import Program
+from offchain.store.checkpoint import save_model
 from offchain.task import Task
 from offchain.training import ProgramRun, Run
 
@@ -93,6 +98,26 @@ def test_greedy_text_is_plain_torch_s_token_for_token() -> None:
     assert run.metrics["score"] == pytest.approx(plain.metrics["score"], rel=1e-4)
     slots = {slot.spec.name: slot.spec.shape for slot in run.task.graph.slots}
     assert slots["outputs.token"] == (5, 1, 3) and slots["cache.k"] == (3, 10, WIDTH)
+
+
+def test_the_result_has_tokens_and_texts_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = a_generation(vocabulary=[f" {n}" for n in range(VOCABULARY)], stop=3)
+    run = done(program)
+    save_model(tmp_path / "a", run.task, run.arrays(), run.metrics, outputs=run.output_arrays)
+    with safe_open(tmp_path / "a", "np") as file:
+        assert [*file.keys()] == ["token"] and (file.get_tensor("token") == run.outputs["token"].numpy()).all()
+        texts = json.loads(file.metadata()["texts"])
+    continued = program.continued(run.outputs["token"])
+    assert texts == ["".join(f" {n}" for n in row) for row in continued] and all(texts)
+    assert run.state["cache"]["k"].abs().sum() > 0 and run.state["done"].dtype is torch.bool
+    monkeypatch.setattr("offchain.store.checkpoint.MOST_TEXT", 9)
+    save_model(tmp_path / "b", run.task, run.arrays(), run.metrics, outputs=run.output_arrays)
+    with safe_open(tmp_path / "b", "np") as file:
+        assert "texts" not in file.metadata()
+    monkeypatch.setattr(Generation, "results", Program.results)
+    whole = lower(program)
+    assert {entry.key for entry in whole.model} == {"last", "done", "cache.k", "cache.v"} and not run.task.model
+    assert (whole.graph_root, whole.state_root) == (run.task.graph_root, run.task.state_root)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

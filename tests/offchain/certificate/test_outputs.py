@@ -67,6 +67,18 @@ def test_what_steps_output_is_shown_to_be_that(case: Case, tmp_path: Path) -> No
     assert f"{case.result} holds the final state and what the steps output, bit for bit" in found.shown
 
 
+def test_what_a_result_leaves_out_is_said(case: Case, tmp_path: Path) -> None:
+    """As a generation's does; a requester's file could leave out anything."""
+    binding, file = replace(case.made.binding, entries=()), tmp_path / "c.safetensors"
+    write(file, {rows.name: case.tensors[rows.name] for rows in binding.outputs}, {})
+    found = check(replace(case.made, binding=binding), file, None, None)
+    slots = binding.counts[2]
+    assert f"{file} holds what the steps output, bit for bit" in found.shown
+    rest = f"the rest of the final state: {slots - 3} of its {slots} tensors, which the result does not have"
+    assert rest in found.not_shown
+    assert not any("the rest of" in line for line in check(case.made, case.result, None, None).not_shown)
+
+
 @pytest.mark.parametrize(("name", "at", "interval"), [("prediction", 0, 0), ("prediction", 29, 1), ("row", 0, 0)])
 def test_another_row_is_refused(case: Case, tmp_path: Path, name: str, at: int, interval: int) -> None:
     false, changed = tmp_path / "b.safetensors", case.tensors[name].copy()
