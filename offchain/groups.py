@@ -109,10 +109,23 @@ def _check_fresh(optimizer: Optimizer, scheduled: bool) -> None:
     ours = type(optimizer).__module__.startswith(("torch.optim", "offchain"))  # others may start from any state
     if any(float(state.get("step", ours and 1)) != 0 for state in optimizer.state.values()):
         raise BadInput("the optimizer was used already; give a fresh one")
+    if not _steps_by_class(optimizer):
+        raise BadInput(
+            "the optimizer's step was replaced, which workers could not run; derive a class from the optimizer's own, "
+            "whose step does that and then calls super().step()"
+        )
     if any(getattr(optimizer, hooks) for hooks in _HOOKS):
         raise BadInput("the optimizer has hooks, which workers could not run; remove them")
     if not scheduled and any("initial_lr" in group for group in optimizer.param_groups):
         raise BadInput("a scheduler is attached to the optimizer; give it as Job(schedule=...)")
+
+
+def _steps_by_class(optimizer: Optimizer) -> bool:
+    """Whether its step is that of its class, perhaps counted by a scheduler of torch."""
+    step = optimizer.step
+    if hasattr(step, "_wrapped_by_lr_sched"):
+        step = getattr(step, "__wrapped__", step)
+    return getattr(step, "__func__", step) is type(optimizer).step
 
 
 def plain_option(name: str, value: Any) -> Any:

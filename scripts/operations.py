@@ -50,6 +50,10 @@ columns of the dataset take their place. So is what the code asks of the stack, 
 `_version`, and what follows from the order, or the addresses, of objects that a step makes: it runs some more times
 with others. All of it is afterwards as it was.
 
+Parameters are told by their names (`model.named_parameters()`). Which object one is (`is`, `in`, `id()`) and hooks on
+its gradient mean nothing to a step that is captured, and are refused. So are tensors of a model that share memory, if
+steps write to one of them and it is not the same parameter in two places.
+
 Your own code hears from `torch.compiler.is_compiling()` and its like what plain torch says; libraries that are
 installed hear that torch compiles. The first step runs in plain torch too. What torch refuses only to a traced step, as
 `.item()`, is refused even where the code catches the error, and so is a loss that is another number there, by more

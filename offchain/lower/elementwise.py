@@ -76,8 +76,6 @@ _TABLE: Final[dict[Lower, tuple[Any, ...]]] = {
     _simple(library.fmax): (aten.fmax.default,),
     _simple(library.fmin): (aten.fmin.default,),
     _simple(_unchanged): (aten.positive.default,),
-    _simple(lambda a, b: a << b): (aten.bitwise_left_shift.Tensor_Scalar, aten.__lshift__.Scalar),
-    _simple(lambda a, b: a >> b): (aten.bitwise_right_shift.Tensor_Scalar, aten.__rshift__.Scalar),
     _simple(lambda a, b: a & b): (aten.bitwise_and.Tensor, aten.bitwise_and.Scalar),
     _simple(lambda a, b: a | b): (aten.bitwise_or.Tensor, aten.bitwise_or.Scalar),
     _simple(lambda a, b: a ^ b): (aten.bitwise_xor.Tensor, aten.bitwise_xor.Scalar),
@@ -305,7 +303,7 @@ def _round_decimals(c: Context, x: Ref, *, decimals: int) -> Ref:
 
 @lowers(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
 def _where(c: Context, condition: Ref, yes: Operand, no: Operand) -> Ref:
-    a, b = (arg if isinstance(arg, Ref) else Ref.constant(c.dtype, arg) for arg in (yes, no))
+    a, b = (arg if isinstance(arg, Ref) else c.number(arg) for arg in (yes, no))
     return c.builder.map(lambda w, x, y: w.where(x.cast(c.dtype), y.cast(c.dtype)), condition, a, b)
 
 
@@ -340,17 +338,17 @@ def _copy(c: Context, x: Ref, source: Operand, *_: Any) -> Ref:
 
 @lowers(aten.full.default)
 def _full(c: Context, size: Any, value: Number, **_: Any) -> Ref:
-    return Ref.constant(c.dtype, value, c.shape)
+    return c.number(value, c.shape)
 
 
 @lowers(aten.full_like.default)
 def _full_like(c: Context, x: Ref, value: Number, **_: Any) -> Ref:
-    return Ref.constant(c.dtype, value, c.shape)
+    return c.number(value, c.shape)
 
 
 @lowers(aten.scalar_tensor.default)
 def _scalar_tensor(c: Context, value: Number, **_: Any) -> Ref:
-    return Ref.constant(c.dtype, value, c.shape)
+    return c.number(value, c.shape)
 
 
 @lowers(

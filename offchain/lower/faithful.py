@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from offchain.errors import OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lines import at, line_of
-from offchain.lower.capture import Captured, inputs_of
+from offchain.lower.capture import Captured, batch_of, inputs_of
 from offchain.lower.host.record import UNFILLED
-from offchain.lower.losses import losses_at
+from offchain.lower.losses import Losses
 from offchain.lower.origin import Origins, call_of
 from offchain.lower.random import replayed
 from offchain.lower.refusals import refusal
@@ -58,10 +59,29 @@ class _Zeros(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result.zero_() if func.overloadpacket in UNFILLED else result
 
 
+@contextmanager
+def _unchanged(model: nn.Module | None) -> Iterator[None]:
+    """At the end the tensors of a model, which a step of plain torch changes, are as they were."""
+    tensors = [] if model is None else [*model.parameters(), *model.buffers()]
+    before = [(tensor.data, tensor.detach().clone(), tensor.requires_grad) for tensor in tensors]
+    gradients = [tensor.grad if tensor.is_leaf else None for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, (data, value, requires_grad), gradient in zip(tensors, before, gradients, strict=True):
+            if tensor.is_leaf:
+                tensor.requires_grad_(requires_grad).grad = gradient
+            if tensor.data_ptr() != data.data_ptr():
+                tensor.data = data
+            if not torch.equal(data, value):
+                data.copy_(value)
+
+
 def _plainly(asked: Asked, origins: Origins) -> float | None:
     """The loss of a job's first step in plain torch; None if it raises an error, or for a program.
 
-    `origins` collects the errors that are raised on the way.
+    It is that of the model itself, not of other tensors in it: a loss may ask which object a parameter is. `origins`
+    collects the errors that are raised on the way.
     """
     t = torch.zeros((), dtype=torch.int32)
 
@@ -69,13 +89,10 @@ def _plainly(asked: Asked, origins: Origins) -> float | None:
         if isinstance(asked, Program):
             form = program_form(asked, plain=True)
             return form.step(*form.inputs)
-        assert isinstance(asked, Job)
-        trained = {name for group in asked.groups[1] for name in group.names}
-        tensors = (*asked.model.named_parameters(), *asked.model.named_buffers())
-        own = {f"model.{n}": tensor.detach().clone().requires_grad_(n in trained) for n, tensor in tensors}
-        return (losses_at(asked, own, t)[0],)
+        return (Losses(asked)(batch_of(asked, asked.dataset, t))[0],)
 
     with ExitStack() as settings:
+        settings.enter_context(_unchanged(asked.model))
         settings.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         settings.enter_context(replayed(asked.seed, t))
@@ -98,7 +115,8 @@ def _compare(job: Job, captured: Captured, plain: float) -> None:
         return
     raise Unsupported(
         f"job: loss{at(line_of(job.loss))}: the first step's is {ours:.6g} as it was captured, and {plain:.6g} in "
-        "plain torch: some code asks whether it is traced, or catches an error that tracing raises; leave that out"
+        "plain torch: some code asks whether it is traced, catches an error that tracing raises, or asks which object "
+        "a parameter is (is, in, id); leave that out, and tell parameters by their names (model.named_parameters())"
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
 
 from offchain.commit.roots import tensor_root
+from offchain.errors import BadInput
 from offchain.ir.arrays import Array
 from offchain.lower.capture import as_int32
 from offchain.task import ModelTensor
@@ -21,7 +23,10 @@ def model_tensors(
     moving  names of the tensors that steps change
     kept    the other tensors of the model by name
     roots   of the graph's constants
+
+    Raises BadInput where a step would change what other tensors hold, too.
     """
+    _refuse_shared(model, moving)
     names = {id(tensor): name for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     constants = {root: number for number, root in enumerate(roots)}
     entries, own = [], dict[str, Array]()
@@ -41,6 +46,31 @@ def model_tensors(
         own.setdefault(name, values)
         entries.append(ModelTensor(key, dtype, shape, "own", list(own).index(name)))
     return tuple(entries), tuple(own.values())
+
+
+def _refuse_shared(model: nn.Module, moving: Collection[str]) -> None:
+    """Raise BadInput if a tensor that steps change lies where another one does, which a graph holds by itself."""
+    at_storage: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        at_storage.setdefault(tensor.untyped_storage().data_ptr(), []).append((name, tensor))
+        if name in moving and isinstance(tensor, nn.Parameter) and torch._debug_has_internal_overlap(tensor) == 1:
+            raise BadInput(f"model: elements of {name!r} share memory, as after .expand(); give it a copy (.clone())")
+    for sharing in at_storage.values():
+        for (one, first), (other, second) in permutations(sharing, 2):
+            if one in moving and _overlap(first, second):
+                raise BadInput(
+                    f"model: {one!r} and {other!r} share memory, so that in plain torch what a step writes to one is "
+                    "in both; give both the same parameter (decoder.weight = encoder.weight), or one a copy (.clone())"
+                )
+
+
+def _overlap(first: Tensor, second: Tensor) -> bool:
+    """Whether an element of one tensor lies where one of the other does. Both are in the same storage."""
+    if first.element_size() != second.element_size() or not first.numel() or not second.numel():
+        return bool(first.numel() and second.numel())
+    places = torch.zeros(first.untyped_storage().nbytes() // first.element_size(), dtype=torch.bool)
+    places.as_strided(first.shape, first.stride(), first.storage_offset()).fill_(True)
+    return bool(places.as_strided(second.shape, second.stride(), second.storage_offset()).any())
 
 
 def changed_tensors(changed: Mapping[str, Tensor]) -> tuple[ModelTensor, ...]:

@@ -111,6 +111,30 @@ _CAUSES: Final = (  # the first that fits is taken
         "torch.autograd.grad(..., create_graph=True)",
         meaning="the gradient of a tensor is kept",
     ),
+    Cause(
+        "does not require grad",
+        "freeze what no step trains before the job is built, with .requires_grad_(False); for what only some steps "
+        "train, count in a buffer of the model: torch.where(self.n > 100, h, h.detach())",
+        meaning="the requires_grad of a parameter is changed",
+        file="/autograd/__init__.py",
+    ),
+    Cause(
+        "dynamo-optimized",
+        "give the module, or the function, that torch.compile was given (model._orig_mod): a job is compiled as it is "
+        "built",
+        meaning="a step calls what torch.compile made",
+    ),
+    Cause(
+        r"KeyError: 'model\.",
+        "make it before the job is built, as in __init__, where the optimizer finds it",
+        meaning="a step gives the model a new parameter",
+    ),
+    Cause(
+        r"KeyError: (\d{9}|\w*Tensor\(|Parameter containing)|'Tensor' object has no attribute",
+        "its parameters are other tensors than the model's own; tell them by name, as in "
+        "for name, p in model.named_parameters(), and keep numbers for each in a dict by name",
+        meaning="a step asks which object a parameter is, or for an attribute that it was given",
+    ),
     Cause("saved tensor hooks", "leave them out: they only save memory in plain torch"),
     Cause(
         "[Ii]nference tensor",

@@ -30,6 +30,13 @@ _DTYPES: Final = {
     torch.complex64: F32,  # of each part
     torch.complex128: F32,  # of a number in Python
 }
+_ADDING: Final = {  # of truths torch makes a truth, where a graph counts
+    aten.sum.dim_IntList,
+    aten.cumsum.default,
+    aten.scatter_add.default,
+    aten.index_put.default,
+    aten._unsafe_index_put.default,
+}
 _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "rand": "leave the generator out, or use torch.rand, randn, randint",
     "poisson": "count gaps: (-torch.rand(*x.shape, n).log()).cumsum(-1).le(x[..., None]).sum(-1), n above every count",
@@ -57,6 +64,7 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "grid_sampler": "call torch.nn.functional.grid_sample",
     "ctc_loss": "call torch.nn.functional.ctc_loss",
     "fused_moving_avg_obs": "use torch.fake_quantize_per_tensor_affine with a scale of your own",
+    "shift": "shift by a number, or look the factor up: x * torch.tensor([1, 2, 4, 8])[n]",
     "embedding_renorm": "leave max_norm out, or divide the rows by their norm",
     "fake_quantize_learnable": "write ((x / s).round() - x / s).detach() + x / s, clamped, times s",
 }
@@ -108,7 +116,10 @@ class Context:
             self._refuse_empty(node)
             args = torch.fx.map_arg(node.args, lambda n: self.values[n])
             kwargs = torch.fx.map_arg(node.kwargs, lambda n: self.values[n])
-            return lower(self, *args, **kwargs)
+            made = lower(self, *args, **kwargs)
+            if node.target in _ADDING and self.torch_dtype is torch.bool:
+                return self.builder.map(lambda v: v.truth(), made)
+            return made
         except Unsupported as error:
             raise Unsupported(f"{described(node)}: {error}") from error
 
@@ -142,11 +153,17 @@ class Context:
         """
         wanted = dtype or self.dtype
         refs = [arg if isinstance(arg, Ref) else Ref.constant(wanted, arg) for arg in args]
+        truth = self.torch_dtype is torch.bool and dtype is None
 
         def program(*values: Value) -> Value:
-            return f(*(value.cast(wanted) for value in values))
+            made = f(*(value.cast(wanted) for value in values))
+            return made.truth() if truth else made
 
-        return self.builder.map(program, *refs, checked=self.checked, key=(f, wanted) if known else None)
+        return self.builder.map(program, *refs, checked=self.checked, key=(f, wanted, truth) if known else None)
+
+    def number(self, value: float | bool, shape: tuple[int, ...] = ()) -> Ref:
+        """A number in the dtype of the result, repeated."""
+        return Ref.constant(self.dtype, bool(value) if self.torch_dtype is torch.bool else value, shape)
 
     def common(self, *args: Ref | float | bool) -> DType:
         """The dtype in which torch compares these."""

@@ -31,7 +31,7 @@ MOST: Final = 1 << 26  # comparisons of an index with the rows that it may name
 @lowers(aten.scatter.value, aten.scatter.src)
 def _scatter(c: Context, x: Ref, dim: int, index: Ref, value: Ref | float) -> Ref:
     """Of several writes to one place the last wins."""
-    source = value if isinstance(value, Ref) else Ref.constant(c.dtype, value, index.shape)
+    source = value if isinstance(value, Ref) else c.number(value, index.shape)
     source = _cropped(source, index)
     if not x.shape or _one_each(c, x, dim, index):
         return _scattered(c, x, dim, index, source, False)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -58,13 +58,32 @@ def _version(x: Tensor) -> int:
     return x._version
 
 
+def _register_hook(x: Tensor, hook: Callable[..., Any]) -> Any:
+    """A hook on what a step computes goes with it; one on a parameter stays."""
+    _refuse_parameter(x)
+    return torch.Tensor.register_hook(x, hook)  # type: ignore[no-untyped-call]
+
+
+def _register_post_accumulate_grad_hook(x: Tensor, hook: Callable[..., Any]) -> Any:
+    _refuse_parameter(x)
+    return torch.Tensor.register_post_accumulate_grad_hook(x, hook)  # type: ignore[no-untyped-call]
+
+
+def _refuse_parameter(x: Tensor) -> None:
+    if isinstance(x, nn.Parameter):
+        raise Unsupported(
+            "a hook on the gradient of a parameter stays there, so that each step adds another; let an optimizer of "
+            "your own change parameter.grad in its step"
+        )
+
+
 def _set_data(x: Tensor, value: Tensor) -> None:
     """`x.data = value` as a copy into x, which a buffer or a frozen parameter keeps for the next step."""
     if x.requires_grad or (x.shape, x.dtype) != (value.shape, value.dtype):
         raise Unsupported(
             "a tensor is replaced: write to buffers, and to parameters that require no gradient, with .copy_() under "
             "torch.no_grad(); to those that are trained in the step of an optimizer of your own, or before the job is "
-            "built"
+            "built. Of what a step computes make another: x = (x + d).detach()"
         )
     with torch.no_grad():
         x.copy_(value)
@@ -252,6 +271,8 @@ _SUBSTITUTES: Final[dict[Any, Callable[..., Any]]] = {
     F.batch_norm: batch_norm,
     F.instance_norm: instance_norm,
     torch.Tensor.requires_grad_: requires_grad_,
+    torch.Tensor.register_hook: _register_hook,
+    torch.Tensor.register_post_accumulate_grad_hook: _register_post_accumulate_grad_hook,
     vars(torch._C.TensorBase)["_version"].__get__: _version,
     vars(torch._C.TensorBase)["data"].__set__: _set_data,
     torch.Tensor.__getitem__: getitem,

@@ -24,7 +24,7 @@ from offchain.lower.host.asks import DISK, STACK, TRACER
 from offchain.lower.host.kinds import GENERATORS
 from offchain.lower.host.record import CONSTANT, LEFT, Call, Recording, record
 from offchain.lower.host.stepped import STEPPED, reads_of_stepped
-from offchain.lower.host.watch import line_that_changes, other_addresses, other_memory, sights
+from offchain.lower.host.watch import SEEDED, line_that_changes, other_addresses, other_memory, sights
 from offchain.lower.host.world import Held, Sight, World
 from offchain.lower.origin import Origins
 from offchain.lower.refusals import refusal
@@ -41,7 +41,12 @@ _KEEP: Final = "keep it in a buffer of the model (self.register_buffer), and wri
 _ROWS: Final = "put what it gives into the dataset, whose rows Job.order chooses; the build has moved it on"
 _BY_NUMBER: Final = "let it follow from t alone"
 _ASKED: Final = 4096  # updates for which a schedule is asked again
+_SEED: Final = (
+    "leave it out: numbers come from the job's seed; those that are the same in every step are drawn once, before the "
+    "job is built"
+)
 _REMEDIES: Final = {
+    "what comes from outside": "put what it gives into the dataset, whose rows Job.order chooses",
     "the clock": f"leave it out; to count steps, {_COUNT}",
     "the file ": _COUNT,
     STACK: "leave it out: what a step computes must not depend on who calls it",
@@ -83,7 +88,7 @@ def check_host(job: Asked, before: World, run: Run) -> None:
         if held.thing is torch.default_generator and next(held.changed(), None):
             held.put_back()
             line = line_that_changes(held, run)
-            raise Unsupported(f"{held.name}{at(line)}: set in a step; leave it out: numbers come from the job's seed")
+            raise Unsupported(f"{held.name}{at(line)}: set in a step; {_SEED}")
     for held in between.held:
         for name in held.changed():
             _refuse_changing(name, held, run)
@@ -124,6 +129,8 @@ def _refuse_sight(sight: Sight) -> NoReturn:
             f"{sight.what}{at(sight.line)}: in plain torch it says something else; leave it out, as a step is run by a "
             "tracer while a job is built"
         )
+    if sight.what.startswith(SEEDED):
+        raise Unsupported(f"{sight.what}{at(sight.line)}: set in a step; {_SEED}")
     remedy = next((remedy for kind, remedy in _REMEDIES.items() if sight.what.startswith(kind)), _DRAW)
     raise Unsupported(f"{sight.what}{at(sight.line)}: differs from step to step, and {_FROZEN}; {remedy}")
 

@@ -12,7 +12,7 @@ import warnings
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,19 +21,33 @@ from logging import Handler, Logger
 from mmap import mmap
 from queue import SimpleQueue
 from threading import Thread, local
-from types import CellType, GeneratorType, ModuleType, WrapperDescriptorType
+from types import CellType, CoroutineType, FunctionType, GeneratorType, MethodType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from offchain.lower.host.memory import digest, rewind, set_array, set_map, set_memory, set_view, written
+from offchain.lower.host.memory import (
+    digest,
+    extent,
+    paused,
+    position,
+    queued,
+    requeue,
+    rewind,
+    set_array,
+    set_extent,
+    set_map,
+    set_memory,
+    set_position,
+    set_view,
+    written,
+)
 
 COPIED: Final = 1 << 26  # bytes: an array is copied, to be written back; of a larger one only a hash is kept
 GENERATORS: Final = (random.Random, np.random.RandomState, np.random.Generator)  # of random numbers
-_ABSENT: Final = object()
-_FEW: Final = 8  # levels into which two values are compared
+ABSENT: Final = object()
 _OPAQUE: Final = (ModuleType, type, Tensor, Logger, Handler, Thread)
 _SIMPLE: Final = (str, bytes, int, float, complex, type(None), np.generic)  # types of numbers and text
 Named = Iterable[tuple[str, Any]]
@@ -85,7 +99,7 @@ def _requeue(thing: deque[Any], content: Sequence[Any]) -> None:
 
 def _set_attributes(thing: Any, content: dict[str, Any]) -> None:
     for name, value in content.items():
-        if value is not _ABSENT:
+        if value is not ABSENT:
             setattr(thing, name, value)
         elif hasattr(thing, name):
             delattr(thing, name)
@@ -94,13 +108,13 @@ def _set_attributes(thing: Any, content: dict[str, Any]) -> None:
 def attributes(names: Iterable[str]) -> Kind:
     """An object of which only these attributes count: one with slots."""
     chosen = tuple(names)
-    return Kind(lambda thing: {name: getattr(thing, name, _ABSENT) for name in chosen}, _set_attributes, _attributes)
+    return Kind(lambda thing: {name: getattr(thing, name, ABSENT) for name in chosen}, _set_attributes, _attributes)
 
 
 def members(names: Iterable[str]) -> Kind:
     """The members of these names of a module of Python. Its own `__getattr__` is not asked."""
     chosen = tuple(names)
-    return Kind(lambda thing: {name: vars(thing).get(name, _ABSENT) for name in chosen}, _set_attributes, _attributes)
+    return Kind(lambda thing: {name: vars(thing).get(name, ABSENT) for name in chosen}, _set_attributes, _attributes)
 
 
 def variables(names: Iterable[str]) -> Kind:
@@ -109,13 +123,13 @@ def variables(names: Iterable[str]) -> Kind:
 
     def write(thing: dict[str, Any], content: dict[str, Any]) -> None:
         for name, value in content.items():
-            if value is not _ABSENT:
+            if value is not ABSENT:
                 thing[name] = value
             else:
                 thing.pop(name, None)
 
     return Kind(
-        lambda thing: {name: thing.get(name, _ABSENT) for name in chosen},
+        lambda thing: {name: thing.get(name, ABSENT) for name in chosen},
         write,
         lambda content, _: ((f"global variable {name!r}", value) for name, value in content.items()),
     )
@@ -130,7 +144,7 @@ def simple_members() -> Kind:
     def write(thing: Any, content: dict[Any, Any]) -> None:
         for name in read(thing).keys() - content.keys():
             del thing[name]
-        thing.update({name: value for name, value in content.items() if thing.get(name, _ABSENT) is not value})
+        thing.update({name: value for name, value in content.items() if thing.get(name, ABSENT) is not value})
 
     return Kind(read, write, _entries)
 
@@ -140,14 +154,14 @@ def stored(names: Iterable[str]) -> Kind:
     chosen = frozenset(names)
 
     def write(thing: Any, content: dict[str, Any]) -> None:
-        _set_attributes(thing, {name: content.get(name, _ABSENT) for name in chosen & vars(thing).keys()})
+        _set_attributes(thing, {name: content.get(name, ABSENT) for name in chosen & vars(thing).keys()})
 
     return Kind(lambda thing: {n: v for n, v in vars(thing).items() if n in chosen}, write, _attributes)
 
 
 def _data(thing: type) -> dict[str, Any]:
     """The attributes of a class that are no methods."""
-    return {name: value for name, value in vars(thing).items() if name[:2] != "__" and not hasattr(value, "__get__")}
+    return {name: value for name, value in vars(thing).items() if not hasattr(value, "__get__")}
 
 
 def _set_data(thing: type, content: dict[str, Any]) -> None:
@@ -155,7 +169,7 @@ def _set_data(thing: type, content: dict[str, Any]) -> None:
     for name in now.keys() - content.keys():
         delattr(thing, name)
     for name, value in content.items():
-        if now.get(name, _ABSENT) is not value:
+        if now.get(name, ABSENT) is not value:
             setattr(thing, name, value)
 
 
@@ -166,21 +180,13 @@ def _set_environment(thing: Any, content: dict[str, str]) -> None:
 
 
 def _set_context(thing: ContextVar[Any], content: list[Any]) -> None:
-    if content[0] is not _ABSENT:  # else it stays set: nothing makes one forget
+    if content[0] is not ABSENT:  # else it stays set: nothing makes one forget
         thing.set(content[0])
 
 
-def _position(thing: Any) -> int | None:
-    """Where a file is read next, if it says so."""
-    try:
-        return int(thing.tell())
-    except (OSError, ValueError):
-        return None
-
-
-def _set_position(thing: Any, content: int | None) -> None:
-    if content is not None:
-        thing.seek(content)
+def _cells(content: Any, name: str) -> Named:
+    """What an array of Python's objects holds."""
+    return _items(content.flat, name) if isinstance(content, np.ndarray) and content.dtype.hasobject else ()
 
 
 def _cell(thing: CellType) -> list[Any]:
@@ -236,12 +242,9 @@ def _progress(thing: Any) -> Any:
 def _told(part: Any) -> Any:
     if isinstance(part, tuple):
         return [_told(item) for item in part]
+    if isinstance(part, GeneratorType):
+        return paused(part)
     return _progress(part) if is_iterator(part) else part
-
-
-def _paused(thing: GeneratorType[Any, Any, Any]) -> Any:
-    frame = thing.gi_frame
-    return None if frame is None else (frame.f_lasti, dict(frame.f_locals))
 
 
 _KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
@@ -265,17 +268,23 @@ _KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
         ),
     ),
     (torch.Generator, Kind(lambda thing: bytes(thing.get_state().tolist()), _set_state)),
-    (np.ndarray, Kind(_bytes, _set_bytes)),
-    (GeneratorType, Kind(_paused, None)),
+    (
+        np.random.BitGenerator,
+        Kind(lambda thing: thing.state, lambda thing, content: setattr(thing, "state", content)),
+    ),
+    (np.random.SeedSequence, Kind(lambda thing: thing.n_children_spawned, None)),
+    (np.ndarray, Kind(_bytes, _set_bytes, _cells)),
+    (GeneratorType | CoroutineType, Kind(paused, None)),
+    (Context, Kind(lambda thing: dict(thing.items()), None, lambda content, name: _items(content.values(), name))),
     (local, Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)),
     (array, Kind(lambda thing: thing.tobytes(), set_array)),
     (ctypes._SimpleCData.__mro__[1], Kind(bytes, set_memory)),  # the class of all of C's data
-    (ContextVar, Kind(lambda thing: [thing.get(_ABSENT)], _set_context, _items)),
+    (ContextVar, Kind(lambda thing: [thing.get(ABSENT)], _set_context, _items)),
     (BytesIO | StringIO, Kind(written, rewind)),
     (memoryview, Kind(bytes, set_view)),
     (mmap, Kind(lambda thing: None if thing.closed else thing[:], set_map)),
     (tuple({type(hashlib.new(name)) for name in ("md5", "blake2b", "blake2s")}), Kind(digest, None)),
-    (SimpleQueue, Kind(lambda thing: thing.qsize(), None)),
+    (SimpleQueue, Kind(queued, requeue)),
     (sqlite3.Connection, Kind(lambda thing: thing.total_changes, None)),
     (decimal.Context, attributes(("prec", "rounding", "Emin", "Emax", "capitals", "clamp"))),
     (
@@ -283,11 +292,15 @@ _KINDS: Final[tuple[tuple[Any, Kind], ...]] = (  # the first whose class fits
         Kind(dict, _set_environment, lambda content, _: ((f"environment variable {n}", v) for n, v in content.items())),
     ),
 )
-_READING: Final = Kind(_position, _set_position)
+_READING: Final = Kind(position, set_position)
+_WRITING: Final = Kind(extent, set_extent)
 _ITERATOR: Final = Kind(_progress, None)
 CACHE: Final = Kind(lambda function: function.cache_info(), None)
 CLASS: Final = Kind(_data, _set_data, _attributes)
 OBJECT: Final = Kind(lambda thing: dict(vars(thing)), lambda thing, content: _refill(vars(thing), content), _attributes)
+FUNCTION: Final = attributes(("__defaults__", "__kwdefaults__", "__code__"))
+_RAISED: Final = attributes(("args",))
+_COMPLETE: Final = (local, os._Environ)  # have attributes that their kind reads
 
 
 def kind_of(thing: Any) -> Kind | None:
@@ -301,12 +314,24 @@ def kind_of(thing: Any) -> Kind | None:
             return kind
     if isinstance(thing, _OPAQUE):
         return None
+    if isinstance(thing, IOBase) and not thing.closed and thing.readable() and thing.seekable():
+        return _WRITING
     if is_iterator(thing):
         return _ITERATOR
-    if has_dict(thing) and not hasattr(type(thing), "__get__"):
+    if has_dict(thing) and not isinstance(thing, FunctionType | MethodType):
         return OBJECT
     slots = _slots(cast("Any", type(thing)))
     return attributes(slots) if slots else None
+
+
+def further_kinds(thing: Any, kind: Kind) -> Iterator[Kind]:
+    """What else of an object can change: attributes of one whose class derives from a list, slots beside a dict."""
+    if kind is not OBJECT and has_dict(thing) and not isinstance(thing, _COMPLETE):
+        yield OBJECT
+    if has_dict(thing) and (slots := _slots(cast("Any", type(thing)))):
+        yield attributes(slots)
+    if isinstance(thing, BaseException):
+        yield _RAISED
 
 
 def _only_reads(thing: IOBase) -> bool:
@@ -325,40 +350,11 @@ def has_dict(thing: Any) -> bool:
 
 @cache
 def _slots(kind: type) -> tuple[str, ...]:
-    found = (vars(base).get("__slots__", ()) for base in kind.__mro__ if base.__module__ != "builtins")
-    return tuple(name for slots in found for name in ([slots] if isinstance(slots, str) else slots) if name[:2] != "__")
-
-
-def same(a: Any, b: Any, depth: int = _FEW) -> bool:
-    """Whether two values are alike: equal numbers and text, equal shapes of tensors, alike contents of others."""
-    if a is b:
-        return True
-    if type(a) is not type(b) or depth == 0:
-        return type(a) is type(b)
-    if isinstance(a, Tensor):
-        return a.shape == b.shape and a.dtype is b.dtype
-    if isinstance(a, nn.Module) and next(a.parameters(), None) is not None:
-        return False  # another one has other weights
-    if isinstance(a, np.ndarray):
-        return bool(a.shape == b.shape and a.tobytes() == b.tobytes())
-    if isinstance(a, float | np.floating):
-        return bool(a == b or (a != a and b != b))
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(value, b[key], depth - 1) for key, value in a.items())
-    if isinstance(a, list | tuple | deque):
-        return len(a) == len(b) and all(same(x, y, depth - 1) for x, y in zip(a, b, strict=True))
-    if isinstance(a, _PLAIN):
-        return bool(a == b)
-    kind = kind_of(a)
-    return kind is None or same(kind.read(a), kind.read(b), depth - 1)
-
-
-_PLAIN: Final = (int, str, bytes, complex, frozenset, set, bytearray, np.generic, torch.Size, torch.dtype, range, slice)
-
-
-def differing(a: Any, b: Any) -> Iterator[Any]:
-    """The keys at which two contents of an object with named parts are not alike."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = [key for key in {**b, **a} if not same(a.get(key, _ABSENT), b.get(key, _ABSENT))]
-        return iter(keys or ([] if list(a) == list(b) else [None]))  # their order may be asked for, too
-    return iter(() if same(a, b) else (None,))
+    found = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ()) if base.__module__ != "builtins" else ()
+        for name in [slots] if isinstance(slots, str) else slots:
+            private = name[:2] == "__" and name[-2:] != "__"
+            if private or name[:2] != "__":
+                found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+    return tuple(found)

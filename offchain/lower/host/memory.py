@@ -1,11 +1,16 @@
-"""How the content of objects that C made is read and given back."""
+"""How the content of objects that C made, as files and queues, is read and given back."""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
+import os
 from array import array
 from mmap import mmap
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+_NEVER: Final = itertools.count(1)  # each number once
 
 
 def set_view(thing: memoryview, content: bytes) -> None:
@@ -44,3 +49,61 @@ def set_array(thing: array[Any], content: bytes) -> None:
 
 def set_memory(thing: Any, content: bytes) -> None:
     ctypes.memmove(ctypes.addressof(thing), content, len(content))
+
+
+def position(thing: Any) -> int | None:
+    """Where a file is read next; a number below 0, each time another, while its lines are iterated over."""
+    try:
+        return int(thing.tell())
+    except OSError:
+        return -next(_NEVER)
+    except ValueError:  # closed since
+        return None
+
+
+def set_position(thing: Any, content: int | None) -> None:
+    if content is not None and content >= 0:
+        thing.seek(content)
+
+
+def extent(thing: Any) -> tuple[int | None, int]:
+    """Where a file that is read and written is read next, and its size."""
+    if thing.closed:
+        return None, 0
+    thing.flush()
+    return position(thing), os.fstat(thing.fileno()).st_size
+
+
+def set_extent(thing: Any, content: tuple[int | None, int]) -> None:
+    if not thing.closed:
+        thing.truncate(content[1])
+        set_position(thing, content[0])
+
+
+def queued(thing: SimpleQueue[Any]) -> list[Any]:
+    """All that waits in a queue, which keeps it."""
+    found = []
+    try:
+        for _ in range(thing.qsize()):
+            found.append(thing.get_nowait())
+    except Empty:  # another thread takes from it
+        pass
+    _put_all(thing, found)
+    return found
+
+
+def requeue(thing: SimpleQueue[Any], content: list[Any]) -> None:
+    for _ in range(thing.qsize()):
+        thing.get_nowait()
+    _put_all(thing, content)
+
+
+def _put_all(thing: SimpleQueue[Any], content: list[Any]) -> None:
+    for item in content:
+        thing.put(item)
+
+
+def paused(thing: Any) -> Any:
+    """Where a generator, or a coroutine, goes on, and its variables."""
+    frame = thing.gi_frame if hasattr(thing, "gi_frame") else thing.cr_frame
+    return None if frame is None else (frame.f_lasti, dict(frame.f_locals))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from socket import socket
 from types import FrameType
 from typing import Any, Final
 
@@ -35,16 +36,26 @@ _SYSTEMS: Final = {  # functions of C, by module and name
     (os.name, "getrandom"): "random bytes of the system (os.getrandom)",
     (os.name, "times"): "the clock (os.times)",
     (os.name, "getloadavg"): "the clock (os.getloadavg)",
+    (os.name, "read"): "what comes from outside (os.read)",
+    (os.name, "pread"): "what comes from outside (os.pread)",
     (os.name, "system"): "another program (os.system)",
     ("_posixsubprocess", "fork_exec"): "another program (subprocess)",
     ("_uuid", "generate_time_safe"): "the clock (uuid.uuid1)",
     ("resource", "getrusage"): "the clock (resource.getrusage)",
     ("gc", "get_count"): "the state of Python's memory (gc.get_count)",
 }
+_SETTING: Final = ("manual_seed", "set_state")  # of torch's generators
+_RECEIVING: Final = ("recv", "recv_into")  # of sockets
 _TOLD: Final = frozenset(
-    {*(function.__name__ for function in _CLOCKS), *_DATES, *(name for _, name in _SYSTEMS), *ASKING, "seed"}
+    {
+        *(function.__name__ for function in _CLOCKS),
+        *(name for _, name in _SYSTEMS),
+        *(*_DATES, *ASKING, *_SETTING, *_RECEIVING, "seed"),
+    }
 )
 _FURTHER: Final = 0x1234_5678_9ABD  # odd, and no multiple of a small number: remainders change too
+SEEDED: Final = "torch's random seed"  # what a sight of one begins with
+_RANDOM: Final = torch.random.__file__
 _SEEDING: Final = random.Random.seed.__code__
 
 
@@ -119,12 +130,17 @@ def _clock(function: Any) -> str:
         return f"the clock ({owner.__name__}.{name})"
     if name == "seed" and isinstance(owner, torch.Generator):
         return "random bytes of the system (torch.Generator.seed)"
+    if name in _SETTING and isinstance(owner, torch.Generator):
+        return f"{SEEDED} (torch.Generator.{name})"
+    if name in _RECEIVING and isinstance(owner, socket):
+        return f"what comes from outside (socket.{name})"
     return _SYSTEMS.get((getattr(owner, "__name__", ""), name), "")
 
 
 def _user_of(frame: FrameType | None) -> str | None:
-    """The requester's line that called, perhaps through Python's library; None if torch did, or a log for its time."""
-    while frame is not None and of_python(frame.f_code.co_filename):
+    """The requester's line that called, perhaps through Python's library or torch.random. None if torch did, or a log
+    for its time."""
+    while frame is not None and (of_python(frame.f_code.co_filename) or frame.f_code.co_filename == _RANDOM):
         if Path(frame.f_code.co_filename).parent.name == "logging":
             return None
         frame = frame.f_back

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import decimal
 import dis
+import gc
 import os
 import random
+import re
 import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import _lru_cache_wrapper, partial
@@ -21,13 +23,15 @@ import torch
 from torch import Tensor
 
 from offchain.lines import line_of, own
+from offchain.lower.host.alike import differing
 from offchain.lower.host.kinds import (
     CACHE,
     CLASS,
+    FUNCTION,
     OBJECT,
     Kind,
     Named,
-    differing,
+    further_kinds,
     has_dict,
     kind_of,
     members,
@@ -44,6 +48,9 @@ _NUMPY: Final = np.random.mtrand._rand  # the one behind numpy.random's function
 _BY_NAME: Final = {"setattr", "delattr", "__dict__", "vars", "__setattr__"}  # whoever writes to any attribute uses one
 
 
+_CONSTANT: Final = frozenset({str, int, float, bytes, bool, type(None), torch.dtype, torch.Size})
+_EVALUATING: Final = {"eval", "exec", "globals", "getattr"}
+_WORD: Final = re.compile(r"[^\W\d]\w*")
 _ORDERING: Final = {"set", "frozenset", "WeakSet", "repr", "str", "format", "object", "hash", "__hash__", "__repr__"}
 
 
@@ -90,7 +97,7 @@ class World:
     """What can change, as it is at one moment, and the functions that remember results."""
 
     held: tuple[Held, ...]
-    remembering: tuple[Any, ...]  # made by functools.cache and lru_cache
+    remembering: tuple[tuple[Any, int], ...]  # made by functools.cache and lru_cache, and how often they computed
     known: frozenset[int]  # the addresses of all objects that can be reached
     clocks: tuple[Sight, ...]  # that functions read, seen by their text alone
     ordering: bool  # whether a function may depend on the order, or on the addresses, of new objects
@@ -104,8 +111,9 @@ class World:
         """Give every object the content that it had."""
         for held in self.held:
             held.put_back()
-        for function in self.remembering:
-            function.cache_clear()  # it may remember tensors of a trace
+        for function, misses in self.remembering:
+            if function.cache_info().misses != misses:
+                function.cache_clear()  # it may remember tensors of a trace
 
     def places(self) -> dict[tuple[str, int], Tensor]:
         """The tensors that are held, without torch.func's wrapping, by where: a name, and a number among its parts."""
@@ -185,10 +193,11 @@ class _Search:
         if self.counting:
             self.held += [Held(f"the cache of {f.__name__}", f, CACHE, CACHE.read(f)) for f in self.remembering]
         held, clocks = tuple(self.held), tuple(self.clocks)
-        return World(held, tuple(self.remembering), frozenset(self.seen), clocks, self.ordering)
+        remembering = tuple((function, function.cache_info().misses) for function in self.remembering)
+        return World(held, remembering, frozenset(self.seen), clocks, self.ordering)
 
     def _look(self, name: str, thing: Any) -> None:
-        if isinstance(thing, str | int | float | bytes | torch.dtype):
+        if type(thing) in _CONSTANT:
             return
         if isinstance(thing, types.BuiltinMethodType | types.MethodWrapperType):
             self._bound(name, thing.__self__)
@@ -213,13 +222,16 @@ class _Search:
         elif isinstance(thing, _lru_cache_wrapper):
             self.remembering.append(thing)
             self._later([(name, thing.__wrapped__)])
+            self._later((f"what {thing.__name__} remembers", kept) for kept in _remembered(thing))
         else:
             kind = kind_of(thing)
+            self._later([(name, type(thing))])
             if kind is None:
                 self.closed.append((name, thing))
                 return
             self._hold(name, thing, kind)
-            self._later([(name, type(thing))])
+            for further in further_kinds(thing, kind):
+                self._hold(name, thing, further)
 
     def _bound(self, name: str, owner: Any) -> None:
         """What a method in C belongs to, as `deque.popleft` or `itertools.count().__next__`."""
@@ -242,6 +254,8 @@ class _Search:
             self.seen[id(base)] = base
             self._hold(f"class {base.__qualname__}", base, CLASS)
             self._later((f"class {base.__qualname__}", value) for value in dict(vars(base)).values())
+        if type(kind) is not type:
+            self._later([(f"class {type(kind).__qualname__}", type(kind))])
 
     def _function(self, name: str, function: types.FunctionType) -> None:
         """Its attributes, defaults and closure; if it is the requester's own, also global variables that it names."""
@@ -252,6 +266,7 @@ class _Search:
             self._later([(f"variable {variable!r}", cell)])
         if not own(code.co_filename):
             return
+        self._hold(name, function, FUNCTION)
         names, globals_ = _names(code), function.__globals__
         used = sorted(name for name in names if name in globals_ or name in _assigned(code))
         if used:
@@ -265,13 +280,14 @@ class _Search:
         if "globals" in names:
             self._hold("global variables", globals_, simple_members())
         known = [globals_.get(name, sys.modules.get(name)) for name in sorted(names)]
-        for module in (*known, *(cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))):
-            if isinstance(module, types.ModuleType):
-                self._module(module, names, given)
+        known += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        known += [sys.modules[text] for text in sorted(_constants(code) & sys.modules.keys())]  # of import_module
+        for module in _modules(known, names):
+            self._module(module, names, given)
 
     def _module(self, module: types.ModuleType, names: set[str], given: set[str]) -> None:
         """What a function that uses these names, and gives objects these attributes, can change of a module."""
-        name, mine = f"module {module.__name__}", own(getattr(module, "__file__", None) or "")
+        name, mine = f"module {module.__name__}", _is_own_module(module)
         used = names & vars(module).keys()
         if (used if mine else set()) | given:
             self._hold(name, module, members(sorted((used if mine else set()) | given)))
@@ -280,6 +296,30 @@ class _Search:
         for kept in () if mine else sorted(used):
             if type(vars(module)[kept]) is dict:
                 self._hold(f"attribute {kept!r} of {name}", vars(module)[kept], simple_members())
+
+
+def _is_own_module(module: types.ModuleType) -> bool:
+    return own(getattr(module, "__file__", None) or "")
+
+
+def _modules(things: Iterable[Any], names: set[str]) -> list[types.ModuleType]:
+    """The modules among these, and those that modules of the requester's hold by one of the names."""
+    waiting, found = deque(things), dict[int, types.ModuleType]()
+    while waiting:
+        thing = waiting.popleft()
+        if isinstance(thing, types.ModuleType) and id(thing) not in found:
+            found[id(thing)] = thing
+            if _is_own_module(thing):
+                waiting.extend(vars(thing)[name] for name in sorted(names & vars(thing).keys()))
+    return list(found.values())
+
+
+def _remembered(function: Any) -> list[Any]:
+    """What functools.cache or lru_cache keeps of a function: CPython names it, then the cache, then the function."""
+    parts = gc.get_referents(function)
+    place = next((i for i, part in enumerate(parts) if part is function.__wrapped__), 0)
+    cache = parts[place - 1] if place and isinstance(parts[place - 1], dict) else {}
+    return [*parts[: max(place - 1, 0)], *cache.values()]
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -298,9 +338,10 @@ def _is_own_class(kind: type) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a function, and the functions inside it, read or write."""
+    """The names that a function, and the functions inside it, read or write; also in texts, where it evaluates some."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return set(code.co_names).union(*inner)
+    names = set(code.co_names).union(*inner)
+    return names if names.isdisjoint(_EVALUATING) else names.union(*map(_WORD.findall, _constants(code)))
 
 
 def _constants(code: types.CodeType) -> set[Any]:

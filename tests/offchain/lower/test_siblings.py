@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn import functional as F
+from torch.optim.swa_utils import SWALR
 
 from offchain.errors import BadInput, Unsupported
 from offchain.job import Job
@@ -204,3 +206,162 @@ def test_targets_of_probabilities_in_a_late_row(value: float) -> None:
     y[20, 1] = value
     text = refused(BadInput, loss=loss, dataset={"x": ROWS, "y": y})
     assert f" in loss at {line(loss)}: row 20 of dataset 'y' is outside of what the function takes; correct" in text
+
+
+class Shares(nn.Module):
+    """Two layers, of which `share` lets the second have memory of the first."""
+
+    def __init__(self, share: Any) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        share(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).tanh()) + getattr(self, "mean", 0.0)
+
+
+def _shares_data(m: Any) -> None:
+    m.b.weight.data = m.a.weight.data
+
+
+def _overlaps(m: Any) -> None:
+    weights = torch.randn(2 * WIDTH, WIDTH)
+    m.a.weight, m.b.weight = nn.Parameter(weights[:WIDTH]), nn.Parameter(weights[2 : 2 + WIDTH])
+
+
+def _is_seen_by_a_buffer(m: Any) -> None:
+    m.register_buffer("mean", m.a.weight.data[0])
+
+
+@pytest.mark.parametrize("share", [_shares_data, _overlaps, _is_seen_by_a_buffer])
+def test_tensors_that_share_memory(share: Any) -> None:
+    text = refused(BadInput, model=Shares(share))
+    assert text.startswith("model: 'a.weight' and ") and "share memory" in text and "or one a copy (.clone())" in text
+
+
+def _is_the_same(m: Any) -> None:
+    m.b.weight = m.a.weight
+
+
+def _has_a_copy(m: Any) -> None:
+    m.b.weight.data = m.a.weight.data.clone()
+
+
+def _has_columns_of_its_own(m: Any) -> None:
+    weights = torch.randn(WIDTH, 2 * WIDTH) * 0.3
+    m.a.weight, m.b.weight = nn.Parameter(weights[:, :WIDTH]), nn.Parameter(weights[:, WIDTH:])
+
+
+def _reads_a_constant(m: Any) -> None:
+    table = torch.linspace(0, 1, 2 * WIDTH)
+    m.register_buffer("table", table)
+    m.register_buffer("mean", table[WIDTH:].expand(2, WIDTH))
+
+
+@pytest.mark.parametrize("share", [_is_the_same, _has_a_copy, _has_columns_of_its_own, _reads_a_constant])
+def test_tensors_that_no_write_joins(share: Any) -> None:
+    trained(model=Shares(share))
+
+
+def test_a_parameter_whose_elements_share_memory() -> None:
+    def expands(m: Any) -> None:
+        m.b.bias = nn.Parameter(torch.zeros(1).expand(WIDTH))
+
+    assert "elements of 'b.bias' share memory" in refused(BadInput, model=Shares(expands))
+
+
+def test_a_step_that_was_replaced() -> None:
+    model = nn.Linear(WIDTH, WIDTH)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    usual = optimizer.step
+
+    def step(closure: Any = None) -> Any:
+        for p in model.parameters():
+            p.grad.mul_(0.1)  # type: ignore[union-attr]
+        return usual(closure)
+
+    optimizer.step = step  # type: ignore[method-assign]
+    assert "derive a class from the optimizer's own" in refused(BadInput, model=model, optimizer=optimizer)
+
+    class Slow(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.grad.mul_(0.1)
+            return super().step(closure)
+
+    trained(optimizer=(Slow, {"lr": 0.1}))
+
+
+def test_a_scheduler_of_weight_averaging() -> None:
+    model = nn.Linear(WIDTH, WIDTH)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trained(model=model, optimizer=optimizer, schedule=SWALR(optimizer, 0.01, 2))
+
+
+def test_what_torch_compile_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)  # torch.compile sets it
+    model = nn.Linear(WIDTH, WIDTH)
+    made: Any = torch.compile(model, backend="eager")
+    assert "give the module, or the function, that torch.compile was given" in refused(model=made)
+    assert "that torch.compile was given" in refused(loss=torch.compile(square, backend="eager"))
+    trained(model=made._orig_mod)
+
+
+def _freezes(model: Any, batch: Batch) -> Tensor:
+    model[0].weight.requires_grad_(False)
+    return square(model, batch)
+
+
+def _thaws(model: Any, batch: Batch) -> Tensor:
+    model[0].bias.requires_grad = not model[0].bias.requires_grad
+    return square(model, batch)
+
+
+@pytest.mark.parametrize("loss", [_freezes, _thaws])
+def test_a_parameter_that_a_step_freezes(loss: Any) -> None:
+    assert "the requires_grad of a parameter is changed: freeze what no step trains" in refused(loss=loss)
+
+
+class Freezes(nn.Module):
+    """The remedy: the first layer is trained in two steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.register_buffer("n", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n += 1
+        h = self.a(x).tanh()
+        return self.b(torch.where(self.n > 2, h.detach(), h))
+
+
+def test_a_layer_that_only_some_steps_train() -> None:
+    model = Freezes()
+    own = copy.deepcopy(model)
+    training = Training(
+        Job(**fields(model=model, dataset={"x": ROWS}, order=lambda t: torch.arange(2, dtype=torch.int32) + 2 * t)),
+        executor="torch",
+        threads=1,
+    )
+    training.run()
+    for t in range(4):
+        for p in own.a.parameters():
+            p.requires_grad = t < 2
+        square(own, {"x": ROWS[2 * t : 2 * t + 2]}).backward()
+        with torch.no_grad():
+            for p in own.parameters():
+                p -= 0.1 * (0 if p.grad is None else p.grad)
+                p.grad = None
+    torch.testing.assert_close(training.state_dict()["a.weight"], own.a.weight.detach())
+
+
+def test_a_parameter_that_a_step_makes() -> None:
+    class Late(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if "gain" not in self._parameters:
+                self.gain = nn.Parameter(torch.ones(WIDTH))
+            return super().forward(x) * self.gain
+
+    assert "a step gives the model a new parameter: make it before" in refused(model=Late(WIDTH, WIDTH))
