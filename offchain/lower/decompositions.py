@@ -41,6 +41,7 @@ _DECOMPOSED: Final = [
     aten.sigmoid_backward,
     aten.tanh_backward,
     aten.threshold_backward,
+    aten.rrelu_with_noise_backward,
     aten.detach,
     aten.t,
     aten.linalg_vector_norm,

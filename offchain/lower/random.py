@@ -126,6 +126,22 @@ def _native_dropout(draws: _Draws, x: Tensor, p: float, train: bool | None) -> t
     return x * kept * (1 / (1 - p) if p < 1 else 0.0), kept.to(torch.bool)
 
 
+def _rrelu(
+    draws: _Draws, x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any
+) -> tuple[Tensor, Tensor]:
+    """The result, and what the gradient is multiplied by: fresh slopes where x ≤ 0, else 1."""
+    if not training:
+        return torch.where(x <= 0, x * ((lower + upper) / 2), x), noise.clone()
+    slopes = torch.where(x <= 0, draws.uniform(x.shape, lower, upper), 1.0)
+    return x * slopes, slopes
+
+
+def _rrelu_with_noise(draws: _Draws, x: Tensor, noise: Tensor, *args: Any) -> Tensor:
+    result, slopes = _rrelu(draws, x, noise, *args)
+    noise.copy_(slopes)
+    return result
+
+
 def _permutation(draws: _Draws, n: int) -> Tensor:
     """The order of n fresh words. Two that are equal keep theirs; the chance that there are any is below n²/2^33."""
     if n > LONGEST:
@@ -202,6 +218,9 @@ DRAWN: Final[dict[Any, Callable[..., Any]]] = {
     aten.randint.default: _made(lambda d, high, size: d.whole(size, 0, high), torch.int64),
     aten.randint.low: _made(lambda d, low, high, size: d.whole(size, low, high), torch.int64),
     aten.randint_like.default: _like(lambda d, x, high, **_: d.whole(x.shape, 0, high)),
+    aten.rrelu_with_noise_functional.default: _rrelu,
+    aten.rrelu_with_noise.default: _rrelu_with_noise,
+    aten.rrelu_with_noise_.default: lambda d, x, *args: x.copy_(_rrelu_with_noise(d, x, *args)),
     aten.randperm.default: _made(_permutation, torch.int64),
     aten.multinomial.default: _multinomial,
     aten.random.default: _like(lambda d, x, **_: _random(d, x, 0, None)),

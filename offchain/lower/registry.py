@@ -43,7 +43,6 @@ _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "cauchy": "use median + sigma * (torch.pi * (torch.rand_like(x) - 0.5)).tan()",
     "geometric": "use ((1 - torch.rand_like(x)).log() / math.log1p(-p)).ceil().clamp(min=1)",
     "log_normal": "use (mean + std * torch.randn_like(x)).exp()",
-    "rrelu": "use torch.where(x < 0, x * (l + (u - l) * torch.rand_like(x)), x), or LeakyReLU",
     **dict.fromkeys(
         ("_standard_gamma", "_sample_dirichlet"),
         "draw for fixed concentrations before, into a column of the dataset; for trained ones take a distribution that "

@@ -55,6 +55,9 @@ EXACT: dict[str, Draw] = {
     "dropout": lambda p: F.dropout(p, 0.4),
     "dropout1d": lambda p: F.dropout1d(p, 0.4),
     "dropout2d": lambda p: F.dropout2d(p.reshape(1, 15, 1, 1), 0.4).reshape(SHAPE),
+    "rrelu": lambda p: F.rrelu(p - 0.5, 0.1, 0.3, training=True),
+    "rrelu-inplace": lambda p: F.rrelu_((p - 0.5).clone(), training=True),
+    "rrelu-evaluated": lambda p: F.rrelu(p - 0.5, training=False),
     "native-dropout": lambda p: torch.native_dropout(p, 0.4, True)[0],
     "second": lambda p: torch.rand(SHAPE) * 0 + torch.rand(SHAPE),
 }
@@ -133,8 +136,12 @@ def test_compiled_steps_draw_anew_and_forget_nothing() -> None:
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.AlphaDropout(0.2), nn.Dropout(0.0), nn.Dropout(1.0)],
-    ids=lambda layer: f"{type(layer).__name__}-{layer.p}",
+    [
+        *(nn.Dropout(0.5), nn.Dropout1d(0.5), nn.AlphaDropout(0.2), nn.Dropout(0.0), nn.Dropout(1.0)),
+        *(nn.RReLU(0.1, 0.9), nn.RReLU(0.5, 0.5), nn.RReLU().eval()),
+        nn.Sequential(nn.Linear(4, 4), nn.RReLU(0.1, 0.9, inplace=True)),
+    ],
+    ids=lambda layer: str(layer).replace("\n", ""),
 )
 def test_backward_sees_the_mask_of_forward(layer: nn.Module) -> None:
     torch.manual_seed(0)
@@ -187,6 +194,10 @@ def test_distributions() -> None:
     assert ((normal.abs() > 1.96).float().mean().item(), (normal**4).mean().item()) == pytest.approx((0.05, 3), abs=0.1)
     assert torch.corrcoef(normal.reshape(-1, 2).T)[0, 1].abs() < 0.02
     assert kept.mean().item() == pytest.approx(0.2, abs=0.01)
+    with replayed(SEED, 2):
+        slopes = -F.rrelu(-torch.ones(40_000), 0.1, 0.5, training=True)
+    assert slopes.min() >= 0.1 and slopes.max() < 0.5
+    assert (slopes.mean().item(), slopes.std().item()) == pytest.approx((0.3, 0.4 / 12**0.5), abs=0.002)
     counts = torch.bincount(whole + 2)
     assert len(counts) == 5 and counts.min() > 7_700
 
@@ -298,7 +309,6 @@ def test_a_program_permutes_and_draws() -> None:
         (lambda p: torch.randperm(15, generator=torch.Generator()).reshape(SHAPE), "generator"),
         (lambda p: torch.empty(SHAPE, dtype=torch.int64).random_(), "64 bits; give bounds"),
         (lambda p: torch.poisson(p), "poisson"),
-        (lambda p: F.rrelu(p, training=True), "LeakyReLU"),
         (lambda p: torch.rand(SHAPE, generator=torch.Generator()), "generator"),
         (lambda p: torch.randint(-(1 << 40), 1 << 40, SHAPE), "int32"),
         (lambda p: torch.rand(SHAPE, dtype=torch.float64).float(), "float64"),
