@@ -40,6 +40,7 @@ class Work:
         self._over: set[int] = set()  # tasks whose files were removed
         self._logs: dict[tuple[int, int], LogChunk] = {}  # ends of logs of replayed intervals, by task and checkpoint
         self._pruned: dict[int, int] = {}  # task -> how many of its first states were removed
+        self._left: dict[int, str] = {}  # task -> why it was left alone when that was told
         self._before: tuple[TaskView, ...] = ()  # the tasks of the last look
 
     def notes(self, view: ChainView) -> Notes:
@@ -65,13 +66,20 @@ class Work:
         except Unfit as error:
             self._db.set_unfit(task)
             self._materials.forget_file(task.terms)
-            self._tell(TaskUnfit(task.id, str(error)))
+            self._leave(task, str(error))
         except (OffchainError, OSError, MemoryError) as error:
             rest = self._db.add_failure(task, _rest(task, error))
-            self._tell(TaskUnfit(task.id, str(error) or type(error).__name__, rest))
+            self._leave(task, str(error) or type(error).__name__, rest)
         else:
+            self._left.pop(task.id, None)
             self._db.set_fit(task, needs(figures, task.terms, self._options))
             self._tell(TaskFit(task.id, f"{figures.cost.plain:.3g} s a step"))
+
+    def _leave(self, task: TaskView, why: str, rest: float | None = None) -> None:
+        """Tell why a task is left alone, once for each reason: it may be tried for as long as it is there."""
+        if self._left.get(task.id) != why:
+            self._left[task.id] = why
+            self._tell(TaskUnfit(task.id, why, rest))
 
     def prepare(self, task: TaskView) -> bool:
         """Open a task that this account is about to get, so that it can be computed at once. False as in `train`."""
@@ -189,6 +197,7 @@ class Work:
                 self._materials.close_task(task)
             if over and task.id not in self._over:
                 self._over.add(task.id)
+                self._left.pop(task.id, None)
                 self._end(task, own=task.solver == view.me)
             if task.id not in view or not over:
                 self._over.discard(task.id)  # it may come back
