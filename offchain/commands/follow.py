@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ class Follower:
     def run(self, act: bool = True) -> TaskView:
         """The task as it ended. `act`: do what its requester may. Raises KeyboardInterrupt when it is stopped."""
         number, view = self.teller.task_id, None
-        with watching("bidding", lines=False) as watch, stopped_by_signals():
+        with watching("bidding", lines=False) as watch, told_when_stopped(lambda: self._left(view)):
             try:
                 for view in follow(self.chain, number, act=act, have=self.have):
                     task = view.task(number)
@@ -82,9 +82,6 @@ class Follower:
                     said = self._stage(view, task, quiet=bool(news))  # the news may be later than the view
                     self.look(task)
                     watch(said, len(task.checkpoints), task.terms.intervals)
-            except KeyboardInterrupt:
-                say(self._left(view), err=True)
-                raise
             finally:
                 self._keep()
         assert view is not None
@@ -110,15 +107,36 @@ class Follower:
 
     def _left(self, view: ChainView | None) -> str:
         """What goes on without this command, and how to take it up again."""
-        number, locked = self.teller.task_id, self.teller.locked
-        lines = [f"task {number} goes on, and {about(locked)} stays locked in it"]
-        if view is not None and (back := way_back(view, view.task(number))):
-            lines.append(back)
-        if self.serving:
-            lines.append("its file is served no more: workers that do not have it cannot bid")
+        number, more = self.teller.task_id, []
+        back = way_back(view, view.task(number)) if view is not None else ""
         if (grown := self._keep()) and grown.steps:
-            lines.append(f"what its first {grown.steps:,} steps have output is in {grown.path}")
-        return "\n".join([*lines, f"`{self.again}` takes this up again"])
+            more = [f"what its first {grown.steps:,} steps have output is in {grown.path}"]
+        return left(number, f"{about(self.teller.locked)} stays", back, self.again, self.serving, more)
+
+
+def left(task_id: int, locked: str, back: str, again: str, serving: bool, more: Iterable[str] = ()) -> str:
+    """What goes on without a command that is stopped.
+
+    Args:
+        back: how to get back what is locked; "": unknown.
+        again: the command that takes it up again.
+        serving: whether the task's file was served from here.
+    """
+    lines = [f"task {task_id} goes on, and {locked} locked in it", *([back] if back else [])]
+    if serving:
+        lines.append("its file is served no more: workers that do not have it cannot bid")
+    return "\n".join([*lines, *more, f"`{again}` takes this up again"])
+
+
+@contextmanager
+def told_when_stopped(what: Callable[[], str]) -> Iterator[None]:
+    """Whoever stops the block, by Ctrl-C or SIGTERM, hears what is left of it."""
+    with stopped_by_signals():
+        try:
+            yield
+        except KeyboardInterrupt:
+            say(what(), err=True)
+            raise
 
 
 @contextmanager
@@ -137,6 +155,11 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def had_later(task_id: int, output: Path) -> str:
+    """What is said where the fetching of a result is stopped."""
+    return f"task {task_id} is completed; `offchain task result {task_id} -o {output}` fetches its model"
 
 
 def taken_up(task_id: int, file: Path | None, output: Path | None) -> str:
@@ -271,8 +294,9 @@ def follow_task(
             follower.look, follower.have, follower.kept = learned.look, learned.have, lambda: learned.kept
         require_completed(follower.run(act), as_json)
         if output:
-            known = learned.known(chain.task(task_id, terms))
-            show_result(save_result(chain, task_id, known, blobs, output, look=True), known[1], output, as_json)
+            with told_when_stopped(lambda: had_later(task_id, output)):
+                known = learned.known(chain.task(task_id, terms))
+                show_result(save_result(chain, task_id, known, blobs, output, look=True), known[1], output, as_json)
 
 
 def _where(terms: Terms) -> tuple[str, int]:

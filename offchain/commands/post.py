@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,7 +17,16 @@ from offchain.commands.building import task_file
 from offchain.commands.common import TOKENS, Connection, HostPort, check_output, connection_options, json_option, say
 from offchain.commands.detached import Detached
 from offchain.commands.fetching import fetching, private_option
-from offchain.commands.follow import Follower, Requested, require_completed, serve_task, taken_up
+from offchain.commands.follow import (
+    Follower,
+    Requested,
+    had_later,
+    left,
+    require_completed,
+    serve_task,
+    taken_up,
+    told_when_stopped,
+)
 from offchain.commands.quote import (
     Wish,
     bill_of,
@@ -29,6 +38,7 @@ from offchain.commands.quote import (
 )
 from offchain.commands.result import save_result, show_result
 from offchain.commands.story import Teller
+from offchain.market.stages import cancelled
 from offchain.market.view import Terms
 from offchain.moments import moment
 from offchain.store.blobs import BlobStore
@@ -40,6 +50,10 @@ from offchain.worker.posting import post, time_limits
 from offchain.worker.windows import TIMES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+UNDER_WAY: Final = (
+    "the post may be mined yet: `offchain task status` shows whether it was, and then `offchain task cancel ID` gets "
+    "back what it locks"
+)
 
 
 @dataclass(frozen=True)
@@ -108,24 +122,24 @@ def _post(order: Order, wish: Wish) -> None:
         uri = sealed(uri, seal(loaded))
         wish, why = with_keepers(chain, wish)
         since, terms = chain.head().number, wish.terms(chain, loaded, order.max_price, chosen, found, uri)
-        task_id = post(chain, terms)
-        if as_json:
-            click.echo(json.dumps({"task": task_id}))
-        else:
-            say(_posted(chain, task_id, terms, why))
-        if blobs.base is None and output is None:
-            return
-        if detached:
-            _leave(detached, task_id, as_json)
-        learned = Requested(loaded, blobs, Holders(registered(chain)), output, as_json)
-        served = file if order.uri is None else None
-        teller, again = Teller.of(chain, task_id, terms, since), taken_up(task_id, served, output)
-        have = learned.have if output else None
-        follower = Follower(chain, teller, as_json, again, learned.look, have, served is not None, lambda: learned.kept)
+        with told_when_stopped(lambda: UNDER_WAY):
+            task_id = post(chain, terms)
+        serving = order.uri is None
+        again = taken_up(task_id, file if serving else None, output)
+        with told_when_stopped(lambda: left(task_id, "what it locks stays", cancelled(task_id), again, serving)):
+            _say_posted(chain, task_id, terms, why, as_json)
+            if blobs.base is None and output is None:
+                return
+            if detached:
+                _leave(detached, task_id, as_json)
+            learned = Requested(loaded, blobs, Holders(registered(chain)), output, as_json)
+            teller, have = Teller.of(chain, task_id, terms, since), learned.have if output else None
+            follower = Follower(chain, teller, as_json, again, learned.look, have, serving, lambda: learned.kept)
         require_completed(follower.run(), as_json)
         if output:
-            known = learned.known(chain.task(task_id, terms))
-            show_result(save_result(chain, task_id, known, blobs, output), known[1], output, as_json)
+            with told_when_stopped(lambda: had_later(task_id, output)):
+                known = learned.known(chain.task(task_id, terms))
+                show_result(save_result(chain, task_id, known, blobs, output), known[1], output, as_json)
 
 
 def _served(stack: ExitStack, blobs: BlobStore, task: Task, order: Order) -> str:
@@ -146,11 +160,14 @@ def _leave(detached: Detached, task_id: int, as_json: bool) -> None:
     detached.leave(log)
 
 
-def _posted(chain: Chain, task_id: int, terms: Terms, why: str) -> str:
+def _say_posted(chain: Chain, task_id: int, terms: Terms, why: str, as_json: bool) -> None:
     """What is locked now, for how long each part may take, and how to take it back."""
+    if as_json:
+        click.echo(json.dumps({"task": task_id}))
+        return
     times = ", ".join(f"{name.replace('_', ' ')} {getattr(terms, name):,} s" for name in TIMES)
     now = chain.head().timestamp
     shown = moment(now + terms.bidding_time, now)
     back = f"`offchain task cancel {task_id}` takes it back, until a bid is shown, from {shown}"
     bill, kept = bill_of(chain, terms), f"keepers: {keepers_of(terms, why)}"
-    return f"task {task_id} posted, {terms.uri}\n{bill}\n{kept}\n{times}\n{back}"
+    say(f"task {task_id} posted, {terms.uri}\n{bill}\n{kept}\n{times}\n{back}")

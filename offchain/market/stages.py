@@ -82,6 +82,11 @@ def _result_if_awarded(task: TaskView, now: int) -> int:
     return max(now, task.reveal_ends) + left * task.terms.interval_time + task.terms.challenge_window
 
 
+def cancelled(number: int) -> str:
+    """What gets a posted task's money back at first."""
+    return f"`offchain task cancel {number}` gets it back, as long as nobody has shown a bid"
+
+
 def way_back(view: ChainView, task: TaskView) -> str:
     """What gets the requester's locked money back, where nobody else does anything: commands, and from when they work.
 
@@ -89,7 +94,7 @@ def way_back(view: ChainView, task: TaskView) -> str:
     """
     number = task.id
     if task.status is Status.BIDDING and task.leader == NOBODY:
-        return f"`offchain task cancel {number}` gets it back, as long as nobody has shown a bid"
+        return cancelled(number)
     if task.status is Status.BIDDING:
         wait = max(0, task.reveal_ends - view.now)
         return f"`offchain task award {number}` in {wait} s gives it to the best bid, or ends it"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -89,6 +91,42 @@ def test_ctrl_c_says_what_stays_locked_and_how_to_get_it_back(counter: Counter) 
         f"`offchain task follow {number} --serve {counter.file('kinds.task')}` takes this up again",
         "stopped",
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_stops_right_after_the_post_hears_the_same(counter: Counter, number: signal.Signals) -> None:
+    """Between the post and the first look the command ended without a word, and SIGTERM killed it."""
+    task, pipe = counter.quick("requester").task_count(), subprocess.PIPE
+    process = subprocess.Popen(words(counter), cwd=counter.folder, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith(f"task {task} posted")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    said = [line for line in err.splitlines() if line]
+    assert re.fullmatch(rf"task {task} goes on, and (what it locks|3\.06) stays locked in it", said[0])
+    assert f"`offchain task cancel {task}` gets it back, as long as nobody has shown a bid" in said
+    assert said[-2:] == [
+        f"`offchain task follow {task} --serve {counter.file('kinds.task')}` takes this up again",
+        "stopped",
+    ]
+
+
+def test_who_stops_while_the_post_is_sent_or_the_model_is_fetched_hears_what_is_left(
+    counter: Counter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("offchain.commands.post.post", stop)
+    code, _, err = run(capsys, monkeypatch, *words(counter)[3:])
+    assert (code, err.splitlines()[0].partition(":")[0]) == (130, "the post may be mined yet")
+    monkeypatch.setattr("offchain.commands.post.post", lambda *_: 7)
+    for part in ("Follower.run", "require_completed", "registered", "Teller.of", "Requested"):
+        monkeypatch.setattr(f"offchain.commands.post.{part}", lambda *_: Mock())
+    monkeypatch.setattr("offchain.commands.post.save_result", stop)
+    code, _, err = run(capsys, monkeypatch, *words(counter, "-o", str(counter.file("model")))[3:])
+    rest = f"`offchain task result 7 -o {counter.file('model')}` fetches its model"
+    assert (code, err.splitlines()[0]) == (130, f"task 7 is completed; {rest}")
 
 
 def test_where_the_model_goes_is_looked_at_before_money_moves(
