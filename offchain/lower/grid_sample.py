@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from offchain.errors import Unsupported
 
-_MODES = ("bilinear", "nearest")
+_MODES: Final = ("bilinear", "nearest", "bicubic")  # in the order of torch's numbers
+_PADDINGS: Final = ("zeros", "border", "reflection")
+_SHARPNESS: Final = -0.75  # of the cubic convolution (Keys, 1981), as in torch
 
 
 def grid_sample(
@@ -26,14 +29,18 @@ def grid_sample(
     align_corners: bool | None = None,
 ) -> Tensor:
     """`image` (N, C, *size) at `grid` (N, *out, n) with coordinates from −1 to 1, the last axis first: (N, C, *out)."""
-    if mode not in _MODES:
-        raise Unsupported(f"grid_sample by {mode!r}; use 'bilinear' or 'nearest'")
+    for value, known in ((mode, _MODES), (padding_mode, _PADDINGS)):
+        if value not in known:
+            raise Unsupported(f"grid_sample by {value!r}; torch has {', '.join(map(repr, known))}")
     size = image.shape[2:]
     if len(size) not in (2, 3) or grid.shape[-1] != len(size) or grid.shape[0] != image.shape[0]:
         gave = f"an image of shape {tuple(image.shape)} and a grid of shape {tuple(grid.shape)}"
         raise Unsupported(f"grid_sample of {gave}; give (N, C, H, W) and (N, H', W', 2), or both with a depth")
     axes = [grid[..., len(size) - 1 - d] for d in range(len(size))]
-    places = [_placed(at, n, padding_mode, bool(align_corners)) for at, n in zip(axes, size, strict=True)]
+    places = [_in_elements(at, n, bool(align_corners)) for at, n in zip(axes, size, strict=True)]
+    if mode == "bicubic":
+        return _bicubic(image, places, padding_mode, bool(align_corners))
+    places = [_padded(at, n, padding_mode, bool(align_corners)) for at, n in zip(places, size, strict=True)]
     if mode == "nearest":
         return _read(image, [at.detach().round() for at in places])
     lows = [at.detach().floor() for at in places]
@@ -47,15 +54,44 @@ def grid_sample(
     return total
 
 
+def _bicubic(image: Tensor, places: Sequence[Tensor], padding: str, align_corners: bool) -> Tensor:
+    """From four by four elements around each place, which are moved inside one by one."""
+    size = image.shape[2:]
+    if len(size) != 2:
+        raise Unsupported("grid_sample by 'bicubic' of an image with a depth, which torch refuses too; use 'bilinear'")
+    lows = [at.detach().floor() for at in places]
+    weights = [_cubic(at - low) for at, low in zip(places, lows, strict=True)]
+    ways = torch.arange(-1, 3, dtype=places[0].dtype).reshape(4, *(1 for _ in places[0].shape[1:]))
+    near = [_padded(low.unsqueeze(1) + ways, n, padding, align_corners) for low, n in zip(lows, size, strict=True)]
+    read = _read(image, (near[0].unsqueeze(2), near[1].unsqueeze(1)))  # (N, C, 4, 4, *out)
+    rows = (read * weights[1].unsqueeze(1).unsqueeze(2)).sum(3)
+    return (rows * weights[0].unsqueeze(1)).sum(2)
+
+
+def _cubic(t: Tensor) -> Tensor:
+    """The weights of the elements −1, 0, 1 and 2 for a place t between 0 and 1, along axis 1."""
+    a = _SHARPNESS
+
+    def near(x: Tensor) -> Tensor:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Tensor) -> Tensor:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return torch.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], 1)
+
+
 def grid_sampler(image: Tensor, grid: Tensor, mode: int, padding: int, align_corners: bool) -> Tensor:
     """torch.grid_sampler, whose modes are numbers."""
-    modes, paddings = (*_MODES, "bicubic"), ("zeros", "border", "reflection")
-    return grid_sample(image, grid, modes[mode], paddings[padding], align_corners)
+    return grid_sample(image, grid, _MODES[mode], _PADDINGS[padding], align_corners)
 
 
-def _placed(at: Tensor, size: int, padding: str, align_corners: bool) -> Tensor:
+def _in_elements(at: Tensor, size: int, align_corners: bool) -> Tensor:
+    return (at + 1) / 2 * (size - 1) if align_corners else ((at + 1) * size - 1) / 2
+
+
+def _padded(at: Tensor, size: int, padding: str, align_corners: bool) -> Tensor:
     """Coordinates in elements, moved inside where the padding says so."""
-    at = (at + 1) / 2 * (size - 1) if align_corners else ((at + 1) * size - 1) / 2
     if padding == "reflection":
         at = _reflected(at, 0, 2 * (size - 1)) if align_corners else _reflected(at, -1, 2 * size - 1)
     if padding != "zeros":  # no gradient from the border on
@@ -75,10 +111,10 @@ def _reflected(at: Tensor, twice_low: int, twice_high: int) -> Tensor:
 
 
 def _read(image: Tensor, places: Sequence[Tensor]) -> Tensor:
-    """The elements of every channel at whole coordinates, 0 outside."""
+    """The elements of every channel at whole coordinates, whose shapes are broadcast, 0 outside."""
     size = image.shape[2:]
-    index = torch.zeros_like(places[0], dtype=torch.int32)  # of 64 bits it would have to be shown that they fit 32
-    inside = torch.ones_like(places[0], dtype=torch.bool)
+    index = torch.zeros((), dtype=torch.int32)  # of 64 bits it would have to be shown that they fit 32
+    inside = torch.ones((), dtype=torch.bool)
     for at, n in zip(places, size, strict=True):
         inside = inside & (at >= 0) & (at <= n - 1)
         index = index * n + at.clamp(0, n - 1).to(torch.int32)

@@ -17,8 +17,9 @@ from offchain.lower.grid_sample import grid_sample
 from tests.support.cases import Batch, Case, Cases, assert_cases, total
 from tests.support.gradients import assert_gradients, gradient_job
 
-MODES = ("bilinear", "nearest")
+MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
+SAMPLINGS = [of for of in product(MODES, PADDINGS, (True, False), (2, 3)) if (of[0], of[3]) != ("bicubic", 3)]
 g = torch.Generator().manual_seed(2)
 
 
@@ -29,7 +30,7 @@ def places(*shape: int) -> Tensor:
     return made.requires_grad_()
 
 
-@pytest.mark.parametrize(("mode", "padding", "corners", "rank"), list(product(MODES, PADDINGS, (True, False), (2, 3))))
+@pytest.mark.parametrize(("mode", "padding", "corners", "rank"), SAMPLINGS)
 def test_a_sampled_grid_is_torchs(mode: str, padding: str, corners: bool, rank: int) -> None:
     image = torch.randn(2, 3, *(4, 5, 3)[:rank], generator=g, dtype=torch.float64, requires_grad=True)
     grid = places(2, *(3, 4, 2)[:rank], rank)
@@ -37,7 +38,7 @@ def test_a_sampled_grid_is_torchs(mode: str, padding: str, corners: bool, rank: 
     weights = torch.randn(wanted.shape, generator=g, dtype=torch.float64)
     torch.testing.assert_close(made, wanted)
     torch.testing.assert_close(*_both(made, wanted, weights, image))
-    if mode == "bilinear":
+    if mode != "nearest":
         torch.testing.assert_close(*_both(made, wanted, weights, grid))
 
 
@@ -53,6 +54,10 @@ SAMPLED: dict[str, Case] = {
         b["at"].reshape(2, 2, 3, 3).to(w.dtype), w.reshape(2, 3, 4, 2), "bilinear", "border", False
     ),
     "nearest": lambda w, b: F.grid_sample(w.reshape(2, 2, 3, 4), b["at"].to(w.dtype), "nearest", "reflection", True),
+    "cubic": lambda w, b: F.grid_sample(w.reshape(2, 2, 3, 4), b["at"].to(w.dtype), "bicubic", "reflection", False),
+    "cubic grid": lambda w, b: F.grid_sample(
+        b["at"].reshape(2, 2, 3, 3).to(w.dtype), w.reshape(2, 3, 4, 2), "bicubic", "zeros", True
+    ),
     "volume": lambda w, b: F.grid_sample(
         w.reshape(2, 1, 2, 3, 4), b["at"].reshape(2, 1, 2, 3, 3).to(w.dtype), align_corners=False
     ),
@@ -68,9 +73,22 @@ def test_sampled_grids_compile() -> None:
     assert_cases(SAMPLED, IMAGES, GRIDS)
 
 
-def test_other_modes_are_refused_and_bilinear_serves() -> None:
-    case: Case = lambda w, b: F.grid_sample(w.reshape(2, 2, 3, 4), b["at"], "bicubic")  # noqa: E731
-    with pytest.raises(Unsupported, match="grid_sample by 'bicubic'; use 'bilinear' or 'nearest'"):
+@pytest.mark.parametrize(
+    ("mode", "padding", "shape", "message"),
+    [
+        ("cubic", "zeros", (2, 2, 3, 4), "grid_sample by 'cubic'; torch has 'bilinear', 'nearest', 'bicubic'"),
+        ("nearest", "edge", (2, 2, 3, 4), "grid_sample by 'edge'; torch has 'zeros', 'border', 'reflection'"),
+        ("bicubic", "zeros", (2, 1, 2, 3, 4), "'bicubic' of an image with a depth, which torch refuses too"),
+    ],
+)
+def test_what_torch_refuses_is_refused(mode: str, padding: str, shape: tuple[int, ...], message: str) -> None:
+    def case(w: Tensor, b: Batch) -> Tensor:
+        at = b["at"] if len(shape) == 4 else b["at"].reshape(2, 1, 2, 3, 3)
+        return F.grid_sample(w.reshape(shape), at, mode, padding, align_corners=False)
+
+    with pytest.raises((ValueError, RuntimeError)):
+        case(IMAGES, GRIDS)
+    with pytest.raises(Unsupported, match=message):
         compile(gradient_job(Cases({"w": case}, IMAGES), total({"w": case}), GRIDS))
 
 
