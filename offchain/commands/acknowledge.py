@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from offchain.chain.reader import Reader
-from offchain.commands.common import Connection, answer, connection_options, json_option
+from offchain.commands.common import TASK, Connection, answer, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.follow import Requested
 from offchain.errors import NoResult
@@ -21,7 +21,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("acknowledge")
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @private_option
 @connection_options
 @json_option

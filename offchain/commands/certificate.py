@@ -12,7 +12,7 @@ import click
 from offchain.certificate import statement
 from offchain.certificate.checking import Findings, check
 from offchain.certificate.making import certify
-from offchain.commands.common import Connection, answer, check_output, connection_options, json_option
+from offchain.commands.common import TASK, Connection, answer, check_output, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.result import FILE, load_posted, task_file_option
 from offchain.store.blobs import BlobStore
@@ -58,7 +58,7 @@ def certificate() -> None:
 
 
 @certificate.command()
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @click.option("-o", "--output", required=True, type=FILE)
 @task_file_option
 @private_option

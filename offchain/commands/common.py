@@ -67,6 +67,7 @@ class Tokens(click.ParamType[int]):
 
 
 TOKENS: Final = Tokens()
+TASK: Final = click.IntRange(0, 2**64 - 1)  # a task's number
 
 
 class HostPort(click.ParamType[tuple[str, int]]):

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from offchain.chain.client import Chain
-from offchain.commands.common import Connection, HostPort, check_output, connection_options, json_option, say
+from offchain.commands.common import TASK, Connection, HostPort, check_output, connection_options, json_option, say
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.result import Known, load_posted, save_result, show_result
 from offchain.commands.story import Teller
@@ -250,7 +250,7 @@ def require_completed(task: TaskView, as_json: bool) -> None:
 
 
 @click.command("follow")
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @connection_options
 @click.option("--serve", "file", type=FILE, help="Serve this task file, where the task says that it lies.")
 @click.option("--listen", type=HostPort(), help="Where to serve it. Default: the port that the task names.")

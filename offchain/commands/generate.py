@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from offchain.chain.client import Chain
-from offchain.commands.common import Connection, connection_options, json_option
+from offchain.commands.common import TASK, Connection, connection_options, json_option
 from offchain.commands.fetching import fetching, private_option
 from offchain.commands.follow import stopped_by_signals
 from offchain.commands.result import load_posted, task_file_option
@@ -33,7 +33,7 @@ from offchain.worker.reading import Piece, Reading, Row, Withdrawn
 
 
 @click.command()
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @task_file_option
 @click.option("--now", "once", is_flag=True, help="Show what there is now, and end.")
 @private_option

@@ -12,7 +12,7 @@ import click
 from safetensors import safe_open
 
 from offchain.chain.client import Chain
-from offchain.commands.common import Connection, check_output, connection_options, json_option, show
+from offchain.commands.common import TASK, Connection, check_output, connection_options, json_option, show
 from offchain.commands.fetching import fetching, private_option
 from offchain.market.view import TaskView
 from offchain.store.blobs import BlobStore
@@ -122,7 +122,7 @@ def load_posted(task: TaskView, file: Path | None, blobs: BlobStore, holders: Ho
 
 
 @click.command("result")
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @click.option("-o", "--output", required=True, type=FILE)
 @task_file_option
 @private_option

@@ -12,7 +12,7 @@ import click
 
 from offchain.commands.acknowledge import acknowledge_task
 from offchain.commands.building import build_file
-from offchain.commands.common import Connection, connection_options, json_option, show, table_of
+from offchain.commands.common import TASK, Connection, connection_options, json_option, show, table_of
 from offchain.commands.follow import follow_task, task_facts
 from offchain.commands.post import post_task
 from offchain.commands.quote import quote
@@ -121,7 +121,7 @@ def _listed(numbers: Mapping[str, int]) -> str:
 
 
 @task.command()
-@click.argument("task_id", type=int, required=False)
+@click.argument("task_id", type=TASK, required=False)
 @connection_options
 @json_option
 def status(task_id: int | None, connection: Connection, as_json: bool) -> None:

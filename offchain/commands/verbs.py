@@ -10,7 +10,7 @@ import click
 
 from offchain.chain.client import Chain, Receipt
 from offchain.chain.reverts import Reverted
-from offchain.commands.common import Connection, connection_options, json_option, say
+from offchain.commands.common import TASK, Connection, connection_options, json_option, say
 from offchain.commands.story import Teller
 from offchain.errors import ChainError
 from offchain.market.view import Status
@@ -69,7 +69,7 @@ STEPS: Final = (
 
 
 def _command(verb: Verb) -> click.Command:
-    @click.argument("task_id", type=int)
+    @click.argument("task_id", type=TASK)
     @connection_options
     @json_option
     def run(task_id: int, connection: Connection, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from offchain.chain import claims, verifiers
 from offchain.chain.reverts import Reverted
-from offchain.commands.common import TOKENS, Connection, answer, connection_options, json_option, show, table_of
+from offchain.commands.common import TASK, TOKENS, Connection, answer, connection_options, json_option, show, table_of
 from offchain.market.money import balance, tokens
 from offchain.moments import moment
 
@@ -115,7 +115,7 @@ def show_verifier(connection: Connection, as_json: bool) -> None:
 
 
 @verifier.command("claims")
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
 @click.option("--settle", "settling", is_flag=True, help="End the claims whose fate is known. Needs an account.")
 @connection_options
 @json_option

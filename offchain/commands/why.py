@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
@@ -16,12 +18,17 @@ from offchain.chain.client import Chain
 from offchain.chain.history import completed, lately
 from offchain.chain.keepers import signed_by
 from offchain.chain.reader import Reader
-from offchain.commands.common import Connection, connection_options, json_option, patience, table_for
+from offchain.commands.common import TASK, Connection, connection_options, json_option, patience, table_for
+from offchain.commands.fetching import fetching, private_option
 from offchain.commands.story import Teller, events_of
+from offchain.errors import OffchainError, Unreachable
 from offchain.market.money import about, needed
-from offchain.market.stages import stage, waiting
+from offchain.market.stages import stage, waiting, way_back
 from offchain.market.view import ChainView, Status, TaskView, Terms
 from offchain.moments import moment
+from offchain.store.addresses import Forbidden
+from offchain.store.fetch import FetchOptions, fetch
+from offchain.store.names import without_seal
 from offchain.worker.posting import ranges
 from offchain.worker.windows import LEAST_BIDDING, ORDINARY
 
@@ -43,6 +50,8 @@ class Reasons:
 
     Attributes:
         now: where it stands, or how it ended and why.
+        next: what gets the money back where nobody else does anything; "" where it has ended.
+        file: why workers that look from here cannot have the task's file; "" where they can, or somebody bid.
         terms: what of its terms usual workers do not take, and what of them this deployment would not take any more.
         market: who could bid, and what such work cost lately.
         keepers: who keeps the checkpoints of the latest attempt, and how many each has signed for.
@@ -50,6 +59,8 @@ class Reasons:
     """
 
     now: str
+    next: str
+    file: str
     terms: list[str]
     market: list[str]
     keepers: list[str]
@@ -57,10 +68,11 @@ class Reasons:
 
 
 @click.command("why")
-@click.argument("task_id", type=int)
+@click.argument("task_id", type=TASK)
+@private_option
 @connection_options
 @json_option
-def why(task_id: int, connection: Connection, as_json: bool) -> None:
+def why(task_id: int, connection: Connection, allow_private: bool, as_json: bool) -> None:
     """Say why a task got no bid, or ended as it did: its terms, who could bid, who did, who did not show the bid.
 
     `offchain task quote FILE` says beside that what a worker like this machine would ask.
@@ -70,13 +82,14 @@ def why(task_id: int, connection: Connection, as_json: bool) -> None:
     """
     chain = connection.chain(signing=False)
     with patience("reading the chain"):
-        reasons = reasons_of(chain, task_id)
+        reasons = reasons_of(chain, task_id, fetching(connection, allow_private))
     if as_json:
         body = {"task": task_id} | asdict(reasons)
         body["bids"] = [{**asdict(bid), **_exact(bid)} for bid in reasons.bids]
         click.echo(json.dumps(body, indent=2))
         return
     rows = [(f"task {task_id}", reasons.now)]
+    rows += [(name, said) for name, said in (("next", reasons.next), ("file", reasons.file)) if said]
     rows += [("terms" if not n else "", said) for n, said in enumerate(reasons.terms)]
     rows += [("market" if not n else "", said) for n, said in enumerate(reasons.market)]
     rows += [("keepers" if not n else "", said) for n, said in enumerate(reasons.keepers)]
@@ -98,14 +111,28 @@ def _said(bid: Bid, bids: Sequence[Bid]) -> str:
     return f"{tried}{bid.bidder[:SHORT]} {outcome}: {about(bid.price)} and {bid.promised} s an interval, {score}"
 
 
-def reasons_of(chain: Chain, task_id: int) -> Reasons:
+def reasons_of(chain: Chain, task_id: int, options: FetchOptions) -> Reasons:
     """Reads all that is known of a task. Raises ChainError where there is none."""
     terms = chain.terms(task_id)
     view = Reader(chain, only=[task_id], ended=True).read()
     task, events = view.task(task_id), events_of(chain, task_id, chain.head().number)
     bids = settled(chain, task_id, bids_in(events))
     now, market = _now(chain, view, task, events, bids), _market(chain, terms, bids)
-    return Reasons(now, _terms(chain, terms), market, _keepers(chain, view, task), bids)
+    file = _file(task, options) if task.status is Status.BIDDING and not bids else ""
+    return Reasons(now, way_back(view, task), file, _terms(chain, terms), market, _keepers(chain, view, task), bids)
+
+
+def _file(task: TaskView, options: FetchOptions) -> str:
+    """Asks for the file, and takes none of it."""
+    try:
+        with TemporaryDirectory(prefix="offchain-") as folder:
+            fetch(without_seal(task.terms.uri), Path(folder) / "file", options, limit=0, timeout=options.answer)
+    except (Unreachable, Forbidden) as error:
+        again = f"serve it again, as `offchain task follow {task.id} --serve FILE` does"
+        return f"cannot be had from here: {error}; {again}"
+    except OffchainError:  # more than nothing comes, or this disk is full
+        pass
+    return ""
 
 
 def _now(chain: Chain, view: ChainView, task: TaskView, events: Sequence[Event], bids: Sequence[Bid]) -> str:
@@ -149,7 +176,7 @@ def _awaits_bids(events: Sequence[Event]) -> bool:
 
 
 def _terms(chain: Chain, terms: Terms) -> list[str]:
-    found = [f"usual workers leave it alone: {refusal.why}" for refusal in ORDINARY.refusals(terms)]
+    found = [f"usual workers leave it alone: {_theirs(refusal.why)}" for refusal in ORDINARY.refusals(terms)]
     if terms.bidding_time < LEAST_BIDDING:
         short = f"{terms.bidding_time} s for bids is short: workers fetch and try a task first"
         found.append(f"{short}, and `task post` takes {LEAST_BIDDING} s or more")
@@ -157,6 +184,10 @@ def _terms(chain: Chain, terms: Terms) -> list[str]:
         if not least <= value <= most:
             found.append(f"{name} is {value}; this deployment takes {least} to {most}")
     return found or ["no usual worker refuses them, and they are within this deployment's limits"]
+
+
+def _theirs(why: str) -> str:
+    return why.replace("this worker's minimum", "their minimum")
 
 
 def _market(chain: Chain, terms: Terms, bids: Sequence[Bid]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from offchain.chain.deployment import COIN
+from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
 from tests.offchain.commands.conftest import Counter
 from tests.support import tasks
@@ -111,9 +113,41 @@ def test_why_nobody_bid(counter: Counter, offchain: Terminal) -> None:
     flat = " ".join(out.split())
     assert code == 0 and max(map(len, out.splitlines())) <= 80
     assert ": nobody bid " in flat and flat.endswith("bids none")
-    assert "usual workers leave it alone: clock of 40 s is below this worker's minimum of 60 s" in flat
+    assert "usual workers leave it alone: clock of 40 s is below their minimum of 60 s" in flat
     assert "10 s for bids is short" in flat
     assert "of 2 registered solvers 0 have its stake and a bid's bond, 1,200,000.1, free now" in flat
+
+
+def test_why_says_that_nobody_can_have_the_file_and_what_to_do(
+    counter: Counter, offchain: Terminal, tmp_path: Path
+) -> None:
+    """Nothing spoke against a task whose requester served its file no more, and nobody bid."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # where nobody answers afterwards
+        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}/a"
+    task = posted(counter, uri=nowhere)
+    said = json.loads(offchain("why", task, "--json")[1])
+    assert said["file"].startswith(f"cannot be had from here: {nowhere}: cannot be fetched (ClientConnectorError")
+    assert said["file"].endswith(f"; serve it again, as `offchain task follow {task} --serve FILE` does")
+    assert said["next"] == f"`offchain task cancel {task}` gets it back, as long as nobody has shown a bid"
+    flat = " ".join(offchain("why", task)[1].split())
+    assert f"file {said['file'][:60]}" in flat and f"next {said['next']}" in flat
+    with BlobServer(tmp_path) as server:
+        name = f"{'ab' * 32}.task"
+        (tmp_path / name).write_bytes(b"of a task")
+        task = posted(counter, uri=f"{server.url}/{name}")
+        assert json.loads(offchain("why", task, "--json")[1])["file"] == ""
+    counter.quick("requester").cancel(task)
+    said = json.loads(offchain("why", task, "--json")[1])
+    assert (said["file"], said["next"]) == ("", "")
+
+
+def test_numbers_that_no_task_has(
+    counter: Counter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for verb in ("why", "cancel", "status"):
+        for number in ("-1", str(1 << 256)):
+            code, _, err = run(capsys, monkeypatch, "task", verb, *counter.options, "--", number)
+            assert (code, err.count("\n")) == (2, 1) and f"{number} is not in the range 0<=x<=" in err, verb
 
 
 def test_why_says_who_bid_and_who_did_not_show_it(counter: Counter, offchain: Terminal) -> None:
