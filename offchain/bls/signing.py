@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from eth_abi.abi import encode
@@ -54,6 +55,7 @@ def new_secret() -> int:
     return 1 + secrets.randbelow(ORDER - 1)
 
 
+@lru_cache(maxsize=8)  # each lot asks for it
 def public_key(secret: int) -> PublicKey:
     """Raises BadInput unless the secret is 1 to ORDER - 1; the message does not quote it."""
     _require_secret(secret)

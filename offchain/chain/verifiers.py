@@ -7,7 +7,7 @@ from typing import Any
 
 from offchain.bls.points import G1, G2
 from offchain.bls.signing import possession_message, public_key, sign
-from offchain.chain.client import BlockNumber, Chain, Receipt
+from offchain.chain.client import BlockNumber, Call, Chain, Receipt
 from offchain.market.tickets import Audited, winning
 
 
@@ -92,15 +92,15 @@ def draw(chain: Chain, secret: int, task_id: int, checkpoint: int, block: BlockN
     Raises:
         Reverted: the checkpoint is not there, or the registered key is another one.
     """
-    committed = chain.call("log", "checkpoint", task_id, checkpoint, block=block)
+    asked: list[Call] = [("log", "checkpoint", task_id, checkpoint), ("verifiers", "keyOf", chain.address)]
+    committed, key, budget = chain.calls([*asked, ("auditor", "budgetOf", task_id)], block)
     time = committed["committedAt"]
-    since = chain.call("verifiers", "keyOf", chain.address, block=block)["from"]
-    if not 0 < since <= time:
+    if not 0 < key["from"] <= time:
         return None
     places = chain.call("verifiers", "places", chain.address, time, block=block)
     twin = public_key(secret).twin
     own, total = chain.call("verifiers", "weight", chain.address, twin, time, *places, block=block)
-    rate_bps = chain.call("auditor", "budgetOf", task_id, block=block)["rateBps"]
+    rate_bps = budget["rateBps"]
     deployment = chain.deployment
     about = committed["attempt"], checkpoint, committed["root"], committed["beacon"]
     audited = Audited(deployment.chain_id, deployment.market, task_id, *about)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from math import inf
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -29,6 +31,7 @@ from offchain.worker.looks import Looked
 from offchain.worker.loop import DATABASE, MOVES, Loop
 from offchain.worker.losses import Losses
 from offchain.worker.mirror import Mirror
+from offchain.worker.order import LINGER, in_order
 from offchain.worker.purse import Purse
 from offchain.worker.spare import set_aside
 
@@ -122,9 +125,7 @@ class Worker(Loop):
             self._watch_money(view)
             actions = [a for a in self._actions(view) if self._guard is None or not isinstance(a, MOVES)]
             self._plan(view, actions)
-            for action in actions:
-                if not isinstance(action, Train | Audit) and not self._stop.is_set():
-                    self._attempt(action, partial(self._acts.perform, view, action))
+            self._act(view, [a for a in actions if not isinstance(a, Train | Audit)])
         except ChainUnavailable as error:
             wait = self._backoff.failed("chain")
             self.tell(ChainSilent(str(error), wait))
@@ -137,6 +138,18 @@ class Worker(Loop):
         for key in ("chain", "folder"):
             self._backoff.succeeded(key)
         return self._compute() or self.chain.written > before  # what was sent asks for the next step
+
+    def _act(self, view: ChainView, actions: Sequence[Action]) -> None:
+        """All that has a deadline. What is left of the rest is asked for again by the next look."""
+        urgent, *others = in_order(view, actions)
+        for group, seconds in ((urgent, inf), *((group, LINGER) for group in others)):
+            end = time.monotonic() + seconds
+            for action in group:
+                if self._stop.is_set():
+                    return
+                self._attempt(action, partial(self._acts.perform, view, action))
+                if time.monotonic() > end:
+                    break
 
     def _watch_money(self, view: ChainView) -> None:
         """Tell of what was lost and of what is low; see whether the operator wants this worker to end."""
