@@ -129,6 +129,7 @@ class BlobStore:
         check: Callable[[Path], object],
         max_bytes: int | None = None,
         timeout: float | None = None,
+        yields: Callable[[], bool] = lambda: False,
     ) -> Path:
         """The blob's file, fetched unless it is here already.
 
@@ -136,6 +137,7 @@ class BlobStore:
             places: where it may lie, or its only address.
             check: raises BadBlob (or another BadInput) unless the file's content has the root in the name.
             max_bytes, timeout: at most those of the options.
+            yields: whether a fetch that is slow should make place for others.
 
         Raises:
             Unreachable: no answer, an interrupted one, or one that is too slow.
@@ -148,7 +150,7 @@ class BlobStore:
         options = self.options
         limit = min(max_bytes or options.max_bytes, options.max_bytes)
         patience = min(timeout or options.timeout, options.timeout)
-        wanted = Wanted(name, lambda: self._unfinished(name), check, limit, patience)
+        wanted = Wanted(name, lambda: self._unfinished(name), check, limit, patience, yields)
         where = Places((places,)) if isinstance(places, str) else places
         begun, size = time.monotonic(), 0
         try:

@@ -27,6 +27,7 @@ ASKED: Final = 64  # servers that are asked at a time whether they have a blob
 ALL: Final = 2_000  # … that are asked in one race
 SAYING: Final = 3.0  # seconds in which they must say so
 TICK: Final = 0.5  # seconds between two looks at who is slow
+FAIR: Final = 10.0  # seconds after which a slow fetch makes place for others that wait
 NAMED: Final = 4  # failures that a refusal quotes
 SILENT: Final = 300.0  # seconds for which a server that said nothing is asked after the others
 LIAR: Final = 3_600.0  # … one whose bytes were wrong
@@ -79,6 +80,7 @@ class Wanted:
         check: raises BadInput for a file that is not the blob.
         limit: bytes that it has at most.
         timeout: seconds for everything.
+        yields: whether it should make place for others, if it is slow.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Wanted:
     check: Callable[[Path], object]
     limit: int
     timeout: float
+    yields: Callable[[], bool] = lambda: False
 
 
 def race(wanted: Wanted, places: Places, options: FetchOptions, doubts: Doubts) -> Path:
@@ -109,7 +112,9 @@ class _Race:
         self._questions: dict[asyncio.Task[bool], str] = {}
         self._failures: dict[str, Exception] = {}  # by address
         self._due, self._counted = 0.0, 0  # when it is seen next who is slow; bytes that were here last time
-        self._end = time.monotonic() + wanted.timeout
+        self._begun = time.monotonic()
+        self._end = self._begun + wanted.timeout
+        self._checking: set[Path] = set()  # files that are here whole
 
     def _in_order(self, servers: tuple[str, ...]) -> list[str]:
         """Addresses of the blob at each server, once for each: those that are doubted last."""
@@ -138,6 +143,8 @@ class _Race:
 
     def _go_on(self) -> None:
         slow = self._is_slow()
+        if slow and not self._checking and time.monotonic() > self._begun + FAIR and self._wanted.yields():
+            raise Unreachable(f"{self._place}: too slow while others wait")
         if slow and self._queue and len(self._fetches) == TOGETHER:
             min(self._fetches.items(), key=lambda item: item[1].rate)[0].cancel()
         if self._queue and (slow or not self._fetches):
@@ -168,6 +175,7 @@ class _Race:
     async def _bring(self, fetch: _Fetch) -> Path:
         left = max(0.0, self._end - time.monotonic())
         await fetching(fetch.uri, fetch.path, self._options, self._wanted.limit, left)
+        self._checking.add(fetch.path)
         await aside(lambda: self._wanted.check(fetch.path))
         return fetch.path
 
@@ -193,6 +201,7 @@ class _Race:
     def _failed(self, fetch: _Fetch, error: BaseException) -> None:
         """What a stranger's file makes of the check, whatever it is, concerns that stranger."""
         fetch.path.unlink(missing_ok=True)
+        self._checking.discard(fetch.path)
         if not isinstance(error, Exception):
             raise error
         self._failures[fetch.uri] = error
@@ -230,9 +239,12 @@ class _Race:
             return named
         return BadBlob(whole) if isinstance(named, BadInput) else Unreachable(whole)
 
+    @property
+    def _place(self) -> str:
+        return printable(self._first[0]) if self._first else self._wanted.name
+
     def _late(self) -> Unreachable:
-        place = printable(self._first[0]) if self._first else self._wanted.name
-        return Unreachable(f"{place}: not here within {self._wanted.timeout:.1f} s")
+        return Unreachable(f"{self._place}: not here within {self._wanted.timeout:.1f} s")
 
 
 @dataclass(frozen=True, slots=True)

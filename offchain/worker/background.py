@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 from threading import Lock, Thread
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 Key = tuple[str, *tuple[Hashable, ...]]
+HALF: Final = 600.0  # seconds after which half of the time that somebody took is forgotten
 FORGOTTEN: Final = 600.0  # seconds after which a job that nobody asks for any more is dropped
 
 
@@ -38,6 +40,7 @@ class _Job:
     host: str
     asked: float  # when its result was last asked for
     dropped: bool = False  # nobody wants its result
+    began: float = inf
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -58,7 +61,7 @@ class Background:
         self._waiting: dict[str, dict[_Job, None]] = defaultdict(dict)  # in the order in which they came
         self._stuck = set[str]()  # kinds of which no job that waits may begin before another one ends
         self._running: dict[str, list[_Job]] = defaultdict(list)
-        self._taken: dict[tuple[str, str], float] = defaultdict(float)  # kind and person -> seconds of threads
+        self._taken: dict[tuple[str, str], tuple[float, float]] = {}  # kind and person -> seconds of threads, and when
         self._swept = time.monotonic()
         self._closed = False
 
@@ -102,11 +105,22 @@ class Background:
             self._closed = True
             self._waiting.clear()
 
-    def is_crowded(self, kind: str) -> bool:
-        """Whether a job of the kind waits for nothing but the end of another one."""
+    def yields(self, key: Key) -> bool:
+        """Whether a job that runs should make place: one waits for nothing but that, for a person who has had less than
+        half of the time that this one's has had. So two that take turns take twice as long each time, and both end.
+        """
         with self._lock:
-            full = len(self._running[kind]) >= self._shares.get(kind, PLAIN).total
-            return full and any(self._free(kind))
+            kind, job = key[0], self._jobs.get(key)
+            if job is None or len(self._running[kind]) < self._shares.get(kind, PLAIN).total:
+                return False
+            had = self._had(kind, job.person) + time.monotonic() - job.began
+            return any(self._had(kind, other.person) < had / 2 for other in self._free(kind))
+
+    def _had(self, kind: str, person: str) -> float:
+        """Seconds of threads that jobs for a person took, of which half is forgotten again and again: who has worked
+        here for a year does not wait behind whoever takes a new name."""
+        seconds, since = self._taken.get((kind, person), (0.0, 0.0))
+        return float(seconds * 0.5 ** ((time.monotonic() - since) / HALF))
 
     def _await(self, job: _Job) -> None:
         """Have a new job wait; where the others may not begin, it may."""
@@ -131,7 +145,7 @@ class Background:
                 return
             people = Counter(job.person for job in running)
             least = min(
-                self._free(kind), key=lambda job: (people[job.person], self._taken[kind, job.person]), default=None
+                self._free(kind), key=lambda job: (people[job.person], self._had(kind, job.person)), default=None
             )
             if least is None:
                 self._stuck.add(kind)
@@ -142,7 +156,7 @@ class Background:
             Thread(target=self._run, args=(least,), name=kind, daemon=True).start()
 
     def _run(self, job: _Job) -> None:
-        kind, began = job.key[0], time.monotonic()
+        kind, job.began = job.key[0], time.monotonic()
         try:
             job.future.set_result(job.work())
         except BaseException as error:  # `poll` raises it
@@ -152,7 +166,8 @@ class Background:
             self._stuck.discard(kind)
             if job.dropped:
                 self._discard(job)
-            self._taken[kind, job.person] += time.monotonic() - began
+            now = time.monotonic()
+            self._taken[kind, job.person] = self._had(kind, job.person) + now - job.began, now
             self._start(kind)
 
     def _sweep(self) -> None:

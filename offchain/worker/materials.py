@@ -27,7 +27,7 @@ from offchain.store.graphfile import MAX_GRAPH_BYTES
 from offchain.store.race import Places
 from offchain.store.taskfile import load_task, read_graph, require_seal
 from offchain.task import Task
-from offchain.worker.background import Background, Shares
+from offchain.worker.background import Background, Key, Shares
 from offchain.worker.claims import KIND, Claim, Claims
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
 from offchain.worker.holders import Holders
@@ -92,7 +92,7 @@ class Materials:
         self._me, self._executors, self._replays, self._options = me, executors, replays, options
         shares = dict.fromkeys(("file", "state", "mirror", KIND), options.downloads) | {"trial": ALONE}
         self._background = Background(shares)
-        self._trials = Trials(executors, options, partial(self._background.is_crowded, "trial"))
+        self._trials = Trials(executors, options)
         self._claims = Claims(self.blobs, self._holders, self._background)
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
@@ -109,7 +109,7 @@ class Materials:
             Unfit: this worker does not take it, for a reason that is in the task.
             NotNow, Unreachable, OSError: it was not found out, for a reason that may lie elsewhere.
         """
-        return self._once("trial", view, lambda: self._try(view.terms)) if self._fetched(view) else None
+        return self._once("trial", view, lambda: self._try(view)) if self._fetched(view) else None
 
     def open(self, view: TaskView) -> Opened | None:
         """The task, fetched if necessary, checked against its terms, and tried if that was not done before.
@@ -161,9 +161,10 @@ class Materials:
         self._background.close()
         self._trials.close()
 
-    def _try(self, terms: Terms) -> Figures:
-        path, memory = self._counted(terms)[1:]
-        return self._trials.run(path, terms, memory)
+    def _try(self, view: TaskView) -> Figures:
+        path, memory = self._counted(view.terms)[1:]
+        yields = partial(self._background.yields, ("trial", view.id, view.terms))
+        return self._trials.run(path, view.terms, memory, yields)
 
     def _counted(self, terms: Terms) -> tuple[Task, Path, int]:
         """A task whose file is here, whose roots are right, and whose work and memory could fit."""
@@ -199,12 +200,15 @@ class Materials:
         terms, most = view.terms, self._options.max_memory + MAX_GRAPH_BYTES  # a step touches all that is in it
         patience = terms.bidding_time / 2 if view.status is Status.BIDDING else terms.challenge_window / 4
         check = partial(self._load, terms)
-        return self._bring(self._holders.of_file(view), task_name(terms), check, most, patience)
+        key: Key = ("file", view.id, terms)
+        return self._bring(key, self._holders.of_file(view), task_name(terms), check, most, patience)
 
-    def _bring(self, places: Places, name: str, check: Callable[[Path], object], most: int, patience: float) -> Path:
-        """Fetch a blob. Of what nothing hangs on, task files make room for the next try."""
+    def _bring(
+        self, key: Key, places: Places, name: str, check: Callable[[Path], object], most: int, patience: float
+    ) -> Path:
+        """Fetch a blob, as the job of this key. Of what nothing hangs on, task files make room for the next try."""
         try:
-            return self.blobs.fetch(places, name, check, most, patience)
+            return self.blobs.fetch(places, name, check, most, patience, partial(self._background.yields, key))
         except NoRoom:
             self._make_room(ROOM)
             raise
@@ -340,9 +344,9 @@ class Materials:
                     return self.blobs.path(name)
                 self.blobs.remove(name)  # the disk has lost a part of it
             places, patience = self._holders.of_state(view, point), view.terms.challenge_window / 4
-            return self._bring(places, name, check, state_bytes(graph), patience)
+            return self._bring(key, places, name, check, state_bytes(graph), patience)
 
-        key = ("mirror", view.id, view.attempt, checkpoint, point.root)
+        key: Key = ("mirror", view.id, view.attempt, checkpoint, point.root)
         here = self._background.poll(key, fetch, view.solver, host_of(point.uri)) is not None and name in self.blobs
         if here:
             self._sound.add(name)
@@ -375,7 +379,7 @@ class Materials:
             def check(path: Path) -> None:
                 read.append(Start(checkpoint, *read_state(path, graph, root)))
 
-            path = self._bring(places, state_name(view.terms, root), check, limit, patience)
+            path = self._bring(("state", *key), places, state_name(view.terms, root), check, limit, patience)
             if not read:
                 check(path)  # the file was here already, and was not checked
             return read[0]

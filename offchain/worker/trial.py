@@ -55,23 +55,20 @@ class _Limits:
 
 
 class Trials:
-    """Tries one task at a time, so that none is measured while another runs; a file that was, not again for a while.
+    """Tries one task at a time, so that none is measured while another runs; a file that was, not again for a while."""
 
-    Args:
-        crowded: whether another requester's task waits to be tried.
-    """
-
-    def __init__(
-        self, executors: ExecutorFactory, options: WorkerOptions, crowded: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._executors, self._options, self._crowded = executors, options, crowded
+    def __init__(self, executors: ExecutorFactory, options: WorkerOptions) -> None:
+        self._executors, self._options = executors, options
         self._one = Lock()
         self._running: Child | None = None
         self._closed = False
         self._found: dict[str, tuple[float, Figures]] = {}  # by name of the file: when, and what
 
-    def run(self, path: Path, terms: Terms, memory: int) -> Figures:
+    def run(self, path: Path, terms: Terms, memory: int, yields: Callable[[], bool] = lambda: False) -> Figures:
         """Figures of the task in a checked file, whose name says what is in it and whose step touches that many bytes.
+
+        Args:
+            yields: whether it should make place for another requester's task.
 
         Raises:
             Unfit: the executor refuses it, or the trial's process died of it.
@@ -91,7 +88,7 @@ class Trials:
             now = time.monotonic()
             self._found = {name: found for name, found in self._found.items() if now < found[0] + LASTS}
             if path.name not in self._found:
-                self._found[path.name] = now, self._in_child(path, limits) if own else self._here(path, limits)
+                self._found[path.name] = now, self._in_child(path, limits, yields) if own else self._here(path, limits)
             return self._found[path.name][1]
 
     def _here(self, path: Path, limits: _Limits) -> Figures:
@@ -109,19 +106,19 @@ class Trials:
         if running is not None:
             running.process.kill()
 
-    def _in_child(self, path: Path, limits: _Limits) -> Figures:
+    def _in_child(self, path: Path, limits: _Limits, yields: Callable[[], bool]) -> Figures:
         with Child("trial", _main, str(path), self._executors, limits) as child:
             self._running = child
             try:
                 if self._closed:
                     raise NotNow("the worker ends")
-                return self._listen(child, limits)
+                return self._listen(child, limits, yields)
             except EOFError:
                 raise self._died(child) from None
             finally:
                 self._running = None
 
-    def _listen(self, child: Child, limits: _Limits) -> Figures:
+    def _listen(self, child: Child, limits: _Limits, yields: Callable[[], bool]) -> Figures:
         """Hears of each phase in its time."""
         fair = time.monotonic() + FAIR
         for phase, what, seconds in (
@@ -130,7 +127,7 @@ class Trials:
             ("stepped", "a step took too long: it was not done", limits.measuring + COLD),
             ("measured", "its steps were not measured", MEASURED * limits.measuring + COLD),
         ):
-            said = self._heard(child, seconds, fair)
+            said = _heard(child, seconds, lambda: time.monotonic() > fair and yields())
             if said is None:
                 raise NotNow(f"{what} within {seconds:.1f} s")
             if "refused" in said:
@@ -147,21 +144,22 @@ class Trials:
         ) as error:
             raise EOFError from error
 
-    def _heard(self, child: Child, seconds: float, fair: float) -> dict[str, Any] | None:
-        """The child's next message; None after so many seconds. Raises NotNow where another waits, after `fair`."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if (said := child.hear(min(left, TICK))) is not None:
-                return said
-            if time.monotonic() > fair and self._crowded():
-                raise NotNow(f"its trial was not done within {FAIR:g} s, and others' tasks wait to be tried")
-        return None
-
     def _died(self, child: Child) -> OffchainError:
         how = child.ending()
         if any(how.endswith(name) for name in FATAL):
             return Unfit(f"its trial crashed: {how}")
         return NotNow(f"its trial ended early: {how}")
+
+
+def _heard(child: Child, seconds: float, yields: Callable[[], bool]) -> dict[str, Any] | None:
+    """The child's next message; None after so many seconds. Raises NotNow where it should make place."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if (said := child.hear(min(left, TICK))) is not None:
+            return said
+        if yields():
+            raise NotNow(f"its trial was not done within {FAIR:g} s, and others' tasks wait to be tried")
+    return None
 
 
 def _main(connection: Connection, path: str, executors: ExecutorFactory, limits: _Limits) -> None:

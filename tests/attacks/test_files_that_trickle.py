@@ -14,11 +14,14 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
+import pytest
+
 from offchain.chain.deployment import COIN
 from offchain.market.view import Status
+from offchain.store import race
 from offchain.store.blobs import BlobStore
 from offchain.worker.background import Shares
-from offchain.worker.events import CommitSent, TaskFit
+from offchain.worker.events import BidSent, CommitSent, TaskFit
 from offchain.worker.posting import result
 from tests.support import tasks
 from tests.support.strangers import listening, trickle
@@ -30,30 +33,61 @@ SLOW = replace(FETCH, window=0.5, least_rate=1 << 10)
 LONG = {"bidding_time": 50_000}  # the chain's clock runs ahead of the downloads' here
 
 
+def post_shams(town: Town, url: str) -> list[int]:
+    """Six, of two people, so that they fill all four places at first."""
+    terms = TERMS | LONG
+    return [
+        town.quick(person).post(tasks.terms(town, SHAM, **(terms | {"uri": f"{url}/{number}"})))
+        for number in range(3)
+        for person in ("stranger", "rival")
+    ]
+
+
+def until_fit(town: Town, honest: int, seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while honest not in {event.task for event in town.told(TaskFit)}:
+        assert time.monotonic() < limit
+        town.workers["solver"].cycle()
+        time.sleep(0.02)
+
+
 def test_slow_task_files_do_not_keep_an_honest_one_waiting(town: Town) -> None:
-    """Six of them, of two people, so that they fill all four places at first."""
     before = town.fortunes()
     with listening(partial(trickle, pause=10, seconds=60)) as stranger:
-        shams = [
-            town.quick(person).post(tasks.terms(town, SHAM, **(TERMS | LONG | {"uri": f"{stranger.url}/{number}"})))
-            for number in range(3)
-            for person in ("stranger", "rival")
-        ]
+        shams = post_shams(town, stranger.url)
         solver = town.worker("solver", "solver", "solver", fetch=SLOW, downloads=Shares(4, person=2, host=4))
         while len(stranger.asked) < 4:
             solver.cycle()
         honest = town.post(TASK, **LONG)
-        began = time.monotonic()
-        while honest not in {event.task for event in town.told(TaskFit)}:
-            assert time.monotonic() < began + 20
-            solver.cycle()
-            time.sleep(0.02)
+        until_fit(town, honest, 20)
         town.until(lambda: town.status(honest) is Status.TRAINING, idle=10_000)
         finish(town, honest)
     tasks.lapse(town, *shams)
     net = town.net(before)
     assert net["stranger"] <= 0 and net["rival"] <= 0
     assert net["solver"] > 0 and net["requester"] >= -PRICE - COIN // 10
+
+
+def test_files_that_are_just_fast_enough_make_place_for_who_had_less_time(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They held their places for half an hour, again and again: the honest one's bidding was over."""
+    monkeypatch.setattr(race, "FAIR", 1.0)
+    patient, before = replace(FETCH, timeout=1_800, window=0.5, least_rate=1, haste=0.5), town.fortunes()
+    with listening(partial(trickle, pause=0.05, seconds=1_800)) as stranger:
+        shams = post_shams(town, stranger.url)
+        solver = town.worker("solver", "solver", "solver", fetch=patient, downloads=Shares(4, person=2, host=4))
+        while len(stranger.asked) < 4:
+            solver.cycle()
+        honest = town.post(TASK, **LONG)
+        until_fit(town, honest, 30)
+        while not town.told(BidSent):
+            solver.cycle()
+        assert {event.task for event in town.told(BidSent)} == {honest}
+        town.dismiss("solver")
+    tasks.lapse(town, *shams)
+    net = town.net(before, ended=False)  # the bid is not decided
+    assert net["stranger"] < 0 and net["rival"] < 0 == net["challenger"]
 
 
 def test_idle_connections_do_not_keep_a_requester_from_its_model(town: Town) -> None:

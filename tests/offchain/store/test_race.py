@@ -163,6 +163,32 @@ def test_time_is_up_for_all_together(store: BlobStore, stranger: Callable[[Answe
     assert list(store.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_slow_fetch_makes_place_where_others_wait(
+    store: BlobStore, stranger: Callable[[Answer], Server], monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    """A server that sends just fast enough held one of sixteen places for half an hour."""
+    monkeypatch.setattr(module, "FAIR", 1.0)
+    slow = stranger(partial(trickle, pause=0.05, seconds=60))
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="too slow while others wait" if wanted else "not here within 4.0 s"):
+        store.fetch(f"{slow.url}/{NAME}", NAME, check, timeout=4, yields=lambda: wanted)
+    assert (time.monotonic() - began < 3) is wanted
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_file_that_is_being_checked_makes_no_place(
+    store: BlobStore, stranger: Callable[[Answer], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FAIR", 0.5)
+
+    def slow(path: Path) -> None:
+        time.sleep(2)
+        check(path)
+
+    store.fetch(f"{stranger(RIGHT).url}/{NAME}", NAME, slow, yields=lambda: True)
+
+
 def test_what_is_raised_says_what_can_be_hoped_for(store: BlobStore, stranger: Callable[[Answer], Server]) -> None:
     liar, gone = stranger(WRONG), f"http://127.0.0.1:1/{NAME}"
     wrong = tuple(f"{liar.at(f'127.0.0.{number + 1}')}/{NAME}" for number in range(5))

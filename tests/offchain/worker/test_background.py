@@ -148,11 +148,33 @@ def test_who_may_begin_does_where_thousands_of_another_may_not(jobs: Jobs) -> No
     assert within(lambda: "third" in jobs.begun)
 
 
-def test_a_kind_is_crowded_where_somebody_waits_for_nothing_but_a_place(jobs: Jobs) -> None:
-    for number in range(3):
-        jobs.ask(f"slow{number}", "thief")
-    assert not jobs.background.is_crowded("file")  # there are places, which are not for that person
-    for number in range(3):
-        jobs.ask(f"other{number}", f"friend{number}")
-    assert jobs.background.is_crowded("file")
-    assert not jobs.background.is_crowded("state")
+def test_a_job_makes_place_for_who_had_less_than_half_of_its_time(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    yields = jobs.background.yields
+    for name, person in (("slow0", "thief"), ("slow1", "thief"), ("slow2", "thief")):
+        jobs.ask(name, person)
+    time.sleep(0.2)
+    assert not yields(("file", "slow0"))  # there are places, which are not for that person
+    jobs.ask("other", "other")
+    jobs.ask("friend", "friend")
+    jobs.ask("honest", "honest")
+    assert yields(("file", "slow0"))
+    assert not yields(("file", "slow2")) and not yields(("file", "honest"))  # they wait
+    jobs.end("friend")
+    assert within(lambda: "honest" in jobs.begun)
+    jobs.ask("again", "friend")
+    had = jobs.background._had("file", "friend")
+    assert not yields(("file", "honest")) or had < 0.01
+    assert within(lambda: yields(("file", "honest")))  # it has had twice as much by now
+    assert not yields(("state", "honest"))
+
+
+def test_what_somebody_had_is_forgotten(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whoever takes a new name for each task would always come before who has worked here for a year."""
+    jobs.ask("first", "honest")
+    time.sleep(0.1)
+    jobs.end("first")
+    assert within(lambda: jobs.ask("first", "honest") == "first")
+    assert jobs.background._had("file", "honest") > 0.09
+    monkeypatch.setattr(background, "HALF", 0.01)
+    assert within(lambda: jobs.background._had("file", "honest") < 0.001)
+    assert jobs.background._had("file", "nobody") == 0

@@ -127,6 +127,6 @@ def test_a_trial_makes_place_for_another_requester_s(
     monkeypatch.setattr(trial, "FAIR", 0.5)
     path = tmp_path / "task"
     save_task(every_kind(6, 3), path)
-    trials = Trials(hanging, WorkerOptions(tmp_path, making_time=3.0), lambda: crowded)
+    trials = Trials(hanging, WorkerOptions(tmp_path, making_time=3.0))
     with pytest.raises(NotNow, match="others' tasks wait to be tried" if crowded else "within 3.0 s"):
-        trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000)
+        trials.run(path, unposted(clock=1_000, interval_time=1_000), 10_000, lambda: crowded)
