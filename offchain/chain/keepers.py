@@ -9,8 +9,9 @@ from offchain.bls.points import G1
 from offchain.chain.client import BlockNumber, Call, Chain, Receipt
 from offchain.commit.shown import ShownChunk
 from offchain.market.keeping import Attestation, Denial, Holding, Keeping, Member, Service
+from offchain.market.money import BPS, part_down
 from offchain.market.stages import stage
-from offchain.market.view import ChainView
+from offchain.market.view import ChainView, Terms
 
 Members = Sequence[Member]
 
@@ -156,6 +157,23 @@ def denounce(chain: Chain, task_id: int, attempt: int, sitting: Members, index: 
 def reward(chain: Chain, task_id: int, attempt: int, committee: int, sitting: Members, index: int) -> Receipt:
     """Pay a member what it has earned in an attempt that is over."""
     return chain.send("keepers", "reward", task_id, attempt, committee, _encoded(sitting), index)
+
+
+def earned(chain: Chain, committee: tuple[int, int, int], place: int, terms: Terms) -> int:
+    """What `reward` would pay a member: Shares.earnedDown."""
+    task_id, attempt, number = committee
+    asked: list[Call] = [("keepers", "closedOf", task_id, attempt), ("keepers", "signedOf", *committee, place)]
+    closed, (up_to, seats), raw = chain.calls([*asked, ("keepers", "keepingOf", task_id, attempt)])
+    kept, begin, end = keeping_from(raw), closed["first"], min(up_to, closed["paid"])
+    if number == 1:
+        begin = kept.start
+    elif kept.called_at:
+        end = min(end, kept.start)
+    if begin >= end:
+        return 0
+    steps = min(end * terms.interval, terms.steps) - begin * terms.interval
+    left = terms.steps - closed["first"] * terms.interval
+    return part_down(closed["price"] * terms.keeper_bps * seats, steps, BPS * kept.seats * left)
 
 
 def keeping(chain: Chain, task_id: int, attempt: int, block: BlockNumber = None) -> Keeping:

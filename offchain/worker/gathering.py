@@ -93,6 +93,7 @@ class Gatherer:
         self._blobs, self._endpoints, self._me = blobs, endpoints, me
         self._background = Background({"signature": SHARES})
         self._tries = Backoff(1.0, 30.0)
+        self._liars = set[str]()  # whose signatures are each checked, as one of them was false
 
     def ask(self, members: Sequence[Member], known: Round) -> None:
         """Take in what has come, and ask those who have not answered. A wrong answer spoils only itself."""
@@ -132,10 +133,12 @@ class Gatherer:
         return (f"{server.rstrip('/')}/{name}",) if server else ()
 
     def _fetch(self, message: bytes, member: Member, where: Places, strict: bool) -> Signed:
-        """A strict check takes seconds, which are not the keeper's."""
+        """A strict check takes seconds, which are not the keeper's. Who has lied once costs no more than its own."""
         name = signature_name(message, member.holder)
         signed = decoded(self._blobs.fetch(where, name, decoded, SIZE, PATIENCE))
-        if strict and not is_signed(member, message, signed):
+        checked = strict or member.holder in self._liars
+        if checked and not is_signed(member, message, signed):
+            self._liars.add(member.holder)
             self._blobs.remove(name)
             raise BadBlob(f"{where.first[0]}: not this member's signature")
         return signed

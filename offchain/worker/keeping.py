@@ -27,6 +27,7 @@ from offchain.market.actions import (
 )
 from offchain.market.keeping import Member, Signed, gathered
 from offchain.market.view import ChainView, TaskView
+from offchain.roles.policy import REWARD_GAS
 from offchain.store.checkpoint import read_state
 from offchain.store.taskfile import read_graph
 from offchain.worker import kept
@@ -46,6 +47,7 @@ class Keeping:
 
     Args:
         leave: is called with a committee, or with an attempt, in which nothing is left to do.
+        gas_cost: what gas costs at a price, in tokens.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Keeping:
         tell: Tell,
         leave: Callable[[tuple[int, ...]], None],
         signing_key: int | None = None,
+        gas_cost: Callable[[int, int], int] = lambda gas, price: 0,
     ) -> None:
-        self._chain, self._materials, self._db, self._tell = chain, materials, db, tell
+        self._chain, self._materials, self._db, self._tell, self._gas_cost = chain, materials, db, tell, gas_cost
         self._gatherer, self._leave, self._signing_key = gatherer, leave, signing_key
         self._rounds: dict[Committee, Round] = {}
         self._unread: set[tuple[int, int, int]] | None = None  # see `unread`; None before the first look
@@ -191,6 +194,12 @@ class Keeping:
         committee = action.task_id, action.attempt, action.committee
         members = view.committees[committee]
         about = (*committee, members, self._place(members))
+        terms = view.task(action.task_id).terms
+        due = keepers.earned(self._chain, committee, about[-1], terms)
+        if 0 < due <= self._gas_cost(REWARD_GAS, view.gas_price):
+            self._tell(kept.RewardLeft(*committee, due))
+            self._leave(committee)
+            return
 
         def send() -> Receipt:
             encoded_members = [member.encoded() for member in members]

@@ -123,3 +123,14 @@ class RewardSent(WorkerEvent):
     committee: int
     amount: Units
     gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewardLeft(WorkerEvent):
+    """Keeping earned less than the gas of taking it costs. It stays due, and is looked at again after a start."""
+
+    name = "reward left"
+    task: int
+    attempt: int
+    committee: int
+    amount: Units

@@ -138,7 +138,8 @@ class Loop:
         parts, key = (self.materials, self.db, self._work, self._disputes), self.options.signing_key
         gatherer = Gatherer(blobs, self.reader.endpoints, self.chain.address)
         stack.callback(gatherer.close)
-        self.keeping = Keeping(self.chain, self.materials, self.db, gatherer, self.tell, self.reader.leave, key)
+        more = self.reader.leave, key, self._policy.gas_cost
+        self.keeping = Keeping(self.chain, self.materials, self.db, gatherer, self.tell, *more)
         self._acts = Acts(self.chain, *parts, self.tell, self.keeping, self.reader.settle_bid, key)
         self._told: dict[Hashable, str] = {}  # the last failure of each key
         self._look_seconds = 0.0  # of the latest look

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import pytest
 
+from offchain.chain import keepers
 from offchain.chain.books import Books, Kind
 from offchain.chain.statement import Statement
-from offchain.market.view import Status
+from offchain.market.actions import Reward
+from offchain.market.view import ChainView, Status
 from offchain.worker import draining
 from offchain.worker.events import CommitSent, Drained, Draining, Failed
-from offchain.worker.kept import AttestSent, Keeps, RewardSent, SeatSent
+from offchain.worker.kept import AttestSent, Keeps, RewardLeft, RewardSent, SeatSent
 from offchain.worker.operate import register
 from tests.support.bls import SECRETS
 from tests.support.bookkeeping import require_balance
@@ -51,9 +53,11 @@ def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -
     members = town.told(SeatSent)[0].members
     town.until(lambda: town.told(AttestSent)[-1].checkpoint == 1)
     assert len(town.told(Keeps)) == 2 * members
+    views = {name: town.workers[name].reader.read() for name in STAKES}
     town.close_windows(task)
     town.until(lambda: town.status(task) is Status.COMPLETED and len(town.told(RewardSent)) == members)
     assert not town.told(Failed)
+    leave_what_costs_more_than_it_is(town, task, views)
     gains = town.gains(before)
     paid = {name: gains.get(name, 0) + STAKES[name] for name in STAKES}
     assert sum(paid.values()) <= PRICE * 300 // 10_000 < sum(paid.values()) + len(STAKES)
@@ -62,6 +66,21 @@ def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -
         why = {(entry.kind, entry.why) for entry in books(town, name).entries}
         assert ((Kind.EARNED, "for keeping checkpoints") in why) == (paid.get(name, 0) > 0)
     assert (Kind.SPENT, "for keepers") in {(e.kind, e.why) for e in books(town, "requester").entries}
+
+
+def leave_what_costs_more_than_it_is(town: Town, task: int, views: dict[str, ChainView]) -> None:
+    """A stranger's tasks may earn their keepers next to nothing: a worker knows what is due before it pays the gas."""
+    for name, sent in ((who, event) for who, event in town.events if isinstance(event, RewardSent)):
+        view, keeping, amount = views[name], town.workers[name].keeping, sent.amount
+        sitting = [member.holder for member in view.committees[task, 0, 0]]
+        place, terms = sitting.index(town.address(name)), view.task(task).terms
+        assert keepers.earned(town.quick(name), (task, 0, 0), place, terms) == amount
+        keeping._gas_cost = lambda gas, price, cost=amount: cost  # type: ignore[misc]
+        keeping.table[Reward](view, Reward(task, 0, 0))
+        assert town.told(RewardLeft, name) == [RewardLeft(task, 0, 0, amount)]
+        keeping._gas_cost = lambda gas, price, cost=amount: cost - 1  # type: ignore[misc]
+        keeping.table[Reward](view, Reward(task, 0, 0))  # which says that it has been paid
+    assert len(town.told(RewardLeft)) == len(town.told(RewardSent))
 
 
 def test_a_keeper_that_drains_ends_when_it_has_been_paid(town: Town) -> None:
