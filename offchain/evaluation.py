@@ -85,11 +85,12 @@ class Evaluation(Readings):
             raise BadInput(f"evaluation{at(line_of_caller())}: {error}") from error
         state, line = _zeros(chosen, classes), line_of(forward) if forward else line_of_caller()
         words = any(not callable(metric) for metric in chosen.values())
+        highest = _highest(dataset[target]) if words else (0, -1)
 
         def step(state: Any, batch: Any, t: Tensor) -> Any:
             made, valid, after, figures = self.made(batch), self.valid(t), dict(state), {}
             if words:
-                _check_scores(made, batch[target], classes, line)
+                _check_scores(made, batch[target], classes, highest, line)
             for key, metric in chosen.items():
                 if metric == CONFUSION:
                     after[key] = state[key] + _confused(made, batch[target], valid, state[key])
@@ -145,10 +146,21 @@ def _check_target(name: Any, column: Any, classes: int | None) -> None:
     if column.dtype not in (torch.int64, torch.int32):
         raise BadInput(f"target {name!r} is {column.dtype}, must be class numbers, int64 or int32; use .long()")
     counted = column[column != IGNORED]
+    if len(column) and not len(counted):
+        raise BadInput(f"target {name!r} holds nothing but {IGNORED}, which does not count: there would be no figures")
     outside = counted[(counted < 0) | (counted >= (classes or 1 << 31))]
     if len(outside):
         most = "0 or more" if classes is None else f"0 to {classes - 1}, since classes is {classes}"
         raise BadInput(f"target {name!r} holds the class {int(outside[0])}, must be {most}; {IGNORED} does not count")
+
+
+def _highest(column: Any) -> tuple[int, int]:
+    """The first row with the highest class number, and that number; -1 for what is no column of any."""
+    if not isinstance(column, Tensor) or not column.numel():
+        return 0, -1
+    of_rows = column.reshape(len(column), -1).amax(1)
+    row = int(of_rows.argmax())
+    return row, int(of_rows[row])
 
 
 def _zeros(chosen: Mapping[str, Any], classes: int | None) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def _values(name: str, metric: Any, made: Any, batch: Any, target: str | None) -
     return values.float(), torch.ones_like(values, dtype=torch.bool)
 
 
-def _check_scores(made: Any, target: Tensor, classes: int | None, line: str) -> None:
+def _check_scores(made: Any, target: Tensor, classes: int | None, highest: tuple[int, int], line: str) -> None:
     if not isinstance(made, Tensor) or made.ndim < 2 or made.shape[:-1] != target.shape:
         gave = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
         raise BadInput(
@@ -189,6 +201,12 @@ def _check_scores(made: Any, target: Tensor, classes: int | None, line: str) -> 
         raise BadInput(
             f"evaluation: forward{at(line)} gives scores of {made.shape[-1]} classes, and classes is {classes}; give "
             f"classes={made.shape[-1]}"
+        )
+    row, number = highest
+    if number >= made.shape[-1]:
+        raise BadInput(
+            f"evaluation: forward{at(line)} gives scores of {made.shape[-1]} classes, and row {row} of the target "
+            f"holds the class {number}, which none of them is"
         )
 
 

@@ -19,8 +19,10 @@ _INTEGERS: Final = (torch.int64, torch.int32)
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, in one short line; tensors, and what holds any, by their kind."""
-    if isinstance(value, Tensor) and value.ndim:
+    """A value as Python writes it, in one short line; modules, tensors, and what holds any, by their kind."""
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
+    if isinstance(value, Tensor) and (value.ndim or "\n" in repr(value)):  # those of torch.func are written in lines
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping) and any(isinstance(held, Tensor | Mapping) for held in value.values()):
         return f"a dict of {printable(', '.join(map(repr, value)), 60)}"

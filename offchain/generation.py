@@ -28,6 +28,7 @@ from offchain.vocabulary import Vocabulary, words_of
 
 Forward = Callable[[Any, Tensor, Any, Tensor], tuple[Tensor, Any]]
 MOST_K: Final = 64
+MOST_TOKEN: Final = (1 << 31) - 1
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures
 
 
@@ -198,6 +199,8 @@ def _rows(prompts: Any) -> tuple[tuple[int, ...], ...]:
         tokens = prompt.tolist() if isinstance(prompt, Tensor) else prompt
         if not isinstance(tokens, list | tuple) or not tokens or any(type(token) is not int for token in tokens):
             raise BadInput(f"prompt {number} is {shown(prompt)}, must be a list of token numbers, at least one")
+        if bad := next((token for token in tokens if not 0 <= token <= MOST_TOKEN), None):
+            raise BadInput(f"prompt {number} has the token {bad}, must be 0 or more, and in the model's vocabulary")
         rows.append(tuple(tokens))
     return tuple(rows)
 
@@ -213,7 +216,7 @@ def _ends(stop: Any) -> tuple[int, ...]:
 def _check(model: Any, rows: Sequence[Sequence[int]], new: Any, temperature: Any, top_k: Any) -> None:
     if type(new) is not int or new < 1:
         raise BadInput(f"max_new_tokens is {shown(new)}, must be a positive integer")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+    if not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 <= temperature < math.inf:
         raise BadInput(f"temperature is {shown(temperature)}, must be 0 or more")
     if temperature and not COLDEST <= temperature <= HOTTEST:  # scores divided by it fit float32, and tell tokens apart
         raise BadInput(f"temperature is {shown(temperature)}, must be 0, or {COLDEST} to {HOTTEST}")

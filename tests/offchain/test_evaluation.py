@@ -136,6 +136,10 @@ def test_a_confusion_matrix_alone_logs_how_many_rows_were_read() -> None:
         ({"dataset": {**data(), "y": data()["y"].float()}}, "target 'y' is torch.float32, must be class numbers"),
         ({"dataset": {name: column[:0] for name, column in data().items()}}, "must be a tensor with at least one row"),
         ({"forward": "f"}, "forward is 'f', must be a function"),
+        (
+            {"dataset": {**data(), "y": torch.full((ROWS,), IGNORED)}},
+            "target 'y' holds nothing but -100, which does not",
+        ),
     ],
 )
 def test_fields_that_no_evaluation_can_have_are_refused(changes: dict[str, Any], said: str) -> None:
@@ -153,6 +157,10 @@ def test_fields_that_no_evaluation_can_have_are_refused(changes: dict[str, Any],
             "test_evaluation.py:[0-9]+ gives a tensor of shape",
         ),
         ({"classes": 4}, "gives scores of 3 classes, and classes is 4; give classes=3"),
+        (
+            {"dataset": {**data(), "y": data()["y"] + 1}, "metrics": "accuracy", "classes": None},
+            "test_evaluation.py:[0-9]+ gives scores of 3 classes, and row [0-9]+ of the target holds the class 3",
+        ),
     ],
 )
 def test_what_has_no_value_for_each_row_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -66,3 +66,56 @@ def test_bad_input_is_one_line_with_the_users_line_and_code_2(
     file = a_file(tmp_path, **parts)
     told = refusal(capsys, monkeypatch, "task", "build", str(file), "-o", str(tmp_path / "a.task"))
     assert f"job.py:{line}" in told and said in told
+
+
+MODELS = """
+import torch
+from torch import nn
+import offchain
+
+tokens, out, table = nn.Embedding(9, 4), nn.Linear(4, 9), nn.Linear(3, 4)
+model = nn.ModuleList([tokens, out, table])
+
+def forward(model, ids, cache, position):
+    cache["k"][:, position] = tokens(ids)
+    return out(cache["k"].mean(1)), cache
+
+def generation(prompts=((1, 2), (3,)), new=3, **fields):
+    return {"model": model, "prompts": prompts, "max_new_tokens": new, "forward": forward,
+            "cache": {"k": torch.zeros(2, 4, 4)}, **fields}
+
+def rows(batch_size=4, **fields):
+    x, y = torch.ones(10, 3), torch.arange(10) % 4
+    return {"model": model, "dataset": {"x": x, "y": y}, "batch_size": batch_size,
+            "forward": lambda model, batch: table(batch["x"]), **fields}
+"""
+LINES = MODELS.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("job", "line", "said"),
+    [
+        ("Generation(**generation(((1, 2, 3), (4,))))", 10, "the index is 4 in step 4, outside of 0 to 3"),
+        ("Generation(**generation(((1, -2), (3,))))", 0, "prompt 0 has the token -2, must be 0 or more"),
+        ("Generation(**generation(stop=9))", 0, "stop has the token 9, which is not in the vocabulary of 9"),
+        ("Generation(**generation(temperature=float('nan')))", 0, "temperature is nan, must be 0 or more"),
+        ("Generation(**generation(new=0))", 0, "max_new_tokens is 0, must be a positive integer"),
+        ("Inference(**rows(0))", 0, "batch_size is 0, must be a positive integer"),
+        ("Inference(**rows(forward=lambda model, batch: batch['x'][:1]))", 0, "must give a row for each of the 4 rows"),
+        ("Evaluation(**rows(metrics=['recall'], target='y'))", 0, "must be a function or one of accuracy"),
+        ("Evaluation(**rows(metrics=['loss'], target='z'))", 0, "target is 'z', must name the column"),
+        (
+            "Evaluation(**rows(metrics=['loss'], target='y', forward=lambda model, batch: batch['x']))",
+            0,
+            "gives scores of 3 classes, and row 3 of the target holds the class 3",
+        ),
+    ],
+)
+def test_bad_fields_of_programs_with_models_are_one_line_as_well(
+    job: str, line: int, said: str, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    file = tmp_path / "job.py"
+    file.write_text(f"{MODELS}job = offchain.{job}\n")
+    told = refusal(capsys, monkeypatch, "task", "build", str(file), "-o", str(tmp_path / "a.task"))
+    assert f"job.py:{line or LINES + 1}" in told and said in told
+    assert not (tmp_path / "a.task").exists()

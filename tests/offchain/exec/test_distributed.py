@@ -33,6 +33,7 @@ from offchain.store.taskfile import load_task, save_task
 from offchain.training import Run
 from tests.offchain.lower.test_fuse import LENGTH, LETTERS, language_model, next_letter
 from tests.offchain.test_evaluated import a_job
+from tests.offchain.test_evaluation import an_evaluation
 from tests.offchain.test_generation import WIDTH, a_cache, a_generation
 
 ROWS = 6  # of a batch: four processes have one or two each
@@ -105,6 +106,14 @@ def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sums and counts over a dataset whose last batch is short."""
+    path = tmp_path_factory.mktemp("evaluation") / "evaluation.task"
+    save_task(compile(an_evaluation()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that ends with an evaluation in batches of another size: half of its nodes are unread in each step."""
     path = tmp_path_factory.mktemp("ended") / "ended.task"
@@ -166,10 +175,10 @@ def test_a_generation_is_shared_out_whole_and_only_what_is_new_is_joined(process
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_roots_are_those_of_one_process_and_graphs_equal_the_reference(
-    processes: int, files: list[Path], inference: Path, generation: Path, ended: Path
+    processes: int, files: list[Path], inference: Path, generation: Path, evaluation: Path, ended: Path
 ) -> None:
     """Of graphs with fewer rows than processes nothing is asked. Kernels for CUDA run in Triton's interpreter."""
-    files = [inference, generation, ended, *files]
+    files = [inference, generation, evaluation, ended, *files]
     runs = [f"{executor}={file}" for file in files for executor in ("fused", "torch")]
     cases = [f"fused={40 // processes}", f"torch={40 // processes}"] if processes > 1 else []
     if TRITON and processes == 2:
