@@ -137,10 +137,12 @@ for _lower, _operations in _TABLE.items():
 
 @lowers(aten.polygamma.default)
 def _polygamma(c: Context, n: int, x: Ref) -> Ref:
-    """The first derivative of digamma, and digamma itself."""
-    if n > 1:
-        raise Unsupported(f"the derivative number {n} of digamma; there is the first, torch.polygamma(1, x)")
-    return c.elementwise(library.trigamma if n else library.digamma, x, dtype=F32, known=True)
+    """Digamma and its first four derivatives."""
+    if n > library.MOST_DERIVATIVES:
+        last = f"torch.polygamma({library.MOST_DERIVATIVES}, x)"
+        raise Unsupported(f"the derivative number {n} of digamma; the last is {last}, which has no gradient here")
+    function = {0: library.digamma, 1: library.trigamma}.get(n) or library.polygamma(n)
+    return c.elementwise(function, x, dtype=F32, known=True)
 
 
 @lowers(aten.add.Tensor, aten.add.Scalar, prims.add.default)

@@ -9,7 +9,7 @@ from offchain.ir.division import floor_divide, remainder, truncated_divide, trun
 from offchain.lower.library.basic import clamp, head, horner, with_sign_of
 from offchain.lower.library.error import erf, erfc, erfinv
 from offchain.lower.library.exponential import exp, exp2, expm1, sigmoid
-from offchain.lower.library.gamma import digamma, lgamma, trigamma
+from offchain.lower.library.gamma import MOST_DERIVATIVES, digamma, lgamma, polygamma, trigamma
 from offchain.lower.library.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from offchain.lower.library.inverse import acos, asin, atan, atan2
 from offchain.lower.library.logarithm import log, log1p, log2, log10, power, softplus
@@ -29,6 +29,7 @@ from offchain.lower.library.rounding import (
 from offchain.lower.library.trigonometric import cos, sin, tan
 
 __all__ = [
+    "MOST_DERIVATIVES",
     "SHORT",
     "acos",
     "acosh",
@@ -66,6 +67,7 @@ __all__ = [
     "maximum",
     "minimum",
     "modulo",
+    "polygamma",
     "power",
     "reciprocal",
     "remainder",

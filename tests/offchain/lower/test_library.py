@@ -183,6 +183,24 @@ def test_gamma_functions_of_negative_numbers(name: str) -> None:
     assert error.max() < 1e-6
 
 
+@pytest.mark.parametrize("order", range(2, library.MOST_DERIVATIVES + 1))
+def test_derivatives_of_digamma(order: int) -> None:
+    function, rng = library.polygamma(order), np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(0, 40, 30_000), np.exp(rng.uniform(-12, 12, 30_000))]).astype(np.float32)
+    sign, wide = (1 if order % 2 else -1), x.astype(np.float64)
+    got, error = run(function, x), np.empty(x.size)
+    ulp.errors(got, sign * math.factorial(order) * special.zeta(order + 1.0, wide), error)
+    assert error.max() <= 2.5 * order
+    below = -np.concatenate([rng.uniform(0, 40, 30_000), np.exp(rng.uniform(-12, 4, 30_000))]).astype(np.float32)
+    exact = torch.polygamma(order, torch.from_numpy(below).double()).numpy()
+    largest = math.factorial(order) * np.abs(np.pi / np.sin(np.pi * below.astype(np.float64))) ** (order + 1)
+    assert (np.abs(run(function, below) - exact) / (1 + largest)).max() < 1e-6
+    poles = floats(0.0, -0.0, -1.0, -2.0, -3e38, -INF, 1e-45)
+    np.testing.assert_array_equal(run(function, poles), np.full(7, sign * INF, np.float32))
+    np.testing.assert_array_equal(run(function, floats(-1e-45, INF, NAN)), floats(INF, 0.0, NAN))
+    assert library.polygamma(order) is function  # equal programs are written once
+
+
 def test_gamma_functions_at_their_poles() -> None:
     x = floats(0.0, -0.0, -1.0, -2.0, -3e38, -INF, -1e-45)
     np.testing.assert_array_equal(run(library.lgamma, x)[:6], np.full(6, INF))

@@ -43,6 +43,8 @@ CASES: dict[str, Case] = {
     "cov of a line": lambda w, b: w[0].cov(),
     "corrcoef": lambda w, b: torch.corrcoef(w[:2]),
     "block_diag": lambda w, b: torch.block_diag(w, w[0], w[:2, :2]),
+    "polygamma": lambda w, b: torch.polygamma(1, w.exp()) + torch.polygamma(3, w.square() + 0.5),
+    "hessian of lgamma": lambda w, b: hessian(lambda y: (y.exp().lgamma() * y.digamma()).sum())(w[0].square() + 1),
     "hessian": lambda w, b: hessian(curve)(w[0]),
     "jacfwd": lambda w, b: jacfwd(lambda y: (y * y.flip(0)).exp())(w[0]),
     "jacrev": lambda w, b: jacrev(lambda y: (y * y.flip(0)).exp())(w[0]),
@@ -70,7 +72,7 @@ REFUSED: list[tuple[Case, str]] = [
     ),
     (lambda w, b: torch.mode(w[0].expand(3, 6).reshape(1, -1).expand(200, 18).reshape(-1))[0], "the mode of 3600"),
     (lambda w, b: torch.cov(w, aweights=torch.ones(6)), "cov with weights, which it checks"),
-    (lambda w, b: torch.polygamma(1, w.exp()), "the derivative number 2 of digamma"),
+    (lambda w, b: torch.polygamma(4, w.exp()), r"the derivative number 5 of digamma; .*torch.polygamma\(4, x\)"),
 ]
 
 
