@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from offchain.chain import keystores
-from offchain.chain.keys import load_account
+from offchain.chain.keys import BadKey, load_account
 from offchain.chain.reader import Reader
 from offchain.chain.rpc import asking
 from offchain.chain.transactions import SendOptions, Signer
@@ -78,8 +79,18 @@ def list_accounts(as_json: bool) -> None:
     Example:  offchain account list
     """
     folder = accounts_folder()
-    rows = [(name, keystores.address_in(keystores.named(folder, name))) for name in keystores.names(folder)]
-    show(rows, as_json)
+    found: dict[str, str | None] = {}
+    for name in keystores.names(folder):
+        try:
+            found[name] = keystores.address_in(keystores.file_of(folder, name))
+        except BadKey as error:  # the others are there all the same
+            found[name] = None
+            warn(str(error))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, address in found.items():  # whole, however long: both are to be copied
+        click.echo(f"{address or 'no address is shown':42}  {name}")
 
 
 @account.command("show")

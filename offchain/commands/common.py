@@ -243,10 +243,17 @@ def _broken(line: str, width: int) -> list[str]:
     ) or [line]
 
 
+def whole(table: Table) -> Table:
+    """A table whose columns break what is too wide, where they would cut it off."""
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
 def table_for(pairs: Iterable[tuple[str, Any]], title: str = "") -> Table:
     """Names and values, in two columns."""
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False, title_justify="left")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, str(value))
@@ -254,8 +261,8 @@ def table_for(pairs: Iterable[tuple[str, Any]], title: str = "") -> Table:
 
 
 def table_of(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table of at most 80 columns."""
-    table = Table(*header, box=None, pad_edge=False)
+    """Print a table of at most 80 columns, of which nothing is cut off."""
+    table = whole(Table(*header, box=None, pad_edge=False))
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(width=80, highlight=False).print(table)

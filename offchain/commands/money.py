@@ -21,7 +21,7 @@ from offchain.chain.deployment import Deployment
 from offchain.chain.keepers import services
 from offchain.chain.reader import Reader
 from offchain.chain.statement import Statement
-from offchain.commands.common import Connection, connection_options, json_option, patience, table_for
+from offchain.commands.common import Connection, connection_options, json_option, patience, table_for, whole
 from offchain.commands.identity import address_of
 from offchain.errors import ChainUnavailable
 from offchain.market.duties import Duty, duties
@@ -245,7 +245,7 @@ def history(connection: Connection, who: str | None, task_id: int | None, as_jso
         body = {"entries": [_plain(*line) for line in lines], "sums": {name: str(n) for name, n in sums.items()}}
         click.echo(json.dumps(body, indent=2))
         return
-    table = Table("when", "task: why", *PLACES, box=None, pad_edge=False, width=WIDTH)
+    table = whole(Table("when", "task: why", *PLACES, box=None, pad_edge=False, width=WIDTH))
     for column in table.columns[2:]:
         column.justify = "right"
     for then, entry in lines:

@@ -92,6 +92,19 @@ def test_who_signs_can_be_funded_and_spends(offchain: Offchain, where: list[str]
     assert (code, out, err) == (0, "deposited 2; free now: 2\n", "")
 
 
+def test_a_list_of_accounts_is_whole_whatever_its_names_and_files(offchain: Offchain, tmp_path: Path) -> None:
+    """A key file without an address, as other programs write it, hid all accounts; a long name was cut off."""
+    long, folder = "w" * 64, accounts_folder()
+    (tmp_path / "password").touch(0o600)
+    (tmp_path / "password").write_text("sesame")
+    code, address, _ = offchain("account", "new", long, "--password-file", tmp_path / "password")
+    (folder / "other.json").write_text("{}")
+    code, out, err = offchain("account", "list")
+    assert (code, out.splitlines()) == (0, [f"{'no address is shown':42}  other", f"{address.split()[0]}  {long}"])
+    assert err.count("\n") == 1 and "other.json: shows no address" in err
+    assert json.loads(offchain("account", "list", "--json")[1]) == {"other": None, long: address.split()[0]}
+
+
 def test_reading_needs_no_account(offchain: Offchain, where: list[str], w3: Web3) -> None:
     one = w3.eth.accounts[1]
     for who in (one, "1"):

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from offchain import cli
-from offchain.commands.common import TOKENS, say
+from offchain.commands.common import TOKENS, say, show, table_of
 from offchain.market.money import tokens
 from tests.support.terminal import run
 
@@ -73,6 +73,17 @@ def test_long_lines_are_broken_between_words_on_a_terminal_only(
     assert short == "short" and address.strip() == line.split()[-1]
     assert len(broken) == 2 and all(len(part) <= 80 for part in broken) and broken[1].startswith("  ")
     assert " ".join(part.strip() for part in (*broken, address)) == line
+
+
+def test_tables_of_80_columns_cut_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
+    price, name = "333,333,333,333,333,333,333,333,333,333.000001", "w" * 64
+    table_of(
+        ["task", "status", "price", "checkpoints"], [(999, "completed", price, "1000000 of 1000000, 1000000 paid")]
+    )
+    show([(name, "8" * 64)], as_json=False)
+    out = capsys.readouterr().out
+    assert "…" not in out and max(map(len, out.splitlines())) <= 80
+    assert out.count("w") == 64 and out.count("8") == 64 and out.count("3") == price.count("3")
 
 
 def named() -> list[tuple[str, click.Command]]:
