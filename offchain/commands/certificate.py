@@ -83,14 +83,15 @@ def make(
         blobs = BlobStore(Path(folder), options=fetching(connection, allow_private))
         task = load_posted(view, task_file, blobs, holders)
         view = completed(chain, task_id)
-        point = view.checkpoints[-1]
-        path = state_file(view, point, task, blobs, holders)
-        _, tree = read_state(path, task.graph, point.root)
+        point, gathered = view.checkpoints[-1], Gathered(task, blobs, holders)
         log = log_of(view, point, task, (blobs, holders))
-        gathered = Gathered(task, blobs, holders)
         for _ in gathered.look(view):
             pass
-        made = certify(chain, task_id, task, tree.leaves, gathered.parts(view), log)
+        if parts := gathered.parts(view):  # files of outputs have the roots of all tensors of their states
+            tree = parts[-1][1]
+        else:
+            _, tree = read_state(state_file(view, point, task, blobs, holders), task.graph, point.root)
+        made = certify(chain, task_id, task, tree.leaves, parts, log)
     statement.write(output, made)
     block = f"block {made.header.number}", f"0x{made.header.hash.hex()}"
     said = [f"certificate in {output}", f"it is proven by {block[0]}, whose hash is {block[1]}"]

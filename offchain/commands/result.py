@@ -14,6 +14,7 @@ from safetensors import safe_open
 from offchain.chain.client import Chain
 from offchain.commands.common import TASK, Connection, check_output, connection_options, json_option, show
 from offchain.commands.fetching import fetching, private_option
+from offchain.ir.arrays import Array
 from offchain.market.view import TaskView
 from offchain.store.blobs import BlobStore
 from offchain.store.checkpoint import save_model
@@ -22,7 +23,7 @@ from offchain.task import Task
 from offchain.worker.gathered import Gathered
 from offchain.worker.holders import Holders, registered
 from offchain.worker.names import task_name
-from offchain.worker.posting import result
+from offchain.worker.posting import completed, state
 from offchain.worker.results import Validated, curves
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -46,17 +47,30 @@ def save_result(
     With `look` the states before the last one are looked for.
     """
     loaded, validated, gathered = known
-    holders = validated.holders
-    view, state = result(chain, task_id, loaded, blobs, holders)
-    for one in (validated, gathered):
-        one.add(view.checkpoints[-1].root, state)
+    view = completed(chain, task_id)
+    final = _final(view, known, blobs)
     for _ in gathered.look(view):
         pass
     if look:
         validated.look(view)
-    outputs, log = gathered.joined(view), curves(view, loaded, blobs, holders)
-    save_model(output, loaded, state, log, validated.curves(view), outputs)
+    outputs, log = gathered.joined(view), curves(view, loaded, blobs, validated.holders)
+    save_model(output, loaded, final, log, validated.curves(view), outputs)
     return view
+
+
+def _final(view: TaskView, known: Known, blobs: BlobStore) -> list[Array]:
+    """The final state. Where the result has nothing of it, as of a generation, whose cache it may hold, and all outputs
+    are here, it is not fetched: the first state stands in its place."""
+    loaded, validated, gathered = known
+    if loaded.outputs and not loaded.validation and all(entry.source != "state" for entry in loaded.model):
+        for _ in gathered.look(view):
+            pass
+        if len(gathered.begun(view)) == len(view.checkpoints):
+            return list(loaded.state)
+    found = state(view, loaded, blobs, validated.holders)
+    for one in (validated, gathered):
+        one.add(view.checkpoints[-1].root, found)
+    return found
 
 
 def show_result(view: TaskView, validated: Validated, output: Path, as_json: bool) -> None:

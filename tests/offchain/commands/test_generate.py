@@ -8,11 +8,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from offchain.commit.roots import state_root
 from offchain.lower import compile as lower
 from offchain.store.serve import BlobServer
 from offchain.store.taskfile import save_task
+from offchain.store.tensorfile import write
 from offchain.text import one_line
 from offchain.worker.names import outputs_name
 from tests.offchain.commands.conftest import Counter
@@ -65,6 +67,33 @@ def test_the_text_of_a_completed_task(
         code, out, err = run(capsys, monkeypatch, *words(counter, number))
         assert code == 1 and "the outputs of checkpoints 1 are served by nobody any more" in err
         assert out.splitlines()[-3:] != lines[-3:] and out.splitlines()[-3].startswith("0: ")  # what there is
+
+
+def test_the_result_and_its_certificate_need_no_cache(
+    counter: Counter, spoken: Spoken, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody serves the final state, whose cache may be large, nor the logs."""
+    result, file = counter.file("a.safetensors"), counter.file("a.cert.json")
+    with BlobServer(spoken.blobs.folder, "127.0.0.1", 0) as server:
+        number = committed(counter, spoken, server.url, 2)
+        counter.close_windows(number)
+        counter.quick("solver").collect(number)
+        rest = [str(number), "--file", str(counter.file("a.task")), *counter.options, "-o"]
+        code, _, err = run(capsys, monkeypatch, "task", "result", *rest, str(result))
+        assert (code, err) == (0, "")
+        code, out, err = run(capsys, monkeypatch, "certificate", "make", *rest, str(file))
+        assert (code, err) == (0, "") and "nobody serves that log any more" in out
+    with safe_open(result, "np") as held:
+        assert [*held.keys()] == ["token"] and held.get_tensor("token").tolist() == spoken.tokens.tolist()
+        told = json.loads(held.metadata()["texts"])
+    assert all(text.endswith(said) for text, said in zip(spoken.texts, told, strict=True))
+    code, out, err = run(capsys, monkeypatch, "certificate", "verify", str(file), str(result))
+    assert (code, err) == (0, "") and f"  {result} holds what the steps output, bit for bit\n" in out
+    assert "  the rest of the final state: " in out and "  figures that it names: the certificate has none" in out
+    with pytest.MonkeyPatch.context() as patch, safe_open(result, "np") as held:
+        write(result.with_name("b"), {"token": held.get_tensor("token") + 1}, {})
+        code, _, err = run(capsys, patch, "certificate", "verify", str(file), str(result.with_name("b")))
+    assert code == 2 and "token: is not what checkpoint 0 holds" in err
 
 
 def test_what_there_is_now(
