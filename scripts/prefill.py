@@ -9,8 +9,9 @@ each number of rows and bits, medians of rounds that take turns, in processor se
 all steps once, after kernels were compiled and weights packed; `made` is the audit's plan and kernels, once a task.
 
 With `--wrong` the token of the first row in that step is swapped, and the model goes on from it. `audited` is then what
-it takes to contradict that, `disputed` what a challenger computes in the dispute, up to the trees of the wrong step's
-outputs, `stepped` the same where nothing is made at once; all are parts of `generated`.
+it takes to contradict that by the state that is claimed at the end, `unshown` without that state; `disputed` what a
+challenger computes in the dispute, up to the trees of the wrong step's outputs, `stepped` the same where nothing is
+made at once. All are parts of `generated`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from offchain.exec.make import make_executor
 from offchain.lower import compile as lower
 from offchain.store.checkpoint import output_slots
 from offchain.task import Task
+from offchain.worker.doubt import Doubt
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # set before transformers is imported: the model is in the file, no hub is needed
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -116,9 +118,14 @@ def convicted(task: Task, wrong: int, rounds: int) -> dict[str, float]:
         begun = process_time()
         if ahead.ahead(start, 0, said)[1] != wrong:
             raise SystemExit("another output is found wrong")
-        audited = process_time() - begun + stepped(executor, start, wrong + 1)[1]
-        found.append([part / generated for part in (audited, replayed(Told(said, ahead)), replayed(None))])
-    return dict(zip(("audited", "disputed", "stepped"), map(median, zip(*found, strict=True)), strict=True))
+        ran = process_time() - begun
+        doubt = Doubt(task, executor, 0, task.steps, start, lambda: [], wrong)
+        if doubt.contradicted(end) != wrong:
+            raise SystemExit("the state that is claimed is not contradicted")
+        audited, unshown = process_time() - begun, ran + stepped(executor, start, wrong + 1)[1]
+        found.append([part / generated for part in (audited, unshown, replayed(Told(said, ahead)), replayed(None))])
+    names = ("audited", "unshown", "disputed", "stepped")
+    return dict(zip(names, map(median, zip(*found, strict=True)), strict=True))
 
 
 def compared(task: Task, rounds: int) -> dict[str, Any]:

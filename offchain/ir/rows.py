@@ -29,26 +29,39 @@ def keeps_rows(graph: Graph, slot: int, steps: int) -> bool:
     carries over from the slot before. `steps`: of the task.
     """
     spec, number = graph.slots[slot].spec, graph.slots[slot].index
-    if graph.slots[slot].source is not Source.NODE or spec.shape[0] != graph.interval:
+    if graph.slots[slot].source is not Source.NODE or spec.shape[:1] != (graph.interval,):
         return False
     node, rows, columns = graph.nodes[number], spec.shape[0], prod(spec.shape[1:])
     if node.kind is not Kind.MAP or node.shape not in ((rows, columns), (rows,)) or prod(node.shape) != rows * columns:
         return False
-    kept = _kept(node, rows, steps)
+    _, kept = _branches(node, rows, steps)
     if kept is None or kept.source is not Source.NODE or not _reads(kept, node.shape, (columns, 1)):
         return False
     return _carries(graph, graph.nodes[kept.index], slot, (rows, columns))
 
 
-def _kept(node: Node, rows: int, steps: int) -> Input | None:
-    """What a map gives, element by element, of each row that is not the step's own."""
+def own_row(graph: Graph, slot: int, steps: int) -> int | None:
+    """The node whose output is, as it is, the row that a step writes to a slot that keeps its rows; None: not known."""
+    if not keeps_rows(graph, slot, steps):
+        return None
+    node, rows = graph.nodes[graph.slots[slot].index], graph.interval
+    own, _ = _branches(node, rows, steps)
+    if own is None or own.source is not Source.NODE or own.length * rows != node.length:
+        return None
+    return own.index if _reads(own, node.shape, (0, 1)) else None
+
+
+def _branches(node: Node, rows: int, steps: int) -> tuple[Input | None, Input | None]:
+    """What a map gives, element by element, of the row that is the step's own, and of each other one."""
     p = ProgramBuilder(node.shape, steps)
     own = is_row(p, rows)
     last = p.instr(p.repeat(node.program, lambda number: p.input(number, node.inputs[number].dtype), p.index))
     if last.op is not Op.SELECT or last.a != own.id:
-        return None
-    kept = p.instrs[last.c]
-    return node.inputs[kept.a] if kept.op is Op.INPUT else None
+        return None, None
+    own_row, kept = (
+        node.inputs[each.a] if each.op is Op.INPUT else None for each in (p.instrs[last.b], p.instrs[last.c])
+    )
+    return own_row, kept
 
 
 def _carries(graph: Graph, gather: Node, slot: int, shape: tuple[int, int]) -> bool:

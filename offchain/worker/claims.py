@@ -14,11 +14,12 @@ from offchain.ir.arrays import Array
 from offchain.market.view import ChainView, CheckpointView, TaskView, Terms
 from offchain.store.addresses import host_of
 from offchain.store.blobs import BlobStore
-from offchain.store.checkpoint import output_slots, read_outputs
+from offchain.store.checkpoint import load_state, output_slots, read_outputs
 from offchain.task import Task
 from offchain.worker.background import Background
 from offchain.worker.holders import Holders
-from offchain.worker.names import outputs_name
+from offchain.worker.names import outputs_name, state_name
+from offchain.worker.room import state_bytes
 
 KIND: Final = "outputs"  # of the jobs that wait for solvers
 PATIENCE: Final = 1 / 16  # of the challenge window: an audit that is not told makes its steps one by one, in time
@@ -66,8 +67,8 @@ class Claims:
         self._aheads: dict[tuple[int, Terms], Ahead[Any] | None] = {}
         self._silent: set[tuple[int, int, int, bytes]] = set()  # nobody has these outputs
 
-    def of(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int, most: int) -> Claim | None:
-        """What is claimed of an interval; None while that is being found out. Its file has `most` bytes at most."""
+    def of(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> Claim | None:
+        """What is claimed of an interval; None while that is being found out."""
         point = view.checkpoints[checkpoint]
         key = view.id, view.attempt, checkpoint, point.root
         made = self._made(view, task, executor)
@@ -78,12 +79,36 @@ class Claims:
             return Claim(point.root, {}, ahead)
         try:
             outputs = self._background.poll(
-                (KIND, *key), lambda: self._fetch(view, task, point, most), view.solver, host_of(point.uri)
+                (KIND, *key), lambda: self._fetch(view, task, point), view.solver, host_of(point.uri)
             )
         except (OffchainError, OSError):
             self._silent.add(key)
             return Claim(point.root, {}, ahead)
         return None if outputs is None else Claim(point.root, outputs, ahead)
+
+    def end(self, view: TaskView, task: Task, checkpoint: int) -> list[Array] | None:
+        """The state that is claimed at the end of an interval, without its log; [] where nobody shows it in time, None
+        while that is being found out. It is not kept: nobody who wants the right one should be served it."""
+        point = view.checkpoints[checkpoint]
+        name, store, patience = state_name(view.terms, point.root), self._kept, PATIENCE * view.terms.challenge_window
+        found: list[list[Array]] = []
+
+        def check(path: Path) -> None:
+            found.append(load_state(path, task.graph, point.root))
+
+        def fetch() -> list[Array]:
+            if name in self._blobs:
+                check(self._blobs.path(name))
+            else:
+                store.fetch(self._holders.of_state(view, point), name, check, state_bytes(task.graph), patience)
+                store.remove(name)
+            return found[-1]
+
+        try:
+            key = "state", "end", view.id, view.attempt, checkpoint, point.root
+            return self._background.poll(key, fetch, view.solver, host_of(point.uri))
+        except (OffchainError, OSError):
+            return []
 
     def ready(self, view: TaskView, task: Task, executor: Executor[Any], checkpoint: int) -> bool:
         """Whether `taken` need not wait: False while many steps at once are being compiled for it."""
@@ -132,7 +157,7 @@ class Claims:
             (self._aheads[key],) = made
         return (self._aheads.get(key),)
 
-    def _fetch(self, view: TaskView, task: Task, point: CheckpointView, most: int) -> dict[int, Array]:
+    def _fetch(self, view: TaskView, task: Task, point: CheckpointView) -> dict[int, Array]:
         """A solver has the file of its own already."""
         name, store = outputs_name(view.terms, point.root), self._kept
         found: dict[int, Array] = {}
@@ -141,6 +166,7 @@ class Claims:
             found.update(_read(path, task, point.root))
 
         places, patience = self._holders.of_outputs(view, point), PATIENCE * view.terms.challenge_window
+        most = state_bytes(task.graph)
         path = self._blobs.path(name) if name in self._blobs else store.fetch(places, name, check, most, patience)
         if not found:
             check(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from offchain.ir.rows import keeps_rows
 from offchain.market.view import TaskView, Terms
 from offchain.task import Task
 from offchain.worker.claims import Claim
+from offchain.worker.doubt import Doubt
 from offchain.worker.materials import Start
 
 T = TypeVar("T")
@@ -28,7 +30,8 @@ class Course:
     The state at the end of an interval is hashed and stored in another thread, while the next interval is computed.
 
     Of an interval whose outputs are claimed many steps are made at once. If they output something else, or if the root
-    after them is not the one that is claimed, they are made again one by one, and that decides: one of them outputs
+    after them is not the one that is claimed, that is a doubt, which waits for the state that is claimed at the end. By
+    that state one step may be enough. Else all are made again one by one, and that decides: one of them outputs
     something else, which no later step of the interval writes over, or the root after all of them is another.
 
     Attributes:
@@ -42,8 +45,9 @@ class Course:
         claims: of the solver, about intervals to come.
         told: whether claims are of use: none of them was wrong, and nothing failed with them.
         wrong: the first step that does not output what is claimed, as many at once have it; None where none was found.
-        contradicted: the first one that does not, made one by one: the root after its interval is false whatever comes
-            after it, and the course is over.
+        doubt: about the present interval, which `settle` is to end.
+        contradicted: a step that shows that the root after its interval is false, whatever comes after it. The course
+            is over then.
         failed: the interval of which many steps at once raised an error, and why; its steps are made one by one.
     """
 
@@ -56,6 +60,7 @@ class Course:
         self.done, _ = terms.steps_of(start.checkpoint)
         self.claims: dict[int, Claim] = {}
         self.told, self.wrong = True, None  # type: bool, int | None
+        self.doubt: Doubt | None = None
         self.contradicted: int | None = None
         self.failed: tuple[int, str] | None = None
         self._doubted: dict[int, Array] = {}  # what the interval that is made one by one is said to output, for good
@@ -85,13 +90,22 @@ class Course:
                 self._go_on()
             elif self._closing is not None:
                 wait([self._closing], max(0.0, until - time.monotonic()))
-            elif self.contradicted is not None:
+            elif self.doubt is not None or self.contradicted is not None:
                 break
             if self._wanted and self.done == self.goal and self._closing is None:
                 self._close(keep)
             if time.monotonic() >= until:
                 break
         return self._hand_out()
+
+    def settle(self, claimed: Sequence[Array]) -> None:
+        """Ends the doubt. `claimed`: the state at the end of the present interval; () where nobody has it."""
+        doubt, self.doubt = self.doubt, None
+        if doubt is not None and claimed:
+            try:
+                self.contradicted = doubt.contradicted(claimed)
+            except Exception as error:  # as in running ahead
+                self._fail(error)
 
     def _go_on(self) -> None:
         """One step, or many at once that output what is claimed."""
@@ -111,15 +125,27 @@ class Course:
         try:
             state, right = ahead.ahead(self._state, self.done, outputs)
         except Exception as error:  # whatever it is: no audit depends on running ahead, and none waits for it again
-            self.failed = self.checkpoint, f"{type(error).__name__}: {error}"
+            self._fail(error)
             self._again(self.checkpoint)
             return
         if right == ahead.steps:
             self._state, self.done = state, self.done + right
             return
         self.wrong = self.done + right
-        self._again(self.checkpoint)
+        run = partial(self._passed, ahead, outputs, self._state, self.done, right)
+        self._again(self.checkpoint, partial(Doubt, run=run, wrong=self.wrong))
         self._doubted = self._lasting(outputs)
+
+    def _passed(
+        self, ahead: Ahead[Any], outputs: Mapping[int, Array], state: Any, t: int, right: int
+    ) -> Sequence[Array]:
+        """The state after so many steps from step t on, as many at once make them."""
+        if right:
+            (state,), _ = ahead.passing(state, t, outputs, [right])
+        return self._executor.dump(state)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = self.checkpoint, f"{type(error).__name__}: {error}"
 
     def _lasting(self, outputs: Mapping[int, Array]) -> dict[int, Array]:
         """Those whose rows no later step of an interval writes over: one false row of them makes the root false."""
@@ -134,11 +160,12 @@ class Course:
             for made, claimed in zip(found, self._doubted.values(), strict=True)
         )
 
-    def _again(self, checkpoint: int) -> None:
-        """Back to the start of an interval, to make its steps one by one."""
+    def _again(self, checkpoint: int, doubt: Callable[..., Doubt] | None = None) -> None:
+        """Back to the start of an interval, to make its steps one by one unless one is enough."""
         self.checkpoint, self.told = checkpoint, False
-        self.done, _ = self._terms.steps_of(checkpoint)
+        self.done, goal = self._terms.steps_of(checkpoint)
         self._state = self._begun.pop(checkpoint)
+        self.doubt = doubt(self.task, self._executor, self.done, goal, self._state) if doubt else None
         self.claims = _before(checkpoint, self.claims)  # intervals that are being hashed may be in doubt as well
         self._begun = _before(checkpoint, self._begun)
         self.contradicted, self._doubted = None, {}
@@ -147,7 +174,7 @@ class Course:
     def _wanted(self) -> bool:
         """Whether the present interval should be computed at all."""
         last = self._terms.intervals - 1 if self.ahead else self.target
-        return self.checkpoint <= last and self.contradicted is None
+        return self.checkpoint <= last and self.doubt is None and self.contradicted is None
 
     def _close(self, keep: Keep) -> None:
         self._closing = close(self.checkpoint, self._executor.dump(self._state), keep)
@@ -163,7 +190,7 @@ class Course:
         claim, begun = self.claims.pop(reached.checkpoint, None), reached.checkpoint in self._begun
         if begun and claim is not None and reached.root != claim.root:
             self.due = reached.checkpoint
-            self._again(reached.checkpoint)
+            self._again(reached.checkpoint, partial(Doubt, run=lambda: reached.state))
             return None
         self._begun.pop(reached.checkpoint, None)
         self.root = reached.root

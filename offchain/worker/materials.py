@@ -28,7 +28,7 @@ from offchain.store.race import Places
 from offchain.store.taskfile import load_task, read_graph, require_seal
 from offchain.task import Task
 from offchain.worker.background import Background, Key, Shares
-from offchain.worker.claims import KIND, Claim, Claims
+from offchain.worker.claims import KIND, Claims
 from offchain.worker.fit import Figures, NotNow, Unfit, require_countable
 from offchain.worker.holders import Holders
 from offchain.worker.making import ExecutorFactory
@@ -93,7 +93,7 @@ class Materials:
         shares = dict.fromkeys(("file", "state", "mirror", KIND), options.downloads) | {"trial": ALONE}
         self._background = Background(shares)
         self._trials = Trials(executors, options)
-        self._claims = Claims(self.blobs, self._holders, self._background)
+        self.claims = Claims(self.blobs, self._holders, self._background)
         self._checking = Lock()  # files are read one at a time: each may fill the memory
         self._needed: frozenset[str] = frozenset()  # names of task files that must not be removed
         self._opened: dict[int, Opened] = {}
@@ -140,7 +140,7 @@ class Materials:
     def close_task(self, view: TaskView) -> None:
         """Free the memory of a task, and what is being made of it."""
         self._opened.pop(view.id, None)
-        self._claims.forget(view)
+        self.claims.forget(view)
         self._background.drop(("task", view.id, view.terms))
 
     def need(self, terms: Iterable[Terms]) -> None:
@@ -278,29 +278,21 @@ class Materials:
         earlier = (self._kept(view, opened, k, own) for k in reversed(range(checkpoint)))
         return next(start for start in earlier if start is not None)
 
-    def claim(self, view: TaskView, opened: Opened, checkpoint: int) -> Claim | None:
-        """What the solver says of an interval; None while that is being found out."""
-        return self._claims.of(view, opened.task, opened.executor, checkpoint, state_bytes(opened.task.graph))
-
-    def forget_claim(self, view: TaskView, checkpoint: int) -> None:
-        """An interval was found right: nobody replays it by what was said of it."""
-        self._claims.drop(view, checkpoint)
-
     def tidy(self, view: ChainView) -> None:
         """Remove what is of no use any more."""
         self._withheld.release(view)
-        self._claims.tidy(view)
+        self.claims.tidy(view)
 
     def ready(self, view: TaskView, opened: Opened, accused: int) -> bool:
         """Whether the interval that this account challenges can be replayed: False while kernels for it compile."""
-        return self._claims.ready(view, opened.task, opened.executor, accused)
+        return self.claims.ready(view, opened.task, opened.executor, accused)
 
     def replay(self, view: TaskView, opened: Opened, start: Start, accused: int | None) -> Replay:
         """The steps from a state on, for a dispute. `accused`: the interval, where this account challenges it."""
         first = start.checkpoint * opened.task.interval
         made = self._replays(opened.executor, opened.ledger, first, start.arrays, start.tree)
         if accused == start.checkpoint:
-            made.told = self._claims.taken(view, opened.task, accused)
+            made.told = self.claims.taken(view, opened.task, accused)
         return made
 
     def forget_states(self, terms: Terms, roots: Sequence[bytes]) -> None:

@@ -104,7 +104,7 @@ class Work:
     def audit(self, task: TaskView, checkpoint: int, seconds: float) -> bool:
         """Replay towards a checkpoint for a while; judge it and those on the way. False as in `train`."""
         course = self._course("audit", task, checkpoint)
-        if course is None or not self._is_told(task, course):
+        if course is None or not self._is_told(task, course) or not self._is_settled(task, course):
             return False
 
         def keep(end: Reached) -> None:
@@ -138,7 +138,7 @@ class Work:
         self._db.add_audited(task, k, right)
         self._tell(Audited(task.id, k, right, claimed, computed))
         if right:
-            self._materials.forget_claim(task, k)
+            self._materials.claims.drop(task, k)
             return
         self._courses.pop(("audit", task.id), None)
         if k < course.target:
@@ -170,10 +170,19 @@ class Work:
         opened = self._materials.open(task)
         for k in range(course.checkpoint, course.target + 1 if course.told else 0):
             if k not in course.claims:
-                claim = self._materials.claim(task, opened, k) if opened else None
+                claim = self._materials.claims.of(task, opened.task, opened.executor, k) if opened else None
                 if claim is None:
                     return False
                 course.claims[k] = claim
+        return True
+
+    def _is_settled(self, task: TaskView, course: Course) -> bool:
+        """Whether there is no doubt, or the state that is claimed has ended it, or nobody shows that in time."""
+        if course.doubt is not None:
+            end = self._materials.claims.end(task, course.task, course.checkpoint)
+            if end is None:
+                return False
+            course.settle(end)
         return True
 
     def own_roots(self, task: TaskView) -> dict[int, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,31 +12,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from offchain.commit.closing import Reached
 from offchain.commit.roots import state_root, state_tree
-from offchain.dispute.falsified import Falsehood, FalsifiedReplay
-from offchain.dispute.points import Point
 from offchain.exec.ahead import Ahead, ahead_of
-from offchain.exec.fused.executor import FusedExecutor
-from offchain.exec.fused.spans import FusedSpans
 from offchain.exec.make import make_executor
 from offchain.generation import Generation
 from offchain.ir.arrays import Array
 from offchain.lower import compile as lower
-from offchain.market.view import Status
 from offchain.store.checkpoint import output_slots
-from offchain.store.race import Places
 from offchain.task import Task
-from offchain.worker.claimed import NotAhead, OutputWrong
 from offchain.worker.claims import Claim
 from offchain.worker.course import Course
-from offchain.worker.events import Audited, Challenged, DisputeOver, Failed
-from offchain.worker.holders import Holders
-from offchain.worker.making import executor_factory
 from offchain.worker.materials import Start
 from tests.support.tasks import unposted
-from tests.support.town import Town, lying
 
 LONG, INTERVAL = 30.0, 5
-FUSED = executor_factory("fused")
 
 
 @cache
@@ -82,6 +70,9 @@ class Counted:
         self.many += 1
         return self._ahead.ahead(state, t, claimed)
 
+    def passing(self, *given: Any) -> tuple[list[Any], int]:
+        return self._ahead.passing(*given)
+
 
 @pytest.fixture
 def counted() -> Counted:
@@ -92,8 +83,11 @@ def counted() -> Counted:
     return Counted(executor, ahead)
 
 
-def reached(counted: Counted, claims: dict[int, Claim]) -> tuple[list[bytes], Course]:
-    """The roots after both intervals, or until a step contradicts what is claimed."""
+def reached(
+    counted: Counted, claims: dict[int, Claim], shown: Sequence[Sequence[Array]] = ((), ())
+) -> tuple[list[bytes], Course]:
+    """The roots after both intervals, or until a step contradicts what is claimed. `shown`: the states that are claimed
+    at their ends, where they are in doubt."""
     task = text()
     roots = {"graph_root": task.graph_root, "state_root": task.state_root}
     terms = unposted(**roots, steps=task.steps, interval=INTERVAL)
@@ -103,6 +97,7 @@ def reached(counted: Counted, claims: dict[int, Claim]) -> tuple[list[bytes], Co
     found: list[Reached] = []
     while len(found) < 2 and course.contradicted is None:
         found += [end] if (end := course.work(LONG, lambda end: None)) else []
+        course.settle(shown[course.checkpoint] if course.doubt else ())
     assert [end.checkpoint for end in found] == [0, 1][: len(found)] and course.due == len(found)
     return [end.root for end in found], course
 
@@ -132,6 +127,59 @@ def test_a_false_output_is_contradicted_by_its_step_and_no_later_one_is_made(cou
     assert counted.one == step % INTERVAL + 1
 
 
+@pytest.mark.parametrize("step", [0, 3, 7, 9])
+def test_the_state_that_is_claimed_leaves_one_step_to_make(counted: Counted, step: int) -> None:
+    claims = swapped(counted, step)
+    false = [[*end] for end in ends()]
+    for slot, tokens in claims[step // INTERVAL].outputs.items():
+        false[step // INTERVAL][slot] = tokens
+    roots, course = reached(counted, claims, false)
+    assert roots == [state_root(end) for end in ends()[: step // INTERVAL]]
+    assert (course.wrong, course.contradicted, counted.one) == (step, step, 1)
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_a_false_key_is_found_by_its_step_before_its_first_wrong_output(counted: Counted, step: int) -> None:
+    """From the false key on everything follows: only that one step is wrong."""
+    task, k = text(), step // INTERVAL
+    (keys,) = [n for n, slot in enumerate(task.graph.slots) if slot.spec.name == "cache.0.keys"]
+    state, false = counted.executor.load(task.state), [[*end] for end in ends()]
+    for t in range((k + 1) * INTERVAL):
+        state = counted.executor.step(state, t)
+        if t == step:
+            falsified = counted.executor.dump(state)
+            falsified[keys].reshape(task.graph.slots[keys].spec.shape)[:, :, t] *= -3
+            state = counted.executor.load(falsified)
+    false[k] = counted.executor.dump(state)
+    claims = {k: Claim(state_root(end), outputs(end), counted) for k, end in enumerate(false)}
+    _, course = reached(counted, claims, false)
+    assert course.contradicted == step and counted.one <= 2
+    assert course.wrong is None or course.wrong > step
+
+
+def test_a_doubt_that_raises_an_error_is_settled_step_by_step(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise IndexError("no such row")
+
+    monkeypatch.setattr(Broken, "passing", fails)
+    broken = Broken(counted.executor, counted)
+    claims = {k: Claim(state_root(end), outputs(end), broken) for k, end in enumerate(ends())}
+    roots, course = reached(broken, claims, ends())
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.failed, course.contradicted) == ((0, "IndexError: no such row"), None)
+
+
+def test_a_state_that_is_shown_and_right_is_not_contradicted(counted: Counted) -> None:
+    """Whatever many at once say of it."""
+    broken = Broken(counted.executor, counted)
+    claims = {k: Claim(state_root(end), outputs(end), broken) for k, end in enumerate(ends())}
+    roots, course = reached(broken, claims, ends())
+    assert roots == [state_root(end) for end in ends()]
+    assert (course.wrong, course.contradicted, broken.one) == (2, None, 2 + 2 * INTERVAL)
+
+
 def test_a_false_output_that_a_later_step_could_write_over_proves_nothing(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +195,9 @@ class Broken(Counted):
     def ahead(self, state: Any, t: int, claimed: Mapping[int, Array]) -> tuple[Any, int]:
         super().ahead(state, t, claimed)
         return state, 2
+
+    def passing(self, state: Any, *given: Any) -> tuple[list[Any], int]:
+        return [state], 2
 
 
 def test_many_steps_that_are_wrong_themselves_contradict_nobody(counted: Counted) -> None:
@@ -204,113 +255,3 @@ def test_outputs_that_nobody_tells_are_computed_step_by_step(counted: Counted) -
     roots, _ = reached(counted, {k: Claim(bytes(32), {}, counted) for k in (0, 1)})
     assert roots == [state_root(end) for end in ends()]
     assert (counted.one, counted.many) == (2 * INTERVAL, 0)
-
-
-# --- workers on a chain -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def right(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many steps were right, of each time that many were made at once."""
-    seen: list[int] = []
-    ahead = FusedSpans.ahead
-
-    def noting(*given: Any) -> Any:
-        state, count = ahead(*given)
-        seen.append(count)
-        return state, count
-
-    monkeypatch.setattr(FusedSpans, "ahead", noting)
-    return seen
-
-
-@pytest.fixture
-def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The steps that the challenger made one by one in the dispute."""
-    seen: list[int] = []
-    after = Point.after
-
-    def noting(point: Point) -> Point:
-        if type(point.executor) is FusedExecutor:
-            seen.append(point.count)
-        return after(point)
-
-    monkeypatch.setattr(Point, "after", noting)
-    return seen
-
-
-def until_convicted(town: Town, falsehood: Falsehood) -> None:
-    task = town.post(text(), clock=300)
-    town.worker("cheat", "solver", "solver", executors=lying(falsehood), replays=FalsifiedReplay)
-    town.worker("verifier", "challenger", "verifier", executors=FUSED)
-    town.until(lambda: town.status(task) is Status.SLASHED, idle=30)
-    town.until(lambda: town.told(DisputeOver, "verifier"))
-    assert town.told(DisputeOver, "verifier")[0].won
-    assert town.told(Challenged, "verifier")[0].checkpoint == falsehood.step // INTERVAL
-
-
-def test_an_honest_text_is_vouched_for_without_a_single_step(town: Town, right: list[int]) -> None:
-    town.post(text())
-    town.worker("solver", "solver", "solver", executors=FUSED)
-    verifier = town.worker("verifier", "challenger", "verifier", executors=FUSED)
-    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
-    assert all(event.right for event in town.told(Audited))
-    assert right == [INTERVAL, INTERVAL]
-    assert not list(verifier.materials.blobs.folder.glob("*.outputs"))  # only the solver serves them
-    assert not list((town.folder / "verifier" / "claims").iterdir())
-
-
-def test_outputs_that_nobody_serves_are_audited_step_by_step(
-    town: Town, right: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away = Places((town.folder.joinpath("away").as_uri(),))
-    monkeypatch.setattr(Holders, "of_outputs", lambda *_: away)
-    town.post(text())
-    town.worker("solver", "solver", "solver", executors=FUSED)
-    town.worker("verifier", "challenger", "verifier", executors=FUSED)
-    town.until(lambda: len(town.told(Audited, "verifier")) == 2)
-    assert all(event.right for event in town.told(Audited)) and not right
-
-
-def test_a_solver_that_swaps_a_token_is_convicted(town: Town, right: list[int], replayed: list[int]) -> None:
-    (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
-    claims = town.folder / "verifier" / "claims"
-    claims.mkdir(parents=True)
-    claims.joinpath(f"{bytes(32).hex()}.outputs").touch()  # of a task that is gone
-    until_convicted(town, Falsehood(7, last, 1, 3))
-    assert not list(claims.iterdir())
-    assert [(e.checkpoint, e.step) for e in town.told(OutputWrong, "verifier")] == [(1, 7)]
-    assert right[-1] == 2
-    assert town.told(Audited, "verifier")[-1].computed == b""  # a step was enough
-    assert replayed == [7]
-
-
-FAILURES = {
-    "planning": ("offchain.worker.claims.ahead_of", 0),
-    "an audit": ("offchain.exec.fused.spans.FusedSpans.ahead", 0),
-    "a dispute": ("offchain.dispute.replay.Guesses.agreed", 1),
-}
-
-
-@pytest.mark.parametrize("where", FAILURES)
-def test_an_error_in_running_ahead_costs_a_line_and_no_verdict(
-    town: Town, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The audit, or the dispute, goes on step by step at once."""
-    place, interval = FAILURES[where]
-
-    def fails(*_: Any) -> Any:
-        raise IndexError("no such row")
-
-    monkeypatch.setattr(place, fails)
-    (last,) = [slot.index for slot in text().graph.slots if slot.spec.name == "last"]
-    until_convicted(town, Falsehood(7, last, 1, 3))
-    said = [(event.checkpoint, event.why) for event in town.told(NotAhead, "verifier")]
-    assert said == [(interval, "IndexError: no such row")] and not town.told(Failed, "verifier")
-
-
-def test_a_solver_that_swaps_no_token_but_a_key_is_convicted(town: Town, right: list[int], replayed: list[int]) -> None:
-    (keys,) = [slot.index for slot in text().graph.slots if slot.spec.name == "cache.0.keys"]
-    until_convicted(town, Falsehood(INTERVAL - 1, keys, 0, 1 << 20))
-    assert not town.told(OutputWrong) and right == [INTERVAL]
-    assert replayed == [INTERVAL - 1]
