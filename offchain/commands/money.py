@@ -23,7 +23,7 @@ from offchain.chain.reader import Reader
 from offchain.chain.statement import Statement
 from offchain.commands.common import Connection, connection_options, json_option, patience, table_for, whole
 from offchain.commands.identity import address_of
-from offchain.errors import ChainUnavailable
+from offchain.errors import ChainError, ChainUnavailable
 from offchain.market.duties import Duty, duties
 from offchain.market.keeping import Service
 from offchain.market.money import about, balance
@@ -218,7 +218,7 @@ def _again(account: Account, say: Callable[[Look], None]) -> None:
         time.sleep(PACE)
         try:
             say(account.look())
-        except ChainUnavailable as error:
+        except (ChainUnavailable, ChainError) as error:  # a node that refuses now may answer again, too
             click.echo(f"warning: {error}", err=True)
 
 

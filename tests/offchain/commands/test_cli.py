@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +51,30 @@ def test_every_command_explains_itself_with_an_example(
         assert "Example:" in text, words
         assert max(map(len, text.splitlines())) <= 80, words
         assert (words in SILENT) is not has_json(command), f"{words}: it prints data, or it does not"
+
+
+def test_every_example_is_a_command_that_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFCHAIN_SETTINGS", "")
+    seen = 0
+    for _, command in leaves():
+        examples = re.sub(r"\\\n\s*", "", (command.help or "").partition("Example:")[2])
+        for line in filter(None, map(str.strip, examples.splitlines())):
+            words = shlex.split(line)
+            understood(cli.root, "offchain", words[words.index("offchain") + 1 :], None)
+            seen += 1
+    assert seen > len(cli.COMMANDS)
+    with pytest.raises(click.UsageError):
+        understood(cli.root, "offchain", ["task", "post", "digits.task"], None)
+
+
+def understood(command: click.Command, name: str, words: list[str], parent: click.Context | None) -> None:
+    """Raises click's UsageError for words that a command does not take. Runs nothing."""
+    context = command.make_context(name, list(words), parent=parent)
+    rest = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and rest:
+        found, below, rest = command.resolve_command(context, rest)
+        assert below is not None
+        understood(below, str(found), rest, context)
 
 
 def test_a_group_shows_what_is_typed_most(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
