@@ -149,8 +149,9 @@ def main() -> None:
     except MemoryError as error:  # raised outside of nodes, which raise OutOfMemory
         click.echo(f"error: not enough memory ({error or 'Python does not say for what'})", err=True)
         sys.exit(OutOfMemory.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        for line in (*getattr(stop.__cause__ or stop, "__notes__", ()), "stopped"):
+            click.echo(line, err=True)
         sys.exit(130)
     except OSError as error:  # what no command has named better: a full disk, a folder that is not there
         what = f"{error.filename}: " if error.filename else ""

@@ -100,6 +100,16 @@ class Outbox:
 
 
 @contextmanager
+def in_flight(what: str) -> Iterator[None]:
+    """Whoever stops the block by Ctrl-C hears that a transaction is on its way: the exception has a note."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{what} was sent, and may be mined yet: look before you send it again")
+        raise
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3RPCError
 
-from offchain.chain.outbox import Flight, Outbox, Sent
+from offchain.chain.outbox import Flight, Outbox, Sent, in_flight
 from offchain.chain.reverts import Reverted, show
 from offchain.chain.rpc import Wire, asking, rpc_message
 from offchain.errors import ChainError, ChainUnavailable
@@ -167,7 +167,8 @@ class Signer:
         call: dict[str, Any] = {"from": self.address, "to": to, "data": HexBytes(data), "value": value}
         gas = self._gas(call, what)
         flight = self._launch({"to": to, "data": "0x" + data.hex(), "gas": gas, "value": value}, what, urgent)
-        return self._land(flight, call, urgent)
+        with in_flight(what):
+            return self._land(flight, call, urgent)
 
     def _patience(self, urgent: bool) -> float:
         """Seconds after which a transaction is replaced."""

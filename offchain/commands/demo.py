@@ -16,6 +16,7 @@ from rich.console import Console
 
 from offchain.commands.common import show
 from offchain.errors import BadInput
+from offchain.store.tensorfile import check_writable
 
 Rows = Sequence[tuple[str, Any]]
 
@@ -49,11 +50,12 @@ def demo(cheat: str | None, generation: bool, report_file: Path, logs: Path | No
         _require(cheat)
     if not generation and find_spec("sklearn") is None:
         raise BadInput("the demo trains on scikit-learn's digits: run `make setup` in the project")
+    report_file.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(report_file)
     folder = logs or Path(mkdtemp(prefix="offchain-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     report, rows = _played(folder, console, cheat, generation)
-    report_file.parent.mkdir(parents=True, exist_ok=True)
     report_file.write_text(json.dumps(report, indent=2) + "\n")
     console.rule("[bold]Report")
     show([*rows, ("report", str(report_file)), ("logs", str(folder))], as_json=False)

@@ -40,6 +40,8 @@ def check_writable(path: Path) -> None:
     """Raise BadInput where `write` would fail, before hours of work are lost to it."""
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise BadInput(f"{path}: cannot be written: its folder must exist and be writable")
+    if path.exists() and not path.is_file():  # it would be renamed over
+        raise BadInput(f"{path}: cannot be written: not a plain file")
 
 
 def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:

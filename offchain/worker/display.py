@@ -73,6 +73,8 @@ class LogFile:
         """Raises BadInput where it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_fifo():  # opening it waits for a reader
+                raise BadInput(f"{self.path}: a pipe; name another --log-file")
             return _Rotating(self.path, maxBytes=self.size, backupCount=self.keep, encoding="utf-8")
         except OSError as error:
             raise BadInput(f"{self.path}: {error.strerror}; name another --log-file") from error

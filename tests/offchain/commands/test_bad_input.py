@@ -14,6 +14,7 @@ import pytest
 from offchain.chain.deployment import Deployment
 from offchain.chain.ganache import Ganache
 from offchain.chain.rpc import connect
+from offchain.chain.transactions import Signer
 from tests.offchain.commands.conftest import Counter
 from tests.support.terminal import run
 
@@ -105,6 +106,21 @@ def test_a_deployment_that_cannot_be_written(
     assert code == 2 and w3.eth.get_code(found["market"]) and found["block"] == str(head)
     assert err.endswith("No space left on device; the contracts are deployed, and their addresses are above\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_who_stops_while_a_transaction_is_in_flight_hears_so(
+    counter: Counter, offchain: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    free = counter.free("requester")
+    with monkeypatch.context() as patched:
+        patched.setattr(Signer, "_mined", stop)
+        code, out, err = offchain("vault", "withdraw", "1", *counter.options)
+    said = "vault.requestWithdrawal was sent, and may be mined yet: look before you send it again"
+    assert (code, out, err.split("\n")) == (130, "", ["", said, "stopped", ""])
+    assert counter.free("requester") == free - 10**18
 
 
 def test_negative_numbers_are_no_amounts(counter: Counter, offchain: Terminal) -> None:

@@ -313,6 +313,20 @@ def test_no_file_is_written_over_the_one_that_is_read(
         assert file.read_text() == JOB
 
 
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are renamed at the end: `-o /dev/null` was a file afterwards, where its user is allowed to do that."""
+    (tmp_path / "job.py").write_text(JOB)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    node = ["--rpc", "http://127.0.0.1:9", "--dev-account", "0"]
+    for words in (["task", "build", str(tmp_path / "job.py")], ["account", "new"], ["certificate", "make", "0", *node]):
+        code, out, err = run(capsys, monkeypatch, *words, "-o", str(pipe))
+        assert (code, out, err.count("\n")) == (2, "", 1) and str(pipe) in err
+        assert pipe.is_fifo() and sorted(file.name for file in tmp_path.iterdir()) == ["job.py", "pipe"]
+
+
 def test_a_job_file_runs_as_a_program_without_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

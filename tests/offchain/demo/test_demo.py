@@ -87,3 +87,13 @@ def test_the_catalogue_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch
     assert max(map(len, out.splitlines())) <= 80
     code, _, err = run(capsys, monkeypatch, "demo", "--cheat", "sock-pupet")
     assert (code, err) == (2, "error: --cheat sock-pupet: there is no such cheat; did you mean sock-puppet?\n")
+
+
+def test_where_the_report_goes_is_looked_at_before_minutes_are_spent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offchain.commands.demo._played", lambda *_: pytest.fail("it was played"))
+    (tmp_path / "file").write_text("")
+    for file in (tmp_path / "file" / "demo.json", tmp_path):
+        code, _, err = run(capsys, monkeypatch, "demo", "--generation", "--json", str(file))
+        assert code in (1, 2) and err.count("\n") == 1 and str(tmp_path) in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,9 @@ def test_a_log_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"worker\.log: .*; name another --log-file"):
         configure_logging(file=LogFile(tmp_path / "file" / "worker.log", 100, 1))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="a pipe; name another --log-file"):  # it would wait for a reader
+        configure_logging(file=LogFile(tmp_path / "pipe", 100, 1))
 
 
 SHOUT = """
