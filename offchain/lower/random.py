@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
+from math import log1p, pi, prod
 from typing import Any, Final
 
 import torch
@@ -119,6 +119,13 @@ def _exponential(draws: _Draws, x: Tensor, rate: float = 1.0, **_: Any) -> Tenso
     return draws.draw(x.shape, lambda words: (_unit(words) + 2.0**-24).log() * (-1.0 / rate))
 
 
+def _geometric(draws: _Draws, x: Tensor, p: float, **_: Any) -> Tensor:
+    """How many trials it takes until one of chance p succeeds."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")  # as torch does
+    return (draws.draw(x.shape, lambda words: 1 - _unit(words)).log() * (1 / log1p(-p))).ceil().clamp(min=1)
+
+
 def _native_dropout(draws: _Draws, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
     if train is False or p == 0:
         return x.clone(), torch.ones(x.shape, dtype=torch.bool)
@@ -215,6 +222,11 @@ DRAWN: Final[dict[Any, Callable[..., Any]]] = {
     aten.normal.float_Tensor: lambda d, mean, std, **_: d.normal(std.shape) * std + mean,
     aten.normal.Tensor_Tensor: lambda d, mean, std, **_: d.normal((mean + std).shape) * std + mean,
     aten.exponential.default: _like(_exponential),
+    aten.log_normal.default: _like(lambda d, x, mean=1.0, std=2.0, **_: (d.normal(x.shape) * std + mean).exp()),
+    aten.cauchy.default: _like(
+        lambda d, x, median=0.0, sigma=1.0, **_: ((d.uniform(x.shape) - 0.5) * pi).tan() * sigma + median
+    ),
+    aten.geometric.default: _like(_geometric),
     aten.randint.default: _made(lambda d, high, size: d.whole(size, 0, high), torch.int64),
     aten.randint.low: _made(lambda d, low, high, size: d.whole(size, low, high), torch.int64),
     aten.randint_like.default: _like(lambda d, x, high, **_: d.whole(x.shape, 0, high)),
@@ -234,6 +246,9 @@ IN_PLACE: Final = {
     aten.uniform_.default: aten.uniform.default,
     aten.normal_.default: aten.normal_functional.default,
     aten.exponential_.default: aten.exponential.default,
+    aten.log_normal_.default: aten.log_normal.default,
+    aten.cauchy_.default: aten.cauchy.default,
+    aten.geometric_.default: aten.geometric.default,
     aten.random_.default: aten.random.default,
     aten.random_.to: aten.random.to,
     getattr(aten.random_, "from"): _RANDOM_FROM,

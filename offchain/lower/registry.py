@@ -40,9 +40,6 @@ _ADDING: Final = {  # of truths torch makes a truth, where a graph counts
 _INSTEAD: Final = {  # part of an operation's name -> what to use instead
     "rand": "leave the generator out, or use torch.rand, randn, randint",
     "poisson": "count gaps: (-torch.rand(*x.shape, n).log()).cumsum(-1).le(x[..., None]).sum(-1), n above every count",
-    "cauchy": "use median + sigma * (torch.pi * (torch.rand_like(x) - 0.5)).tan()",
-    "geometric": "use ((1 - torch.rand_like(x)).log() / math.log1p(-p)).ceil().clamp(min=1)",
-    "log_normal": "use (mean + std * torch.randn_like(x)).exp()",
     **dict.fromkeys(
         ("_standard_gamma", "_sample_dirichlet"),
         "draw for fixed concentrations before, into a column of the dataset; for trained ones take a distribution that "

@@ -70,6 +70,9 @@ CLOSE: dict[str, Draw] = {
     "normal-std": lambda p: torch.normal(2.0, p),
     "normal-both": lambda p: torch.normal(p, p),
     "exponential": lambda p: torch.empty(SHAPE).exponential_(2.0),
+    "log-normal": lambda p: torch.empty(SHAPE).log_normal_(0.1, 0.2),
+    "cauchy": lambda p: torch.empty(SHAPE).cauchy_(1.0, 2.0).clamp(-9, 9),
+    "geometric": lambda p: torch.empty(SHAPE).geometric_(0.4),
     "gumbel": F.gumbel_softmax,
     "alpha-dropout": lambda p: F.alpha_dropout(p, 0.4, True),
     "feature-alpha": lambda p: F.feature_alpha_dropout(p, 0.4, True),
@@ -200,6 +203,20 @@ def test_distributions() -> None:
     assert (slopes.mean().item(), slopes.std().item()) == pytest.approx((0.3, 0.4 / 12**0.5), abs=0.002)
     counts = torch.bincount(whole + 2)
     assert len(counts) == 5 and counts.min() > 7_700
+
+
+def test_other_distributions() -> None:
+    with replayed(SEED, 1):
+        logs = torch.empty(40_000).log_normal_(0.1, 0.2).log()
+        cauchy = torch.empty(40_000).cauchy_(1.0, 2.0)
+        trials = torch.empty(40_000, dtype=torch.int64).geometric_(0.4)
+    assert (logs.mean().item(), logs.std().item()) == pytest.approx((0.1, 0.2), abs=0.005)
+    quarters = cauchy.quantile(torch.tensor([0.25, 0.5, 0.75]))
+    assert quarters.tolist() == pytest.approx([-1, 1, 3], abs=0.1)
+    chances = 0.4 * 0.6 ** torch.arange(12)
+    assert chi_square(torch.bincount(trials, minlength=13)[1:13], chances) < 33  # 11 degrees: one of 2000 exceeds
+    with replayed(SEED, 1), pytest.raises(RuntimeError, match=r"p to be in \(0, 1\)"):
+        torch.empty(3).geometric_(1.0)
 
 
 def chi_square(counts: Tensor, chances: Tensor) -> float:

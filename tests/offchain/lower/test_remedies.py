@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,9 +124,6 @@ DRAWN: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {  # what to
         2.0,
         6.0,
     ),
-    "cauchy": (lambda x: (torch.pi * (torch.rand_like(x) - 0.5)).tan().clamp(-1, 1), 0.0, 0.6366),
-    "geometric": (lambda x: ((1 - torch.rand_like(x)).log() / math.log1p(-0.4)).ceil().clamp(min=1), 2.5, 10.0),
-    "log_normal": (lambda x: (0.1 + 0.2 * torch.randn_like(x)).exp(), math.exp(0.12), math.exp(0.28)),
     "kumaraswamy": (lambda x: (1 - torch.rand_like(x) ** (1 / 3)) ** (1 / 2), 16 / 35, 0.25),
 }
 
