@@ -176,6 +176,7 @@ class Background:
         if now < self._swept + FORGOTTEN / 10:
             return
         self._swept = now
+        self._taken = {who: taken for who, taken in self._taken.items() if self._had(*who) > 1}
         for job in list(self._jobs.values()):
             if job.asked < now - FORGOTTEN:
                 self._discard(job)

@@ -55,6 +55,8 @@ class Worker(Loop):
         self._connect = connect
         self._view: ChainView | None = None  # of the last look
         self._due: list[tuple[TaskView, Train | Audit]] = []
+        self._looked = 0
+        self._turns: dict[Action, int] = {}  # in which look each was tried last, of what is still asked for
         self._computed = False  # whether anything was computed since then
         self._ahead: Future[ChainView] | None = None  # the next look, begun while the worker computes
         self._guard: Guard | None = None
@@ -140,16 +142,23 @@ class Worker(Loop):
         return self._compute() or self.chain.written > before  # what was sent asks for the next step
 
     def _act(self, view: ChainView, actions: Sequence[Action]) -> None:
-        """All that has a deadline. What is left of the rest is asked for again by the next look."""
+        """All that has a deadline; of the rest what was tried longest ago first, as far as there is time."""
         urgent, *others = in_order(view, actions)
-        for group, seconds in ((urgent, inf), *((group, LINGER) for group in others)):
-            end = time.monotonic() + seconds
-            for action in group:
-                if self._stop.is_set():
-                    return
-                self._attempt(action, partial(self._acts.perform, view, action))
-                if time.monotonic() > end:
-                    break
+        self._looked += 1
+        self._turns = {action: self._turns[action] for action in actions if action in self._turns}
+        self._perform(view, urgent, inf)
+        for group in others:
+            self._perform(view, sorted(group, key=lambda action: self._turns.get(action, 0)), LINGER)
+
+    def _perform(self, view: ChainView, actions: Sequence[Action], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for action in actions:
+            if self._stop.is_set():
+                return
+            self._turns[action] = self._looked
+            self._attempt(action, partial(self._acts.perform, view, action))
+            if time.monotonic() > end:
+                return
 
     def _watch_money(self, view: ChainView) -> None:
         """Tell of what was lost and of what is low; see whether the operator wants this worker to end."""
