@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,3 +48,10 @@ def entry_of(chain: Chain, account: str | None = None) -> Entry:
     """What an account, by default the client's own, has entered; no roles: nothing."""
     found = chain.call("registry", "worker", account or chain.address)
     return Entry(found["roles"], found["endpoint"])
+
+
+def endpoints_of(chain: Chain, accounts: Sequence[str]) -> dict[str, str]:
+    """Where these accounts can be reached, as the contract has it: whoever enters it thousands of times displaces them
+    from what is remembered, but not from there."""
+    found = chain.calls([("registry", "worker", account) for account in accounts])
+    return {account: each["endpoint"] for account, each in zip(accounts, found, strict=True) if each["endpoint"]}

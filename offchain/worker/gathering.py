@@ -86,10 +86,10 @@ class Gatherer:
     """Asks keepers for their signatures, in the background.
 
     Args:
-        endpoints: of the workers in the register.
+        endpoints: where accounts can be reached.
     """
 
-    def __init__(self, blobs: BlobStore, endpoints: Callable[[], Endpoints], me: str) -> None:
+    def __init__(self, blobs: BlobStore, endpoints: Callable[[Sequence[str]], Endpoints], me: str) -> None:
         self._blobs, self._endpoints, self._me = blobs, endpoints, me
         self._background = Background({"signature": SHARES})
         self._tries = Backoff(1.0, 30.0)
@@ -97,7 +97,7 @@ class Gatherer:
 
     def ask(self, members: Sequence[Member], known: Round) -> None:
         """Take in what has come, and ask those who have not answered. A wrong answer spoils only itself."""
-        endpoints = self._endpoints()
+        endpoints = self._endpoints([member.holder for member in members])
         for place, member in enumerate(members):
             key = known.message, place
             if place in known.signed or not self._tries.ready(key):

@@ -16,6 +16,7 @@ import structlog
 
 from offchain.chain.client import Chain
 from offchain.chain.reader import Reader
+from offchain.chain.register import endpoints_of
 from offchain.chain.reverts import Reverted
 from offchain.chain.transactions import Foreign, Waiting
 from offchain.dispute.replay import Replay
@@ -136,7 +137,7 @@ class Loop:
         self._work = Work(self.materials, self.db, self.options, self.tell)
         self._disputes = Disputes(self.chain, self.reader, self.materials, self._work, self.db, self.tell)
         parts, key = (self.materials, self.db, self._work, self._disputes), self.options.signing_key
-        gatherer = Gatherer(blobs, self.reader.endpoints, self.chain.address)
+        gatherer = Gatherer(blobs, partial(endpoints_of, self.chain), self.chain.address)
         stack.callback(gatherer.close)
         more = self.reader.leave, key, self._policy.gas_cost
         self.keeping = Keeping(self.chain, self.materials, self.db, gatherer, self.tell, *more)

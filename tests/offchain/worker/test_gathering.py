@@ -53,7 +53,7 @@ def served(signed: Signed) -> Answer:
 
 def gathering(tmp_path: Path, *servers: Server, me: str = "0x" + "ff" * 20) -> Gatherer:
     endpoints = {who: server.url for who, server in zip(HOLDERS, servers, strict=False)}
-    return Gatherer(BlobStore(tmp_path / "mine", options=OPTIONS), lambda: endpoints, me)
+    return Gatherer(BlobStore(tmp_path / "mine", options=OPTIONS), lambda holders: endpoints, me)
 
 
 def asked(gatherer: Gatherer, known: Round, wanted: set[int]) -> None:

@@ -68,6 +68,19 @@ def test_checkpoints_are_kept_attested_paid_and_so_are_the_keepers(town: Town) -
     assert (Kind.SPENT, "for keepers") in {(e.kind, e.why) for e in books(town, "requester").entries}
 
 
+def test_who_enters_the_register_thousands_of_times_keeps_no_signature_from_a_solver(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker remembers the last entries. For some coins of gas keepers' addresses were none of them, and every solver
+    stalled whose requester was away."""
+    monkeypatch.setattr("offchain.chain.register.MOST", 0)
+    posted(town)
+    for name in STAKES:
+        keeper(town, name)
+    town.until(lambda: town.told(AttestSent))
+    assert not town.workers["solver"].reader.endpoints()
+
+
 def leave_what_costs_more_than_it_is(town: Town, task: int, views: dict[str, ChainView]) -> None:
     """A stranger's tasks may earn their keepers next to nothing: a worker knows what is due before it pays the gas."""
     for name, sent in ((who, event) for who, event in town.events if isinstance(event, RewardSent)):
