@@ -180,6 +180,16 @@ def test_a_state_that_is_shown_and_right_is_not_contradicted(counted: Counted) -
     assert (course.wrong, course.contradicted, broken.one) == (2, None, 2 + 2 * INTERVAL)
 
 
+@pytest.mark.parametrize("token", [-1, 40, 2**31 - 1, -(2**31)])
+def test_what_is_no_token_is_contradicted_like_another_one(counted: Counted, token: int) -> None:
+    """The next steps are made from it, many at once."""
+    claims = swapped(counted, 3)
+    for tokens in claims[0].outputs.values():
+        tokens.reshape(INTERVAL, -1)[3:] = token
+    roots, course = reached(counted, claims)
+    assert (roots, course.wrong, course.contradicted, course.failed) == ([], 3, 3, None)
+
+
 def test_a_false_output_that_a_later_step_could_write_over_proves_nothing(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
