@@ -23,6 +23,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from offchain.errors import OffchainError
+from offchain.text import printable
 
 CHAIN_ID = 1337
 ACCOUNTS = 20
@@ -129,9 +130,15 @@ class Ganache:
                     self.stop()
                     output.seek(0)
                     said = output.read().decode(errors="replace").strip()
-                    raise GanacheError(f"Ganache did not start on port {self.port}:\n{said[-2000:]}")
+                    raise GanacheError(f"Ganache did not start on port {self.port}: {self._why(said)}")
                 time.sleep(0.05)
         return self
+
+    def _why(self, said: str) -> str:
+        """One line of what it printed: the first that names an error."""
+        lines = said.splitlines() or ["it said nothing"]
+        why = printable(next((line.strip() for line in lines if "Error" in line), lines[-1]))
+        return f"{why}; another chain may use {self.database}, or it cannot be written" if self.database else why
 
     def stop(self) -> None:
         """End the process, if it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_snapshot_undoes_a_transfer(w3: Web3, deployer: str) -> None:
     assert w3.eth.get_balance(deployer) < before
     w3.provider.make_request("evm_revert", [taken])
     assert w3.eth.get_balance(deployer) == before
+
+
+def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GanacheError) as refused:
+        Ganache(database=tmp_path / "file" / "chain").start()
+    said = str(refused.value)
+    assert "\n" not in said and re.match(r"Ganache did not start on port \d+: \w*Error: ", said)
+    assert said.endswith(f"; another chain may use {tmp_path / 'file' / 'chain'}, or it cannot be written")
 
 
 def test_database_keeps_the_chain(tmp_path: Path) -> None:
