@@ -43,7 +43,8 @@ class Ref:
     def constant(cls, dtype: DType, value: int | float, shape: tuple[int, ...] = ()) -> Ref:
         """One number, repeated."""
         instr = literal(dtype, value)
-        return cls(dtype, shape, instr)
+        bounds = (int(value), int(value)) if dtype is DType.I32 and FULL[0] <= int(value) <= FULL[1] else FULL
+        return cls(dtype, shape, instr, bounds=bounds)
 
     @property
     def input(self) -> Input:

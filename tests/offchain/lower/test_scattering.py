@@ -107,3 +107,18 @@ def test_a_mean_of_integers_is_refused() -> None:
         outputs(case(torch.int64), DATA)
     wanted = case(torch.float32)["out"](DATA)
     np.testing.assert_allclose(outputs(case(torch.float32), DATA)["out"], wanted.numpy(), rtol=1e-6)
+
+
+def test_integers_that_a_step_makes_itself_are_counted() -> None:
+    """How often each index occurs, as people count by ones, and as torch's Multinomial counts its draws."""
+    data = {"at": torch.tensor([[1, 4, 1, 0], [2, 2, 2, 4]])}
+    counted = {
+        "lines": lambda b: torch.zeros(2, 5, dtype=torch.int64).scatter_add_(1, b["at"], torch.ones_like(b["at"])),
+        "threes": lambda b: torch.zeros(5, dtype=torch.int64).scatter_add_(0, b["at"][0], torch.full((4,), 3)),
+        "added": lambda b: torch.ones(5, dtype=torch.int64).index_add(0, b["at"][1], -torch.ones_like(b["at"][1])),
+        "drawn": lambda b: torch.distributions.Multinomial(7, torch.ones(2, 5)).sample().sum(1),
+    }
+    made = outputs(counted, data)
+    for name in ("lines", "threes", "added"):
+        np.testing.assert_array_equal(made[name], counted[name](data).numpy(), err_msg=name)
+    assert made["drawn"].tolist() == [7.0, 7.0]
