@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from offchain.errors import BadInput, Unsupported
 from offchain.job import Job, Order
 from offchain.lines import at, line_of
-from offchain.lower.aids import without_profiling, without_validation
+from offchain.lower.aids import padded_encoders, without_profiling, without_validation
 from offchain.lower.answers import plain_answers
 from offchain.lower.decompositions import decompositions, shapes_on_meta
 from offchain.lower.empty import leave_empty_out
@@ -29,7 +29,7 @@ from offchain.lower.order import uniform_rows
 from offchain.lower.origin import Origins, Step, described, where, within, within_modules
 from offchain.lower.random import drawn, replayed
 from offchain.lower.refusals import refusal
-from offchain.lower.substitutes import Substituted
+from offchain.lower.substitutes import substituted
 from offchain.program import Asked
 from offchain.task import PackedTensor
 
@@ -245,5 +245,6 @@ def _plain_torch(adding: bool) -> Iterator[None]:
         settings.enter_context(plain_answers())
         settings.enter_context(without_validation())
         settings.enter_context(own_backwards())
-        settings.enter_context(Substituted(adding))
+        settings.enter_context(substituted(adding))
+        settings.enter_context(padded_encoders())
         yield

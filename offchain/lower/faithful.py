@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from offchain.errors import OffchainError, Unsupported
 from offchain.job import Job
 from offchain.lines import at, line_of
+from offchain.lower.aids import padded_encoders
 from offchain.lower.capture import Captured, batch_of, inputs_of
 from offchain.lower.host.record import UNFILLED
 from offchain.lower.losses import Losses
@@ -93,6 +94,7 @@ def _plainly(asked: Asked, origins: Origins) -> float | None:
 
     with ExitStack() as settings:
         settings.enter_context(_unchanged(asked.model))
+        settings.enter_context(padded_encoders())
         settings.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         settings.enter_context(replayed(asked.seed, t))

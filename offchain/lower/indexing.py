@@ -55,7 +55,10 @@ def _embedding(c: Context, table: Ref, index: Ref, *_: Any) -> Ref:
 @lowers(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(c: Context, table: Ref, indices: Sequence[Ref | None]) -> Ref:
     if _masks(c):
-        raise Unsupported("indexing by a mask, whose shape depends on values; use torch.where, or multiply by the mask")
+        raise Unsupported(
+            "indexing by a mask, whose shape depends on values; use torch.where, or multiply by the mask; one that is "
+            "the same in every step gives its numbers before the job is built: x[mask.nonzero()[:, 0]]"
+        )
     return _rows(c, *_merged(c, table, indices))
 
 

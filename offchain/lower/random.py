@@ -185,6 +185,25 @@ def _check_weights(p: Tensor, count: int, replacement: bool) -> None:
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
+def _refuse_where(outside: Tensor, said: str) -> None:
+    """Raise RuntimeError, as torch does, where an argument is none. Of a captured step ranges.py looks at all rows."""
+    if get_proxy_mode() is not None:
+        torch.zeros(1).index_select(0, outside.to(torch.int64).reshape(-1))
+    elif bool(outside.any()):
+        raise RuntimeError(said)
+
+
+def _probable(draws: _Draws, p: Tensor, size: Sequence[int]) -> Tensor:
+    """Truths, each with its own probability."""
+    _refuse_where((p < 0) | (p > 1), "Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return draws.uniform(size) < p
+
+
+def _deviating(draws: _Draws, mean: Tensor | float, std: Tensor, size: Sequence[int]) -> Tensor:
+    _refuse_where(std < 0, "normal expects all elements of std >= 0.0")
+    return draws.normal(size) * std + mean
+
+
 def _random(draws: _Draws, x: Tensor, low: int, high: int | None) -> Tensor:
     """Integers in [low, high), where no `high` is given up to the greatest that the dtype holds without a gap."""
     if high is None:
@@ -207,9 +226,9 @@ def _like(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 _RANDOM_FROM: Final = getattr(aten.random, "from")
 DRAWN: Final[dict[Any, Callable[..., Any]]] = {
-    aten.bernoulli.default: _like(lambda d, p, **_: d.uniform(p.shape) < p),
+    aten.bernoulli.default: _like(lambda d, p, **_: _probable(d, p, p.shape)),
     aten.bernoulli.p: _like(lambda d, x, p=0.5, **_: d.below(x.shape, p)),
-    aten.bernoulli.Tensor: _like(lambda d, x, p, **_: d.uniform(x.shape) < p),
+    aten.bernoulli.Tensor: _like(lambda d, x, p, **_: _probable(d, p, x.shape)),
     aten.native_dropout.default: _native_dropout,
     aten.rand.default: _made(lambda d, size: d.uniform(size), torch.float32),
     aten.randn.default: _made(lambda d, size: d.normal(size), torch.float32),
@@ -219,8 +238,8 @@ DRAWN: Final[dict[Any, Callable[..., Any]]] = {
     aten.normal_functional.default: _like(lambda d, x, mean=0.0, std=1.0, **_: d.normal(x.shape) * std + mean),
     aten.normal.float_float: _made(lambda d, mean, std, size: d.normal(size) * std + mean, torch.float32),
     aten.normal.Tensor_float: lambda d, mean, std=1.0, **_: d.normal(mean.shape) * std + mean,
-    aten.normal.float_Tensor: lambda d, mean, std, **_: d.normal(std.shape) * std + mean,
-    aten.normal.Tensor_Tensor: lambda d, mean, std, **_: d.normal((mean + std).shape) * std + mean,
+    aten.normal.float_Tensor: lambda d, mean, std, **_: _deviating(d, mean, std, std.shape),
+    aten.normal.Tensor_Tensor: lambda d, mean, std, **_: _deviating(d, mean, std, (mean + std).shape),
     aten.exponential.default: _like(_exponential),
     aten.log_normal.default: _like(lambda d, x, mean=1.0, std=2.0, **_: (d.normal(x.shape) * std + mean).exp()),
     aten.cauchy.default: _like(

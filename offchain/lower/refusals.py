@@ -44,7 +44,8 @@ _CAUSES: Final = (  # the first that fits is taken
     Cause(
         "would mutate a captured Tensor",
         "in-place tricks on inputs (the batch, or tensors from outside the model) cannot be replayed; "
-        "work on a copy (.clone()); what a model keeps for the next step is a buffer (register_buffer)",
+        "work on a copy (.clone()); what a model keeps for the next step is a buffer (register_buffer), and what a "
+        "Program keeps is in its state, as functional_call(module, {**weights, **buffers}, x) gets it",
         meaning="a tensor is written in place",
     ),
     Cause(
@@ -110,6 +111,12 @@ _CAUSES: Final = (  # the first that fits is taken
         "leave it out, a step has no .grad; for a gradient inside of the loss use "
         "torch.autograd.grad(..., create_graph=True)",
         meaning="the gradient of a tensor is kept",
+    ),
+    Cause(
+        "does not require grad",
+        "let it say so before anything is computed of it: x = x.requires_grad_()",
+        meaning="a gradient is taken with regard to a tensor that requires none",
+        code=r"\bgrad\(",
     ),
     Cause(
         "does not require grad",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -114,6 +115,45 @@ def _block_diag(*tensors: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+def _max_unpool(axes: int) -> Callable[..., Tensor]:
+    """Each number at its place among those of its channel; torch's own adds to 64-bit places."""
+
+    def each(given: Any) -> list[int]:
+        return [given] * axes if isinstance(given, int) else list(given)
+
+    def max_unpool(
+        x: Tensor,
+        indices: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        output_size: Sequence[int] | None = None,
+    ) -> Tensor:
+        kernel = each(kernel_size)
+        strides = kernel if stride is None else each(stride)
+        size = vars(F)["_unpool_output_size"](x, kernel, strides, each(padding), output_size)
+        empty = x.new_zeros((*x.shape[:-axes], prod(size)))
+        return empty.scatter(-1, indices.flatten(-axes), x.flatten(-axes)).reshape(*x.shape[:-axes], *size)
+
+    return max_unpool
+
+
+def _renorm(x: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    others = [d for d in range(x.ndim) if d != dim % x.ndim]
+    norm = torch.linalg.vector_norm(x, p, others, keepdim=True)
+    scale = torch.where(norm > maxnorm, maxnorm / (norm + 1e-7), 1.0)
+    return x * scale
+
+
+def _repeat_interleave(x: Tensor, repeats: Any, *args: Any, **options: Any) -> Tensor:
+    if isinstance(repeats, Tensor) and repeats.numel() > 1:
+        raise Unsupported(
+            "how often each row is repeated follows from values; where that is the same in every step, index with rows "
+            "that were repeated before the job is built: x[torch.arange(n).repeat_interleave(counts)]"
+        )
+    return torch.repeat_interleave(x, repeats, *args, **options)
+
+
 RESTATED: Final[dict[Any, Callable[..., Any]]] = {
     torch.det: _det,
     torch.linalg.det: _det,
@@ -126,6 +166,13 @@ RESTATED: Final[dict[Any, Callable[..., Any]]] = {
     torch.index_reduce: _index_reduce,
     torch.Tensor.index_reduce: _index_reduce,
     torch.Tensor.index_reduce_: _index_reduce_,
+    F.max_unpool1d: _max_unpool(1),
+    F.max_unpool2d: _max_unpool(2),
+    F.max_unpool3d: _max_unpool(3),
+    torch.renorm: _renorm,
+    torch.Tensor.renorm: _renorm,
+    torch.repeat_interleave: _repeat_interleave,
+    torch.Tensor.repeat_interleave: _repeat_interleave,
     torch.mode: _mode,
     torch.Tensor.mode: _mode,
     torch.cov: _cov,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import log, pi
 from types import FrameType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -40,6 +42,23 @@ class Substituted(TorchFunctionMode):
                 "see nothing of it; leave it out, or let an optimizer of your own change parameter.grad in its step"
             )
         return _SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def substituted(adding: bool) -> Iterator[None]:
+    """While open, Substituted is on; also while a function's own backward runs, where torch turns it off."""
+    usual: Callable[..., Any] = BackwardCFunction.apply
+
+    def apply(function: Any, *args: Any) -> Any:
+        with Substituted(adding):
+            return usual(function, *args)
+
+    BackwardCFunction.apply = apply  # type: ignore[method-assign]
+    try:
+        with Substituted(adding):
+            yield
+    finally:
+        BackwardCFunction.apply = usual  # type: ignore[method-assign]
 
 
 def _is_own(frame: FrameType | None, through: str = "") -> bool:
@@ -133,8 +152,9 @@ def _binary_cross_entropy(x: Tensor, target: Tensor, *args: Any, **options: Any)
 def _gaussian_nll(
     x: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """As torch's, without its check that no variance is negative."""
+    """As torch's, which refuses variances below 0 in the first batch: ranges.py looks at those of all rows."""
     var = var * torch.ones_like(x) if isinstance(var, float) else var
+    torch.zeros(1).index_select(0, (var < 0).to(torch.int64).reshape(-1))
     if var.shape != x.shape and var.ndim == x.ndim - 1:
         var = var.unsqueeze(-1)
     var = var + (var.detach().clamp(min=eps) - var.detach())  # the gradient passes the clamp
