@@ -64,10 +64,10 @@ class Job:
     bits        precision of matrix products, 2 to 27, by default 13: that of an element beside the largest of its row
     precision   the same by the name of a class: int8 (8), tf32 (13, the default), float32 (21), in place of `bits`
     order       `order(t)`: int32 rows of the batch of step t, from the int32 scalar t; default: uniform, by Philox
-    schedule    `schedule(t)`: factor on every group's learning rate, from the float32 scalar t, as torch's LambdaLR;
-                t counts the optimizer's updates. Or a scheduler of torch over the job's optimizer, which is stepped
-                after each update, and may change other options too. What cannot be traced is evaluated for all
-                updates
+    schedule    `schedule(t)`: factor on every group's learning rate, from the int t, as torch's LambdaLR, or from t
+                as a float32 scalar, by torch's operations; t counts the optimizer's updates. Or a scheduler of torch
+                over the job's optimizer, which is stepped after each update, and may change other options too. What
+                cannot be traced is evaluated for all updates
     clip_norm   as torch.nn.utils.clip_grad_norm_, over all trained parameters together
     clip_value  as torch.nn.utils.clip_grad_value_, after clip_norm
     accumulate  steps between two updates by the optimizer, which gets the mean of their gradients; divides `steps`

@@ -23,20 +23,31 @@ MOST_UPDATES: Final = 1 << 22  # that a table holds
 
 
 def factor(schedule: Callable[[Any], Any], count: int) -> float:
-    """`schedule(count)` as a number. It gets a float32 scalar, or an int where it can do nothing with that.
+    """`schedule(count)` as a number. It gets an int, as from torch's LambdaLR, or a float32 scalar where it wants that.
 
     Raises BadInput where it gives no number, and whatever the schedule raises.
     """
-    try:
-        found = schedule(torch.tensor(float(count)))
-    except TypeError:
-        found = schedule(count)
-    if isinstance(found, Tensor) and found.numel() == 1:
-        return float(found)
-    if not isinstance(found, int | float | np.number | np.bool_):
+    found = by_number(schedule, count)
+    if found is None:
+        found = _number(schedule(torch.tensor(float(count))))
+    if found is None:
         line = at(line_of(schedule))
         raise BadInput(f"job: schedule(t){line} must return one number, a factor on the learning rate")
-    return float(found)
+    return found
+
+
+def by_number(schedule: Callable[[Any], Any], count: int) -> float | None:
+    """`schedule(count)` of an int as a number; None where it can do nothing with that."""
+    try:
+        return _number(schedule(count))
+    except Exception:  # it may be written for tensors, and is tried with one
+        return None
+
+
+def _number(found: Any) -> float | None:
+    if isinstance(found, Tensor) and found.numel() == 1:
+        return float(found)
+    return float(found) if isinstance(found, int | float | np.number | np.bool_) else None
 
 
 def check_scheduler(scheduler: LRScheduler, optimizer: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from offchain.job import Job
 from offchain.lines import at, line_of
 from offchain.lower.origin import Origins, within
 from offchain.lower.refusals import refusal
-from offchain.schedules import MOST_UPDATES, factor
+from offchain.schedules import MOST_UPDATES, by_number, factor
 
+_TRIED: Final = 4096  # updates
+_NEAR: Final = 1e-4
 Table = tuple[float, ...]  # a value for each update
 
 
@@ -26,7 +29,7 @@ def table_of(job: Job) -> Table:
     Raises what the schedule raises, in one line, and Unsupported where there are too many updates.
     """
     schedule = job.schedule
-    if schedule is None or isinstance(schedule, LRScheduler) or _can_be_traced(schedule):
+    if schedule is None or isinstance(schedule, LRScheduler) or _can_be_traced(schedule, job.updates):
         return ()
     if job.updates > MOST_UPDATES:
         raise Unsupported(
@@ -47,11 +50,20 @@ def looked_up(values: Sequence[float], count: Tensor) -> float | Tensor:
     return torch.tensor(values, dtype=torch.float32).index_select(0, count.reshape(1)).reshape(())
 
 
-def _can_be_traced(schedule: Callable[[Tensor], Any]) -> bool:
-    """Whether a schedule is torch's operations on its argument, and does not look at its value."""
+def _can_be_traced(schedule: Callable[[Tensor], Any], updates: int) -> bool:
+    """Whether a schedule is torch's operations on its argument, and does not look at its value, or at its type."""
     try:
         found = []
         make_fx(lambda t: found.append(schedule(t)))(torch.zeros(()))
+        one = isinstance(found[0], Tensor) and found[0].numel() == 1
+        return one and all(_alike(schedule, count) for count in range(min(updates, _TRIED)))
     except Exception:  # evaluating the schedule shows whether it is wrong
         return False
-    return isinstance(found[0], Tensor) and found[0].numel() == 1
+
+
+def _alike(schedule: Callable[[Tensor], Any], count: int) -> bool:
+    """Whether it gives for a number, if it can, what it gives for a tensor: a dict or a set knows no tensors."""
+    number = by_number(schedule, count)
+    return number is None or math.isclose(
+        number, float(schedule(torch.tensor(float(count)))), rel_tol=_NEAR, abs_tol=_NEAR
+    )

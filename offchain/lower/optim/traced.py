@@ -51,7 +51,7 @@ class Traced(Functional):
     def _played(self, number: int, weights: Tensors, gradients: Tensors, slots: Tensors, place: Tensor) -> Tensors:
         """Parameters and state after an update of one form."""
         tape, columns = self.history.tapes[number], self.history.numbers[number]
-        some = next(found for found in columns if found)
+        some = next((found for found in columns if found), ())
         table = list(zip(*(found or some for found in columns), strict=True))
         state = {STATE + name: slots[name].clone() for name in self.history.slots}
         inputs = {PARAMETER + name: value.clone() for name, value in weights.items()}

@@ -73,6 +73,12 @@ def warm_up(t: Any) -> Any:
 
 
 FUNCTIONS = {
+    "dict": lambda t: {2: 0.1, 3: 0.5}.get(t, 1.0),
+    "set": lambda t: 0.1 if t in {2, 3, 5} else 1.0,
+    "type": lambda t: 0.1 if isinstance(t, int) and t > 3 else 1.0,
+    "hash": lambda t: [1.0, 0.5, 0.25][hash(t) % 3],
+    "bits": lambda t: 0.5 if t & 1 else 1.0,
+    "dict beside a tensor": lambda t: torch.as_tensor(t * 0.1) + {2: 0.1, 3: 0.5}.get(t, 1.0),
     "if": warm_up,
     "math": lambda t: 0.5 * (1 + math.cos(math.pi * t / STEPS)),
     "min": lambda t: min(1.0, (float(t) + 1) / 4) * max(0.1, 1 - float(t) / 10),

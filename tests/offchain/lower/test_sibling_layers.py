@@ -187,3 +187,25 @@ def test_a_gradient_with_regard_to_what_requires_none() -> None:
 
     assert "let it say so before anything is computed of it: x = x.requires_grad_()" in refused(loss=loss)
     agrees(nn.Linear(WIDTH, WIDTH), remedy)
+
+
+class Follows(torch.optim.Optimizer):
+    """No number of its own is in an update."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad)
+
+
+def test_an_optimizer_without_numbers() -> None:
+    torch.manual_seed(0)
+    training = Training(Job(**fields(optimizer=(Follows, {}), dataset={"x": ROWS})), executor="torch", threads=1)
+    plain = training.plain()
+    for run in (training, plain):
+        run.run()
+    assert training.losses == pytest.approx(plain.losses, rel=1e-4)
