@@ -56,7 +56,7 @@ _CAUSES: Final = (  # the first that fits is taken
     ),
     *(
         Cause(
-            "value out of a tracing tensor",
+            "",
             "give its tensors as the job's dataset: batch_size= and order= choose the rows",
             meaning="a DataLoader chooses rows while it runs",
             file=file,
@@ -201,10 +201,10 @@ def refusal(error: Exception, origins: Origins, model: nn.Module | None, given: 
         place = made_by.place
     line = f"{frame.filename}:{frame.lineno}" if frame else place.line or given
     what = f"{operation or _expression(frame) or 'the step'}{Place(place.name, line)}"
-    if isinstance(error, OffchainError):
+    files = [frame.filename for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, OffchainError) and not any("/utils/data/" in file for file in files):
         return type(error)(f"{what}: {error}")
     words = f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(".")
-    files = [frame.filename for frame in extract_tb(error.__traceback__)]
     code = (frame.line or "") if frame else ""
     cause = next(cause for cause in _CAUSES if cause.fits(f"{operation} {words}", files, code))
     if cause.meaning:
