@@ -64,7 +64,8 @@ first step whose loss is not finite, and a metric may count what else is watched
 
 Indices that are computed from the dataset, from `order` and from random numbers are tried for all rows and steps, and
 refused if they leave the table. What a job learns is not known when it is built: there a gather outside of its table
-reads 0, and a write outside of it is left out, where plain torch stops with an error.
+reads 0, a write outside of it is left out, and `torch.multinomial` draws some index by weights that are NaN or below 0,
+where plain torch stops with an error.
 
 ## Optimizers, schedules and gradients of your own
 
