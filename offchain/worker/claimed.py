@@ -9,8 +9,8 @@ from offchain.worker.events import WorkerEvent
 
 @dataclass(frozen=True, slots=True)
 class OutputWrong(WorkerEvent):
-    """`step` is the first that does not output what its solver says, as many steps at once have it. The interval is
-    replayed step by step now, up to a step that does not."""
+    """`step` is the first that does not output what its solver says, as many steps at once have it. That step decides
+    now, by the state that is claimed at the interval's end; or the steps up to it do, made one by one."""
 
     name = "output wrong"
     task: int
