@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import log1p, pi, prod
+from math import inf, log1p, pi, prod
 from typing import Any, Final
 
 import torch
@@ -174,21 +174,21 @@ def _multinomial(draws: _Draws, p: Tensor, count: int, replacement: bool = False
 
 
 def _check_weights(p: Tensor, count: int, replacement: bool) -> None:
-    """Raise RuntimeError, as torch does, for weights that are none. What a captured step computes has no value yet."""
+    """Raise RuntimeError, as torch does, for weights that are none."""
     if not (replacement or count <= p.shape[-1]):
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    if get_proxy_mode() is not None:
-        return
-    if not bool(torch.isfinite(p).all()) or bool((p < 0).any()):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if bool((p.sum(-1) <= 0).any()):
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    none = (p < 0) | (p == inf) | (p != p)
+    _refuse_where(none, "probability tensor contains either `inf`, `nan` or element < 0")
+    _refuse_where(p.sum(-1) <= 0, "invalid multinomial distribution (sum of probabilities <= 0)")
 
 
 def _refuse_where(outside: Tensor, said: str) -> None:
     """Raise RuntimeError, as torch does, where an argument is none. Of a captured step ranges.py looks at all rows."""
     if get_proxy_mode() is not None:
-        torch.zeros(1).index_select(0, outside.to(torch.int64).reshape(-1))
+        try:
+            torch.zeros(1).index_select(0, outside.to(torch.int64).reshape(-1))
+        except IndexError as error:  # in the first step
+            raise RuntimeError(said) from error
     elif bool(outside.any()):
         raise RuntimeError(said)
 

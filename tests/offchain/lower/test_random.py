@@ -274,6 +274,17 @@ def test_weights_that_torch_refuses(p: Tensor, count: int, words: str) -> None:
         compile(gradient_job(Cases({"w": case}, DATA["x"]), total({"w": case}), DATA))
 
 
+def test_weights_that_are_none_in_a_later_row() -> None:
+    data = {**DATA, "p": torch.cat([torch.rand(9, 5), torch.tensor([[0.1, 0.2, -0.3, 0.4, 0.5]])])[:, :5]}
+    data["x"] = torch.ones(10, 5)
+    job = gradient_job(
+        nn.Linear(5, 1), lambda m, b: m(b["x"]).sum() * torch.multinomial(b["p"], 2).sum(), data, batch_size=2,
+        order=lambda t: torch.arange(2, dtype=torch.int32) + 2 * t, steps=5, interval=5,
+    )  # fmt: skip
+    with pytest.raises(OffchainError, match="index"):
+        compile(job)
+
+
 class Mixing(nn.Module):
     """mixup and cutmix as people write them, and a shuffled batch norm's way back."""
 
