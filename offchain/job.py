@@ -181,6 +181,7 @@ class Job:
             *((f"metric {name!r}", metric) for name, metric in self.metrics.items()),
             ("order", self.order),
             ("the schedule", getattr(self.schedule, "lr_lambdas", self.schedule)),
+            ("the optimizer", self.groups[0]),
             *([] if self.evaluation is None else self.evaluation.hosts),
         ]
 

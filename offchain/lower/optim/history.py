@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from offchain.errors import Unsupported
 from offchain.groups import optimizer_on
 from offchain.job import Job
+from offchain.lower.host.world import Held, World
 from offchain.lower.optim.merge import merged
 from offchain.lower.optim.tape import Form, Recorder, Shapes, Tape, storage_of
 
@@ -100,16 +101,29 @@ def history_of(job: Job) -> History:
         hosts = [*hosts[-1:], subject.host(looked)]
         if count >= AGAIN and job.schedule is None and hosts[0] == hosts[1] and done[-1] == done[-2]:
             break  # nothing changes any more but tensors
+        outside = World.of(job).held if count == 1 else ()
         tape = subject.update(count, lined=count < AGAIN)
         done.append((tape.form, tape.numbers))
         if count < AGAIN and done[-1] != ((other := again.update(count, False)).form, other.numbers):
             raise Unsupported("its step differs when it runs again: it depends on more than its own state")
+        _refuse_changed(outside)
         tapes.setdefault(tape.form, tape)
         calls, looked = calls + len(tape.form.calls), looked or tape.looked
         _add_slots(slots, subject.state())
         _check_size(len(tapes), calls, count)
     _merge(tapes, done, slots, _Subject(job))
     return _history(list(tapes.values()), done, slots)
+
+
+def _refuse_changed(outside: Iterable[Held]) -> None:
+    """Raise Unsupported for what the second update has changed and no copy of the optimizer has for itself."""
+    for held in outside:
+        name = next(held.changed(), None)
+        if name is not None and held.thing is not torch.default_generator:
+            raise Unsupported(
+                f"{name} changes in every update; let each optimizer have its own, in an attribute that __init__ makes "
+                "(self.n = 0), or draw with torch.rand"
+            )
 
 
 def _merge(tapes: dict[Form, Tape], done: list[Update], slots: dict[str, Tensor], fresh: _Subject) -> None:

@@ -209,3 +209,45 @@ def test_an_optimizer_without_numbers() -> None:
     for run in (training, plain):
         run.run()
     assert training.losses == pytest.approx(plain.losses, rel=1e-4)
+
+
+UPDATES: list[int] = []
+
+
+class CountsOutside(torch.optim.SGD):
+    """Copies of it share what it counts with."""
+
+    def step(self, closure: Any = None) -> Any:
+        UPDATES.append(1)
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.mul_(1.0 if len(UPDATES) < 99 else 0.1)
+        return super().step(closure)
+
+
+class CountsItself(torch.optim.SGD):
+    """The remedy."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.n = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.n += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.mul_(1.0 if self.n < 3 else 0.1)
+        return super().step(closure)
+
+
+def test_an_optimizer_that_counts_outside() -> None:
+    text = refused(optimizer=(CountsOutside, {"lr": 0.1}), dataset={"x": ROWS})
+    assert "global variable 'UPDATES' changes in every update; let each optimizer have its own" in text
+    assert UPDATES == []
+    torch.manual_seed(0)
+    given = fields(optimizer=(CountsItself, {"lr": 0.1}), dataset={"x": ROWS})
+    training = Training(Job(**given), executor="torch", threads=1)
+    plain = training.plain()
+    for run in (training, plain):
+        run.run()
+    assert training.losses == pytest.approx(plain.losses, rel=1e-4)
