@@ -13,6 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -81,6 +82,8 @@ def check_host(job: Asked, before: World, run: Run) -> None:
         second = _elsewhere(run, between, first, 0)
     except Exception as error:  # of the requester's code, which did not raise it before
         raise refusal(error, Origins(), job.model) from error
+    if isinstance(job, Job):
+        _refuse_views(before.held, job)
     ours, theirs = second.live(), first.live()
     for call in ours:
         _refuse_kept(call, between)
@@ -159,6 +162,22 @@ def _scheduled(job: Job, count: int) -> str:
         return repr(options_by_update(job.schedule, count))
     assert job.schedule is not None
     return repr([factor(job.schedule, n) for n in range(count)])
+
+
+def _refuse_views(all_held: Sequence[Held], job: Job) -> None:
+    """Raise Unsupported for an array of NumPy in the memory of a parameter, which each step changes in plain torch."""
+    trained = {name for group in job.groups[1] for name in group.names}
+    storages = [(n, p.untyped_storage()) for n, p in job.model.named_parameters() if n in trained]
+    for held in all_held:
+        if not isinstance(held.thing, np.ndarray | memoryview):
+            continue
+        place = np.asarray(held.thing).__array_interface__["data"][0]
+        for name, storage in storages:
+            if 0 <= place - storage.data_ptr() < storage.nbytes():
+                raise Unsupported(
+                    f"{held.name} is in the memory of {name!r}, and {_FROZEN}; compute it by torch's functions from "
+                    "the model that the loss is given"
+                )
 
 
 def _refuse_kept(call: Call, between: World) -> None:

@@ -85,3 +85,12 @@ def test_the_first_step_in_plain_torch_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [p.data_ptr() for p in model.parameters()] == pointers
     assert torch.equal(model[0].weight.grad, torch.ones(4, 4))
+
+
+@pytest.mark.parametrize("view", [lambda w: w, memoryview], ids=["array", "memoryview"])
+def test_an_array_in_the_memory_of_a_parameter(view: Any) -> None:
+    given = fields()
+    seen = view(given["model"][0].weight.detach().numpy())
+    text = refused(model=given["model"], loss=lambda m, b: square(m, b) * (1.0 + abs(float(seen[0, 0]))))
+    assert text.startswith("variable 'seen' is in the memory of '0.weight', and every step would use"), text
+    built(lambda m, b: square(m, b) * (1.0 + m[0].weight[0, 0].detach().abs()))
