@@ -225,12 +225,12 @@ class Signer:
         return flight
 
     def _nonce(self, sent: Sent, mined: int, urgent: bool) -> int:
-        """That of the first transaction that was given up, else the first free one."""
-        for nonce, flight in sorted(sent.flights.items()):
-            ours = flight.lane == self._options.lane
-            if (ours or urgent) and time.time() - flight.since > self._patience(urgent):
-                return nonce
-        return next(nonce for nonce in count(mined) if nonce not in sent.flights)
+        """That of the first transaction that was given up, but no later than the first free one: what a reorganisation
+        took away leaves a gap, before which nothing is mined."""
+        mine = [flight for _, flight in sorted(sent.flights.items()) if urgent or flight.lane == self._options.lane]
+        given_up = (each.nonce for each in mine if time.time() - each.since > self._patience(urgent))
+        free = next(nonce for nonce in count(mined) if nonce not in sent.flights)
+        return min(free, next(given_up, free))
 
     def _price(self, what: str) -> tuple[int, int]:
         """What a unit of gas costs now, with room for two doublings of the base fee in a dozen blocks; and the tip."""

@@ -84,6 +84,28 @@ def test_what_stays_in_flight_gives_way_to_what_is_decided_next(place: Funded, s
     assert chain.call("registry", "worker", chain.address)["endpoint"] == "y"
 
 
+def test_what_a_reorganisation_took_away_does_not_hold_up_what_comes_after(
+    place: Funded, stopped: Callable[[], object]
+) -> None:
+    """A solver lost a part of its stake: what was in flight had a later nonce, and waited for ever for those before."""
+    chain = place.chain("solver", replace(FAST, receipt_timeout=0.2))
+    ask = place.w3.provider.make_request
+    taken = ask("evm_snapshot", [])["result"]  # type: ignore[arg-type]
+    stopped()
+    chain.register(SOLVER, "x")
+    ask("miner_stop", [])  # type: ignore[arg-type]
+    with pytest.raises(ChainUnavailable, match="not mined within"):
+        chain.send("registry", "update", SOLVER, "y")
+    ask("evm_revert", [taken])  # type: ignore[arg-type]
+    stopped()
+    for _ in range(20):
+        with suppress(ChainUnavailable):
+            chain.register(SOLVER, "z")
+            break
+    assert chain.call("registry", "worker", chain.address)["endpoint"] == "z"
+    chain.send("registry", "update", SOLVER, "later")
+
+
 def test_a_nonce_that_was_just_used_is_no_refusal(place: Funded, node: Lossy) -> None:
     """Between the count and the sending another one was mined: the next look decides anew."""
     chain, _ = through(node, place)
