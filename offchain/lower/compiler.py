@@ -77,7 +77,6 @@ def compile(asked: Asked, *, fused: bool = True, lent: bool = False) -> Task:
     with _unsearched(), kept(asked) as found, unmoved(found) as world:
         compiler = (_trained if isinstance(asked, Job) else _lowered)(asked, world, lent)
         check_host(asked, world, compiler.captured.eager)
-        world.put_back()
         check_faithful(asked, compiler.captured)
         if not isinstance(asked, Job):
             world.put_back()

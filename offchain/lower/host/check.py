@@ -73,7 +73,7 @@ class Run:
 def check_host(job: Asked, before: World, run: Run) -> None:
     """Raise Unsupported, with the requester's line, if a second run need not be like the first.
 
-    `before` is all that a run may change, as it is now.
+    `before` is all that a run may change, as it is now. In the end everything is as it was.
     """
     try:
         with sights() as seen, reads_of_stepped(before.held) as stepped:
@@ -82,8 +82,6 @@ def check_host(job: Asked, before: World, run: Run) -> None:
         second = _elsewhere(run, between, first, 0)
     except Exception as error:  # of the requester's code, which did not raise it before
         raise refusal(error, Origins(), job.model) from error
-    if isinstance(job, Job):
-        _refuse_views(before.held, job)
     ours, theirs = second.live(), first.live()
     for call in ours:
         _refuse_kept(call, between)
@@ -101,6 +99,9 @@ def check_host(job: Asked, before: World, run: Run) -> None:
     _refuse_moved([*ours, *second.asked], between, job)
     if between.ordering:
         _again(run, between, first)
+    before.put_back()  # a module that has two names keeps tensors of the tracer until then
+    if isinstance(job, Job):
+        _refuse_views(before.held, job)
 
 
 def _elsewhere(run: Run, world: World, first: Recording, number: int) -> Recording:

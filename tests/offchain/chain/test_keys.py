@@ -57,7 +57,7 @@ def test_key_that_others_may_read_is_refused(tmp_path: Path, account: LocalAccou
 def test_missing_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadKey, match="No such file"):
         load_account(tmp_path / "none", {})
-    with pytest.raises(BadKey, match="not a key file"):
+    with pytest.raises(BadKey, match="Is a directory"):
         load_account(tmp_path, {})
     with pytest.raises(BadKey, match="OFFCHAIN_KEY"):
         load_account(None, {})
