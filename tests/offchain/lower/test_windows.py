@@ -133,7 +133,8 @@ def runs(layer: nn.Module, shape: Shape) -> bool:
 @given(convolutions())
 def test_any_convolution(drawn: tuple[Callable[..., Tensor], dict[str, Any], Shape, Shape]) -> None:
     function, options, shape, weight = drawn
-    assume(runs(Convolved(function, options, weight), shape))
+    layer = Convolved(function, options, weight)
+    assume(runs(layer, shape) and layer(torch.ones(shape)).any())  # windows in the padding alone train nothing
     assert_layer(lambda: Convolved(function, options, weight), shape, reference=False, bits=27)
 
 
