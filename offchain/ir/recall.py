@@ -20,8 +20,8 @@ from typing import Final
 from offchain.ir.graph import Graph, Input, Node, Source, View
 from offchain.ir.kinds import Kind, traits
 from offchain.ir.primitives import DType, Op, Program
-from offchain.ir.program import ProgramBuilder, Value
-from offchain.ir.rows import keeps_rows, own_row
+from offchain.ir.program import Value
+from offchain.ir.rows import keeps_rows, own_row, replayed
 
 LITTLE: Final = 1 << 24  # work units: what may be made of all steps of an interval, one by one
 FEW: Final = 256  # nodes of these
@@ -70,8 +70,7 @@ def lasting(graph: Graph, slot: int, steps: int) -> Lasting | None:
     node = graph.nodes[number] if graph.slots[slot].source is Source.NODE else None
     if node is None or node.kind is not Kind.MAP or node.length != spec.length:
         return None
-    p = ProgramBuilder(node.shape, steps)
-    last = p.instr(p.repeat(node.program, lambda number: p.input(number, node.inputs[number].dtype), p.index))
+    p, last = replayed(node, steps)
     if last.op is not Op.SELECT:
         return None
     before = Input(Source.STATE, slot, spec.dtype, spec.length, View.contiguous(node.shape))

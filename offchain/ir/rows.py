@@ -13,7 +13,7 @@ from offchain.ir.division import remainder
 from offchain.ir.graph import Graph, Input, Node, Source
 from offchain.ir.kinds import Kind
 from offchain.ir.log import names_carried_rows
-from offchain.ir.primitives import Op
+from offchain.ir.primitives import Instr, Op
 from offchain.ir.program import ProgramBuilder, Value
 
 
@@ -53,15 +53,19 @@ def own_row(graph: Graph, slot: int, steps: int) -> int | None:
 
 def _branches(node: Node, rows: int, steps: int) -> tuple[Input | None, Input | None]:
     """What a map gives, element by element, of the row that is the step's own, and of each other one."""
-    p = ProgramBuilder(node.shape, steps)
+    p, last = replayed(node, steps)
     own = is_row(p, rows)
-    last = p.instr(p.repeat(node.program, lambda number: p.input(number, node.inputs[number].dtype), p.index))
     if last.op is not Op.SELECT or last.a != own.id:
         return None, None
-    own_row, kept = (
-        node.inputs[each.a] if each.op is Op.INPUT else None for each in (p.instrs[last.b], p.instrs[last.c])
-    )
-    return own_row, kept
+    branches = p.instrs[last.b], p.instrs[last.c]
+    written, kept = (node.inputs[each.a] if each.op is Op.INPUT else None for each in branches)
+    return written, kept
+
+
+def replayed(node: Node, steps: int) -> tuple[ProgramBuilder, Instr]:
+    """A map's program, written again, and the instruction that gives its result. `steps`: of the task."""
+    p = ProgramBuilder(node.shape, steps)
+    return p, p.instr(p.repeat(node.program, lambda number: p.input(number, node.inputs[number].dtype), p.index))
 
 
 def _carries(graph: Graph, gather: Node, slot: int, shape: tuple[int, int]) -> bool:

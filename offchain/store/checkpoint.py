@@ -176,6 +176,7 @@ def save_model(
 
 
 def _texts(task: Task, outputs: Mapping[str, Array]) -> dict[str, str]:
+    """Nothing where a task has a vocabulary and is no generation."""
     with suppress(BadInput):
         said = json.dumps([text for _, text in texts_of(task, outputs)]) if task.vocabulary and outputs else ""
         return {"texts": said} if 0 < len(said) <= MOST_TEXT else {}

@@ -75,8 +75,10 @@ def extent(thing: Any) -> tuple[int | None, int]:
 
 
 def set_extent(thing: Any, content: tuple[int | None, int]) -> None:
+    """Of a file that is appended to nothing is cut off: others may have written to it meanwhile."""
     if not thing.closed:
-        thing.truncate(content[1])
+        if "a" not in getattr(thing, "mode", ""):
+            thing.truncate(content[1])
         set_position(thing, content[0])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offchain.lower.host.memory import extent, set_extent
 from tests.offchain.lower.hidden import LATE, Number, check_found, late, registers
 
 MAKERS: dict[str, Callable[[], Number]] = {}
@@ -91,3 +92,15 @@ def loop_of_asyncio() -> Number:
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_stream_is_found(name: str) -> None:
     check_found(MAKERS[name]())
+
+
+@pytest.mark.parametrize(("mode", "left"), [("a+", "ours\nothers\n"), ("r+", "ours\n")])
+def test_what_others_append_to_a_file_is_not_cut_off(tmp_path: Path, mode: str, left: str) -> None:
+    path = tmp_path / "log"
+    path.write_text("ours\n")
+    with path.open(mode) as file:
+        before = extent(file)
+        with path.open("a") as other:
+            other.write("others\n")
+        set_extent(file, before)
+    assert path.read_text() == left
